@@ -1,0 +1,1 @@
+"""sandboxd: disposable virtual machines on a fleet of plain libvirt hosts."""

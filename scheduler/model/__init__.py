@@ -1,0 +1,101 @@
+"""Entities: frozen values with the seed's JSON names, a file per aggregate."""
+
+from scheduler.model.allocations import Allocation, AllocationState
+from scheduler.model.change_sets import ChangeSet
+from scheduler.model.commands import Command, CommandExecRecord, CommandStatus
+from scheduler.model.decisions import Decision
+from scheduler.model.diffs import (
+    ChangeDiff,
+    CommandSummary,
+    Diff,
+    PackageInfo,
+    ServiceChange,
+)
+from scheduler.model.drains import Drain, DrainPolicy, DrainState, OnDeadline
+from scheduler.model.events import Event
+from scheduler.model.hosts import (
+    HostHealth,
+    HostResources,
+    HostState,
+    Transport,
+    VirtType,
+)
+from scheduler.model.idempotency import IdempotencyRecord
+from scheduler.model.observations import (
+    AddressReport,
+    DomainState,
+    Inventory,
+    Mark,
+    ObservedDomain,
+    ObservedPool,
+    ObservedVolume,
+    StateReason,
+)
+from scheduler.model.playbooks import Playbook, PlaybookTask
+from scheduler.model.publications import Publication, PublicationStatus
+from scheduler.model.resources import Overhead, Resources
+from scheduler.model.sandboxes import (
+    Condition,
+    DesiredState,
+    IpSource,
+    OnExpire,
+    Phase,
+    Sandbox,
+    SandboxState,
+)
+from scheduler.model.snapshots import Snapshot, SnapshotKind
+from scheduler.model.source_vms import SourceVM
+from scheduler.model.volumes import Volume, VolumeRole, VolumeState
+
+__all__ = [
+    "AddressReport",
+    "Allocation",
+    "AllocationState",
+    "ChangeDiff",
+    "ChangeSet",
+    "Command",
+    "CommandExecRecord",
+    "CommandStatus",
+    "CommandSummary",
+    "Condition",
+    "Decision",
+    "DesiredState",
+    "Diff",
+    "DomainState",
+    "Drain",
+    "DrainPolicy",
+    "DrainState",
+    "Event",
+    "HostHealth",
+    "HostResources",
+    "HostState",
+    "IdempotencyRecord",
+    "Inventory",
+    "IpSource",
+    "Mark",
+    "ObservedDomain",
+    "ObservedPool",
+    "ObservedVolume",
+    "OnDeadline",
+    "OnExpire",
+    "Overhead",
+    "PackageInfo",
+    "Phase",
+    "Playbook",
+    "PlaybookTask",
+    "Publication",
+    "PublicationStatus",
+    "Resources",
+    "Sandbox",
+    "SandboxState",
+    "ServiceChange",
+    "Snapshot",
+    "SnapshotKind",
+    "SourceVM",
+    "StateReason",
+    "Transport",
+    "VirtType",
+    "Volume",
+    "VolumeRole",
+    "VolumeState",
+]

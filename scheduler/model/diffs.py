@@ -1,0 +1,58 @@
+"""What changed in a sandbox between two snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageInfo:
+    """A package and its version."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceChange:
+    """A service whose enablement or run state changed."""
+
+    name: str
+    enabled: bool | None = None
+    state: str = ""
+    """`started`, `stopped`, `restarted`, `reloaded` or empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSummary:
+    """A command that ran between the two snapshots."""
+
+    cmd: str
+    exit_code: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeDiff:
+    """The normalised change; every list is ordered."""
+
+    files_modified: tuple[str, ...] = ()
+    files_added: tuple[str, ...] = ()
+    files_removed: tuple[str, ...] = ()
+    packages_added: tuple[PackageInfo, ...] = ()
+    packages_removed: tuple[PackageInfo, ...] = ()
+    services_changed: tuple[ServiceChange, ...] = ()
+    commands_run: tuple[CommandSummary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """A stored diff; one per ordered pair of snapshots of a sandbox."""
+
+    id: str
+    sandbox_id: str
+    from_snapshot: str
+    to_snapshot: str
+    diff_json: ChangeDiff
+    created_at: datetime

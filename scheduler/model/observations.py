@@ -1,0 +1,125 @@
+"""What a host was seen to hold: facts with their time, never conclusions.
+
+Rules compare these with the records. A domain's `mark` is present only when its signature and its
+UUID were verified, so a foreign or forged domain can never be mistaken for ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from scheduler.model.hosts import VirtType
+from scheduler.model.sandboxes import IpSource
+
+
+class DomainState(StrEnum):
+    """libvirt's domain states, folded to what the rules distinguish."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTTING_DOWN = "shutting_down"
+    SHUT_OFF = "shut_off"
+    CRASHED = "crashed"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+
+
+class StateReason(StrEnum):
+    """Why a domain is in its state, folded to what the rules distinguish."""
+
+    USER = "user"
+    IO_ERROR = "io_error"
+    TRANSIENT = "transient"
+    """Paused by starting up, save, snapshot or migration: says nothing."""
+    GUEST_SHUTDOWN = "guest_shutdown"
+    KILLED = "killed"
+    CRASHED = "crashed"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A verified ownership mark read from a domain's metadata."""
+
+    key_id: str
+    cluster_id: str
+    sandbox_id: str
+    domain_uuid: str
+    document: Mapping[str, object]
+    """Everything signed, as a rebuild of a lost database needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedDomain:
+    """One domain as the host tells it; memory is the maximum, in MiB."""
+
+    uuid: str
+    name: str
+    state: DomainState
+    reason: StateReason = StateReason.OTHER
+    vcpus: int = 0
+    memory_mb: int = 0
+    mark: Mark | None = None
+    forged: bool = False
+    """A mark is there and does not verify: foreign, and worth an alert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedVolume:
+    """One volume of a pool; sizes in bytes."""
+
+    name: str
+    path: str
+    capacity: int
+    physical: int
+    format: str | None = None
+    backing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedPool:
+    """A storage pool; sizes in bytes."""
+
+    name: str
+    active: bool
+    capacity: int = 0
+    allocation: int = 0
+    available: int = 0
+    volumes: tuple[ObservedVolume, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """One complete look at a host; made whole or not at all (a failed look raises)."""
+
+    host_id: str
+    begun_at: float
+    """Monotonic seconds when the look began: it says nothing of mutations ended later."""
+    seen_at: datetime
+    host_uuid: str | None
+    libvirt_version: str
+    hypervisor_version: str | None = None
+    arch: str
+    cpu_model: str | None = None
+    total_cpus: int
+    total_memory_mb: int
+    virt_type: VirtType
+    pool: ObservedPool | None
+    """The host's configured pool; None when the host has none of that name."""
+    networks: Mapping[str, bool]
+    """Network names and whether each is active."""
+    domains: tuple[ObservedDomain, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressReport:
+    """What each source said of a guest's address; `refused` are those outside the network."""
+
+    address: str | None = None
+    source: IpSource | None = None
+    refused: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
+    """Source to its answer or its error, for the message when none has an address."""

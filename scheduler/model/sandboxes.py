@@ -1,0 +1,127 @@
+"""A sandbox: a disposable virtual machine cloned from a golden image.
+
+`state` is what has been proven and `desired_state` what was asked for; `phase` names the host work
+committed but not yet proven, which is what a restarted daemon goes on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from scheduler.model.resources import Resources
+
+
+class SandboxState(StrEnum):
+    """The public state; DESTROYED is terminal."""
+
+    CREATED = "CREATED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    DESTROYED = "DESTROYED"
+    ERROR = "ERROR"
+
+
+class DesiredState(StrEnum):
+    """What the owner, an expiry or a drain asked for."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    DESTROYED = "DESTROYED"
+
+
+class Phase(StrEnum):
+    """Host work that has been committed and not yet proven done."""
+
+    BUILD = "build"
+    START = "start"
+    STOP = "stop"
+    DESTROY = "destroy"
+
+
+class OnExpire(StrEnum):
+    """What happens when the lease ends."""
+
+    DESTROY = "destroy"
+    STOP = "stop"
+
+
+class IpSource(StrEnum):
+    """Who told us the address, most trusted first."""
+
+    LEASE = "lease"
+    AGENT = "agent"
+    ARP = "arp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Something true of a sandbox beside its state, such as `host_unreachable` or `paused`."""
+
+    kind: str
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A sandbox's record; times are aware UTC, durations seconds, memory and storage MiB."""
+
+    id: str
+    job_id: str
+    agent_id: str
+    sandbox_name: str
+    base_image: str
+    network: str
+    ip_address: str | None = None
+    state: SandboxState
+    ttl_seconds: int | None = None
+    vcpus: int
+    memory_mb: int
+    storage_mb: int
+    host_name: str | None = None
+    host_address: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    desired_state: DesiredState = DesiredState.RUNNING
+    phase: Phase | None = None
+    generation: int = 1
+    revision: int = 1
+    host_id: str | None = None
+    domain_uuid: str | None = None
+    mac: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    auto_start: bool = True
+    ssh_public_keys: tuple[str, ...] = ()
+    on_expire: OnExpire = OnExpire.DESTROY
+    provision_timeout_seconds: int = 600
+    expires_at: datetime | None = None
+    reason_code: str | None = None
+    reason_message: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    ip_source: IpSource | None = None
+    ip_seen_at: datetime | None = None
+    image_digest: str | None = None
+    decision_id: str | None = None
+    queued_at: datetime | None = None
+    running_at: datetime | None = None
+    phase_at: datetime | None = None
+    attempts: int = 0
+    retry_at: datetime | None = None
+
+    @property
+    def resources(self) -> Resources:
+        """Return what the guest itself was given, without QEMU's overhead."""
+        return Resources(
+            vcpus=self.vcpus, memory_mb=self.memory_mb, storage_mb=self.storage_mb
+        )
+
+    @property
+    def live(self) -> bool:
+        """Return whether the sandbox may still hold anything on a host."""
+        return self.state is not SandboxState.DESTROYED

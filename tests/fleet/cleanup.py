@@ -1,0 +1,123 @@
+"""A scratch directory and what was made beside it, removed in every event, its owner's SIGKILL too.
+
+A keeper (this file, run as a script) holds the list of undo commands and reads a pipe from the
+owner. When the pipe closes, because the owner closed it or because it died, the keeper undoes
+everything in reverse: a clean end and a crash take the same path. Should the keeper be killed as
+well, the next session sweeps what it left, known by the lock that nobody holds any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX = "sandboxd-test-"
+UNDO_EACH_S = 20.0
+UNDO_LIMIT_S = 60.0
+
+
+class Scratch:
+    """A directory that all may read, and the undo list of what was made with it."""
+
+    def __init__(self, directory: Path, keeper: subprocess.Popen[bytes]) -> None:
+        self.directory = directory
+        self._keeper = keeper
+
+    @classmethod
+    def make(cls, purpose: str) -> Self:
+        """Make an empty directory named after `purpose`, after sweeping what dead sessions left."""
+        with _one_at_a_time():
+            _sweep()
+            directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-"))
+            directory.chmod(0o755)
+            lock = _locked(directory)
+        assert lock is not None, f"{directory} was locked before anyone knew of it"
+        try:
+            keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+        finally:
+            os.close(lock)
+        scratch = cls(directory, keeper)
+        scratch.undo("rm", "-rf", "--", str(directory))
+        return scratch
+
+    @property
+    def keeper_pid(self) -> int:
+        """The process that undoes everything when this one is gone."""
+        return self._keeper.pid
+
+    def undo(self, *argv: str) -> None:
+        """Have `argv` run at the end, before all registered earlier; its failure is ignored."""
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(json.dumps(argv).encode() + b"\n")
+        self._keeper.stdin.flush()
+
+    def close(self) -> None:
+        """Undo everything now; raises `TimeoutExpired` when that takes over `UNDO_LIMIT_S`."""
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
+        self._keeper.wait(UNDO_LIMIT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    path = Path(tempfile.gettempdir()) / f"{PREFIX}{os.getuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _locked(directory: Path) -> int | None:
+    """The descriptor that holds the directory's lock, or None when somebody else holds it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep() -> None:
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*/"):
+        if directory.is_symlink() or directory.stat().st_uid != os.getuid():
+            continue
+        if (lock := _locked(directory)) is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
+
+
+def _keep() -> None:
+    """Collect undo commands until the owner is gone, then run them, last first."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    commands = [json.loads(line) for line in sys.stdin if line.endswith("\n")]
+    for argv in reversed(commands):
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(argv, capture_output=True, check=False, timeout=UNDO_EACH_S)
+
+
+if __name__ == "__main__":
+    _keep()

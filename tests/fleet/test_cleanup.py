@@ -1,0 +1,81 @@
+"""What was made beside a scratch directory is undone: at the end, on failure, after a SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.fleet.cleanup import Scratch
+from tests.fleet.process import wait_until
+
+OWNER_THAT_IS_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.fleet.cleanup import Scratch
+from tests.fleet.process import Server
+scratch = Scratch.make("killed")
+scratch.undo("touch", sys.argv[1])
+server = Server.start(["sleep", "600"], log=scratch.directory / "log")
+print(scratch.directory, server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_directory_goes_and_undo_runs_last_first(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with suppress(ZeroDivisionError), Scratch.make("own") as scratch:
+        for word in ("first", "second"):
+            scratch.undo("sh", "-c", 'echo "$1" >>"$2"', "-", word, str(trace))
+        (scratch.directory / "file").touch()
+        1 / 0  # noqa: B018 - a failure inside the block
+    assert trace.read_text() == "second\nfirst\n"
+    assert not scratch.directory.exists()
+
+
+def test_a_failing_undo_does_not_stop_the_others(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with Scratch.make("own") as scratch:
+        scratch.undo("touch", str(mark))
+        scratch.undo("false")
+        scratch.undo("/no/such/program")
+    assert mark.exists()
+
+
+def test_nothing_outlives_an_owner_killed_by_sigkill(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    owner = subprocess.run(
+        [sys.executable, "-c", OWNER_THAT_IS_KILLED, str(mark)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert owner.returncode == -signal.SIGKILL, owner.stderr
+    directory, pid = owner.stdout.split()
+    wait_until(lambda: not Path(directory).exists(), what=f"removal of {directory}")
+    wait_until(lambda: not _is_alive(int(pid)), what=f"end of process {pid}")
+    assert mark.exists()
+
+
+def test_what_a_killed_keeper_left_is_swept_by_the_next_session() -> None:
+    abandoned = Scratch.make("own")
+    (abandoned.directory / "file").touch()
+    os.kill(abandoned.keeper_pid, signal.SIGKILL)
+    abandoned.close()
+    assert abandoned.directory.exists()
+    with Scratch.make("own") as living, Scratch.make("own"):
+        assert not abandoned.directory.exists()
+        assert living.directory.exists()
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that nobody has reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -107,6 +107,8 @@ class Sandbox:
     ip_source: IpSource | None = None
     ip_seen_at: datetime | None = None
     image_digest: str | None = None
+    base_fingerprint: str | None = None
+    """What the base volume looked like when this sandbox was built; compared before each start."""
     decision_id: str | None = None
     queued_at: datetime | None = None
     running_at: datetime | None = None

@@ -1,3 +1,17 @@
-"""What every test may ask for."""
+"""What every test gets: the real servers of tests/fleet on request, and property tests that repeat.
+
+In CI Hypothesis draws the same examples each run, so that a red build is red for its change.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
 
 pytest_plugins = ["tests.fleet.plugin"]
+
+# No deadlines: two busy cores say nothing about the code.
+settings.register_profile("developer", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "developer")

@@ -1,0 +1,1 @@
+"""Rules of a sandbox's life: pure functions of records, observations and the time."""

@@ -1,0 +1,114 @@
+"""The steps that a judgement may order, as values; a loop carries out one and judges again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scheduler.model import DesiredState, SandboxState
+
+
+class ConditionKind(StrEnum):
+    """What is true of a sandbox beside its state."""
+
+    HOST_UNREACHABLE = "host_unreachable"
+    FOREIGN_DOMAIN = "foreign_domain"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+    """The lease ended and stopped the sandbox; its next end destroys it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How often and how long to try; seconds."""
+
+    build_attempts: int = 3
+    start_attempts: int = 3
+    shutdown_seconds: float = 60
+    """A guest that has not shut down after this long is powered off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Do nothing now; `message` says what is being waited for."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """Make volumes and domain, as far as they are missing; do not start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Start the domain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutDown:
+    """Ask the guest to shut down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerOff:
+    """End the domain's process without asking the guest; the domain stays defined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TearDown:
+    """Power off, undefine, delete every listed volume, prove all gone, then bury and release."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeekAddress:
+    """Ask lease, agent and ARP for the guest's address and record what is found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Become:
+    """Write another public state, proven by what was seen."""
+
+    state: SandboxState
+    reason_code: str
+    reason_message: str
+    desired: DesiredState | None = None
+    """The desired state to write with it; None leaves it."""
+    address_lost: bool = False
+    """The guest that had the recorded address runs no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Record a condition; nothing else changes."""
+
+    kind: ConditionKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clear:
+    """Remove conditions that hold no longer; nothing else changes."""
+
+    kinds: tuple[ConditionKind, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What was seen is what was asked for, or only its owner can say how to go on."""
+
+
+Step = (
+    Wait
+    | Build
+    | Start
+    | ShutDown
+    | PowerOff
+    | TearDown
+    | SeekAddress
+    | Become
+    | Note
+    | Clear
+    | Settled
+)

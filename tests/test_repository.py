@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,6 +207,19 @@ def test_misleading_calls_are_not_made() -> None:
         if isinstance(node, ast.Attribute) and node.attr in BANNED_METHODS
     ]
     assert offenders == []
+
+
+def test_client_contract_names_every_room() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "importlinter"
+    ]["contracts"]
+    (client,) = (contract for contract in contracts if contract["name"].startswith("The client"))
+    rooms = {
+        f"scheduler.{path.stem}"
+        for path in (ROOT / "scheduler").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem != "__init__"
+    }
+    assert set(client["forbidden_modules"]) == rooms - {"scheduler.cli"}
 
 
 @pytest.mark.parametrize("script", scripts(), ids=place)

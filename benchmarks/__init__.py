@@ -1,0 +1,1 @@
+"""What docs/performance.md reports, printed by one command each."""

@@ -23,7 +23,7 @@ need_debian_packages() {
     if ! command -v apt-get >/dev/null || ((EUID != 0)); then
         die "missing packages: ${missing[*]}" "run this as root on Debian, or install them first"
     fi
-    say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    say "installing Debian packages: ${missing[*]}"
     quietly refresh_debian_index
     quietly install_without_starting "${missing[@]}"
 }
@@ -83,14 +83,16 @@ refresh_debian_index() {
 }
 
 # Servers are installed for the tests to start their own from: the package's own must not start. dpkg asks
-# policy-rc.d before it starts one; whatever stood there before is put back.
+# policy-rc.d before it starts one; whatever stood there before is put back. One at a time, or a second run would
+# take the first one's policy for the machine's own.
 install_without_starting() (
+    flock 9
     had=$(mktemp)
     if [[ -e $POLICY ]]; then cp -p "$POLICY" "$had"; else rm -f "$had"; fi
     trap 'if [[ -e $had ]]; then mv "$had" "$POLICY"; else rm -f "$POLICY"; fi' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$POLICY" && chmod 755 "$POLICY" || exit
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --no-install-recommends -y "$@"
-)
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --no-install-recommends -y "$@" 9>&-
+) 9>/run/lock/sandboxd-packages
 
 find_python() {
     local python

@@ -51,18 +51,21 @@ def sight(
     previous: Inventory | None,
     *,
     mutated_at: float | None,
+    unreachable: str | None = None,
 ) -> Seen:
     """Return what the newest complete listings of its host say of the sandbox's domain.
 
     `inventory` and `previous` are the last two complete listings, None when there is none that is
     still fresh; `mutated_at` is the monotonic time at which our last host call for this sandbox
-    ended, None when this process has made none.
+    ended, None when this process has made none; `unreachable` says why the host does not answer.
     """
-    if inventory is None:
+    if unreachable is not None:
         return Unknown(
-            reason=f"host {sandbox.host_name} has not been listed completely",
+            reason=f"host {sandbox.host_name} does not answer: {unreachable}",
             doubt=Doubt.HOST_UNREACHABLE,
         )
+    if inventory is None:
+        return Unknown(reason=f"host {sandbox.host_name} has not been listed completely yet")
     if not _tells(sandbox, inventory, mutated_at):
         return Unknown(reason="no listing of the host has begun since our last call to it ended")
     domain = _find(sandbox, inventory)

@@ -14,6 +14,8 @@ class ConditionKind(StrEnum):
     HOST_UNREACHABLE = "host_unreachable"
     FOREIGN_DOMAIN = "foreign_domain"
     PAUSED = "paused"
+    FAILING = "failing"
+    """The last host call for this sandbox failed; the message says how."""
     EXPIRED = "expired"
     """The lease ended and stopped the sandbox; its next end destroys it."""
 

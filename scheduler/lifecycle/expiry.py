@@ -1,0 +1,99 @@
+"""A sandbox's lease: when it begins, when it ends, and what its end does.
+
+The end is an instant, not a duration: extending it and reaping it are writes of the same record,
+so one of the two wins and the other one is told. Nothing but its owner ever moves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from scheduler.errors import Conflict, Invalid
+from scheduler.lifecycle.steps import ConditionKind
+from scheduler.model import Condition, DesiredState, OnExpire, Sandbox, SandboxState
+
+_LEASED = frozenset({SandboxState.RUNNING, SandboxState.STOPPED, SandboxState.ERROR})
+LONGEST_TTL_SECONDS = 100 * 366 * 24 * 3600
+"""A century: what lies beyond is a mistake, and the calendar ends."""
+
+
+def lease(sandbox: Sandbox, now: datetime) -> datetime | None:
+    """Return when the sandbox expires: a time to live after the first state it can be used in.
+
+    STOPPED counts too, else a sandbox that was stopped before it ever ran would stay for good.
+    None when the lease has not begun, or has no end.
+    """
+    if sandbox.expires_at is not None:
+        return sandbox.expires_at
+    if sandbox.ttl_seconds is None or sandbox.state not in _LEASED:
+        return None
+    return now + timedelta(seconds=sandbox.ttl_seconds)
+
+
+def due(sandbox: Sandbox, now: datetime) -> bool:
+    """Return whether the lease is over and its end has not been acted on."""
+    return (
+        sandbox.live
+        and sandbox.desired_state is not DesiredState.DESTROYED
+        and sandbox.expires_at is not None
+        and sandbox.expires_at <= now
+    )
+
+
+def expire(sandbox: Sandbox, now: datetime, stopped_retention_seconds: int) -> Sandbox:
+    """Return the record whose lease has ended: destroyed, or stopped first and then destroyed."""
+    if sandbox.on_expire is OnExpire.STOP and not _expired(sandbox):
+        ended = Condition(
+            kind=ConditionKind.EXPIRED,
+            message="the lease ended and stopped the sandbox; extend it to keep it",
+            since=now,
+        )
+        return replace(
+            sandbox,
+            desired_state=DesiredState.STOPPED,
+            expires_at=now + timedelta(seconds=stopped_retention_seconds),
+            conditions=(*sandbox.conditions, ended),
+            updated_at=now,
+        )
+    return replace(sandbox, desired_state=DesiredState.DESTROYED, updated_at=now)
+
+
+def extend(
+    sandbox: Sandbox, ttl_seconds: int, now: datetime, max_ttl_seconds: int | None
+) -> Sandbox:
+    """Return the record with its end `ttl_seconds` from now, never earlier than it was.
+
+    Before the lease begins the time to live itself grows. Raises `Invalid` for a time that is
+    not positive or beyond the maximum, `Conflict` when the sandbox is being destroyed already.
+    """
+    _check_ttl(ttl_seconds, max_ttl_seconds)
+    if not sandbox.live or sandbox.desired_state is DesiredState.DESTROYED:
+        raise Conflict(
+            f"sandbox {sandbox.id} is being destroyed or gone: it can no longer be extended",
+            remedy="Create a new sandbox, with a longer ttl_seconds.",
+            details={"state": str(sandbox.state), "desired_state": str(sandbox.desired_state)},
+        )
+    if sandbox.ttl_seconds is None and sandbox.expires_at is None:
+        return sandbox
+    if sandbox.expires_at is None:
+        longer = max(ttl_seconds, sandbox.ttl_seconds or 0)
+        return replace(sandbox, ttl_seconds=longer, updated_at=now)
+    kept = tuple(c for c in sandbox.conditions if c.kind != ConditionKind.EXPIRED)
+    end = max(sandbox.expires_at, now + timedelta(seconds=ttl_seconds))
+    return replace(sandbox, expires_at=end, conditions=kept, updated_at=now)
+
+
+def _check_ttl(ttl_seconds: int, max_ttl_seconds: int | None) -> None:
+    longest = LONGEST_TTL_SECONDS if max_ttl_seconds is None else max_ttl_seconds
+    if 0 < ttl_seconds <= longest:
+        return
+    raise Invalid(
+        f"ttl_seconds is {ttl_seconds}; it must be from 1 to {longest}",
+        remedy=f"Ask for at most {longest} seconds, and extend again before they are over.",
+        details={"ttl_seconds": f"must be from 1 to {longest}"},
+    )
+
+
+def _expired(sandbox: Sandbox) -> bool:
+    return any(condition.kind == ConditionKind.EXPIRED for condition in sandbox.conditions)

@@ -1,0 +1,192 @@
+"""What carries our mark or our name without a live record, and what may be done about it.
+
+A tombstone proves that a domain was ours and should be gone, so it is destroyed after two sightings
+and some age, within a budget. Without a record at all nobody can tell a lost database from a lost
+domain: it is reported, and an operator decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from scheduler.model import Inventory, ObservedDomain
+
+
+class OrphanKind(StrEnum):
+    """What was found."""
+
+    DOMAIN = "domain"
+    VOLUME = "volume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many destroys that nobody asked for are allowed, and when the last ones were."""
+
+    a_pass: int = 5
+    an_hour: int = 50
+    spent: tuple[datetime, ...] = ()
+
+    def left(self, now: datetime) -> int:
+        """Return how many more are allowed now."""
+        recent = sum(1 for at in self.spent if at > now - timedelta(hours=1))
+        return max(0, min(self.a_pass, self.an_hour - recent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """What is known of one host: two listings and the names of the volumes we recorded there."""
+
+    inventory: Inventory
+    previous: Inventory | None = None
+    listed_volumes: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyOrphan:
+    """Remove a domain whose sandbox was destroyed: its tombstone proves it."""
+
+    host_id: str
+    domain_uuid: str
+    name: str
+    sandbox_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOrphan:
+    """Tell an operator; nothing is touched."""
+
+    host_id: str
+    kind: OrphanKind
+    name: str
+    reason_code: str
+    message: str
+    domain_uuid: str | None = None
+    sandbox_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldDestroys:
+    """The budget is used up: `held` destroys wait, and somebody should look why."""
+
+    held: int
+    message: str
+
+
+OrphanStep = DestroyOrphan | ReportOrphan | HoldDestroys
+
+MIN_AGE_SECONDS = 900
+VOLUME_PREFIX = "sbx-"
+"""How the names of our volumes begin; it is a pattern, never a proof."""
+
+
+def orphans(
+    hosts: Collection[HostView],
+    *,
+    live: Mapping[str, Collection[str]],
+    tombstones: Mapping[str, datetime],
+    now: datetime,
+    budget: Budget,
+) -> tuple[OrphanStep, ...]:
+    """Return what to do about everything of ours that no live record stands for.
+
+    `live` maps each live sandbox to the hosts on which it may be (where it has an allocation);
+    `tombstones` maps destroyed sandboxes to the time they were buried.
+    """
+    found = [step for view in hosts for step in _of_host(view, live, tombstones, now)]
+    reports = [step for step in found if isinstance(step, ReportOrphan)]
+    destroys = sorted(
+        (step for step in found if isinstance(step, DestroyOrphan)),
+        key=lambda step: (tombstones[step.sandbox_id], step.sandbox_id, step.host_id),
+    )
+    left = budget.left(now)
+    held = len(destroys) - left
+    if held <= 0:
+        return (*destroys, *reports)
+    hold = HoldDestroys(
+        held=held,
+        message=f"{held} domains of destroyed sandboxes reappeared beyond the budget of "
+        f"{budget.a_pass} a pass and {budget.an_hour} an hour; they are left alone for now",
+    )
+    return (*destroys[:left], hold, *reports)
+
+
+def _of_host(
+    view: HostView,
+    live: Mapping[str, Collection[str]],
+    tombstones: Mapping[str, datetime],
+    now: datetime,
+) -> Iterator[DestroyOrphan | ReportOrphan]:
+    for domain in view.inventory.domains:
+        step = _of_domain(view, domain, live, tombstones, now)
+        if step is not None:
+            yield step
+    yield from _of_volumes(view)
+
+
+def _of_domain(
+    view: HostView,
+    domain: ObservedDomain,
+    live: Mapping[str, Collection[str]],
+    tombstones: Mapping[str, datetime],
+    now: datetime,
+) -> DestroyOrphan | ReportOrphan | None:
+    host_id = view.inventory.host_id
+    if domain.forged:
+        return _report(
+            host_id, domain, "forged_mark", "it carries a mark of ours that does not verify"
+        )
+    if domain.mark is None:
+        return None
+    sandbox_id = domain.mark.sandbox_id
+    if sandbox_id in live:
+        if host_id in live[sandbox_id]:
+            return None
+        return _report(host_id, domain, "stray_copy", "its sandbox is recorded on another host")
+    buried_at = tombstones.get(sandbox_id)
+    if buried_at is None:
+        return _report(host_id, domain, "no_record", "it has our mark, but there is no record")
+    aged = now - buried_at >= timedelta(seconds=MIN_AGE_SECONDS)
+    if not aged or not _seen_before(view, domain):
+        return None
+    return DestroyOrphan(
+        host_id=host_id, domain_uuid=domain.uuid, name=domain.name, sandbox_id=sandbox_id
+    )
+
+
+def _seen_before(view: HostView, domain: ObservedDomain) -> bool:
+    previous = view.previous
+    return (
+        previous is not None
+        and previous.host_id == view.inventory.host_id
+        and previous.begun_at < view.inventory.begun_at
+        and any(other.uuid == domain.uuid and other.mark for other in previous.domains)
+    )
+
+
+def _report(host_id: str, domain: ObservedDomain, code: str, why: str) -> ReportOrphan:
+    return ReportOrphan(
+        host_id=host_id,
+        kind=OrphanKind.DOMAIN,
+        name=domain.name,
+        reason_code=code,
+        message=f"domain {domain.name!r}: {why}",
+        domain_uuid=domain.uuid,
+        sandbox_id=None if domain.mark is None else domain.mark.sandbox_id,
+    )
+
+
+def _of_volumes(view: HostView) -> Iterator[ReportOrphan]:
+    pool = view.inventory.pool
+    for volume in () if pool is None else pool.volumes:
+        if volume.name.startswith(VOLUME_PREFIX) and volume.name not in view.listed_volumes:
+            yield ReportOrphan(
+                host_id=view.inventory.host_id,
+                kind=OrphanKind.VOLUME,
+                name=volume.name,
+                reason_code="unlisted_volume",
+                message=f"volume {volume.name!r} is named like ours, but no record lists it",
+            )

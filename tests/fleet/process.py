@@ -12,12 +12,13 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
+ROOT = Path("/")
 RUN_LIMIT_S = 120.0
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
@@ -58,7 +59,9 @@ class User:
         return self.uid == os.geteuid()
 
 
-def run(*argv: str, user: User | None = None, limit_s: float = RUN_LIMIT_S) -> str:
+def run(
+    *argv: str, user: User | None = None, cwd: Path = ROOT, limit_s: float = RUN_LIMIT_S
+) -> str:
     """Run a command to its end and return its output; `ProcessError` when it fails."""
     done = subprocess.run(
         ["setpriv", *_identity(user), "--", *argv] if user else argv,
@@ -67,7 +70,7 @@ def run(*argv: str, user: User | None = None, limit_s: float = RUN_LIMIT_S) -> s
         text=True,
         errors="replace",
         check=False,
-        cwd="/",
+        cwd=cwd,
         timeout=limit_s,
     )
     if done.returncode:
@@ -104,7 +107,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                cwd="/",
+                cwd=ROOT,
                 start_new_session=True,
             )
         return cls(shlex.join(argv), process, log)

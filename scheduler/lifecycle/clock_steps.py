@@ -1,4 +1,4 @@
-"""Steps of the wall clock: what to add to every recorded end so that none comes early or late (I10).
+"""Steps of the wall clock: what to add to every recorded end, so that none is early or late (I10).
 
 CLOCK_REALTIME minus CLOCK_BOOTTIME is constant within one boot, since both follow the same slew;
 only a step changes it. Across a reboot nothing can be told from it, and the wall clock is trusted.

@@ -97,13 +97,17 @@ class Server:
         user: User | None = None,
         environment: Mapping[str, str] | None = None,
         last_signal: str = "KILL",
+        is_tethered: bool = False,
     ) -> Server:
-        """Start `argv` as `user` (default: ourselves); it gets `last_signal` when we die."""
+        """Start `argv` as `user` (default: ourselves); it gets `last_signal` when we die.
+
+        A tethered server's standard input is a pipe that closes then, too.
+        """
         setpriv = ["setpriv", *_identity(user), "--pdeathsig", last_signal, "--"]
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [*setpriv, "sh", "-c", UNLESS_ORPHANED, str(os.getpid()), *argv],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if is_tethered else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -148,6 +152,8 @@ class Server:
         """End it with SIGKILL and reap it."""
         self._process.kill()
         self._process.wait(STOP_LIMIT_S)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
         """End it politely, by force when it does not go in time; frozen or dead already is fine."""

@@ -16,6 +16,8 @@ class ConditionKind(StrEnum):
     PAUSED = "paused"
     FAILING = "failing"
     """The last host call for this sandbox failed; the message says how."""
+    ADDRESS_REFUSED = "address_refused"
+    """The guest named only addresses outside its network; they are never dialled."""
     EXPIRED = "expired"
     """The lease ended and stopped the sandbox; its next end destroys it."""
 

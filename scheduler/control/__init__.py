@@ -1,0 +1,1 @@
+"""The loops: each compares what is recorded with what is there and takes the next step."""

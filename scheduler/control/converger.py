@@ -1,0 +1,172 @@
+"""Brings one sandbox, step by step, to what was asked for.
+
+Level-triggered: each turn reads the record, looks at the host, lets the pure rules judge and takes
+the one step they order. A turn cut short by a crash is simply judged again from what is there, so
+there is one repair path and it runs all the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+from scheduler.clock import Clock
+from scheduler.control.effects import Effects
+from scheduler.control.listings import Listings
+from scheduler.control.records import Records
+from scheduler.errors import HostRefused, NotFound
+from scheduler.hosts.driver import HostDriver
+from scheduler.lifecycle.drift import judge, sight, witness
+from scheduler.lifecycle.sightings import Absent, Seen
+from scheduler.lifecycle.steps import (
+    Become,
+    Build,
+    Clear,
+    Limits,
+    Note,
+    PowerOff,
+    SeekAddress,
+    Settled,
+    ShutDown,
+    Start,
+    Step,
+    TearDown,
+    Wait,
+)
+from scheduler.model import DesiredState, HostHealth, HostResources, Sandbox, SandboxState
+
+STEPS_A_TURN = 24
+"""More steps than any sandbox needs from request to rest; beyond it others get their turn."""
+
+_AT_ONCE = 0.0
+_LOOK_AGAIN_SECONDS = 1.0
+_SHORTEST_PAUSE_SECONDS = 0.05
+_PAUSES: Mapping[str, float | None] = {
+    "domain_busy": 2.0,
+    "shutting_down": 1.0,
+    "paused": None,
+    "not_observed": None,
+    "host_unreachable": None,
+    "foreign_domain": None,
+}
+"""How long each kind of waiting lasts; None means that the host's next poll will wake us."""
+
+RESTING = frozenset(
+    {
+        (DesiredState.RUNNING, SandboxState.RUNNING),
+        (DesiredState.STOPPED, SandboxState.STOPPED),
+        (DesiredState.RUNNING, SandboxState.ERROR),
+        (DesiredState.STOPPED, SandboxState.ERROR),
+    }
+)
+
+Carry = Callable[[Sandbox, HostResources, HostDriver], Awaitable[None]]
+
+
+class Converger:
+    """Works on one sandbox at a time; `Workers` sees to it that nobody else does."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        effects: Effects,
+        listings: Listings,
+        drivers: Callable[[HostResources], HostDriver],
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._records = records
+        self._effects = effects
+        self._listings = listings
+        self._drivers = drivers
+        self._clock = clock
+        self._limits = limits
+        self._carriers: Mapping[type[Step], Carry] = {
+            Build: effects.build,
+            Start: effects.start,
+            ShutDown: effects.shut_down,
+            PowerOff: effects.power_off,
+            TearDown: effects.tear_down,
+        }
+
+    async def converge(self, sandbox_id: str) -> float | None:
+        """Take steps until the sandbox rests or must wait; return how long, or None for rest."""
+        for _ in range(STEPS_A_TURN):
+            try:
+                sandbox, host = await self._records.sandbox_on_host(sandbox_id)
+            except NotFound:
+                return None
+            if not sandbox.live:
+                return None
+            pause = await self._turn(sandbox, host)
+            if pause != _AT_ONCE:
+                return pause
+        return _LOOK_AGAIN_SECONDS
+
+    async def _turn(self, sandbox: Sandbox, host: HostResources) -> float | None:
+        if self._records.untouched(sandbox) and sandbox.desired_state is DesiredState.DESTROYED:
+            await self._records.bury(sandbox)
+            return None
+        driver = self._drivers(host)
+        seen = await self._look(sandbox, host, driver)
+        step = judge(sandbox, seen, now=self._clock.now(), limits=self._limits)
+        if isinstance(step, Wait):
+            return self._pause(step, sandbox)
+        if isinstance(step, Settled):
+            return None
+        if isinstance(step, SeekAddress):
+            found = await self._effects.seek_address(sandbox, host, driver)
+            return _AT_ONCE if found else _LOOK_AGAIN_SECONDS
+        if isinstance(step, Become):
+            await self._records.become(sandbox, step)
+        elif isinstance(step, Note):
+            await self._records.note(sandbox, step)
+        elif isinstance(step, Clear):
+            await self._records.clear(sandbox, step)
+        else:
+            return await self._carry(self._carriers[type(step)], sandbox, host, driver)
+        return _AT_ONCE
+
+    async def _carry(
+        self, carry: Carry, sandbox: Sandbox, host: HostResources, driver: HostDriver
+    ) -> float:
+        """Do host work; a plain refusal is recorded and judged, not raised."""
+        try:
+            with self._listings.mutating(sandbox.id):
+                await carry(sandbox, host, driver)
+        except HostRefused as error:
+            failed = await self._records.refused(sandbox.id, error)
+            return self._until(failed.retry_at)
+        return _AT_ONCE
+
+    async def _look(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> Seen:
+        """Ask the host itself about a sandbox that is on its way, else trust its listings."""
+        unreachable = host.health_reason if host.health is HostHealth.DOWN else None
+        if unreachable is None and (sandbox.desired_state, sandbox.state) not in RESTING:
+            domain = await driver.domain(sandbox.domain_uuid or "")
+            if domain is not None:
+                return witness(sandbox, domain)
+            if _absence_is_ours(sandbox):
+                return Absent()
+        return sight(
+            sandbox,
+            self._listings.latest(host.id),
+            self._listings.previous(host.id),
+            mutated_at=self._listings.mutated_at(sandbox.id),
+            unreachable=unreachable,
+        )
+
+    def _pause(self, step: Wait, sandbox: Sandbox) -> float | None:
+        if step.code == "backing_off":
+            return self._until(sandbox.retry_at)
+        return _PAUSES.get(step.code, _LOOK_AGAIN_SECONDS)
+
+    def _until(self, at: datetime | None) -> float:
+        left = 0.0 if at is None else (at - self._clock.now()).total_seconds()
+        return max(left, _SHORTEST_PAUSE_SECONDS)
+
+
+def _absence_is_ours(sandbox: Sandbox) -> bool:
+    """Return whether one answer NO_DOMAIN is enough: nothing was there yet, or we removed it."""
+    return sandbox.state is SandboxState.CREATED or sandbox.desired_state is DesiredState.DESTROYED

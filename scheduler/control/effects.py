@@ -1,0 +1,182 @@
+"""What a step does on a host: commit the intent, act, prove.
+
+Each effect is idempotent: it asks what is there before it acts, so that a repeated or cut-short
+call ends in the same place.
+"""
+
+from __future__ import annotations
+
+from scheduler.clock import Clock
+from scheduler.control.records import Records
+from scheduler.errors import HostRefused
+from scheduler.guests.seed import seed_iso
+from scheduler.hosts.driver import HostDriver
+from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.lifecycle.steps import ConditionKind, Note
+from scheduler.model import (
+    HostResources,
+    Phase,
+    Sandbox,
+    VirtType,
+    Volume,
+    VolumeRole,
+)
+
+
+def overlay_name(sandbox_id: str) -> str:
+    """Return the name of the volume that takes a sandbox's writes."""
+    return f"{sandbox_id.lower()}.qcow2"
+
+
+def seed_name(sandbox_id: str) -> str:
+    """Return the name of the volume a sandbox's first boot reads its configuration from."""
+    return f"{sandbox_id.lower()}-seed.iso"
+
+
+class Effects:
+    """Carries out one step of one sandbox on its host."""
+
+    def __init__(self, records: Records, clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+
+    async def build(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
+        """Make overlay, seed and domain, as far as they are missing."""
+        overlay, seed = overlay_name(sandbox.id), seed_name(sandbox.id)
+        planned = self._planned(sandbox, host)
+        sandbox = await self._records.begin(sandbox, Phase.BUILD, volumes=planned)
+        await driver.ensure_pool()
+        base = await self._base(sandbox, driver)
+        if sandbox.base_fingerprint is None:
+            sandbox = await self._records.base_seen(sandbox, base.fingerprint)
+        await driver.create_overlay(overlay, base, sandbox.storage_mb)
+        iso = seed_iso(sandbox.id, sandbox.sandbox_name, sandbox.ssh_public_keys)
+        seeded = await driver.create_seed(seed, iso)
+        await driver.define(_domain(sandbox, host, seed if seeded else None))
+        await self._records.built(sandbox, {overlay, seed} if seeded else {overlay})
+
+    async def start(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
+        """Start the domain, unless its base was changed since it was built."""
+        sandbox = await self._records.begin(sandbox, Phase.START)
+        await driver.ensure_pool()
+        await self._base(sandbox, driver)
+        await driver.start(_uuid(sandbox))
+        await self._records.called(sandbox)
+
+    async def shut_down(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
+        """Ask the guest to shut down."""
+        sandbox = await self._records.begin(sandbox, Phase.STOP)
+        await driver.shutdown(_uuid(sandbox))
+        await self._records.called(sandbox)
+
+    async def power_off(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
+        """End the domain's process; the domain stays defined."""
+        sandbox = await self._records.begin(sandbox, Phase.STOP)
+        await driver.power_off(_uuid(sandbox))
+
+    async def tear_down(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
+        """Remove domain and listed volumes, prove that nothing is left, then bury (I3, I6)."""
+        sandbox = await self._records.begin(sandbox, Phase.DESTROY)
+        uuid = _uuid(sandbox)
+        if await driver.domain(uuid) is not None:
+            await driver.power_off(uuid)
+            await driver.undefine(uuid)
+        names = [volume.name for volume in await self._records.volumes(sandbox)]
+        if names:
+            await driver.ensure_pool()
+        for name in names:
+            await driver.delete_volume(name)
+        if await driver.domain(uuid) is not None or not await driver.volumes_absent(names):
+            raise HostRefused(
+                f"host {host.name} still holds something of {sandbox.id} after its removal",
+                remedy="it is tried again; see the host's libvirt log if this stays",
+            )
+        await self._records.bury(sandbox)
+
+    async def seek_address(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> bool:
+        """Ask lease, agent and ARP for the guest's address; return whether one was recorded."""
+        report = await driver.addresses(_uuid(sandbox), sandbox.mac or "", sandbox.network)
+        if report.address is not None:
+            await self._records.address_found(sandbox, report)
+            return True
+        if report.refused:
+            outside = ", ".join(report.refused)
+            note = Note(
+                kind=ConditionKind.ADDRESS_REFUSED,
+                message=f"the guest names {outside}, outside network {sandbox.network}: not used",
+            )
+            if note.kind not in {condition.kind for condition in sandbox.conditions}:
+                await self._records.note(sandbox, note)
+        return False
+
+    async def _base(self, sandbox: Sandbox, driver: HostDriver) -> BaseImage:
+        base = await driver.inspect_base(sandbox.base_image)
+        recorded = sandbox.base_fingerprint
+        if recorded is not None and recorded != base.fingerprint:
+            raise HostRefused(
+                f"base volume {sandbox.base_image} was changed since {sandbox.id} was built on it",
+                remedy="restore the volume as it was, or destroy this sandbox: its disk is an "
+                "overlay of the old content",
+            )
+        return base
+
+    def _planned(self, sandbox: Sandbox, host: HostResources) -> tuple[Volume, ...]:
+        roles = {
+            overlay_name(sandbox.id): VolumeRole.OVERLAY,
+            seed_name(sandbox.id): VolumeRole.SEED,
+        }
+        return tuple(
+            Volume(
+                owner=sandbox.id,
+                host_id=host.id,
+                pool=host.pool,
+                name=name,
+                role=role,
+                created_at=self._clock.now(),
+            )
+            for name, role in roles.items()
+        )
+
+
+def _domain(sandbox: Sandbox, host: HostResources, seed: str | None) -> DomainPlan:
+    return DomainPlan(
+        uuid=_uuid(sandbox),
+        name=sandbox.sandbox_name,
+        vcpus=sandbox.vcpus,
+        memory_mb=sandbox.memory_mb,
+        mac=sandbox.mac or "",
+        network=sandbox.network,
+        virt_type=host.proven_virt_type or VirtType.QEMU,
+        pool=host.pool,
+        overlay=overlay_name(sandbox.id),
+        seed=seed,
+        mark_document=mark_document(sandbox),
+    )
+
+
+def mark_document(sandbox: Sandbox) -> dict[str, object]:
+    """Return what the domain's mark says beside its identity: enough to rebuild the record."""
+    return {
+        "sandbox_id": sandbox.id,
+        "domain_uuid": _uuid(sandbox),
+        "agent_id": sandbox.agent_id,
+        "job_id": sandbox.job_id,
+        "sandbox_name": sandbox.sandbox_name,
+        "base_image": sandbox.base_image,
+        "network": sandbox.network,
+        "mac": sandbox.mac,
+        "vcpus": sandbox.vcpus,
+        "memory_mb": sandbox.memory_mb,
+        "storage_mb": sandbox.storage_mb,
+        "volumes": [overlay_name(sandbox.id), seed_name(sandbox.id)],
+        "labels": dict(sandbox.labels),
+        "ttl_seconds": sandbox.ttl_seconds,
+        "on_expire": sandbox.on_expire.value,
+        "created_at": sandbox.created_at.isoformat(),
+    }
+
+
+def _uuid(sandbox: Sandbox) -> str:
+    if sandbox.domain_uuid is None:
+        raise ValueError(f"{sandbox.id} has no domain UUID")
+    return sandbox.domain_uuid

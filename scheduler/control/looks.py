@@ -1,0 +1,201 @@
+"""One look at one host: ask it, check that it is the machine we know, write down what was seen.
+
+Only a complete look is written; a failed one is a missed poll and nothing else. What follows from
+the facts for the host's sandboxes is left to the rules and to their workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from scheduler.clock import Clock
+from scheduler.control.listings import Listings
+from scheduler.errors import HostError, IdentityChanged, SandboxdError
+from scheduler.hosts.driver import HostDriver
+from scheduler.lifecycle import health
+from scheduler.lifecycle.health import Streak, Verdict
+from scheduler.lifecycle.identity import identity_fault
+from scheduler.lifecycle.usage import unmanaged
+from scheduler.model import Event, HostHealth, HostResources, Inventory, Sandbox, Volume
+from scheduler.store import Store, Transaction
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRecords:
+    """What the store knows of a host when a look at it begins."""
+
+    host: HostResources
+    sandboxes: tuple[Sandbox, ...]
+    volumes: tuple[Volume, ...]
+
+    def volume_names(self) -> frozenset[str]:
+        """Return the names of the volumes we listed in the host's pool."""
+        return frozenset(v.name for v in self.volumes if v.pool == self.host.pool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What came of a look; `inventory` is None when the host was missed."""
+
+    records: HostRecords
+    host: HostResources
+    inventory: Inventory | None
+
+    @property
+    def given_up(self) -> bool:
+        """Return whether the host was missed and has been for long."""
+        return self.inventory is None and self.host.health is HostHealth.DOWN
+
+
+class Looker:
+    """Looks at hosts and keeps each one's streak of good and missed polls."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        drivers: Callable[[HostResources], HostDriver],
+        listings: Listings,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._drivers = drivers
+        self._listings = listings
+        self._streaks: dict[str, Streak] = {}
+
+    async def look(self, host_id: str) -> Look:
+        """Look at a host once and record it; raises `NotFound` when the host was removed."""
+        records = await self._store.read(lambda tx: _records(tx, host_id))
+        host = records.host
+        try:
+            inventory = await self._drivers(host).inventory()
+            fault = identity_fault(host, inventory, records.others)
+            if fault is not None:
+                raise IdentityChanged(fault)
+        except HostError as error:
+            self._listings.lost(host_id)
+            return Look(records=records, host=await self._missed(host, error), inventory=None)
+        self._listings.put(inventory)
+        return Look(records=records, host=await self._seen(records, inventory), inventory=inventory)
+
+    def forget(self, host_id: str) -> None:
+        """Drop what was kept of a host that is no more."""
+        self._streaks.pop(host_id, None)
+        self._listings.lost(host_id)
+
+    def _judge(self, host: HostResources, *, reason: str | None) -> Verdict:
+        verdict = health.after_poll(
+            host,
+            ok=reason is None,
+            reason=reason,
+            now=self._clock.now(),
+            streak=self._streaks.get(host.id, Streak()),
+        )
+        self._streaks[host.id] = verdict.streak
+        return verdict
+
+    async def _missed(self, host: HostResources, error: SandboxdError) -> HostResources:
+        verdict = self._judge(host, reason=error.message)
+        now = self._clock.now()
+
+        def write(tx: Transaction) -> HostResources:
+            _health_event(tx, host, verdict, error.code)
+            return tx.hosts.observe(host.id, at=now, **_health_fields(verdict))
+
+        return await self._store.submit(write)
+
+    async def _seen(self, records: HostRecords, inventory: Inventory) -> HostResources:
+        host = records.host
+        _check_identity(host, inventory, ())
+        verdict = self._judge(host, reason=None)
+        now = self._clock.now()
+        facts = _facts(records, inventory)
+
+        def write(tx: Transaction) -> HostResources:
+            if host.host_uuid is None:
+                _check_identity(host, inventory, tx.hosts.all())
+            _health_event(tx, host, verdict, "polled")
+            return tx.hosts.observe(
+                host.id,
+                at=now,
+                observed_at=inventory.seen_at,
+                last_seen_at=inventory.seen_at,
+                **facts,
+                **_health_fields(verdict),
+            )
+
+        return await self._store.submit(write)
+
+
+def _check_identity(
+    host: HostResources, inventory: Inventory, others: Iterable[HostResources]
+) -> None:
+    fault = identity_fault(host, inventory, others)
+    if fault is not None:
+        raise IdentityChanged(
+            fault, remedy="put the right machine back, or remove the host and add it anew"
+        )
+
+
+def _records(tx: Transaction, host_id: str) -> HostRecords:
+    host = tx.hosts.get(host_id)
+    return HostRecords(
+        host=host,
+        sandboxes=tuple(tx.sandboxes.of_host(host_id)),
+        volumes=tuple(tx.volumes.of_host(host_id)),
+    )
+
+
+def _health_fields(verdict: Verdict) -> dict[str, object]:
+    return {
+        "health": verdict.health,
+        "health_reason": verdict.reason,
+        "health_since": verdict.since,
+    }
+
+
+def _health_event(tx: Transaction, host: HostResources, verdict: Verdict, code: str) -> None:
+    if not verdict.changed:
+        return
+    reason = "" if verdict.health is HostHealth.UP else f": {verdict.reason}"
+    tx.events.add(
+        Event(
+            at=verdict.since,
+            kind="host.health",
+            host_id=host.id,
+            reason_code=code,
+            message=f"host {host.name} is {verdict.health}{reason}",
+            evidence={"from": host.health.value, "to": verdict.health.value},
+        )
+    )
+
+
+def _facts(records: HostRecords, inventory: Inventory) -> dict[str, object]:
+    """Return what a complete look says of a host, as the fields of its record."""
+    ours = {s.domain_uuid for s in records.sandboxes if s.domain_uuid is not None}
+    listed = records.volume_names()
+    foreign = unmanaged(inventory, ours, listed)
+    pool = inventory.pool
+    volumes = () if pool is None else pool.volumes
+    return {
+        "host_uuid": inventory.host_uuid,
+        "libvirt_version": inventory.libvirt_version,
+        "hypervisor_version": inventory.hypervisor_version,
+        "arch": inventory.arch,
+        "cpu_model": inventory.cpu_model,
+        "proven_virt_type": inventory.virt_type,
+        "total_cpus": inventory.total_cpus,
+        "total_memory_mb": inventory.total_memory_mb,
+        "total_storage_mb": 0 if pool is None else pool.capacity // _MIB,
+        "unmanaged_cpus": foreign.vcpus,
+        "unmanaged_memory_mb": foreign.memory_mb,
+        "unmanaged_storage_mb": foreign.storage_mb,
+        "observed_pool_active": pool is not None and pool.active,
+        "observed_storage_available_mb": 0 if pool is None else pool.available // _MIB,
+        "observed_networks": tuple(sorted(n for n, on in inventory.networks.items() if on)),
+        "observed_images": tuple(sorted(v.name for v in volumes if v.name not in listed)),
+    }

@@ -1,0 +1,120 @@
+"""Keeps one loop of looks going for every host, each costing nobody but itself.
+
+A host that hangs waits in its own lane; one whose poll hits a bug is parked. libvirt's events only
+make the next look come sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.control.looks import Look, Looker
+from scheduler.control.loop import Loop, Observer, unobserved
+from scheduler.control.parking import Parking
+from scheduler.errors import NotFound
+from scheduler.model import HostHealth
+from scheduler.store import Store
+
+AGAIN_SECONDS = 2.0
+"""A host that is neither well nor given up is looked at again this soon."""
+
+Looked = Callable[[Look], None]
+"""Told what came of each look."""
+
+_log = structlog.get_logger("scheduler.control")
+
+
+class Poller:
+    """Looks at every host of the store, every `every` seconds and when hinted."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        looker: Looker,
+        *,
+        every: float,
+        looked: Looked,
+        gone: Callable[[str], None],
+        observe: Observer = unobserved,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._looker = looker
+        self._every = every
+        self._looked = looked
+        self._gone = gone
+        self._observe = observe
+        self._parking = Parking()
+        self._loops: dict[str, Loop] = {}
+        self._membership = Loop(
+            "membership", self._meet, every=every, limit=60.0, clock=clock, observe=observe
+        )
+        self._group: asyncio.TaskGroup | None = None
+
+    def wake(self, host_id: str) -> None:
+        """Look at a host as soon as may be; an unknown one is looked up first."""
+        loop = self._loops.get(host_id)
+        if loop is not None:
+            loop.wake()
+        else:
+            self._membership.wake()
+
+    async def run(self) -> None:
+        """Poll until stopped."""
+        async with asyncio.TaskGroup() as self._group:
+            await self._membership.run()
+            for loop in self._loops.values():
+                loop.stop()
+
+    def stop(self) -> None:
+        """Let the looks in progress end and begin no further ones."""
+        self._membership.stop()
+        for loop in self._loops.values():
+            loop.stop()
+
+    async def _meet(self) -> None:
+        """Begin to poll new hosts, and stop polling those that were removed."""
+        known = {host.id for host in await self._store.read(lambda tx: tx.hosts.all())}
+        for host_id in known - self._loops.keys():
+            self._begin(host_id)
+        for host_id in self._loops.keys() - known:
+            self._loops.pop(host_id).stop()
+            self._looker.forget(host_id)
+            self._gone(host_id)
+
+    def _begin(self, host_id: str) -> None:
+        if self._group is None:
+            raise RuntimeError("the poller polls only while it runs")
+        loop = Loop(
+            "poll",
+            partial(self._poll, host_id),
+            every=self._every,
+            limit=None,
+            clock=self._clock,
+            observe=self._observe,
+        )
+        self._loops[host_id] = loop
+        self._group.create_task(loop.run(), name=f"poll {host_id}")
+
+    async def _poll(self, host_id: str) -> float | None:
+        """Look once; a bug met on the way parks this host and tells of it loudly."""
+        try:
+            look = await self._looker.look(host_id)
+        except NotFound:
+            self._membership.wake()
+            return None
+        except Exception:
+            pause = self._parking.failed(host_id, bug=True)
+            _log.exception("parked", loop="poll", key=host_id, trace=traceback.format_exc())
+            return pause
+        self._parking.succeeded(host_id)
+        self._looked(look)
+        settled = look.host.health is HostHealth.UP or look.given_up
+        return None if settled else min(AGAIN_SECONDS, self._every)

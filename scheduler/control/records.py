@@ -1,0 +1,203 @@
+"""What converging writes down: phases before host calls, states after their proof.
+
+Every write compares and sets; a loser gets `Conflict` and judges again from what is true by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from scheduler.clock import Clock
+from scheduler.errors import SandboxdError
+from scheduler.lifecycle import outcomes
+from scheduler.lifecycle.steps import Become, Clear, Note
+from scheduler.model import (
+    AddressReport,
+    Allocation,
+    HostResources,
+    Phase,
+    Sandbox,
+    SandboxState,
+    Volume,
+)
+from scheduler.store import Store, Transaction
+
+WRITTEN_WITH_STATE = (
+    "desired_state",
+    "reason_code",
+    "reason_message",
+    "conditions",
+    "phase",
+    "phase_at",
+    "attempts",
+    "retry_at",
+    "queued_at",
+    "running_at",
+    "expires_at",
+    "ip_address",
+    "ip_source",
+    "ip_seen_at",
+)
+"""What may change together with a sandbox's public state."""
+
+PROVEN = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})
+"""States in which the host is known to hold what was claimed."""
+
+Released = Callable[[Sandbox, tuple[Allocation, ...]], None]
+"""Told of a sandbox that was buried and of the allocations this released."""
+
+Changed = Callable[[Sandbox], None]
+"""Told of a sandbox whose public state or lease was written."""
+
+
+class Records:
+    """The converger's side of the store."""
+
+    def __init__(self, store: Store, clock: Clock, *, changed: Changed, released: Released) -> None:
+        self._store = store
+        self._clock = clock
+        self._changed = changed
+        self._released = released
+
+    async def sandbox_on_host(self, sandbox_id: str) -> tuple[Sandbox, HostResources]:
+        """Read a sandbox with the host it was placed on; raises `NotFound`."""
+
+        def read(tx: Transaction) -> tuple[Sandbox, HostResources]:
+            sandbox = tx.sandboxes.get(sandbox_id)
+            return sandbox, tx.hosts.get(sandbox.host_id or "")
+
+        return await self._store.read(read)
+
+    async def volumes(self, sandbox: Sandbox) -> tuple[Volume, ...]:
+        """Read the volumes listed for a sandbox: all that destroying it may delete."""
+        return await self._store.read(lambda tx: tx.volumes.of_owner(sandbox.id))
+
+    @staticmethod
+    def untouched(sandbox: Sandbox) -> bool:
+        """Return whether no host call was ever committed for the sandbox, hence none was made."""
+        return sandbox.state is SandboxState.CREATED and sandbox.phase is None
+
+    async def begin(
+        self, sandbox: Sandbox, phase: Phase, *, volumes: tuple[Volume, ...] = ()
+    ) -> Sandbox:
+        """Commit the intent for a phase of host work, once; what is planned is listed with it."""
+        if sandbox.phase is phase:
+            return sandbox
+        wanted = outcomes.begun(sandbox, phase, now=self._clock.now())
+
+        def write(tx: Transaction) -> Sandbox:
+            listed = {volume.name for volume in tx.volumes.of_owner(sandbox.id)}
+            for volume in volumes:
+                if volume.name not in listed:
+                    tx.volumes.add(volume)
+            return tx.sandboxes.replace(wanted, expected_generation=sandbox.generation)
+
+        return await self._store.submit(write)
+
+    async def base_seen(self, sandbox: Sandbox, fingerprint: str) -> Sandbox:
+        """Remember what the base looked like before anything was built on it."""
+        return await self._replace(sandbox, base_fingerprint=fingerprint)
+
+    async def built(self, sandbox: Sandbox, created: Collection[str]) -> Sandbox:
+        """Record that the domain exists, and which of its planned volumes do."""
+        finished = outcomes.done(sandbox, now=self._clock.now())
+
+        def write(tx: Transaction) -> Sandbox:
+            for volume in tx.volumes.of_owner(sandbox.id):
+                key = (volume.host_id, volume.pool, volume.name)
+                if volume.name in created:
+                    tx.volumes.mark_created(*key)
+                else:
+                    tx.volumes.remove(*key)
+            return tx.sandboxes.replace(finished, expected_generation=sandbox.generation)
+
+        return await self._store.submit(write)
+
+    async def called(self, sandbox: Sandbox) -> Sandbox:
+        """Record that the host took the call of the present phase; its proof is yet to come."""
+        return await self._write(sandbox, outcomes.done(sandbox, now=self._clock.now()))
+
+    async def refused(self, sandbox_id: str, error: SandboxdError) -> Sandbox:
+        """Record that the host refused the work of the present phase, and when to try again."""
+        now = self._clock.now()
+
+        def write(tx: Transaction) -> Sandbox:
+            sandbox = tx.sandboxes.get(sandbox_id)
+            return tx.sandboxes.replace(
+                outcomes.failed(sandbox, error.message, now=now),
+                expected_generation=sandbox.generation,
+            )
+
+        return await self._store.submit(write)
+
+    async def address_found(self, sandbox: Sandbox, report: AddressReport) -> Sandbox:
+        """Record a guest's address and who named it."""
+        return await self._replace(
+            sandbox,
+            ip_address=report.address,
+            ip_source=report.source,
+            ip_seen_at=self._clock.now(),
+        )
+
+    async def become(self, sandbox: Sandbox, step: Become) -> Sandbox:
+        """Write the public state a step names, with its event, its lease and its allocation."""
+        now = self._clock.now()
+        wanted = outcomes.become(sandbox, step, now=now)
+
+        def write(tx: Transaction) -> Sandbox:
+            changed = tx.sandboxes.transition(
+                sandbox.id,
+                sandbox.state,
+                wanted.state,
+                at=now,
+                expected_generation=sandbox.generation,
+                **{name: getattr(wanted, name) for name in WRITTEN_WITH_STATE},
+            )
+            if wanted.state in PROVEN:
+                tx.allocations.activate(sandbox.id, sandbox.host_id or "")
+            return changed
+
+        changed = await self._store.submit(write)
+        self._changed(changed)
+        return changed
+
+    async def note(self, sandbox: Sandbox, step: Note) -> Sandbox:
+        """Add a condition."""
+        return await self._write(sandbox, outcomes.noted(sandbox, step, now=self._clock.now()))
+
+    async def clear(self, sandbox: Sandbox, step: Clear) -> Sandbox:
+        """Remove conditions that hold no longer."""
+        return await self._write(sandbox, outcomes.cleared(sandbox, step, now=self._clock.now()))
+
+    async def bury(self, sandbox: Sandbox) -> None:
+        """Record that nothing is left of a sandbox, and release what it had claimed."""
+        buried, freed = await self._store.submit(partial(self._bury, sandbox))
+        self._changed(buried)
+        self._released(buried, freed)
+
+    def _bury(self, sandbox: Sandbox, tx: Transaction) -> tuple[Sandbox, tuple[Allocation, ...]]:
+        current = tx.sandboxes.get(sandbox.id)
+        for volume in tx.volumes.of_owner(sandbox.id):
+            tx.volumes.remove(volume.host_id, volume.pool, volume.name)
+        freed = tx.allocations.of_sandbox(sandbox.id)
+        for allocation in freed:
+            tx.allocations.release(sandbox.id, allocation.host_id)
+        buried = tx.sandboxes.bury(
+            sandbox.id,
+            at=self._clock.now(),
+            reason_code=current.reason_code or "destroyed",
+            reason_message=current.reason_message or "nothing is left on its host",
+        )
+        return buried, freed
+
+    async def _replace(self, sandbox: Sandbox, **changes: Any) -> Sandbox:
+        changed = replace(sandbox, updated_at=self._clock.now(), **changes)
+        return await self._write(sandbox, changed)
+
+    async def _write(self, before: Sandbox, after: Sandbox) -> Sandbox:
+        return await self._store.submit(
+            lambda tx: tx.sandboxes.replace(after, expected_generation=before.generation)
+        )

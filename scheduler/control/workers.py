@@ -1,0 +1,110 @@
+"""One task for each item that has work to do, and never two for one.
+
+Level-triggered: waking says only that there may be something to do. A worker ends when its item is
+settled, so that a quiet fleet costs no tasks at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.control.parking import Parking
+from scheduler.errors import SandboxdError
+
+Work = Callable[[str], Awaitable[float | None]]
+"""Work on one item; returns the seconds after which to go on, or None when it is settled."""
+
+BugReport = Callable[[str, str], Awaitable[None]]
+"""Told the item and the traceback of a bug met while working on it."""
+
+_log = structlog.get_logger("scheduler.control")
+
+
+class Workers:
+    """Keeps at most one task a key at work; a key that fails is parked, the others go on."""
+
+    def __init__(self, name: str, work: Work, *, clock: Clock, report_bug: BugReport) -> None:
+        self.parking = Parking()
+        self._name = name
+        self._work = work
+        self._clock = clock
+        self._report_bug = report_bug
+        self._events: dict[str, asyncio.Event] = {}
+        self._early: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def wake(self, key: str) -> None:
+        """Work on `key` now, even when it is pausing after a failure."""
+        event = self._events.get(key)
+        if event is not None:
+            event.set()
+        else:
+            self.nudge(key)
+
+    def nudge(self, key: str) -> None:
+        """Work on `key` unless somebody does already; a pause after a failure is respected."""
+        if key in self._events or self._stopping.is_set():
+            return
+        if self._group is None:
+            self._early.add(key)
+            return
+        event = self._events[key] = asyncio.Event()
+        self._group.create_task(self._attend(key, event), name=f"{self._name} {key}")
+
+    async def run(self) -> None:
+        """Attend to every woken key until stopped; work in progress is finished first."""
+        async with asyncio.TaskGroup() as self._group:
+            early, self._early = self._early, set()
+            for key in sorted(early):
+                self.nudge(key)
+            await self._stopping.wait()
+            for event in self._events.values():
+                event.set()
+        self._group = None
+
+    def stop(self) -> None:
+        """Let each worker end after the step it is taking."""
+        self._stopping.set()
+
+    async def _attend(self, key: str, event: asyncio.Event) -> None:
+        try:
+            while not self._stopping.is_set():
+                event.clear()
+                pause = await self._once(key)
+                if pause is not None:
+                    await self._clock.wait(event, pause)
+                elif not event.is_set():
+                    return
+        finally:
+            del self._events[key]
+
+    async def _once(self, key: str) -> float | None:
+        try:
+            pause = await self._work(key)
+        except SandboxdError as error:
+            pause = self.parking.failed(key)
+            _log.warning(
+                "parked",
+                loop=self._name,
+                key=key,
+                code=error.code,
+                error=error.message,
+                seconds=round(pause, 1),
+            )
+        except Exception:
+            pause = self.parking.failed(key, bug=True)
+            evidence = traceback.format_exc()
+            _log.exception("parked", loop=self._name, key=key, seconds=round(pause, 1))
+            await self._report_bug(key, evidence)
+        else:
+            self.parking.succeeded(key)
+        return pause

@@ -1,0 +1,31 @@
+"""Telling systemd how the daemon is: the notification protocol, which is one datagram.
+
+Without a supervisor (no NOTIFY_SOCKET) every call does nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+
+class Notifier:
+    """Sends states such as READY=1 to the supervisor named by the environment."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        name = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + name[1:] if name.startswith("@") else name
+
+    def ready(self, status: str) -> None:
+        """Say that start-up is over."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def stopping(self, status: str) -> None:
+        """Say that the daemon is ending on purpose."""
+        self._send(f"STOPPING=1\nSTATUS={status}")
+
+    def _send(self, state: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.sendto(state.encode(), self._address)

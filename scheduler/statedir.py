@@ -1,0 +1,56 @@
+"""The state directory: private, on a local disk, and held by one daemon at a time.
+
+The lock is taken before the socket or the database is touched (I12), because the operating system
+would let a second daemon steal the socket without a word.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scheduler.errors import Conflict, Invalid
+
+LOCK_FILE = "lock"
+
+
+def prepare(path: Path) -> None:
+    """Make the directory if it is missing, readable by its owner only.
+
+    Raises `Invalid` where it cannot be made or written.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Invalid(
+            f"state directory {path} cannot be made: {error.strerror}",
+            remedy="name a directory that this user may create with --state-dir",
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Invalid(
+            f"state directory {path} is not writable by uid {os.geteuid()}",
+            remedy="run as its owner, or name another directory with --state-dir",
+        )
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the directory's lock; raises `Conflict` naming the holder when another daemon does."""
+    handle = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+            raise Conflict(
+                f"another daemon (pid {holder}) holds the state directory {path}",
+                remedy="stop it first, or give this one a --state-dir of its own",
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(handle)

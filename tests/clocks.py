@@ -1,0 +1,58 @@
+"""A clock that tests hold in their hands: time moves only when they say so."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+class ManualClock:
+    """Wall, monotonic and boot time that move together by `advance`, apart by `set_wall`."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self._now = now
+        self._monotonic = 1000.0
+        self._boottime = 5000.0
+        self._moved = asyncio.Event()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def boottime(self) -> float:
+        return self._boottime
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass everywhere."""
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+        self._boottime += seconds
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall clock by so much, as an operator or NTP would."""
+        self._now += timedelta(seconds=seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        """Wait for the event or for `advance` to have moved time far enough."""
+        until = None if seconds is None else self._monotonic + seconds
+        woken = asyncio.ensure_future(event.wait())
+        try:
+            while not event.is_set() and (until is None or self._monotonic < until):
+                moved = asyncio.ensure_future(self._moved.wait())
+                await asyncio.wait({woken, moved}, return_when=asyncio.FIRST_COMPLETED)
+                moved.cancel()
+                with suppress(asyncio.CancelledError):
+                    await moved
+        finally:
+            woken.cancel()
+            with suppress(asyncio.CancelledError):
+                await woken
+        await asyncio.sleep(0)
+        return event.is_set()

@@ -1,0 +1,143 @@
+"""One task a key, parked when it fails, gone when it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from scheduler.control.parking import LONGEST_FOR_BUGS_SECONDS, LONGEST_SECONDS, Parking
+from scheduler.control.workers import Workers
+from scheduler.errors import HostRefused
+from tests.clocks import ManualClock
+from tests.waits import until
+
+
+class Items:
+    """Work that answers from a script, and says how much of it ran at once for a key."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[float | Exception | None]] = {}
+        self.turns: list[str] = []
+        self.inside: set[str] = set()
+        self.bugs: list[tuple[str, str]] = []
+
+    async def work(self, key: str) -> float | None:
+        assert key not in self.inside
+        self.inside.add(key)
+        await asyncio.sleep(0)
+        self.inside.discard(key)
+        self.turns.append(key)
+        script = self.answers.get(key)
+        answer = script.pop(0) if script else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def bug(self, key: str, evidence: str) -> None:
+        self.bugs.append((key, evidence))
+
+
+@asynccontextmanager
+async def working(items: Items, clock: ManualClock) -> AsyncIterator[Workers]:
+    workers = Workers("test", items.work, clock=clock, report_bug=items.bug)
+    running = asyncio.create_task(workers.run())
+    await asyncio.sleep(0)
+    try:
+        yield workers
+    finally:
+        workers.stop()
+        async with asyncio.timeout(5):
+            await running
+
+
+async def test_a_woken_key_is_worked_on_and_then_costs_nothing() -> None:
+    items = Items()
+    async with working(items, ManualClock()) as workers:
+        workers.wake("a")
+        await until(lambda: items.turns == ["a"] and len(workers) == 0)
+
+
+async def test_keys_woken_before_the_start_are_not_lost() -> None:
+    items = Items()
+    workers = Workers("test", items.work, clock=ManualClock(), report_bug=items.bug)
+    workers.wake("b")
+    workers.nudge("a")
+    running = asyncio.create_task(workers.run())
+    await until(lambda: items.turns == ["a", "b"])
+    workers.stop()
+    await running
+
+
+async def test_never_two_at_once_and_no_wake_is_lost() -> None:
+    items = Items()
+    async with working(items, ManualClock()) as workers:
+        for _ in range(3):
+            workers.wake("a")
+        await until(lambda: len(workers) == 0)
+        assert 1 <= len(items.turns) <= 3
+        assert set(items.turns) == {"a"}
+
+
+async def test_a_pause_ends_by_time_or_by_a_wake_but_not_by_a_nudge() -> None:
+    items, clock = Items(), ManualClock()
+    items.answers["a"] = [30.0, 30.0]
+    async with working(items, clock) as workers:
+        workers.wake("a")
+        await until(lambda: len(items.turns) == 1)
+        workers.nudge("a")
+        await asyncio.sleep(0)
+        assert len(items.turns) == 1
+        workers.wake("a")
+        await until(lambda: len(items.turns) == 2)
+        clock.advance(30)
+        await until(lambda: len(items.turns) == 3 and len(workers) == 0)
+
+
+async def test_a_fault_parks_its_key_and_only_that() -> None:
+    items, clock = Items(), ManualClock()
+    items.answers["a"] = [HostRefused("no such pool")]
+    async with working(items, clock) as workers:
+        workers.wake("a")
+        workers.wake("b")
+        await until(lambda: sorted(items.turns) == ["a", "b"])
+        assert workers.parking.failures("a") == 1
+        clock.advance(LONGEST_SECONDS)
+        await until(lambda: items.turns.count("a") == 2 and len(workers) == 0)
+        assert workers.parking.failures("a") == 0
+        assert items.bugs == []
+
+
+async def test_a_bug_parks_its_key_with_the_traceback_as_evidence() -> None:
+    items, clock = Items(), ManualClock()
+    items.answers["a"] = [ZeroDivisionError("boom")]
+    async with working(items, clock) as workers:
+        workers.wake("a")
+        await until(lambda: len(items.bugs) == 1)
+        assert items.bugs[0][0] == "a"
+        assert "ZeroDivisionError: boom" in items.bugs[0][1]
+
+
+async def test_stopping_ends_pauses_and_takes_no_new_keys() -> None:
+    items = Items()
+    items.answers["a"] = [1e9]
+    async with working(items, ManualClock()) as workers:
+        workers.wake("a")
+        await until(lambda: len(items.turns) == 1)
+        workers.stop()
+        workers.wake("c")
+        await until(lambda: len(workers) == 0)
+    assert "c" not in items.turns
+
+
+def test_pauses_grow_to_a_limit_that_is_longer_for_bugs() -> None:
+    parking = Parking()
+    pauses = [parking.failed("k") for _ in range(12)]
+    assert 0.5 <= pauses[0] <= 1.0
+    assert pauses[3] > pauses[0]
+    assert LONGEST_SECONDS / 2 <= pauses[-1] <= LONGEST_SECONDS
+    assert len(parking) == 1
+    bugs = [parking.failed("bug", bug=True) for _ in range(20)]
+    assert LONGEST_FOR_BUGS_SECONDS / 2 <= bugs[-1] <= LONGEST_FOR_BUGS_SECONDS
+    parking.succeeded("k")
+    assert parking.failures("k") == 0

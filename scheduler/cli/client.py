@@ -1,0 +1,245 @@
+"""The HTTP client: JSON over a Unix socket, on nothing but the standard library.
+
+Every POST carries an Idempotency-Key, so that a request whose answer got lost may be sent again;
+that is done once, and only when the connection broke before an answer began.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from scheduler.cli.event_stream import EventStream
+from scheduler.cli.exits import Exit
+from scheduler.cli.failures import Failure, refused
+
+Document = dict[str, Any]
+Query = Mapping[str, object]
+
+_REPEATABLE = frozenset({"GET", "POST", "DELETE"})
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A complete answer below status 400."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def document(self) -> Any:
+        """Return the body's JSON, None when there is no body."""
+        if not self.body:
+            return None
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise Failure(
+                f"the daemon's answer is not JSON: {error}",
+                hint="is the socket another program's? see --socket",
+            ) from error
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Requests to one daemon; a connection each, since a command makes only a few."""
+
+    def __init__(self, socket_path: str, *, answer_seconds: float = 60) -> None:
+        self.socket_path = socket_path
+        self._answer_seconds = answer_seconds
+
+    def get(self, path: str, **query: object) -> Any:
+        """Return the document at a path; raises `Failure`."""
+        return self.request("GET", path, query=query).document()
+
+    def post(
+        self, path: str, body: object = None, *, key: str | None = None, **query: object
+    ) -> Any:
+        """Send a POST and return its answer's document; raises `Failure`."""
+        return self.request("POST", path, body=body, query=query, key=key).document()
+
+    def patch(self, path: str, body: object, *, revision: object) -> Any:
+        """Change fields of the revision that was read; another one's change is a conflict."""
+        headers = {"If-Match": f'"{revision}"'}
+        return self.request("PATCH", path, body=body, headers=headers).document()
+
+    def delete(self, path: str, **query: object) -> Any:
+        """Send a DELETE and return its answer's document; raises `Failure`."""
+        return self.request("DELETE", path, query=query).document()
+
+    def items(
+        self, path: str, *, at_most: int | None = None, **query: object
+    ) -> Iterator[Document]:
+        """Yield the items of a listing, page by page, all of them or `at_most` so many."""
+        cursor, left = None, at_most
+        while True:
+            limit = _PAGE if left is None else min(left, _PAGE)
+            page = self.get(path, **query, limit=limit, cursor=cursor)
+            yield from page["items"]
+            left = None if left is None else left - len(page["items"])
+            cursor = page.get("next_cursor")
+            if cursor is None or (left is not None and left <= 0):
+                return
+
+    def events(self, *, idle_seconds: float, **query: object) -> EventStream:
+        """Open the journal as a stream; silence longer than `idle_seconds` ends an iteration."""
+
+        def connect(last_event_id: str | None) -> http.client.HTTPResponse:
+            headers = {"Accept": "text/event-stream"}
+            if last_event_id is not None:
+                headers["Last-Event-ID"] = last_event_id
+            connection = _UnixConnection(self.socket_path, idle_seconds)
+            answer = self._exchange(connection, "GET", _target("/v1/events", query), None, headers)
+            _raise_for_status(answer)
+            return answer
+
+        return EventStream(connect)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> Answer:
+        """Send any request and return its answer; raises `Failure` for status 400 and above."""
+        content = None if body is None else json.dumps(body).encode()
+        sent = {"Accept": "application/json", **(headers or {})}
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        if method == "POST":
+            sent["Idempotency-Key"] = key or secrets.token_hex(16)
+        attempts = 2 if method in _REPEATABLE else 1
+        while True:
+            attempts -= 1
+            try:
+                return self._answer(method, _target(path, query or {}), content, sent)
+            except (ConnectionResetError, BrokenPipeError) as error:
+                if not attempts:
+                    raise _lost(method, self.socket_path) from error
+
+    def _answer(
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        connection = _UnixConnection(self.socket_path, self._answer_seconds)
+        with closing(connection):
+            answer = self._exchange(connection, method, target, content, headers)
+            _raise_for_status(answer)
+            return Answer(status=answer.status, headers=dict(answer.headers), body=_read(answer))
+
+    def _exchange(
+        self,
+        connection: _UnixConnection,
+        method: str,
+        target: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.connect()
+        except OSError as error:
+            raise _unreachable(self.socket_path, error) from error
+        try:
+            connection.request(method, target, body=content, headers=dict(headers))
+            return connection.getresponse()
+        except TimeoutError as error:
+            raise Failure(
+                f"the daemon took the request and did not answer within {connection.timeout:g} s",
+                exit_code=Exit.UNREACHABLE,
+                hint="is it stuck? its log tells: journalctl -u sandboxd",
+            ) from error
+        except http.client.RemoteDisconnected:
+            raise
+        except http.client.HTTPException as error:
+            raise _garbled(error) from error
+
+
+def segment(reference: str) -> str:
+    """Return a user's text as exactly one path segment."""
+    escaped = quote(reference, safe="")
+    # A client or server may resolve dot segments even when nothing asked for it.
+    return escaped.replace(".", "%2E") if escaped in {".", ".."} else escaped
+
+
+def _target(path: str, query: Query) -> str:
+    pairs = [(name, value) for name, value in query.items() if value is not None]
+    if not pairs:
+        return path
+    texts = [(name, _query_text(value)) for name, value in pairs]
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(texts, doseq=True)}"
+
+
+def _query_text(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, list | tuple) else str(value)
+
+
+def _raise_for_status(answer: http.client.HTTPResponse) -> None:
+    if answer.status >= 400:
+        with closing(answer):
+            raise refused(answer.status, answer.headers.get_content_type(), _read(answer))
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read()
+    except (http.client.HTTPException, OSError) as error:
+        raise _garbled(error) from error
+
+
+def _garbled(error: Exception) -> Failure:
+    return Failure(
+        f"the daemon's answer broke off or is not HTTP: {type(error).__name__} {error}",
+        exit_code=Exit.UNREACHABLE,
+        hint="the request may have been carried out; look before you repeat it",
+    )
+
+
+def _lost(method: str, path: str) -> Failure:
+    return Failure(
+        f"the connection to {path} broke before an answer came",
+        exit_code=Exit.UNREACHABLE,
+        reasons=() if method == "GET" else ("whether the request was carried out is unknown",),
+        hint="see whether the daemon restarts: journalctl -u sandboxd",
+    )
+
+
+def _unreachable(path: str, error: OSError) -> Failure:
+    if isinstance(error, PermissionError):
+        return Failure(
+            f"you may not open the daemon's socket {path}",
+            exit_code=Exit.NOT_AUTHORISED,
+            hint="join the group sandboxd-admin, or run this as root",
+        )
+    hints = {
+        FileNotFoundError: "start it (systemctl start sandboxd), or name its socket:"
+        " --socket PATH or SANDBOXD_SOCKET",
+        ConnectionRefusedError: "a socket is left, but nobody listens: systemctl start sandboxd",
+    }
+    return Failure(
+        f"no daemon answers at {path}: {error.strerror or error}",
+        exit_code=Exit.UNREACHABLE,
+        hint=hints.get(type(error), "is the path a socket? see --socket"),
+    )

@@ -1,0 +1,121 @@
+"""create and explain: ask for a sandbox, or ask only where it would go and why."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scheduler.cli.commands.watching import watch_sandbox
+from scheduler.cli.deadlines import Deadline
+from scheduler.cli.failures import Refused
+from scheduler.cli.goals import reaches
+from scheduler.cli.options import (
+    DURATION,
+    PAIR,
+    dry_run_option,
+    given,
+    placement_body,
+    placement_options,
+    ssh_public_keys,
+    wait_options,
+)
+from scheduler.cli.session import Session, Verb
+from scheduler.cli.views import decisions, explanations, sandboxes
+
+Document = dict[str, Any]
+
+
+@click.command(cls=Verb)
+@placement_options
+@click.option("--agent", help="Who it is for; you, unless said otherwise.")
+@click.option("--job", help="The job it belongs to; a new one, unless said otherwise.")
+@click.option("--name", help="Its name, unique among live sandboxes.")
+@click.option("--ttl", type=DURATION, help="How long it lives once it is ready, such as 2h.")
+@click.option("--on-expire", type=click.Choice(["destroy", "stop"]), help="What its end does.")
+@click.option("--label", "labels", type=PAIR, multiple=True, help="A label; may be repeated.")
+@click.option(
+    "--ssh-key",
+    "ssh_keys",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A file of public keys that may log in; may be repeated.",
+)
+@click.option("--no-start", is_flag=True, help="Build it, but do not start it.")
+@click.option("--provision-timeout", type=DURATION, help="How long building may take.")
+@click.option("--idempotency-key", help="Asking again with this key never makes a second one.")
+@dry_run_option
+@wait_options
+def create(
+    session: Session,
+    *,
+    no_wait: bool,
+    timeout_seconds: int | None,
+    dry_run: bool,
+    idempotency_key: str | None,
+    **options: Any,
+) -> None:
+    """Create a sandbox from IMAGE, a volume in the hosts' pool, and wait until it runs."""
+    body = _body(**options)
+    deadline = Deadline(timeout_seconds)
+    try:
+        answer = session.client.post(
+            "/v1/sandboxes", body, key=idempotency_key, dry_run=dry_run or None
+        )
+    except Refused as refusal:
+        if hosts := refusal.document.get("hosts"):
+            refusal.table = decisions.REFUSALS, hosts
+        raise
+    if dry_run:
+        _show_plan(session, answer)
+        return
+    box = answer
+    if not no_wait:
+        goal = reaches("STOPPED" if options["no_start"] else "RUNNING")
+        box = watch_sandbox(session, box, goal, deadline)
+    session.printer.one(box, sandboxes.view(session.now(), [box]))
+
+
+@click.command(cls=Verb)
+@placement_options
+def explain(session: Session, **options: Any) -> None:
+    """Weigh every host against a request for IMAGE and show what speaks for and against it."""
+    explanation = session.client.post("/v1/placements/explain", placement_body(**options))
+    eligible = [str(host["host_name"]) for host in explanation.get("hosts", ()) if host["eligible"]]
+    session.printer.drawing(
+        explanation, eligible, lambda printer: explanations.draw(printer, explanation)
+    )
+
+
+def _body(
+    *,
+    agent: str | None,
+    job: str | None,
+    name: str | None,
+    ttl: int | None,
+    on_expire: str | None,
+    labels: tuple[tuple[str, str], ...],
+    ssh_keys: tuple[Path, ...],
+    no_start: bool,
+    provision_timeout: int | None,
+    **placement: Any,
+) -> Document:
+    return placement_body(**placement) | given(
+        agent_id=agent or getpass.getuser(),
+        job_id=job,
+        sandbox_name=name,
+        ttl_seconds=ttl,
+        on_expire=on_expire,
+        labels=dict(labels) or None,
+        ssh_public_keys=ssh_public_keys(ssh_keys) or None,
+        auto_start=False if no_start else None,
+        provision_timeout_seconds=provision_timeout,
+    )
+
+
+def _show_plan(session: Session, plan: Document) -> None:
+    session.printer.drawing(
+        plan, [str(plan.get("host_name"))], lambda printer: decisions.draw(printer, plan)
+    )

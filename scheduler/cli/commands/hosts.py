@@ -1,0 +1,166 @@
+"""host: the fleet's machines, looked at, taken in, changed, set aside and taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from scheduler.cli.client import segment
+from scheduler.cli.commands.drains import drain
+from scheduler.cli.options import PAIR, SIZE, dry_run_option, given, host_argument, yes_option
+from scheduler.cli.session import Session, Verb
+from scheduler.cli.views import hosts
+
+Document = dict[str, Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@click.group()
+def host() -> None:
+    """The machines that sandboxes run on."""
+
+
+host.add_command(drain)
+
+
+@host.command("list", cls=Verb)
+@click.option("--label", "labels", type=PAIR, multiple=True, help="Only with this label.")
+def list_(session: Session, *, labels: tuple[tuple[str, str], ...]) -> None:
+    """List hosts: how they are, and how much of each may be and is reserved."""
+    selector = [f"{key}={value}" for key, value in labels] or None
+    found = list(session.client.items("/v1/hosts", label=selector))
+    session.printer.many(found, hosts.view(session.now()))
+    if not found and not labels:
+        session.narrator.hint("no hosts yet; add one: sandboxctl host add --help")
+
+
+@host.command(cls=Verb)
+@host_argument()
+def show(session: Session, *, name: str) -> None:
+    """Show one host in full."""
+    _print_in_full(session, session.client.get(_path(name)))
+
+
+def _fields(function: Function) -> Function:
+    options = [
+        click.option("--address", help="Name or IP address to reach it by."),
+        click.option("--transport", type=click.Choice(["unix", "ssh", "test"])),
+        click.option("--uri", help="libvirt URI on the host, such as qemu:///system."),
+        click.option("--ssh-user", help="User to log in as."),
+        click.option("--ssh-port", type=int),
+        click.option("--ssh-key", help="Path of the private key, on the daemon's machine."),
+        click.option("--ssh-known-hosts", help="Path of its known_hosts, on the daemon's machine."),
+        click.option(
+            "--label", "labels", type=PAIR, multiple=True, help="A label; may be repeated."
+        ),
+        click.option("--pool", help="Storage pool for sandboxes' disks."),
+        click.option("--network", help="libvirt network for sandboxes."),
+        click.option("--virt-type", type=click.Choice(["auto", "kvm", "qemu"])),
+        click.option("--system-reserved-cpus", type=int, help="CPUs kept for the host itself."),
+        click.option(
+            "--system-reserved-memory", type=SIZE, help="Memory kept for the host itself."
+        ),
+        click.option("--system-reserved-storage", type=SIZE, help="Storage kept free in the pool."),
+        click.option("--ratio-cpu", type=float, help="How often each CPU may be given out."),
+        click.option("--ratio-memory", type=float),
+        click.option("--ratio-storage", type=float),
+        click.option("--max-sandboxes", type=int, help="At most this many sandboxes."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@host.command(cls=Verb)
+@click.argument("name", metavar="HOST")
+@_fields
+@dry_run_option
+def add(session: Session, *, name: str, dry_run: bool, **options: Any) -> None:
+    """Take HOST into the fleet."""
+    body = {"name": name, **_changes(**options)}
+    answer = session.client.post("/v1/hosts", body, dry_run=dry_run or None)
+    session.printer.one(answer, hosts.view(session.now()))
+    if not dry_run:
+        session.narrator.hint(
+            f"it takes sandboxes once its health is UP: sandboxctl host show {name}"
+        )
+
+
+@host.command(cls=Verb)
+@host_argument()
+@_fields
+@click.option("--unset-label", "unset", multiple=True, metavar="KEY", help="Remove this label.")
+def edit(session: Session, *, name: str, unset: tuple[str, ...], **options: Any) -> None:
+    """Change HOST; only what is named is changed, labels are merged."""
+    changes = _changes(**options)
+    if not changes and not unset:
+        raise click.UsageError("nothing to change; name at least one option")
+    before = session.client.get(_path(name))
+    if "labels" in changes or unset:
+        merged = {**before["labels"], **changes.get("labels", {})}
+        changes["labels"] = {key: merged[key] for key in merged if key not in unset}
+    answer = session.client.patch(_path(name), changes, revision=before["revision"])
+    session.printer.one(answer, hosts.view(session.now()))
+
+
+@host.command(cls=Verb)
+@host_argument()
+@yes_option
+@dry_run_option
+def remove(session: Session, *, name: str, yes: bool, dry_run: bool) -> None:
+    """Take HOST, which must be empty, out of the fleet; nothing on the machine is touched."""
+    found = session.client.get(_path(name))
+    if dry_run:
+        left = found.get("reserved_sandboxes", 0)
+        obstacle = (
+            f"{left} sandboxes are in the way; drain it first" if left else "nothing is in the way"
+        )
+        session.narrator.note(f"would remove host {name}: {obstacle}")
+        session.printer.one(found, hosts.view(session.now()))
+        return
+    session.confirm(f"Remove host {name} from the fleet?", yes=yes)
+    session.client.delete(_path(name))
+    session.printer.one(found, hosts.view(session.now()))
+
+
+@host.command(cls=Verb)
+@host_argument()
+@click.option("--reason", help="Why; shown with the host from then on.")
+def cordon(session: Session, *, name: str, reason: str | None) -> None:
+    """Let HOST take no new sandboxes; those on it stay."""
+    answer = session.client.post(f"{_path(name)}/cordon", given(reason=reason))
+    session.printer.one(answer, hosts.view(session.now()))
+
+
+@host.command(cls=Verb)
+@host_argument()
+def uncordon(session: Session, *, name: str) -> None:
+    """Let HOST take new sandboxes again."""
+    answer = session.client.post(f"{_path(name)}/uncordon", {})
+    session.printer.one(answer, hosts.view(session.now()))
+
+
+def _changes(
+    *,
+    labels: tuple[tuple[str, str], ...],
+    system_reserved_memory: int | None,
+    system_reserved_storage: int | None,
+    **fields: Any,
+) -> Document:
+    return given(
+        labels=dict(labels) or None,
+        system_reserved_memory_mb=system_reserved_memory,
+        system_reserved_storage_mb=system_reserved_storage,
+        **fields,
+    )
+
+
+def _print_in_full(session: Session, found: Document) -> None:
+    now = session.now()
+    session.printer.one(found, hosts.view(now), hosts.detail(found, now))
+
+
+def _path(name: str) -> str:
+    return f"/v1/hosts/{segment(name)}"

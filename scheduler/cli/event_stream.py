@@ -1,0 +1,91 @@
+"""The journal as server-sent events: parsed, and resumed where it broke off."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+Connect = Callable[[str | None], http.client.HTTPResponse]
+"""Opens the stream after a given event id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One server-sent event."""
+
+    id: str | None
+    data: str
+
+
+class EventStream:
+    """Yields events as documents, and None at each sign of life or silence without one.
+
+    A timeout, a broken connection and the server's goodbye are alike: the stream is opened again
+    after the last event seen, so nothing is lost or doubled. A daemon that is gone fails that.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._last_id: str | None = None
+        self._answer: http.client.HTTPResponse | None = None
+
+    def open(self) -> Self:
+        """Connect now rather than at the first iteration, so that nothing later is missed."""
+        if self._answer is None:
+            self._answer = self._connect(self._last_id)
+        return self
+
+    def close(self) -> None:
+        """Let go of the connection; iterating again resumes."""
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
+
+    def __iter__(self) -> Iterator[dict[str, Any] | None]:
+        while True:
+            yield from self._connected()
+            self.close()
+            yield None
+
+    def _connected(self) -> Iterator[dict[str, Any] | None]:
+        self.open()
+        assert self._answer is not None
+        try:
+            for message in messages(_lines(self._answer)):
+                if message is None:
+                    yield None
+                    continue
+                self._last_id = message.id or self._last_id
+                yield json.loads(message.data)
+        except (OSError, http.client.HTTPException):
+            # A timeout too: this is how silence shows.
+            return
+
+
+def messages(lines: Iterable[str]) -> Iterator[Message | None]:
+    """Parse lines of `text/event-stream`; a comment is a sign of life and yields None."""
+    identity: str | None = None
+    data: list[str] = []
+    for line in lines:
+        if line.startswith(":"):
+            yield None
+            continue
+        if not line:
+            if data:
+                yield Message(identity, "\n".join(data))
+            data = []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            data.append(value)
+        elif field == "id":
+            identity = value
+
+
+def _lines(answer: http.client.HTTPResponse) -> Iterator[str]:
+    while line := answer.readline():
+        yield line.decode("utf-8", "replace").rstrip("\r\n")

@@ -1,0 +1,126 @@
+"""Watch one object until it has settled, telling each of its events on the way.
+
+Watching never acts: Ctrl-C or the deadline end the watching, the work goes on in the daemon. A
+daemon that restarts meanwhile is waited for, since it carries on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from scheduler.cli.deadlines import Deadline
+from scheduler.cli.event_stream import EventStream
+from scheduler.cli.exits import Exit
+from scheduler.cli.failures import Failure
+from scheduler.cli.moments import moment
+from scheduler.cli.session import Session
+from scheduler.cli.views import events
+
+Document = dict[str, Any]
+Outcome = Failure | bool
+"""False: not yet. True: reached. A failure: it never will be."""
+
+_IDLE_SECONDS = 5.0
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is watched, and for what."""
+
+    stream: EventStream
+    read: Callable[[], Document]
+    outcome: Callable[[Document], Outcome]
+    awaited: Callable[[Document], str]
+    """What a spinner says."""
+    reattach: str
+    """The command that watches on."""
+    before: Document | None = None
+    """What it was when the work was asked for: its older events are not told, and its old
+    failure is not taken for a new one."""
+
+
+def event_stream(session: Session, deadline: Deadline, **query: object) -> EventStream:
+    """Return the journal narrowed to one object; not yet connected."""
+    return session.client.events(idle_seconds=deadline.within(_IDLE_SECONDS), **query)
+
+
+def follow(session: Session, subject: Subject, deadline: Deadline) -> Document:
+    """Return the settled document; raises `Failure` when it fails, at the deadline or on Ctrl-C."""
+    watch = _Watch(session, subject, deadline)
+    try:
+        with session.narrator.waiting("waiting"):
+            return watch.run()
+    except KeyboardInterrupt:
+        raise Failure(
+            "detached; the work goes on",
+            exit_code=Exit.INTERRUPTED,
+            hint=f"watch it again: {subject.reattach}",
+        ) from None
+    finally:
+        subject.stream.close()
+
+
+class _Watch:
+    def __init__(self, session: Session, subject: Subject, deadline: Deadline) -> None:
+        self._session = session
+        self._subject = subject
+        self._deadline = deadline
+        self._told_state: object = None
+        self._told_after = moment((subject.before or {}).get("updated_at"))
+
+    def run(self) -> Document:
+        patience = Deadline(_PATIENCE_SECONDS)
+        while True:
+            try:
+                return self._watch()
+            except Failure as failure:
+                if failure.exit_code is not Exit.UNREACHABLE or patience.passed:
+                    raise
+                self._session.narrator.awaited("the daemon does not answer; waiting for it")
+                self._stop_when_due()
+                time.sleep(_PAUSE_SECONDS)
+
+    def _watch(self) -> Document:
+        for event in self._subject.stream:
+            if event is not None:
+                self._tell(event)
+            document = self._subject.read()
+            self._session.narrator.awaited(self._subject.awaited(document))
+            outcome = self._subject.outcome(document)
+            if outcome and self._caught_up(event, document):
+                if not isinstance(outcome, Failure):
+                    return document
+                if not self._unchanged(document):
+                    raise outcome
+            self._stop_when_due()
+        raise AssertionError("an event stream never ends by itself")
+
+    def _tell(self, event: Document) -> None:
+        at = moment(event.get("at"))
+        if at is None or (self._told_after is not None and at <= self._told_after):
+            return
+        self._told_state = events.new_state(event)
+        self._session.narrator.happened(events.sentence(event), at)
+
+    def _caught_up(self, event: Document | None, document: Document) -> bool:
+        # The record may be ahead of the story; the event that explains it is on its way.
+        return event is None or self._told_state == document.get("state")
+
+    def _unchanged(self, document: Document) -> bool:
+        before = self._subject.before
+        return before is not None and all(
+            before.get(field) == document.get(field) for field in ("state", "reason_code", "phase")
+        )
+
+    def _stop_when_due(self) -> None:
+        if self._deadline.passed:
+            raise Failure(
+                "stopped waiting at the timeout; the work goes on",
+                exit_code=Exit.TIMED_OUT,
+                hint=f"watch it again: {self._subject.reattach}",
+            )

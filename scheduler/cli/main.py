@@ -1,0 +1,81 @@
+"""sandboxctl's entry point: the tree of commands.
+
+Nothing here or below loads a client, a drawing library or a parser before a command needs it; that
+is what keeps `--help` and completion quick.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from scheduler.cli.commands.creation import create, explain
+from scheduler.cli.commands.events import events
+from scheduler.cli.commands.hosts import host
+from scheduler.cli.commands.life import delete, extend, retry, start, stop
+from scheduler.cli.commands.placements import why
+from scheduler.cli.commands.raw import api
+from scheduler.cli.commands.sandboxes import ip, list_, show
+from scheduler.cli.commands.shell import PROGRAM, completion, version
+from scheduler.cli.commands.watching import wait
+from scheduler.cli.session import connection_options
+
+COMMANDS: tuple[click.Command, ...] = (
+    create,
+    list_,
+    show,
+    ip,
+    wait,
+    start,
+    stop,
+    retry,
+    extend,
+    delete,
+    why,
+    explain,
+    host,
+    events,
+    api,
+    completion,
+    version,
+)
+
+
+class _Root(click.Group):
+    """Shows its commands in the order people meet them, not the alphabet's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [str(command.name) for command in COMMANDS]
+
+
+def _root(**_: object) -> None:
+    """Disposable virtual machines on a fleet of libvirt hosts.
+
+    \b
+    sandboxctl create IMAGE --ttl 2h       a sandbox, ready when the command returns
+    sandboxctl list                        what there is
+    sandboxctl why SANDBOX                 why it stands where it does
+    sandboxctl host list                   the fleet: health and room
+    """
+
+
+cli = _Root(
+    PROGRAM,
+    callback=_root,
+    help=_root.__doc__,
+    params=connection_options(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not authorised, 5 conflict,"
+    " 6 no capacity, 7 daemon unreachable, 8 leftovers, 124 timeout, 130 interrupted.",
+    commands=COMMANDS,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal without UTF-8 gets escapes instead of a crash.
+            stream.reconfigure(errors="backslashreplace")
+    cli.main(prog_name=PROGRAM)

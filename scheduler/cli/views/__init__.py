@@ -1,0 +1,1 @@
+"""How the API's documents are drawn for people, a file per noun."""

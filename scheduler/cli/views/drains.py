@@ -1,0 +1,63 @@
+"""Drains: how far one has come, and what it would do to each sandbox."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from scheduler.cli.moments import age, remaining
+from scheduler.cli.printing import Printer, View
+from scheduler.cli.tables import Cell, Column
+from scheduler.cli.views.states import state, text_of
+
+Document = dict[str, Any]
+
+
+def view(now: datetime) -> View:
+    """Return the view of drains at a time."""
+    return View(
+        reference=lambda drain: str(drain["host_name"]),
+        columns=(
+            Column(header="HOST", cell=lambda drain: text_of(drain["host_name"])),
+            Column(header="DRAIN", cell=lambda drain: state(drain["state"])),
+            Column(header="POLICY", cell=lambda drain: text_of(drain["policy"])),
+            Column(header="GONE", cell=_gone, right=True),
+            Column(header="DEADLINE", cell=lambda drain: _deadline(drain, now), right=True),
+            Column(header="THEN", cell=lambda drain: text_of(drain["on_deadline"])),
+            Column(header="BY", cell=lambda drain: text_of(drain["actor"]), wide=True),
+            Column(header="SINCE", cell=lambda drain: age(drain["started_at"], now), right=True),
+            Column(header="ID", cell=lambda drain: text_of(drain["id"]), wide=True),
+            Column(header="REASON", cell=lambda drain: text_of(drain.get("reason")), flexible=True),
+        ),
+    )
+
+
+def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
+    """Print what a drain would do to each sandbox, what is in the way, and when it would end."""
+    printer.table(
+        (
+            Column(header="SANDBOX", cell=lambda action: text_of(action["sandbox_name"])),
+            Column(header="ID", cell=lambda action: text_of(action["sandbox_id"])),
+            Column(header="AGENT", cell=lambda action: text_of(action.get("agent_id"))),
+            Column(header="ACTION", cell=lambda action: text_of(action["verb"])),
+            Column(header="GONE IN", cell=lambda action: remaining(action.get("due_at"), now)),
+            Column(header="BLOCKER", cell=_blocker, flexible=True),
+        ),
+        plan["actions"],
+    )
+    count, blocked = len(plan["actions"]), plan.get("blockers") or []
+    end = remaining(plan.get("eta"), now)
+    printer.lines(["", f"{count} on the host, {len(blocked)} blocked, empty in {end}"])
+
+
+def _gone(drain: Document) -> str:
+    return f"{drain['total'] - drain['remaining']}/{drain['total']}"
+
+
+def _deadline(drain: Document, now: datetime) -> str:
+    return remaining(drain.get("deadline_at"), now) if drain["state"] == "ACTIVE" else "-"
+
+
+def _blocker(action: Document) -> Cell:
+    blocker = action.get("blocker")
+    return Cell(text_of(blocker), "yellow" if blocker else "")

@@ -1,0 +1,49 @@
+"""States in colour: green does its work, yellow is on the way, red needs somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scheduler.cli.tables import Cell
+
+_STYLES: Mapping[str, str] = {
+    "RUNNING": "green",
+    "ACTIVE": "green",
+    "UP": "green",
+    "FINISHED": "green",
+    "placed": "green",
+    "CREATED": "yellow",
+    "STARTING": "yellow",
+    "CORDONED": "yellow",
+    "DRAINING": "yellow",
+    "SUSPECT": "yellow",
+    "UNKNOWN": "yellow",
+    "ABORTED": "yellow",
+    "capacity_exhausted": "yellow",
+    "STOPPED": "dim",
+    "DESTROYED": "dim",
+    "DRAINED": "dim",
+    "REMOVING": "dim",
+    "ERROR": "bold red",
+    "DOWN": "bold red",
+    "constraint_impossible": "bold red",
+}
+
+
+def state(value: object) -> Cell:
+    """Return a state as a cell in its colour."""
+    text = text_of(value)
+    return Cell(text, _STYLES.get(text, ""))
+
+
+def text_of(value: object) -> str:
+    """Return any value of a document as text; `-` when there is none."""
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={value[key]}" for key in sorted(value))
+    if isinstance(value, list):
+        return ",".join(text_of(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -28,9 +28,12 @@ need_debian_packages() {
     quietly install_without_starting "${missing[@]}"
 }
 
-# need_debian_index: have apt know what can be downloaded; a fresh machine's lists are empty.
+# need_debian_index: have apt know what can be downloaded: today's versions, since replaced ones are deleted.
 need_debian_index() {
-    [[ -n $(apt-cache madison "$1" 2>/dev/null) ]] || quietly refresh_debian_index
+    local today
+    today=$(find /var/lib/apt/lists -maxdepth 1 -name '*InRelease' -cmin -1440 2>/dev/null)
+    if [[ -n $today ]]; then return; fi
+    refresh_debian_index >/dev/null 2>&1 || say "apt-get update failed; going on with the packages known so far"
 }
 
 # need_uv: have uv at its locked version in .uv.

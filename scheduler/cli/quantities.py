@@ -12,9 +12,9 @@ from collections.abc import Mapping
 SECONDS: Mapping[str, int] = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 MEBIBYTES: Mapping[str, int] = {"M": 1, "G": 1024, "T": 1024 * 1024}
 
-_DURATION = re.compile(r"(?:\d{1,9}[dhms])+")
-_DURATION_PART = re.compile(r"(\d+)([dhms])")
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([MGT])(?:iB)?")
+_DURATION = re.compile(r"(?:[0-9]{1,9}[dhms])+")
+_DURATION_PART = re.compile(r"([0-9]+)([dhms])")
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([MGT])(?:iB)?")
 
 
 def seconds_of(text: str) -> int:

@@ -1,0 +1,135 @@
+"""Filters on how a host stands to this one request: pinned, seen lately, without its group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scheduler.placement.column import BoolColumn
+from scheduler.placement.filter import Case, Filter, Question
+from scheduler.placement.fleet import Fleet
+
+
+class Pin(Filter):
+    """The caller named one host."""
+
+    name = "pin"
+
+    def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return the one host of that name."""
+        name = question.demand.host
+        if name is None:
+            return None
+        mask, row = fleet.scratch.mask, fleet.row_named(name)
+        mask[:] = False
+        if row is not None:
+            mask[row] = True
+        return mask
+
+    def hopeful(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return the same: a host does not change its name."""
+        return self.passing(fleet, question)
+
+    def need(self, question: Question) -> object:
+        """Return the name asked for."""
+        return question.demand.host
+
+    def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
+        """Return every host's name."""
+        return [host.name for host in fleet.records]
+
+    def lacking(self, case: Case, question: Question) -> object:
+        """Return the refused host's name."""
+        return case.host.name
+
+    def reason(self, case: Case, question: Question) -> str:
+        """Return which host was asked for instead."""
+        return f"not {question.demand.host}, which the request is pinned to"
+
+    def change(self, case: Case, question: Question) -> str:
+        """Return which pin to drop."""
+        return f"drop the pin to {question.demand.host}"
+
+
+class Freshness(Filter):
+    """What is known of the host is recent enough to be believed."""
+
+    name = "freshness"
+
+    def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return who was observed lately."""
+        oldest = question.now.timestamp() - question.stale_after_seconds
+        mask = fleet.scratch.mask
+        np.greater_equal(fleet.seen, oldest, mask)
+        return mask
+
+    def need(self, question: Question) -> object:
+        """Return the greatest age in seconds."""
+        return question.stale_after_seconds
+
+    def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
+        """Return the age of every host's facts in seconds; None for a host never observed."""
+        ages = np.round(question.now.timestamp() - fleet.seen, 1).tolist()
+        return [None if age == float("inf") else age for age in ages]
+
+    def lacking(self, case: Case, question: Question) -> object:
+        """Return the age of the refused host's facts in seconds; None if never observed."""
+        return _age(case, question)
+
+    def reason(self, case: Case, question: Question) -> str:
+        """Return how long ago the host was seen."""
+        age = _age(case, question)
+        if age is None:
+            return "not observed yet"
+        return f"last observed {age:.0f} s ago, more than {question.stale_after_seconds:.0f} s"
+
+    def change(self, case: Case, question: Question) -> str:
+        """Return what to wait for."""
+        return f"wait for a poll of {case.host.name}"
+
+
+def _age(case: Case, question: Question) -> float | None:
+    at = case.host.observed_at
+    return None if at is None else round(question.now.timestamp() - at.timestamp(), 1)
+
+
+class AntiAffinity(Filter):
+    """At most one sandbox of a group stands on a host."""
+
+    name = "anti_affinity"
+
+    def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return who holds none of the group."""
+        group = question.demand.anti_affinity_group
+        if group is None:
+            return None
+        mask = fleet.scratch.mask
+        mask[:] = True
+        mask[fleet.rows_holding(group)] = False
+        return mask
+
+    def need(self, question: Question) -> object:
+        """Return the group of which none may be there."""
+        return question.demand.anti_affinity_group
+
+    def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
+        """Return the group for every host that holds one of it, else None."""
+        group = question.demand.anti_affinity_group
+        have: list[object] = [None] * len(fleet)
+        for row in fleet.rows_holding(group) if group else ():
+            have[row] = group
+        return have
+
+    def lacking(self, case: Case, question: Question) -> object:
+        """Return the group, which the refused host holds."""
+        return question.demand.anti_affinity_group
+
+    def reason(self, case: Case, question: Question) -> str:
+        """Return which group is there already."""
+        return f"holds a sandbox of group {question.demand.anti_affinity_group} already"
+
+    def change(self, case: Case, question: Question) -> str:
+        """Return whose end to wait for."""
+        group = question.demand.anti_affinity_group
+        return f"end the sandbox of group {group} on {case.host.name}"

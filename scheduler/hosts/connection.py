@@ -1,0 +1,249 @@
+"""A connection to a host that is kept: dialled when needed, replaced when lost.
+
+Dialling is one at a time and backs off, so that a host that is down costs one attempt now and
+then and not one for every call. A connection whose call hangs is replaced too: libvirtd serves
+five calls at once on each, and a hung one keeps its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import libvirt
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.errors import HostError, HostUnreachable, IdentityChanged
+from scheduler.hosts import abilities as able
+from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
+from scheduler.hosts.events import start_event_loop
+from scheduler.hosts.failures import let_go, translate
+from scheduler.hosts.handles import Handle, Listener, open_connection
+from scheduler.hosts.identity import Identity
+from scheduler.hosts.lanes import CallNotBegun, Lane, Terms
+from scheduler.hosts.routes import Route
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long to wait before dialling again: doubling from the first to the last."""
+
+    first_seconds: float = 0.5
+    last_seconds: float = 8.0
+
+    def after(self, failures: int) -> float:
+        """Return the wait in seconds after this many failures in a row."""
+        return min(self.last_seconds, self.first_seconds * 2.0 ** min(failures - 1, 16))
+
+
+class Connection:
+    """One of a host's connections; belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        route: Route,
+        lane: Lane,
+        clock: Clock,
+        listener: Listener | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._host = host
+        self._route = route
+        self._lane = lane
+        self._clock = clock
+        self._listener = listener
+        self._backoff = backoff or Backoff()
+        self._dialling = asyncio.Lock()
+        self._handle: Handle | None = None
+        self._failures = 0
+        self._last_failure: HostError | None = None
+        self._dial_after = 0.0
+        self._expected_uuid: str | None = None
+        self._closings: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def expect(self, host_uuid: str | None) -> None:
+        """Accept only this host from now on; None accepts whoever answers."""
+        self._expected_uuid = host_uuid
+        if self._handle is not None and self._stranger(self._handle.identity):
+            self._give_up(self._handle)
+
+    async def call(
+        self,
+        verb: Verb,
+        function: Callable[[Handle], T],
+        *,
+        subject: str | None = None,
+        doing: str | None = None,
+    ) -> T:
+        """Run `function` with the open connection in a thread, in time or with an error.
+
+        Raises the HostError family only: libvirt's own errors are translated here.
+        """
+        handle = await self.open()
+        handle.in_flight += 1
+        doing = doing or verb.value
+        terms = Terms(
+            doing=doing,
+            deadline_seconds=DEADLINE_SECONDS[verb],
+            slots=handle.slots,
+            subject=subject,
+        )
+        try:
+            return await self._lane.call(
+                partial(self._guarded, function, handle, doing),
+                terms,
+                ended=partial(self._ended, handle),
+            )
+        except CallNotBegun:
+            raise
+        except HostUnreachable:
+            self._give_up(handle)
+            raise
+
+    async def aclose(self) -> None:
+        """Close for good; waits, within a bound, for what is being closed."""
+        self._closed = True
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            self._retire(handle)
+        if self._closings:
+            await asyncio.wait(self._closings, timeout=DEADLINE_SECONDS[Verb.CLOSE])
+
+    def _guarded(self, function: Callable[[Handle], T], handle: Handle, doing: str) -> T:
+        if handle.retired:
+            raise HostUnreachable(f"host {self._host} is being connected to anew")
+        try:
+            return function(handle)
+        except libvirt.libvirtError as error:
+            raise translate(
+                error, host=self._host, doing=doing, alive=_alive(handle.conn)
+            ) from error
+        except HostError as error:
+            let_go(error)
+            raise
+
+    async def open(self) -> Handle:
+        """Return the open connection, dialling when there is none; for reading its identity."""
+        if self._closed:
+            raise HostUnreachable(f"host {self._host} is no longer talked to")
+        if self._handle is not None:
+            return self._handle
+        async with self._dialling:
+            if self._handle is None:
+                self._handle = await self._dial()
+            return self._handle
+
+    async def _dial(self) -> Handle:
+        self._wait_after_failure()
+        try:
+            handle = await self._dial_now()
+        except HostError as error:
+            self._failures += 1
+            self._last_failure = error
+            self._dial_after = self._clock.monotonic() + self._backoff.after(self._failures)
+            raise
+        self._failures, self._last_failure = 0, None
+        return handle
+
+    def _wait_after_failure(self) -> None:
+        """Fail at once with the last failure until it is time to dial again."""
+        last, left = self._last_failure, self._dial_after - self._clock.monotonic()
+        if last is not None and left > 0:
+            raise type(last)(
+                f"{last.message} (dialled again in {left:.1f} s)",
+                remedy=last.remedy,
+                details=last.details,
+            )
+
+    async def _dial_now(self) -> Handle:
+        start_event_loop()
+        uri = await self._route.uri()
+        abilities = able.of_uri(uri)
+        conn, identity = await self._lane.call(
+            partial(self._open_in_thread, uri, abilities),
+            Terms(doing=Verb.OPEN.value, deadline_seconds=DEADLINE_SECONDS[Verb.OPEN]),
+            late=lambda opened: opened[0].close(),
+        )
+        handle = Handle(conn, identity, abilities)
+        del conn
+        if self._stranger(identity):
+            self._retire(handle)
+            raise IdentityChanged(
+                f"host {self._host} is another machine than before: its UUID is"
+                f" {identity.host_uuid} instead of {self._expected_uuid}",
+                remedy="if it was replaced on purpose, accept its new identity",
+                details={
+                    "expected": self._expected_uuid,
+                    "found": identity.host_uuid,
+                },
+            )
+        if self._listener is not None:
+            handle.listen(self._listener)
+        return handle
+
+    def _open_in_thread(
+        self, uri: str, abilities: able.Abilities
+    ) -> tuple[libvirt.virConnect, Identity]:
+        try:
+            return open_connection(uri, abilities)
+        except libvirt.libvirtError as error:
+            raise translate(error, host=self._host, doing=Verb.OPEN.value, alive=False) from error
+        except OSError as error:
+            raise HostUnreachable(
+                f"host {self._host} could not be reached: {error}",
+                remedy="check that libvirtd runs there and listens on this socket",
+            ) from error
+
+    def _stranger(self, identity: Identity) -> bool:
+        return self._expected_uuid not in (None, identity.host_uuid)
+
+    def _ended(self, handle: Handle) -> None:
+        handle.in_flight -= 1
+        if handle.closeable:
+            self._close(handle)
+
+    def _give_up(self, handle: Handle) -> None:
+        """Have later calls dial anew; a state that lives with the connection is never given up."""
+        if handle.abilities.state_dies_with_connection:
+            return
+        if self._handle is handle:
+            self._handle = None
+        self._retire(handle)
+
+    def _retire(self, handle: Handle) -> None:
+        if handle.retired:
+            return
+        handle.retired = True
+        if handle.closeable:
+            self._close(handle)
+
+    def _close(self, handle: Handle) -> None:
+        task = asyncio.create_task(self._close_soon(handle), name="close-connection")
+        self._closings.add(task)
+        task.add_done_callback(self._closings.discard)
+
+    async def _close_soon(self, handle: Handle) -> None:
+        closed = self._lane.detach(handle.close)
+        await asyncio.wait({closed}, timeout=DEADLINE_SECONDS[Verb.CLOSE])
+        if not closed.done():
+            _log.warning("host.connection.close_hangs", host=self._host)
+        elif left := closed.result():
+            _log.error("host.connection.leaked", host=self._host, references=left)
+
+
+def _alive(conn: libvirt.virConnect) -> bool:
+    try:
+        return bool(conn.isAlive())
+    except libvirt.libvirtError:
+        return False

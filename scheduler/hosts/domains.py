@@ -1,0 +1,174 @@
+"""Domains: define, start, stop and remove, each within one hop and only where the mark is ours.
+
+Every verb looks the domain up by UUID and verifies its mark first. The UUID is derived from the
+sandbox's id, so libvirt itself refuses a second copy on a host.
+"""
+
+from __future__ import annotations
+
+import libvirt
+
+from scheduler.errors import HostRefused
+from scheduler.hosts.descriptions import describe_domain, describe_volume
+from scheduler.hosts.domain_xml import NETWORK_FILTER, Disk, Machine, domain_xml
+from scheduler.hosts.failures import Failure, ObjectAbsent, meaning
+from scheduler.hosts.handles import Handle
+from scheduler.hosts.marks import Keyring
+from scheduler.hosts.plans import DomainPlan
+from scheduler.hosts.readback import differences
+
+
+def define(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
+    """Define the planned domain; one that runs as planned already is left as it is."""
+    machine = _machine(handle, plan, keyring)
+    present = _look_up(handle, plan.uuid)
+    if present is not None:
+        _check_ours(present, keyring)
+        if present.isActive():
+            _check_as_planned(present, plan, machine)
+            return
+    domain = handle.conn.defineXMLFlags(
+        domain_xml(plan, machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE
+    )
+    try:
+        _check_as_planned(domain, plan, machine)
+    except HostRefused:
+        domain.undefineFlags(handle.abilities.undefine_flags)
+        raise
+
+
+def start(handle: Handle, uuid: str, keyring: Keyring) -> None:
+    """Start the domain unless it is active."""
+    domain = _look_up(handle, uuid)
+    if domain is None:
+        raise ObjectAbsent(
+            f"there is no domain {uuid} to start",
+            remedy="it is defined again by itself when its sandbox is to run",
+            details={"domain_uuid": uuid},
+        )
+    _check_ours(domain, keyring)
+    if domain.isActive():
+        return
+    try:
+        domain.create()
+    except libvirt.libvirtError:
+        if not domain.isActive():
+            raise
+
+
+def shut_down(handle: Handle, uuid: str, keyring: Keyring) -> None:
+    """Ask the guest to shut down, by its agent or by ACPI as libvirt sees fit."""
+    domain = _ours(handle, uuid, keyring)
+    if domain is None or not domain.isActive():
+        return
+    try:
+        domain.shutdown()
+    except libvirt.libvirtError:
+        if domain.isActive():
+            raise
+
+
+def power_off(handle: Handle, uuid: str, keyring: Keyring) -> None:
+    """End the domain's process at once."""
+    domain = _ours(handle, uuid, keyring)
+    if domain is None or not domain.isActive():
+        return
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if meaning(error) is not Failure.ABSENT and domain.isActive():
+            raise
+
+
+def undefine(handle: Handle, uuid: str, keyring: Keyring) -> None:
+    """Remove the stopped domain with its managed save, NVRAM and snapshot metadata."""
+    domain = _ours(handle, uuid, keyring)
+    if domain is None:
+        return
+    if domain.isActive():
+        raise HostRefused(
+            f"the domain {uuid} still runs, and removing it now would only hide it",
+            remedy="it is powered off first by itself",
+            details={"domain_uuid": uuid},
+        )
+    try:
+        domain.undefineFlags(handle.abilities.undefine_flags)
+    except libvirt.libvirtError as error:
+        if meaning(error) is not Failure.ABSENT:
+            raise
+
+
+def _look_up(handle: Handle, uuid: str) -> libvirt.virDomain | None:
+    try:
+        return handle.conn.lookupByUUIDString(uuid)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def _ours(handle: Handle, uuid: str, keyring: Keyring) -> libvirt.virDomain | None:
+    domain = _look_up(handle, uuid)
+    if domain is not None:
+        _check_ours(domain, keyring)
+    return domain
+
+
+def _check_ours(domain: libvirt.virDomain, keyring: Keyring) -> None:
+    uuid = domain.UUIDString()
+    if describe_domain(domain.XMLDesc(0), uuid, keyring).mark is None:
+        raise HostRefused(
+            f"the domain {uuid} does not carry our mark, so it is not touched",
+            remedy="somebody defined it by hand or removed the mark; look at it on the host",
+            details={"domain_uuid": uuid},
+        )
+
+
+def _check_as_planned(domain: libvirt.virDomain, plan: DomainPlan, machine: Machine) -> None:
+    found = differences(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), plan, machine)
+    if found:
+        raise HostRefused(
+            f"the host did not take the domain {plan.name} as planned: {'; '.join(found)}",
+            remedy="a hook or another libvirt version changes definitions on this host",
+            details={"domain_uuid": plan.uuid, "differences": list(found)},
+        )
+
+
+def _machine(handle: Handle, plan: DomainPlan, keyring: Keyring) -> Machine:
+    if plan.mark_document.get("domain_uuid") != plan.uuid:
+        raise HostRefused(f"the mark of {plan.name} is not for this domain")
+    pool = handle.conn.storagePoolLookupByName(plan.pool)
+    seeded = plan.seed is not None and handle.abilities.streams
+    return Machine(
+        arch=handle.identity.arch,
+        libvirt_release=handle.identity.libvirt_release,
+        disk=_disk(pool, plan.overlay),
+        seed=_disk(pool, plan.seed, "raw") if plan.seed and seeded else None,
+        network_filter=_has_filter(handle),
+        mark_xml=keyring.sign(plan.mark_document),
+    )
+
+
+def _disk(pool: libvirt.virStoragePool, name: str, stated: str | None = None) -> Disk:
+    found = describe_volume(pool.storageVolLookupByName(name).XMLDesc(0))
+    return Disk(
+        path=found.volume.path,
+        format=stated or "qcow2",
+        backing_path=found.volume.backing,
+        backing_format=found.backing_format,
+    )
+
+
+def _has_filter(handle: Handle) -> bool:
+    if not handle.abilities.hypervisor:
+        return False
+    try:
+        handle.conn.nwfilterLookupByName(NETWORK_FILTER)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (
+            libvirt.VIR_ERR_NO_NWFILTER,
+            libvirt.VIR_ERR_NO_SUPPORT,
+        ):
+            return False
+        raise
+    return True

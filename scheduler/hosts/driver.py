@@ -1,0 +1,90 @@
+"""The port to a hypervisor host: every verb the control loops use, and no other.
+
+Every verb may be repeated: a state already reached is success, so a step that a crash cut short is
+simply taken again. `None` and `False` are answers of the host; silence is always an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.model.observations import (
+    AddressReport,
+    Inventory,
+    ObservedDomain,
+    ObservedVolume,
+)
+
+
+class HostDriver(Protocol):
+    """One host. Raises `HostUnreachable`, `HostTimeout`, `HostRefused` or `IdentityChanged`."""
+
+    async def inventory(self) -> Inventory:
+        """Return a complete look at the host, or raise; never part of one."""
+        ...
+
+    async def domain(self, uuid: str) -> ObservedDomain | None:
+        """Return the domain as it is now; None is the host's own word that there is none."""
+        ...
+
+    async def ensure_pool(self) -> None:
+        """Start the host's pool when it is inactive; refused when there is none of its name."""
+        ...
+
+    async def refresh_pool(self) -> None:
+        """Have the host look at the pool's files again, and start the pool if that stopped it."""
+        ...
+
+    async def volume(self, name: str) -> ObservedVolume | None:
+        """Return the pool's volume of this name; None is the host's word that there is none."""
+        ...
+
+    async def inspect_base(self, name: str) -> BaseImage:
+        """Return the golden image of this name, or refuse what must not be cloned, saying why."""
+        ...
+
+    async def create_overlay(self, name: str, base: BaseImage, capacity_mb: int) -> None:
+        """Make an empty clone of `base`; an equal one that is there already is fine."""
+        ...
+
+    async def create_seed(self, name: str, iso: bytes) -> bool:
+        """Store the seed's bytes as a volume; False when the host takes no uploads."""
+        ...
+
+    async def delete_volume(self, name: str) -> None:
+        """Delete the volume; one that is gone already is fine."""
+        ...
+
+    async def volumes_absent(self, names: Sequence[str]) -> bool:
+        """Return whether a fresh look at the pool proves that none of these volumes exists."""
+        ...
+
+    async def define(self, plan: DomainPlan) -> None:
+        """Define the domain with its mark and prove that the host understood it as planned."""
+        ...
+
+    async def start(self, uuid: str) -> None:
+        """Start our domain; refused when there is none of this UUID or it is not ours."""
+        ...
+
+    async def shutdown(self, uuid: str) -> None:
+        """Ask our domain's guest to shut down; nothing to do when it does not run."""
+        ...
+
+    async def power_off(self, uuid: str) -> None:
+        """Stop our domain at once; nothing to do when it does not run."""
+        ...
+
+    async def undefine(self, uuid: str) -> None:
+        """Remove our stopped domain and all that libvirt keeps beside it."""
+        ...
+
+    async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
+        """Return the guest's address from the most trusted source that knows one."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the host; the driver cannot be used again."""
+        ...

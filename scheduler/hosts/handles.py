@@ -1,0 +1,108 @@
+"""One open libvirt connection: made in full or not at all, and really closed.
+
+Closing in libvirt only drops a reference, and drops it under the feet of calls in flight. So a
+connection that is given up is closed by nobody until its last call has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import libvirt
+
+from scheduler.hosts.abilities import Abilities
+from scheduler.hosts.identity import Identity, identify
+from scheduler.hosts.lanes import CALLS_IN_FLIGHT
+from scheduler.hosts.routes import socket_of
+
+PREFLIGHT_SECONDS = 3.0
+KEEPALIVE_SECONDS = 5
+KEEPALIVE_COUNT = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Who wants hints; both are called in libvirt's own thread."""
+
+    domain_changed: Callable[[str], None]
+    """Called with a domain's UUID."""
+    closed: Callable[[], None]
+
+
+class Handle:
+    """An open connection, its host's identity and the slots of its calls."""
+
+    def __init__(self, conn: libvirt.virConnect, identity: Identity, abilities: Abilities) -> None:
+        self.conn = conn
+        self.identity = identity
+        self.abilities = abilities
+        self.slots = asyncio.Semaphore(CALLS_IN_FLIGHT)
+        self.in_flight = 0
+        self.retired = False
+        self._callbacks: list[int] = []
+        self._close_callback = False
+
+    @property
+    def closeable(self) -> bool:
+        """Return whether it is given up and its last call has returned."""
+        return self.retired and self.in_flight == 0
+
+    def listen(self, listener: Listener) -> None:
+        """Have the listener told of changes, where the driver tells any."""
+
+        def changed(_conn: object, domain: libvirt.virDomain, *_rest: object) -> None:
+            listener.domain_changed(domain.UUIDString())
+
+        def closed(*_what: object) -> None:
+            listener.closed()
+
+        self._callbacks.append(
+            self.conn.domainEventRegisterAny(
+                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, changed, None
+            )
+        )
+        if self.abilities.keepalive:
+            self.conn.registerCloseCallback(closed, None)
+            self._close_callback = True
+
+    def close(self) -> int:
+        """Close for real and return the references left, which is 0 unless something leaked."""
+        for callback in self._callbacks:
+            with suppress(libvirt.libvirtError):
+                self.conn.domainEventDeregisterAny(callback)
+        if self._close_callback:
+            with suppress(libvirt.libvirtError):
+                self.conn.unregisterCloseCallback()
+        self._callbacks, self._close_callback = [], False
+        with suppress(libvirt.libvirtError):
+            return int(self.conn.close())
+        return 0
+
+
+def open_connection(uri: str, abilities: Abilities) -> tuple[libvirt.virConnect, Identity]:
+    """Dial, keep alive and identify; blocking, and closed again when a part of it fails."""
+    _preflight(uri)
+    conn = libvirt.open(uri)
+    try:
+        if abilities.keepalive:
+            conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+        return conn, identify(conn, abilities, uri)
+    except BaseException:
+        conn.close()
+        raise
+
+
+def _preflight(uri: str) -> None:
+    """Fail fast where nobody listens; libvirt's own dialling knows no time limit."""
+    path = socket_of(uri)
+    if path is None or not stat.S_ISSOCK(Path(path).stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PREFLIGHT_SECONDS)
+        probe.connect(path)

@@ -1,0 +1,278 @@
+"""The port on libvirt: verbs become calls on a host's lane, one hop each.
+
+Observing and mutating use connections of their own, because a hung mutation must not blind us.
+Where a host's state lives with its connection, as in libvirt's test driver inside the process, both
+are the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from random import uniform
+from typing import TypeVar
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.errors import HostRefused
+from scheduler.hosts import domains, volumes
+from scheduler.hosts.accelerators import Accelerator
+from scheduler.hosts.addresses import find_addresses
+from scheduler.hosts.connection import Connection
+from scheduler.hosts.deadlines import Verb
+from scheduler.hosts.failures import ObjectBusy
+from scheduler.hosts.handles import Handle, Listener
+from scheduler.hosts.inventory import Look, Memory, find_domain, take_inventory
+from scheduler.hosts.lanes import Lane
+from scheduler.hosts.marks import Keyring
+from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.hosts.routes import Route
+from scheduler.hosts.threads import Threads
+from scheduler.model.hosts import HostResources, Transport, VirtType
+from scheduler.model.observations import (
+    AddressReport,
+    Inventory,
+    ObservedDomain,
+    ObservedVolume,
+)
+
+T = TypeVar("T")
+
+REFRESH_SECONDS = 60.0
+"""How often a poll has the pool refreshed, so that images put there by hand are seen."""
+BUSY_SECONDS = 30.0
+"""How long a pool that is busy with a job of somebody else is tried again."""
+
+_log = structlog.get_logger()
+
+
+class LibvirtDriver:
+    """A host behind libvirt; belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        host: HostResources,
+        *,
+        route: Route,
+        threads: Threads,
+        keyring: Keyring,
+        clock: Clock,
+        on_hint: Callable[[str], None],
+    ) -> None:
+        self._host = host
+        self._route = route
+        self._keyring = keyring
+        self._clock = clock
+        self._hint = partial(on_hint, host.id)
+        self._loop = asyncio.get_running_loop()
+        self._memory = Memory(keyring)
+        self._remembered: Handle | None = None
+        self._pool_lock = asyncio.Lock()
+        self._refreshed_at: float | None = None
+        self._proof = Accelerator(clock)
+        lane = Lane(host.name, threads)
+        self._observing = Connection(
+            host=host.name,
+            route=route,
+            lane=lane,
+            clock=clock,
+            listener=Listener(domain_changed=self._changed, closed=self._told),
+        )
+        self._mutating = (
+            self._observing
+            if host.transport is Transport.TEST
+            else Connection(host=host.name, route=route, lane=lane, clock=clock)
+        )
+        self.expect(host.host_uuid)
+
+    def expect(self, host_uuid: str | None) -> None:
+        """Accept only this host from now on; None accepts whoever answers."""
+        self._observing.expect(host_uuid)
+        self._mutating.expect(host_uuid)
+
+    async def inventory(self) -> Inventory:
+        """Return a complete look at the host, its pool refreshed now and then before it."""
+        virt_type = await self._virt_type()
+        await self._refresh_when_due()
+        look = Look(
+            host_id=self._host.id,
+            pool=self._host.pool,
+            virt_type=virt_type,
+            begun_at=self._clock.monotonic(),
+            seen_at=self._clock.now(),
+        )
+        return await self._observing.call(Verb.INVENTORY, lambda handle: self._look(handle, look))
+
+    async def domain(self, uuid: str) -> ObservedDomain | None:
+        """Return the domain as it is now; None is the host's own word that there is none."""
+        return await self._observing.call(
+            Verb.LOOK_UP,
+            lambda handle: find_domain(handle.conn, uuid, self._keyring),
+            subject=uuid,
+        )
+
+    async def ensure_pool(self) -> None:
+        """Start the host's pool when it is inactive."""
+        await self._on_pool(Verb.POOL, volumes.start_pool)
+
+    async def refresh_pool(self) -> None:
+        """Have the host look at the pool's files again."""
+        await self._on_pool(Verb.POOL, volumes.refresh)
+        self._note_refresh()
+
+    async def volume(self, name: str) -> ObservedVolume | None:
+        """Return the pool's volume of this name; None when the host says there is none."""
+        return await self._observing.call(
+            Verb.LOOK_UP,
+            lambda handle: volumes.find_volume(handle, self._host.pool, name),
+        )
+
+    async def inspect_base(self, name: str) -> BaseImage:
+        """Return the golden image of this name, or refuse what must not be cloned."""
+        return await self._observing.call(
+            Verb.DOWNLOAD,
+            lambda handle: volumes.inspect_base(handle, self._host.pool, name),
+        )
+
+    async def create_overlay(self, name: str, base: BaseImage, capacity_mb: int) -> None:
+        """Make an empty clone of `base`; an equal one that is there already is fine."""
+        capacity = capacity_mb * 2**20
+        await self._on_pool(
+            Verb.CREATE_VOLUME,
+            lambda handle, pool: volumes.create_overlay(handle, pool, name, base, capacity),
+        )
+
+    async def create_seed(self, name: str, iso: bytes) -> bool:
+        """Store the seed's bytes as a volume; False when the host takes no uploads."""
+        return await self._on_pool(
+            Verb.UPLOAD,
+            lambda handle, pool: volumes.create_seed(handle, pool, name, iso),
+        )
+
+    async def delete_volume(self, name: str) -> None:
+        """Delete the volume; one that is gone already is fine."""
+        await self._on_pool(
+            Verb.DELETE_VOLUME,
+            lambda handle, pool: volumes.delete_volume(handle, pool, name),
+        )
+
+    async def volumes_absent(self, names: Sequence[str]) -> bool:
+        """Return whether a fresh look at the pool proves that none of these volumes exists."""
+        absent = await self._on_pool(
+            Verb.POOL, lambda handle, pool: volumes.all_absent(handle, pool, names)
+        )
+        self._note_refresh()
+        return absent
+
+    async def define(self, plan: DomainPlan) -> None:
+        """Define the domain with its mark and prove that the host understood it as planned."""
+        await self._on_domain(
+            Verb.DEFINE, plan.uuid, lambda handle: domains.define(handle, plan, self._keyring)
+        )
+
+    async def start(self, uuid: str) -> None:
+        """Start our domain."""
+        await self._on_domain(
+            Verb.START, uuid, lambda handle: domains.start(handle, uuid, self._keyring)
+        )
+
+    async def shutdown(self, uuid: str) -> None:
+        """Ask our domain's guest to shut down."""
+        await self._on_domain(
+            Verb.SHUT_DOWN,
+            uuid,
+            lambda handle: domains.shut_down(handle, uuid, self._keyring),
+        )
+
+    async def power_off(self, uuid: str) -> None:
+        """Stop our domain at once."""
+        await self._on_domain(
+            Verb.POWER_OFF,
+            uuid,
+            lambda handle: domains.power_off(handle, uuid, self._keyring),
+        )
+
+    async def undefine(self, uuid: str) -> None:
+        """Remove our stopped domain and all that libvirt keeps beside it."""
+        await self._on_domain(
+            Verb.UNDEFINE,
+            uuid,
+            lambda handle: domains.undefine(handle, uuid, self._keyring),
+        )
+
+    async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
+        """Return the guest's address from the most trusted source that knows one."""
+        return await self._observing.call(
+            Verb.ADDRESSES,
+            lambda handle: find_addresses(handle, uuid, mac, network),
+            subject=uuid,
+        )
+
+    async def aclose(self) -> None:
+        """Let go of the host."""
+        await self._observing.aclose()
+        await self._mutating.aclose()
+        await self._route.aclose()
+
+    def _changed(self, uuid: str) -> None:
+        """Take libvirt's hint, in libvirt's thread."""
+        self._memory.domain_changed(uuid)
+        self._told()
+
+    def _told(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._hint)
+
+    def _look(self, handle: Handle, look: Look) -> Inventory:
+        if handle is not self._remembered:  # changes may have been missed in between
+            self._memory, self._remembered = Memory(self._keyring), handle
+        return take_inventory(handle, look, self._memory)
+
+    async def _virt_type(self) -> VirtType:
+        handle = await self._observing.open()
+        if not handle.abilities.hypervisor:
+            return VirtType.TEST
+        if self._host.virt_type is not VirtType.AUTO:
+            return self._host.virt_type
+        return await self._proof.virt_type(handle.identity, self._mutating)
+
+    async def _on_domain(self, verb: Verb, uuid: str, function: Callable[[Handle], None]) -> None:
+        await self._mutating.call(verb, function, subject=uuid)
+
+    async def _on_pool(self, verb: Verb, function: Callable[[Handle, str], T]) -> T:
+        """Run `function` under the pool's lock, again and again while the pool is busy."""
+        give_up_at = self._clock.monotonic() + BUSY_SECONDS
+        async with self._pool_lock:
+            while True:
+                try:
+                    return await self._mutating.call(
+                        verb, lambda handle: function(handle, self._host.pool)
+                    )
+                except ObjectBusy:
+                    if self._clock.monotonic() >= give_up_at:
+                        raise
+                await self._clock.wait(asyncio.Event(), uniform(0.2, 1.0))
+
+    async def _refresh_when_due(self) -> None:
+        """Refresh the pool for a poll; a failure is told by what the poll then sees."""
+        now = self._clock.monotonic()
+        due = self._refreshed_at is None or now - self._refreshed_at >= REFRESH_SECONDS
+        if not due or self._pool_lock.locked():
+            return
+        async with self._pool_lock:
+            try:
+                await self._mutating.call(
+                    Verb.POOL,
+                    lambda handle: volumes.refresh(handle, self._host.pool),
+                )
+            except HostRefused as error:
+                _log.warning("host.pool.not_refreshed", host=self._host.name, why=error.message)
+                return
+        self._note_refresh()
+
+    def _note_refresh(self) -> None:
+        self._refreshed_at = self._clock.monotonic()
+        self._memory.forget_volumes()

@@ -1,0 +1,52 @@
+"""What a host is asked to hold: values that name things, never XML and never paths.
+
+A plan holds names only; the adapter resolves them to paths on the host it talks to, so a caller's
+text can never choose a file there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scheduler.model.hosts import VirtType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """A golden image in a host's pool, as its header and its pool tell; sizes in bytes."""
+
+    name: str
+    path: str
+    format: str
+    """`qcow2` or `raw`, from the image's own first bytes; never guessed by QEMU later."""
+    capacity: int
+    """What a guest sees as its disk's size."""
+    physical: int
+    modified: str | None = None
+    """The file's modification time as the host tells it, opaque; None where hosts tell none."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what must stay the same for as long as a clone depends on this image."""
+        return f"{self.format}:{self.capacity}:{self.physical}:{self.modified or '-'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainPlan:
+    """A domain to define; the volumes named must exist in `pool` by then."""
+
+    uuid: str
+    name: str
+    vcpus: int
+    memory_mb: int
+    mac: str
+    network: str
+    virt_type: VirtType
+    pool: str
+    overlay: str
+    """The volume that becomes the guest's disk."""
+    seed: str | None = None
+    """The cloud-init volume; None where the host takes no uploads."""
+    mark_document: Mapping[str, object]
+    """What the ownership mark says; it must carry this domain's UUID as `domain_uuid`."""

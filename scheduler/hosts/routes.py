@@ -1,0 +1,97 @@
+"""How a host is reached: from its record to a libvirt URI.
+
+Only local sockets and libvirt's own test driver are ever dialled; ssh ends in a local socket too,
+see `tunnel`. libvirt over plain TCP is refused: it has no encryption and mostly no authentication.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from scheduler.errors import Invalid
+from scheduler.model.hosts import HostResources, Transport
+
+_SCHEMES = {
+    Transport.UNIX: ("qemu", "qemu+unix", "test+unix"),
+    Transport.TEST: ("test",),
+}
+DEFAULT_URI = "qemu:///system"
+
+
+class Route(Protocol):
+    """A way to a host's libvirt."""
+
+    async def uri(self) -> str:
+        """Return the URI to dial now, having made the way there; raises HostUnreachable."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the way up."""
+        ...
+
+
+class DirectRoute:
+    """A libvirt on this machine."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    async def uri(self) -> str:
+        """Return the URI; there is nothing to make."""
+        return self._uri
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+def check_route(host: HostResources) -> None:
+    """Raise Invalid, naming the field, when the host's record names no way that is allowed."""
+    if host.transport is Transport.SSH:
+        _check_ssh(host)
+        return
+    parts = urlsplit(direct_uri(host))
+    if parts.scheme not in _SCHEMES[host.transport] or parts.netloc:
+        raise _refusal(
+            "uri",
+            f"{host.transport} hosts take {' or '.join(_SCHEMES[host.transport])}:///...,"
+            f" not {parts.scheme}://{parts.netloc}",
+            "use transport ssh for a libvirt on another machine",
+        )
+    if host.transport is Transport.TEST and parts.path in ("", "/default"):
+        raise _refusal(
+            "uri",
+            "test:///default is one host shared by the whole process",
+            "name a node file: test:///path/to/node.xml",
+        )
+
+
+def direct_uri(host: HostResources) -> str:
+    """Return the URI of a host that is reached without ssh."""
+    return host.uri or DEFAULT_URI
+
+
+def socket_of(uri: str) -> str | None:
+    """Return the Unix socket that a URI names, None when it leaves that to libvirt."""
+    named = parse_qs(urlsplit(uri).query).get("socket")
+    return named[0] if named else None
+
+
+def _check_ssh(host: HostResources) -> None:
+    for field, value, remedy in (
+        ("address", host.address, "give the host's name or IP address"),
+        ("ssh_key", host.ssh_key, "name the file of the daemon's own private key"),
+        (
+            "ssh_known_hosts",
+            host.ssh_known_hosts,
+            "name a file that holds the host's key, as ssh-keyscan prints it",
+        ),
+    ):
+        if not value:
+            raise _refusal(field, f"transport ssh needs {field}", remedy)
+    if host.uri:
+        raise _refusal("uri", "transport ssh takes an address and no uri", "drop uri")
+
+
+def _refusal(field: str, message: str, remedy: str) -> Invalid:
+    return Invalid(message, remedy=remedy, details={field: message})

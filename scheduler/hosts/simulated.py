@@ -1,0 +1,126 @@
+"""Simulated hosts: node files for libvirt's own test driver, the real API without a hypervisor.
+
+Domains, pools, volumes, networks, addresses and events are libvirt's; only guests are missing. A
+host's state lives as long as its connection, so a simulated fleet starts empty with each daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lxml import etree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedImage:
+    """A golden image in a simulated host's pool."""
+
+    name: str
+    capacity_mb: int = 2048
+    physical_mb: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedDomain:
+    """A domain of somebody else on a simulated host; it runs."""
+
+    name: str
+    vcpus: int
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedHost:
+    """A host to simulate; memory and storage in MiB."""
+
+    name: str
+    cpus: int
+    memory_mb: int
+    storage_mb: int
+    images: Sequence[SimulatedImage] = field(default=(SimulatedImage(name="debian-12.qcow2"),))
+    foreign_domains: Sequence[SimulatedDomain] = ()
+    arch: str = "x86_64"
+    pool: str = "default"
+    network: str = "default"
+    subnet: int = 122
+    """The third byte of its network, 192.168.x.0/24."""
+
+
+def write_node_file(directory: Path, host: SimulatedHost) -> str:
+    """Write the host's node file and return the URI that opens it.
+
+    The file's name is the host's identity, as a simulated host has no UUID.
+    """
+    path = directory / f"{host.name}.xml"
+    path.write_text(node_xml(host), encoding="utf-8")
+    return f"test://{path.absolute()}"
+
+
+def node_xml(host: SimulatedHost) -> str:
+    """Return the node file's text."""
+    node = etree.Element("node")
+    _add_cpu(node, host)
+    _add(node, "memory", str(host.memory_mb * 1024))
+    _add_network(node, host)
+    _add_pool(node, host)
+    for domain in host.foreign_domains:
+        _add_domain(node, domain)
+    return etree.tostring(node, encoding="unicode", pretty_print=True)
+
+
+def _add_cpu(node: etree._Element, host: SimulatedHost) -> None:
+    cpu = _add(node, "cpu")
+    for tag, value in (
+        ("mhz", "2600"),
+        ("model", host.arch),
+        ("active", str(host.cpus)),
+        ("nodes", "1"),
+        ("sockets", "1"),
+        ("cores", str(host.cpus)),
+        ("threads", "1"),
+    ):
+        _add(cpu, tag, value)
+
+
+def _add_network(node: etree._Element, host: SimulatedHost) -> None:
+    prefix = f"192.168.{host.subnet}"
+    network = _add(node, "network")
+    _add(network, "name", host.network)
+    _add(network, "forward", mode="nat")
+    _add(network, "bridge", name=f"virbr{host.subnet}")
+    ip = _add(network, "ip", address=f"{prefix}.1", netmask="255.255.255.0")
+    _add(_add(ip, "dhcp"), "range", start=f"{prefix}.2", end=f"{prefix}.254")
+
+
+def _add_pool(node: etree._Element, host: SimulatedHost) -> None:
+    pool = _add(node, "pool", type="dir")
+    used_mb = sum(image.physical_mb for image in host.images)
+    _add(pool, "name", host.pool)
+    _add(pool, "capacity", str(host.storage_mb), unit="MiB")
+    _add(pool, "allocation", "0", unit="MiB")
+    _add(pool, "available", str(host.storage_mb - used_mb), unit="MiB")
+    _add(_add(pool, "target"), "path", f"/var/lib/libvirt/images/{host.name}")
+    for image in host.images:
+        volume = _add(pool, "volume", type="file")
+        _add(volume, "name", image.name)
+        _add(volume, "capacity", str(image.capacity_mb), unit="MiB")
+        _add(volume, "allocation", str(image.physical_mb), unit="MiB")
+        _add(_add(volume, "target"), "format", type="qcow2")
+
+
+def _add_domain(node: etree._Element, domain: SimulatedDomain) -> None:
+    element = _add(node, "domain", type="test")
+    _add(element, "name", domain.name)
+    _add(element, "memory", str(domain.memory_mb), unit="MiB")
+    _add(element, "vcpu", str(domain.vcpus))
+    _add(_add(element, "os"), "type", "hvm")
+
+
+def _add(
+    parent: etree._Element, tag: str, text: str | None = None, **attributes: str
+) -> etree._Element:
+    element = etree.SubElement(parent, tag, attributes)
+    element.text = text
+    return element

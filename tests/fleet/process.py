@@ -121,6 +121,14 @@ class Server:
         return self._process.pid
 
     @property
+    def exit_code(self) -> int:
+        """What it ended with; negative for a signal, and a `ProcessError` while it still runs."""
+        code = self._process.poll()
+        if code is None:
+            raise ProcessError(f"{self._name}: still runs")
+        return code
+
+    @property
     def is_running(self) -> bool:
         return self._process.poll() is None
 

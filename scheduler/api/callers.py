@@ -1,0 +1,88 @@
+"""Who asks, and whether they may be answered from memory.
+
+A POST with an Idempotency-Key is carried out once: its answer is stored with its effect and given
+again to whoever repeats it. Only successes are kept, so what was refused may be tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.responses import Response
+
+from scheduler.api.answers import Form, respond
+from scheduler.api.problems import Refused
+from scheduler.service.idempotency import KeptAnswers
+from scheduler.service.intents import Intent, Key
+
+T = TypeVar("T")
+
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_REVISION = re.compile(r'"([0-9]{1,18})"')
+
+
+def actor_of(request: Request) -> str:
+    """Return under which name the caller's deeds are recorded."""
+    return str(request.scope["state"]["peer"].actor)
+
+
+async def once(
+    request: Request,
+    kept: KeptAnswers,
+    form: Form[T],
+    perform: Callable[[Intent[T]], Awaitable[T]],
+) -> Response:
+    """Carry a request out and answer in `form`; a repeated one is answered as it was before."""
+    key = await _key_of(request)
+    if key is None:
+        return form.respond(await perform(Intent(actor=actor_of(request))))
+    async with kept.turn(key) as before:
+        if before is not None:
+            return respond(before, {"idempotency-replayed": "true"})
+        return form.respond(await perform(Intent(actor=key.actor, key=key, render=form.answer)))
+
+
+def intent_of(request: Request) -> Intent[T]:
+    """Return the intent of a request that needs no key: repeating it does no harm."""
+    return Intent(actor=actor_of(request))
+
+
+def expected_revision(request: Request) -> int | None:
+    """Return the revision that If-Match names, None when any will do."""
+    given = request.headers.get("if-match")
+    if given is None or given.strip() == "*":
+        return None
+    match = _REVISION.fullmatch(given.strip())
+    if match is None:
+        raise Refused(
+            HTTPStatus.PRECONDITION_FAILED,
+            "stale_revision",
+            "If-Match holds no ETag of this service",
+            "send the ETag of the answer you read, with its quotes",
+        )
+    return int(match[1])
+
+
+async def _key_of(request: Request) -> Key | None:
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    if _KEY.fullmatch(given) is None:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid",
+            "the Idempotency-Key is empty, too long or has a character it may not have",
+            "use 1 to 200 visible ASCII characters, such as a UUID",
+        )
+    digest = hashlib.sha256(request.scope["query_string"] + b"\n" + await request.body())
+    return Key(
+        actor=actor_of(request),
+        route=f"{request.method} {request.scope['path']}",
+        key=given,
+        body_hash=digest.hexdigest(),
+    )

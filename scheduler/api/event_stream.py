@@ -1,0 +1,76 @@
+"""Server-sent events straight from the journal.
+
+A reader that does not keep up is disconnected rather than skipped: it comes back with the number
+of the last event it has seen and misses nothing. Nothing is buffered for it but one page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from scheduler.api.answers import EVENT
+from scheduler.model import Event
+
+QUIET_SECONDS = 15.0
+"""A comment is sent after this long without an event, to find out who is gone."""
+SLOW_SECONDS = 30.0
+"""A reader that takes none of a page for this long is disconnected."""
+MEDIA_TYPE = "text/event-stream"
+
+
+class EventStream(Response):
+    """Sends pages of events until the reader or the daemon goes."""
+
+    def __init__(
+        self, pages: AsyncIterator[Sequence[Event]], *, slow_seconds: float = SLOW_SECONDS
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers(
+            {
+                "content-type": MEDIA_TYPE,
+                "cache-control": "no-store",
+                "x-accel-buffering": "no",
+            }
+        )
+        self._pages = pages
+        self._slow_seconds = slow_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until one side ends it."""
+        reader = asyncio.create_task(_gone(receive))
+        writer = asyncio.create_task(self._write(send))
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, writer):
+                task.cancel()
+            ended = await asyncio.gather(reader, writer, return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _write(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        await self._send(send, b": connected\n\n")
+        async for page in self._pages:
+            await self._send(send, b"".join(map(_message, page)) or b": quiet\n\n")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        async with asyncio.timeout(self._slow_seconds):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _message(event: Event) -> bytes:
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {EVENT.answer(event).text}\n\n".encode()

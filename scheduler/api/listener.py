@@ -1,0 +1,168 @@
+"""The admin socket: bound by us, so that its mode and group are right before anybody can connect.
+
+The server left to itself would make the socket world-writable. A socket file left by a dead daemon
+is removed without asking: the caller holds the state's lock, so nobody else is serving it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from scheduler.api.protocol import AdminProtocol, Bounds, Gate
+from scheduler.errors import Invalid
+
+ADMIN_GROUP = "sandboxd-admin"
+LONGEST_PATH = 107
+"""Bytes of a Unix socket's path, the kernel's limit."""
+MODE = 0o660
+
+log = structlog.get_logger()
+
+
+class Listener:
+    """A server at work."""
+
+    def __init__(self, path: Path, gate: Gate, task: asyncio.Task[None]) -> None:
+        self.path = path
+        self._gate = gate
+        self._task = task
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._gate)
+
+    async def ended(self) -> None:
+        """Wait until the server has stopped; raises what it died of."""
+        await asyncio.shield(self._task)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the daemon."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(
+    app: Any,
+    path: Path,
+    group: str | None = ADMIN_GROUP,
+    *,
+    bounds: Bounds | None = None,
+    on_stop: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Listener]:
+    """Serve `app` on a Unix socket until the block is left.
+
+    `on_stop` is called first when it is, to end streams and long polls; requests still running
+    `stop_seconds` later are cut off. Raises `Invalid` when the path cannot be a socket.
+    """
+    gate = Gate(bounds or Bounds())
+    bound, identity = _bind(path, group)
+    server = _Server(_config(app, gate))
+    task = asyncio.create_task(server.serve(sockets=[bound]), name="admin socket")
+    try:
+        await _started(server, task)
+        log.info("listening", socket=str(path))
+        yield Listener(path, gate, task)
+    finally:
+        on_stop()
+        server.should_exit = True
+        await task
+        bound.close()
+        _unlink(path, identity)
+
+
+def _config(app: Any, gate: Gate) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=partial(AdminProtocol, gate=gate),  # type: ignore[arg-type]
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=1024,
+        timeout_keep_alive=gate.bounds.idle_seconds,
+        timeout_graceful_shutdown=gate.bounds.stop_seconds,
+    )
+
+
+async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    while not server.started:
+        if task.done():
+            await task
+            raise RuntimeError("the server ended before it had started")
+        await asyncio.sleep(0.001)
+
+
+def _bind(path: Path, group: str | None) -> tuple[socket.socket, os.stat_result]:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise Invalid(
+            f"the socket's path is longer than {LONGEST_PATH} bytes: {path}",
+            remedy="use a shorter directory, with --state-dir or in the configuration",
+        )
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    _remove_stale(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    except OSError as error:
+        bound.close()
+        raise Invalid(
+            f"the socket {path} cannot be made: {error.strerror}",
+            remedy="make its directory writable for the daemon's user",
+        ) from error
+    finally:
+        os.umask(before)
+    _hand_to_group(path, group)
+    path.chmod(MODE)
+    return bound, path.lstat()
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Invalid(
+            f"{path} is there and is no socket",
+            remedy="move the file away, or choose another path for the socket",
+        )
+    path.unlink()
+
+
+def _hand_to_group(path: Path, group: str | None) -> None:
+    if group is None:
+        return
+    try:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        log.info("no such group, so the socket is for this user only", group=group)
+    except PermissionError:
+        log.warning("the socket cannot be given to the group", group=group)
+
+
+def _unlink(path: Path, identity: os.stat_result) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        now = path.lstat()
+        if (now.st_dev, now.st_ino) == (identity.st_dev, identity.st_ino):
+            path.unlink()

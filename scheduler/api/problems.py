@@ -1,0 +1,176 @@
+"""Errors as answers: problem documents (RFC 9457) with a stable code and what to do next.
+
+One table turns an error's code into a status; nothing between the place that raised it and this
+one looks inside. Bugs answer `internal_error` without a word of what went wrong inside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from scheduler.errors import Invalid, SandboxdError
+from scheduler.validation.faults import Fault, faults_of
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: Mapping[str, HTTPStatus] = {
+    "not_found": HTTPStatus.NOT_FOUND,
+    "already_exists": HTTPStatus.CONFLICT,
+    "conflict": HTTPStatus.CONFLICT,
+    "draining": HTTPStatus.CONFLICT,
+    "set_in_file": HTTPStatus.CONFLICT,
+    "host_identity_changed": HTTPStatus.CONFLICT,
+    "stale_revision": HTTPStatus.PRECONDITION_FAILED,
+    "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "constraint_impossible": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "quota_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "capacity_exhausted": HTTPStatus.INSUFFICIENT_STORAGE,
+    "read_only": HTTPStatus.SERVICE_UNAVAILABLE,
+    "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "host_unreachable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "host_timeout": HTTPStatus.GATEWAY_TIMEOUT,
+    "host_error": HTTPStatus.BAD_GATEWAY,
+    "host_refused": HTTPStatus.BAD_GATEWAY,
+}
+_RETRY_AFTER = {"read_only": 30, "unavailable": 5}
+
+
+class Refused(HTTPException):
+    """A request that HTTP itself refuses, before anybody looked at what it asks for."""
+
+    def __init__(self, status: HTTPStatus, code: str, detail: str, remedy: str) -> None:
+        super().__init__(status, detail)
+        self.code = code
+        self.remedy = remedy
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    remedy: str | None = None,
+    extensions: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the one shape every refusal has."""
+    document: dict[str, object] = {
+        **(extensions or {}),
+        "type": f"urn:sandboxd:problem:{code}",
+        "title": code.replace("_", " "),
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+        "remediation": remedy,
+    }
+    return Response(
+        json.dumps(document, default=str),
+        status_code=int(status),
+        headers=dict(headers or {}),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI, methods_at: Callable[[str], Collection[str]]) -> None:
+    """Make every error of the application a problem document.
+
+    `methods_at` tells the methods of a path, for the refusal of any other.
+    """
+
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return _wrong_method(request.method, methods_at(request.scope["path"]))
+        return _refused(error)
+
+    app.exception_handler(SandboxdError)(_expected)
+    app.exception_handler(RequestValidationError)(_unacceptable)
+    app.exception_handler(HTTPException)(refused)
+    app.exception_handler(Exception)(_bug)
+
+
+async def _expected(_request: Request, error: SandboxdError) -> Response:
+    extensions = dict(error.details)
+    if isinstance(error, Invalid):
+        extensions = {"errors": _field_errors(error)}
+    retry_after = extensions.get("retry_after") or _RETRY_AFTER.get(error.code)
+    headers = {}
+    if retry_after is not None:
+        extensions["retry_after"] = retry_after
+        headers["retry-after"] = str(retry_after)
+    status = STATUS.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return problem(
+        status,
+        error.code,
+        error.message,
+        remedy=error.remedy,
+        extensions=extensions,
+        headers=headers,
+    )
+
+
+async def _unacceptable(_request: Request, error: RequestValidationError) -> Response:
+    faults: list[Fault] = []
+    for fault in error.errors():
+        place = fault["loc"][0] if fault["loc"] else "body"
+        faults.extend(faults_of([fault], skip=1 if place == "body" else 0))
+    return unacceptable(faults)
+
+
+def unacceptable(faults: Sequence[Fault]) -> Response:
+    """Return the refusal of a request for the faults in its fields."""
+    told = "; ".join(f"{fault.path or 'the body'}: {fault.message}" for fault in faults[:3])
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        Invalid.code,
+        f"the request cannot be accepted: {told}{more}",
+        remedy="; ".join(dict.fromkeys(fault.remedy for fault in faults[:3])),
+        extensions={"errors": [asdict(fault) for fault in faults]},
+    )
+
+
+def _refused(error: HTTPException) -> Response:
+    if isinstance(error, Refused):
+        return problem(error.status_code, error.code, error.detail, remedy=error.remedy)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return problem(404, "not_found", "there is nothing at this path", remedy=_SEE)
+    phrase = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, phrase, error.detail, remedy=_SEE, headers=error.headers)
+
+
+def _wrong_method(method: str, allowed: Collection[str]) -> Response:
+    known = ", ".join(sorted(allowed))
+    return problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        f"this path has no {method}",
+        remedy=f"use {known}",
+        headers={"allow": known},
+    )
+
+
+async def _bug(_request: Request, _error: Exception) -> Response:
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "the daemon has a bug that kept it from answering; its log has the traceback",
+        remedy="report it with the log; repeating the request with the same key is safe",
+    )
+
+
+_SEE = "see /openapi.json for the paths and their methods"
+
+
+def _field_errors(error: Invalid) -> list[Mapping[str, object]]:
+    return [
+        {"path": path, "message": str(message), "remedy": error.remedy}
+        for path, message in error.details.items()
+    ]

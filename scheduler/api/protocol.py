@@ -1,0 +1,165 @@
+"""HTTP/1.1 on the admin socket: uvicorn's protocol, with the bounds that it leaves out.
+
+uvicorn waits for a request's end without limit, keeps headers of any length and takes any number
+of connections. Here each request must have arrived whole within a time and a size, and one user
+can never take the connections of all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from scheduler.api.peers import Peer, peer_of
+from scheduler.api.problems import problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much one client may take; times in seconds, sizes in bytes."""
+
+    request_seconds: float = 10.0
+    """From the connection, or the first byte of a further request, to the request's end."""
+    idle_seconds: int = 15
+    """How long a connection is kept between requests."""
+    head_bytes: int = 64 * 1024
+    connections: int = 768
+    connections_per_user: int = 256
+    stop_seconds: int = 5
+    """How long requests in flight may take to end when the daemon stops."""
+
+
+class Gate:
+    """Counts the connections of each user and says who may come in."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._held: Counter[int] = Counter()
+
+    def enter(self, uid: int) -> bool:
+        """Count one more connection of `uid`, unless there are too many."""
+        bounds = self.bounds
+        if self._held[uid] >= bounds.connections_per_user or len(self) >= bounds.connections:
+            return False
+        self._held[uid] += 1
+        return True
+
+    def leave(self, uid: int) -> None:
+        """Take back what `enter` counted."""
+        self._held[uid] -= 1
+        if not self._held[uid]:
+            del self._held[uid]
+
+    def __len__(self) -> int:
+        return self._held.total()
+
+
+class AdminProtocol(HttpToolsProtocol):
+    """One connection; every request's scope carries the peer in `state`."""
+
+    def __init__(self, *, gate: Gate, app_state: dict[str, Any], **rest: Any) -> None:
+        super().__init__(app_state=app_state, **rest)
+        self._gate = gate
+        self._peer: Peer | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Identify the peer and let it in, or turn it away with 503."""
+        peer = peer_of(transport.get_extra_info("socket"))
+        if not self._gate.enter(peer.uid):
+            self.transport = transport
+            transport.write(_TURNED_AWAY)
+            transport.close()
+            return
+        self._peer = peer
+        self.app_state = {**self.app_state, "peer": peer}
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place to somebody else."""
+        self._disarm()
+        if self._peer is not None:
+            self._gate.leave(self._peer.uid)
+            self._peer = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, within the bounds."""
+        if self._deadline is None:
+            self._arm()
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._gate.bounds.head_bytes:
+                self._hang_up(_HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Begin to count, also for a request that came along with the one before."""
+        super().on_message_begin()
+        if self._deadline is None:
+            self._arm()
+
+    def on_headers_complete(self) -> None:
+        """Begin the request, its head being whole."""
+        self._in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Stop counting: the request has arrived."""
+        self._in_head = True
+        self._disarm()
+        super().on_message_complete()
+
+    def _arm(self) -> None:
+        seconds = self._gate.bounds.request_seconds
+        self._deadline = self.loop.call_later(seconds, self._hang_up, _TOO_SLOW)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _hang_up(self, answer: bytes) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(answer)
+        self.transport.close()
+
+
+def _answer(status: int, phrase: str, code: str, detail: str, remedy: str) -> bytes:
+    body = bytes(problem(status, code, detail, remedy=remedy).body)
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+_TURNED_AWAY = _answer(
+    503,
+    "Service Unavailable",
+    "too_many_connections",
+    "this user, or all together, hold too many connections",
+    "close idle connections and try again",
+)
+_TOO_SLOW = _answer(
+    408,
+    "Request Timeout",
+    "request_timeout",
+    "the request did not arrive in time",
+    "send head and body without a pause",
+)
+_HEAD_TOO_LARGE = _answer(
+    431,
+    "Request Header Fields Too Large",
+    "head_too_large",
+    "the request line and headers are too large",
+    "send less than 64 KiB of headers",
+)

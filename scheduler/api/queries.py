@@ -1,0 +1,133 @@
+"""Query parameters: listings, selectors, waiting. Their text is checked here, once."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from scheduler.errors import Invalid
+from scheduler.model import HostHealth, HostState, SandboxState
+from scheduler.store import ListOptions, SandboxFilter
+from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
+
+LONGEST_WAIT_SECONDS = 300.0
+REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$"
+
+Reference = Annotated[str, Path(pattern=REFERENCE, description="An id, or a sandbox's name.")]
+HostName = Annotated[str, Path(pattern=NAME, description="A host's name.")]
+Wait = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9]{1,6}(ms|s|m)?$",
+        description="Answer once it has settled, or after this long, such as 30s.",
+    ),
+]
+DryRun = Annotated[bool, Query(description="Decide, tell, and change nothing.")]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+_DURATION = re.compile(r"([0-9]+)(ms|s|m|)")
+_KEY = re.compile(LABEL_KEY)
+_VALUE = re.compile(LABEL_VALUE)
+
+
+class _Listing(BaseModel):
+    """What every listing takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    order_by: Annotated[
+        str,
+        Field(pattern=r"^-?[a-z_]{1,40}$|^$", description="A field; '-' before it: descending."),
+    ] = ""
+    label: Annotated[list[str], Field(max_length=16, description="key=value; may repeat.")] = []
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(
+            limit=self.limit,
+            cursor=self.cursor,
+            order_by=self.order_by.removeprefix("-"),
+            asc=bool(self.order_by) and not self.order_by.startswith("-"),
+        )
+
+    def labels(self) -> dict[str, str] | None:
+        """Return the labels that what is listed must carry."""
+        return dict(map(_label, self.label)) or None
+
+
+class SandboxQuery(_Listing):
+    """Which sandboxes."""
+
+    name: Annotated[str | None, Field(pattern=NAME)] = None
+    id_prefix: Annotated[str | None, Field(pattern=r"^[A-Z0-9-]{1,40}$")] = None
+    agent_id: Annotated[str | None, Field(pattern=OWNER)] = None
+    job_id: Annotated[str | None, Field(pattern=OWNER)] = None
+    base_image: Annotated[str | None, Field(pattern=IMAGE)] = None
+    state: SandboxState | None = None
+    host: Annotated[str | None, Field(pattern=NAME)] = None
+    include_deleted: bool = False
+
+    def wanted(self) -> SandboxFilter:
+        """Return the store's filter; the host's name is looked up by the service."""
+        return SandboxFilter(
+            vm_name=self.name,
+            id_prefix=self.id_prefix,
+            agent_id=self.agent_id,
+            job_id=self.job_id,
+            base_image=self.base_image,
+            state=self.state,
+            labels=self.labels(),
+            include_deleted=self.include_deleted,
+        )
+
+
+class HostQuery(_Listing):
+    """Which hosts."""
+
+    state: HostState | None = None
+    health: HostHealth | None = None
+
+
+class EventQuery(BaseModel):
+    """Which events."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: Annotated[int, Field(ge=0, le=2**62, description="Only after this number.")] = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    sandbox_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
+    host_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
+    host: Annotated[str | None, Field(pattern=NAME, description="A host's name.")] = None
+    kind: Annotated[str | None, Field(pattern=r"^[a-z_.]{1,60}$")] = None
+    actor: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9:._-]{1,80}$")] = None
+
+
+def wait_seconds(wait: str | None) -> float | None:
+    """Return how long to wait, None for not at all; raises `Invalid` beyond the longest."""
+    if wait is None:
+        return None
+    match = _DURATION.fullmatch(wait)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0.0
+    if seconds > LONGEST_WAIT_SECONDS:
+        raise Invalid(
+            f"wait is longer than {LONGEST_WAIT_SECONDS:.0f} s",
+            remedy="wait in turns: ask again when the answer says it has not settled",
+            details={"query.wait": "too long"},
+        )
+    return seconds
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+        raise Invalid(
+            "a label selector is not of the form key=value",
+            remedy="use label=key=value, once for each label",
+            details={"query.label": "malformed"},
+        )
+    return key, value

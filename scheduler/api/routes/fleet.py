@@ -1,0 +1,113 @@
+"""/v1/events, /healthz and /readyz: what happens, and whether the daemon is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from scheduler.api import answers
+from scheduler.api.answers import Form, Listing
+from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, EventStream
+from scheduler.api.problems import Refused, problem
+from scheduler.api.queries import EventQuery
+from scheduler.api.routing import StrictRoute
+from scheduler.model import Event
+from scheduler.service.services import Services
+from scheduler.store import EventFilter
+
+Missing = Callable[[], Sequence[str]]
+"""Returns what is still missing before the daemon can be called ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A word on the daemon's health."""
+
+    status: str
+
+
+_STATUS: Form[Status] = Form(Status)
+
+
+class FleetRoutes:
+    """What can be asked about the whole."""
+
+    def __init__(self, services: Services, missing: Missing) -> None:
+        self._events = services.events
+        self._hosts = services.hosts
+        self._missing = missing
+
+    def router(self) -> APIRouter:
+        """Return the table."""
+        router = APIRouter(tags=["fleet"], route_class=StrictRoute)
+        routes: tuple[tuple[str, Any, Any, dict[int | str, Any]], ...] = (
+            ("/v1/events", self.events, Listing[Event], {200: {"content": {MEDIA_TYPE: {}}}}),
+            ("/healthz", self.health, Status, {}),
+            ("/readyz", self.readiness, Status, {503: {"description": "Not ready."}}),
+        )
+        for path, endpoint, answer, responses in routes:
+            router.add_api_route(
+                path, endpoint, methods=["GET"], response_model=answer, responses=responses
+            )
+        return router
+
+    async def events(self, request: Request, query: Annotated[EventQuery, Query()]) -> Response:
+        """List events, or stream them when `text/event-stream` is accepted.
+
+        A stream begins after `since`, or after Last-Event-ID when it is resumed.
+        """
+        wanted = EventFilter(
+            sandbox_id=query.sandbox_id,
+            host_id=await self._host_id(query),
+            kind=query.kind,
+            actor=query.actor,
+        )
+        if MEDIA_TYPE in request.headers.get("accept", ""):
+            since = _resumed(request, query.since)
+            return EventStream(self._events.follow(since, wanted, quiet_seconds=QUIET_SECONDS))
+        found = await self._events.find(query.since, wanted, query.limit)
+        more = str(found[-1].seq) if len(found) == query.limit else None
+        return answers.EVENTS.respond(Listing(items=found, next_cursor=more))
+
+    async def health(self) -> Response:
+        """Say that the daemon answers."""
+        return _STATUS.respond(Status(status="ok"))
+
+    async def readiness(self) -> Response:
+        """Say whether the daemon does its work: the store answers and the loops run."""
+        missing = list(self._missing())
+        if missing:
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "not_ready",
+                f"not ready yet: {', '.join(missing)}",
+                remedy="wait a moment; if it stays so, the daemon's log tells why",
+                extensions={"missing": missing, "retry_after": 1},
+                headers={"retry-after": "1"},
+            )
+        await self._events.latest()
+        return _STATUS.respond(Status(status="ready"))
+
+    async def _host_id(self, query: EventQuery) -> str | None:
+        if query.host is None:
+            return query.host_id
+        return (await self._hosts.get(query.host)).id
+
+
+def _resumed(request: Request, since: int) -> int:
+    given = request.headers.get("last-event-id")
+    if given is None:
+        return since
+    if not given.isdecimal() or len(given) > 18:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid",
+            "Last-Event-ID is not the number of an event",
+            "send the id of the last event received, or leave the header out",
+        )
+    return int(given)

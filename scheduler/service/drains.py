@@ -1,0 +1,222 @@
+"""Drains: the durable wish to empty a host, planned by pure rules and carried out by a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from scheduler import ids
+from scheduler.clock import Clock
+from scheduler.errors import Conflict, NotFound
+from scheduler.lifecycle.drains import DrainPlan, plan
+from scheduler.model import Drain, DrainState, Event, HostResources, HostState
+from scheduler.service.fleet import FleetView
+from scheduler.service.hosts import check_state
+from scheduler.service.intents import Intent
+from scheduler.service.journal import Journal
+from scheduler.service.requests import DrainHost
+from scheduler.store import Store, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainStatus:
+    """A drain, the host it empties and what it means for each sandbox now."""
+
+    drain: Drain
+    host: HostResources
+    plan: DrainPlan
+
+
+class DrainService:
+    """What operators do with drains; `wake` tells the draining loop of a host."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        fleet: FleetView,
+        journal: Journal,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._fleet = fleet
+        self._journal = journal
+        self._wake = wake
+
+    async def drain(
+        self, name: str, request: DrainHost, intent: Intent[DrainStatus]
+    ) -> DrainStatus:
+        """Begin to empty a host; the same wish again returns the drain under way.
+
+        Raises `Conflict` when another drain is under way or the host is being removed.
+        """
+
+        def unit(tx: Transaction) -> DrainStatus:
+            host = tx.hosts.by_name(name)
+            status = self._under_way(tx, host, request) or self._begin(tx, host, request, intent)
+            intent.keep(tx, status, self._clock.now())
+            return status
+
+        return self._committed(await self._store.submit(unit))
+
+    async def preview(self, name: str, request: DrainHost, actor: str) -> DrainStatus:
+        """Return what a drain would mean for every sandbox, changing nothing."""
+
+        def unit(tx: Transaction) -> DrainStatus:
+            host = tx.hosts.by_name(name)
+            check_state(host, _DRAINABLE, HostState.DRAINING)
+            return self._status(tx, host, self._planned(tx, host, request, actor))
+
+        return await self._store.read(unit)
+
+    async def status(self, name: str) -> DrainStatus:
+        """Return a host's drain, the last one when none is under way; raises `NotFound`."""
+
+        def unit(tx: Transaction) -> DrainStatus:
+            host = tx.hosts.by_name(name)
+            drain = tx.drains.latest(host.id)
+            if drain is None:
+                raise NotFound(
+                    f"host {name} has never been drained", remedy="begin a drain with POST"
+                )
+            return self._status(tx, host, drain)
+
+        return await self._store.read(unit)
+
+    async def abort(self, name: str, reason: str, intent: Intent[DrainStatus]) -> DrainStatus:
+        """Call a drain off; the host stays cordoned, and what was destroyed stays so."""
+        return await self._end(name, reason or "drain aborted", HostState.CORDONED, intent)
+
+    async def undo(self, name: str, reason: str, intent: Intent[DrainStatus]) -> DrainStatus:
+        """Call a drain off, or take a finished one back: the host takes sandboxes again."""
+        return await self._end(name, reason or "drain undone", HostState.ACTIVE, intent)
+
+    async def _end(
+        self, name: str, reason: str, to: HostState, intent: Intent[DrainStatus]
+    ) -> DrainStatus:
+        status = await self._store.submit(partial(self._record_end, name, reason, to, intent))
+        return self._committed(status)
+
+    def _record_end(
+        self, name: str, reason: str, to: HostState, intent: Intent[DrainStatus], tx: Transaction
+    ) -> DrainStatus:
+        now = self._clock.now()
+        host = tx.hosts.by_name(name)
+        drain = tx.drains.latest(host.id)
+        expected = _ENDS[to]
+        if drain is None or host.state not in expected:
+            raise Conflict(
+                f"host {name} is {host.state}: there is no drain to call off",
+                remedy="see the host's state; a cordoned host is released by uncordon",
+                details={"state": host.state.value},
+            )
+        if drain.state is DrainState.ACTIVE:
+            drain = tx.drains.replace(replace(drain, state=DrainState.ABORTED, ended_at=now))
+        host = tx.hosts.set_state(host.id, expected, to, at=now, actor=intent.actor, reason=reason)
+        tx.events.add(_event("drain.aborted", drain, intent.actor, reason, now=now))
+        status = self._status(tx, host, drain)
+        intent.keep(tx, status, now)
+        return status
+
+    def _under_way(
+        self, tx: Transaction, host: HostResources, request: DrainHost
+    ) -> DrainStatus | None:
+        drain = tx.drains.active(host.id)
+        if drain is None:
+            return None
+        if drain.policy is request.policy and drain.on_deadline is request.on_deadline:
+            return self._status(tx, host, drain)
+        raise Conflict(
+            f"host {host.name} is being drained already, by policy {drain.policy}",
+            remedy="abort that drain first",
+            details={"drain_id": drain.id, "policy": drain.policy.value},
+        )
+
+    def _begin(
+        self,
+        tx: Transaction,
+        host: HostResources,
+        request: DrainHost,
+        intent: Intent[DrainStatus],
+    ) -> DrainStatus:
+        check_state(host, _DRAINABLE, HostState.DRAINING)
+        drain = self._planned(tx, host, request, intent.actor)
+        reason = drain.reason or "drained"
+        draining = tx.hosts.set_state(
+            host.id,
+            _DRAINABLE,
+            HostState.DRAINING,
+            at=drain.started_at,
+            actor=intent.actor,
+            reason=reason,
+        )
+        tx.drains.add(drain)
+        tx.events.add(_event("drain.started", drain, intent.actor, reason, now=drain.started_at))
+        return self._status(tx, draining, drain)
+
+    def _planned(
+        self, tx: Transaction, host: HostResources, request: DrainHost, actor: str
+    ) -> Drain:
+        now = self._clock.now()
+        seconds = request.deadline_seconds
+        present = len(tx.sandboxes.of_host(host.id))
+        return Drain(
+            id=ids.new_id(ids.Prefix.DRAIN),
+            host_id=host.id,
+            host_name=host.name,
+            policy=request.policy,
+            on_deadline=request.on_deadline,
+            reason=request.reason,
+            actor=actor,
+            deadline_at=now + timedelta(seconds=seconds) if seconds is not None else None,
+            total=present,
+            remaining=present,
+            started_at=now,
+        )
+
+    def _status(self, tx: Transaction, host: HostResources, drain: Drain) -> DrainStatus:
+        return DrainStatus(
+            drain=drain,
+            host=host,
+            plan=plan(
+                drain,
+                tx.sandboxes.of_host(host.id),
+                self._clock.now(),
+                allocations=tx.allocations.of_host(host.id),
+                host=host,
+            ),
+        )
+
+    def _committed(self, status: DrainStatus) -> DrainStatus:
+        self._fleet.put(status.host)
+        self._journal.poke()
+        self._wake(status.host.id)
+        return status
+
+
+_DRAINABLE = (HostState.ACTIVE, HostState.CORDONED)
+_ENDS = {
+    HostState.CORDONED: (HostState.DRAINING,),
+    HostState.ACTIVE: (HostState.DRAINING, HostState.DRAINED),
+}
+
+
+def _event(kind: str, drain: Drain, actor: str, message: str, *, now: datetime) -> Event:
+    return Event(
+        at=now,
+        kind=kind,
+        actor=actor,
+        host_id=drain.host_id,
+        reason_code=drain.policy.value,
+        message=message,
+        evidence={
+            "drain_id": drain.id,
+            "policy": drain.policy.value,
+            "deadline_at": drain.deadline_at.isoformat() if drain.deadline_at else None,
+            "remaining": drain.remaining,
+        },
+    )

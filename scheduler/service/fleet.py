@@ -1,0 +1,155 @@
+"""The fleet in memory: what placement chooses from.
+
+It is a copy made for speed and never the truth: the guard in the store decides whether a claim
+holds. A choice is charged here at once, before its transaction, so that requests being decided at
+the same moment do not all choose the same host; should the store refuse, the charge is taken back
+and the host's row read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from scheduler.clock import Clock
+from scheduler.errors import NotFound
+from scheduler.model import HostResources, Resources
+from scheduler.placement.choice import Choice, choose
+from scheduler.placement.demand import Demand
+from scheduler.placement.explanation import Explanation, explain
+from scheduler.placement.fleet import Fleet
+from scheduler.placement.policy import Policy
+from scheduler.store import Store, Transaction
+
+RELOAD_SECONDS = 1.0
+"""A refusal is checked against the store at most this often."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Charge:
+    """A choice whose claim is on its way to the store; equal only to itself."""
+
+    host_id: str
+    resources: Resources
+    group: str | None
+
+
+class FleetView:
+    """The one owner of the in-memory fleet."""
+
+    def __init__(
+        self, store: Store, clock: Clock, *, policy: Policy, stale_after_seconds: float
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+        self._stale_after = stale_after_seconds
+        self._fleet = Fleet.of(())
+        self._hosts: dict[str, HostResources] = {}
+        self._pending: dict[str, set[Charge]] = defaultdict(set)
+        self._loading = asyncio.Lock()
+        self._loaded_at = float("-inf")
+
+    async def load(self) -> None:
+        """Read every host and its anti-affinity groups from the store."""
+        async with self._loading:
+            hosts, groups = await self._store.read(_hosts_and_groups)
+            self._fleet = Fleet.of(hosts, groups)
+            self._hosts = {host.id: host for host in hosts}
+            self._loaded_at = self._clock.monotonic()
+            for charges in self._pending.values():
+                for charge in charges:
+                    self._charge(charge)
+
+    async def reload(self) -> bool:
+        """Load again unless that was done a moment ago; return whether it was."""
+        if self._clock.monotonic() - self._loaded_at < RELOAD_SECONDS:
+            return False
+        await self.load()
+        return True
+
+    async def reread(self, host_id: str) -> None:
+        """Take one host's row from the store, or drop the host when there is none."""
+        try:
+            host = await self._store.read(lambda tx: tx.hosts.get(host_id))
+        except NotFound:
+            self.drop(host_id)
+        else:
+            self.put(host)
+
+    def put(self, host: HostResources) -> None:
+        """Take over a host's row as it was just committed or read."""
+        self._fleet.put(host)
+        self._hosts[host.id] = host
+        for charge in self._pending.get(host.id, ()):
+            self._charge(charge)
+
+    def drop(self, host_id: str) -> None:
+        """Forget a host that was removed."""
+        if self._hosts.pop(host_id, None) is not None:
+            self._fleet.drop(host_id)
+
+    def release(self, host_id: str, resources: Resources, group: str | None = None) -> None:
+        """Give back what a committed release freed; called by whoever buries a sandbox."""
+        if host_id in self._hosts:
+            self._fleet.release(host_id, resources, group)
+
+    def hosts(self) -> Sequence[HostResources]:
+        """Return the hosts as placement sees them now."""
+        return self._fleet.hosts()
+
+    def record(self, host_id: str) -> HostResources:
+        """Return a host's row as it was last taken over: its claims may have changed since."""
+        return self._hosts[host_id]
+
+    def choose(self, demand: Demand) -> Choice:
+        """Decide where the demand would go, changing nothing."""
+        return choose(
+            demand,
+            self._fleet,
+            self._policy,
+            now=self._clock.now(),
+            stale_after_seconds=self._stale_after,
+        )
+
+    def explain(self, demand: Demand) -> Explanation:
+        """Weigh every host against every constraint."""
+        return explain(
+            demand,
+            self._fleet,
+            self._policy,
+            now=self._clock.now(),
+            stale_after_seconds=self._stale_after,
+        )
+
+    def charge(self, host_id: str, demand: Demand) -> Charge:
+        """Charge a choice before its claim is committed; settle it in any case."""
+        charge = Charge(host_id, demand.resources, demand.anti_affinity_group)
+        self._charge(charge)
+        self._pending[host_id].add(charge)
+        return charge
+
+    def settle(self, charge: Charge, *, committed: bool) -> None:
+        """Keep a charge whose claim was committed, take back any other."""
+        pending = self._pending[charge.host_id]
+        pending.discard(charge)
+        if not pending:
+            del self._pending[charge.host_id]
+        if not committed:
+            self.release(charge.host_id, charge.resources, charge.group)
+
+    def _charge(self, charge: Charge) -> None:
+        if charge.host_id in self._hosts:
+            self._fleet.claim(charge.host_id, charge.resources, charge.group)
+
+
+def _hosts_and_groups(
+    tx: Transaction,
+) -> tuple[Collection[HostResources], dict[str, list[str]]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for allocation in tx.allocations.all():
+        if allocation.anti_affinity_group is not None:
+            groups[allocation.host_id].append(allocation.anti_affinity_group)
+    return tx.hosts.all(), groups

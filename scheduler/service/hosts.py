@@ -1,0 +1,336 @@
+"""Hosts: taken into the fleet, changed, cordoned and let go.
+
+Hosts named in the configuration file are ensured at every start. The file wins for the fields it
+names, so changing one of those here is refused instead of being undone at the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from scheduler import ids
+from scheduler.clock import Clock
+from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, SetInFile, StaleRevision
+from scheduler.model import Event, HostResources, HostState, Transport, VirtType
+from scheduler.service.fleet import FleetView
+from scheduler.service.intents import Intent
+from scheduler.service.journal import Journal
+from scheduler.store import HostFilter, ListOptions, Page, Store, Transaction
+from scheduler.validation.hosts import AddHost, EditHost, unreachable
+
+FROM_FILE = "configuration"
+"""The actor of what the configuration file asks for."""
+_LOCAL = "localhost"
+
+
+class HostService:
+    """What operators do with hosts; `wake` tells the loops that a host wants a look."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        fleet: FleetView,
+        journal: Journal,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._fleet = fleet
+        self._journal = journal
+        self._wake = wake
+        self._in_file: Mapping[str, Collection[str]] = {}
+
+    async def ensure_from_file(self, wanted: Sequence[AddHost]) -> tuple[HostResources, ...]:
+        """Add the file's hosts that are missing and give the others the fields it names."""
+        self._in_file = {host.name: frozenset(host.model_fields_set) for host in wanted}
+        ensured = await self._store.submit(
+            lambda tx: tuple(self._ensure(tx, host) for host in wanted)
+        )
+        for host in ensured:
+            self._committed(host)
+        return ensured
+
+    async def add(self, request: AddHost, intent: Intent[HostResources]) -> HostResources:
+        """Take a host into the fleet; raises `AlreadyExists` for a name in use."""
+
+        def unit(tx: Transaction) -> HostResources:
+            host = self._add(tx, request, intent.actor)
+            intent.keep(tx, host, self._clock.now())
+            return host
+
+        return self._committed(await self._store.submit(unit))
+
+    async def preview(self, request: AddHost) -> HostResources:
+        """Return the host that `add` would write; raises what it would raise."""
+
+        def unit(tx: Transaction) -> HostResources:
+            try:
+                tx.hosts.by_name(request.name)
+            except NotFound:
+                return _host(request, self._clock.now())
+            raise AlreadyExists(
+                f"a host named {request.name} exists already", remedy="choose another name"
+            )
+
+        return await self._store.read(unit)
+
+    async def get(self, name: str) -> HostResources:
+        """Return a host by name; raises `NotFound`."""
+        return await self._store.read(lambda tx: tx.hosts.by_name(name))
+
+    async def find(self, wanted: HostFilter, options: ListOptions) -> Page[HostResources]:
+        """Return a page of hosts."""
+        return await self._store.read(lambda tx: tx.hosts.find(wanted, options))
+
+    async def edit(
+        self,
+        name: str,
+        request: EditHost,
+        intent: Intent[HostResources],
+        *,
+        expected_revision: int | None = None,
+    ) -> HostResources:
+        """Change the fields that are given; raises `SetInFile`, `StaleRevision`, `Invalid`."""
+        self._refuse_file_fields(name, request.model_fields_set)
+
+        def unit(tx: Transaction) -> HostResources:
+            host = tx.hosts.by_name(name)
+            _check_revision(host, expected_revision)
+            changed = self._changed(tx, host, _fields(request), intent.actor)
+            intent.keep(tx, changed, self._clock.now())
+            return changed
+
+        return self._committed(await self._store.submit(unit))
+
+    async def cordon(self, name: str, reason: str, intent: Intent[HostResources]) -> HostResources:
+        """Place nothing new on a host; what is there stays."""
+        return await self._set_state(
+            name, (HostState.ACTIVE,), HostState.CORDONED, reason or "cordoned", intent
+        )
+
+    async def uncordon(
+        self, name: str, reason: str, intent: Intent[HostResources]
+    ) -> HostResources:
+        """Let a cordoned or drained host take sandboxes again."""
+        return await self._set_state(
+            name,
+            (HostState.CORDONED, HostState.DRAINED),
+            HostState.ACTIVE,
+            reason or "uncordoned",
+            intent,
+        )
+
+    async def remove(
+        self, name: str, intent: Intent[HostResources], *, expected_revision: int | None = None
+    ) -> HostResources:
+        """Let a host go; raises `Conflict` while anything of ours is on it."""
+        self._refuse_file_host(name)
+
+        def unit(tx: Transaction) -> HostResources:
+            host = tx.hosts.by_name(name)
+            _check_revision(host, expected_revision)
+            check_empty(tx, host)
+            return self._remove(tx, host, intent)
+
+        host = await self._store.submit(unit)
+        self._fleet.drop(host.id)
+        self._journal.poke()
+        self._wake(host.id)
+        return host
+
+    async def removable(self, name: str) -> HostResources:
+        """Return the host that `remove` would let go; raises what it would raise."""
+        self._refuse_file_host(name)
+
+        def unit(tx: Transaction) -> HostResources:
+            host = tx.hosts.by_name(name)
+            check_empty(tx, host)
+            return host
+
+        return await self._store.read(unit)
+
+    def _ensure(self, tx: Transaction, wanted: AddHost) -> HostResources:
+        try:
+            host = tx.hosts.by_name(wanted.name)
+        except NotFound:
+            return self._add(tx, wanted, FROM_FILE)
+        return self._changed(tx, host, _fields(wanted), FROM_FILE)
+
+    def _add(self, tx: Transaction, request: AddHost, actor: str) -> HostResources:
+        now = self._clock.now()
+        host = tx.hosts.add(_host(request, now))
+        tx.events.add(
+            Event(
+                at=now,
+                kind="host.added",
+                actor=actor,
+                host_id=host.id,
+                message=f"host {host.name} joined the fleet over {host.transport}",
+            )
+        )
+        return host
+
+    def _changed(
+        self, tx: Transaction, host: HostResources, fields: Mapping[str, Any], actor: str
+    ) -> HostResources:
+        changed = {key: value for key, value in fields.items() if getattr(host, key) != value}
+        if not changed:
+            return host
+        edited = replace(host, **changed)
+        _check_reachable(edited)
+        now = self._clock.now()
+        saved = tx.hosts.replace(edited, expected_generation=host.generation)
+        tx.events.add(
+            Event(
+                at=now,
+                kind="host.edited",
+                actor=actor,
+                host_id=host.id,
+                message=f"changed {', '.join(sorted(changed))}",
+                evidence={key: [_told(getattr(host, key)), _told(changed[key])] for key in changed},
+            )
+        )
+        return saved
+
+    async def _set_state(
+        self,
+        name: str,
+        expected: tuple[HostState, ...],
+        new: HostState,
+        reason: str,
+        intent: Intent[HostResources],
+    ) -> HostResources:
+        def unit(tx: Transaction) -> HostResources:
+            now = self._clock.now()
+            host = tx.hosts.by_name(name)
+            if host.state is not new:
+                check_state(host, expected, new)
+                host = tx.hosts.set_state(
+                    host.id, expected, new, at=now, actor=intent.actor, reason=reason
+                )
+            intent.keep(tx, host, now)
+            return host
+
+        return self._committed(await self._store.submit(unit))
+
+    def _remove(
+        self, tx: Transaction, host: HostResources, intent: Intent[HostResources]
+    ) -> HostResources:
+        now = self._clock.now()
+        if host.state is not HostState.REMOVING:
+            host = tx.hosts.set_state(
+                host.id,
+                host.state,
+                HostState.REMOVING,
+                at=now,
+                actor=intent.actor,
+                reason="removed",
+            )
+        tx.hosts.remove(host.id)
+        tx.events.add(
+            Event(
+                at=now,
+                kind="host.removed",
+                actor=intent.actor,
+                host_id=host.id,
+                message=f"host {host.name} left the fleet",
+            )
+        )
+        intent.keep(tx, host, now)
+        return host
+
+    def _refuse_file_fields(self, name: str, fields: Collection[str]) -> None:
+        named = sorted(set(self._in_file.get(name, ())) & set(fields))
+        if named:
+            raise SetInFile(
+                f"the configuration file sets {', '.join(named)} of host {name}",
+                remedy="change it in the file and restart the daemon, or remove it from the file",
+                details={"fields": named},
+            )
+
+    def _refuse_file_host(self, name: str) -> None:
+        if name in self._in_file:
+            raise SetInFile(
+                f"host {name} is named in the configuration file, which would add it again",
+                remedy="remove it from the file, restart the daemon, then remove the host",
+            )
+
+    def _committed(self, host: HostResources) -> HostResources:
+        self._fleet.put(host)
+        self._journal.poke()
+        self._wake(host.id)
+        return host
+
+
+def check_state(host: HostResources, expected: Collection[HostState], new: HostState) -> None:
+    """Raise `Conflict`, telling what is true, unless the host is in an expected state."""
+    if host.state not in expected:
+        raise Conflict(
+            f"host {host.name} is {host.state} and cannot become {new}",
+            remedy=_FROM[host.state],
+            details={"state": host.state.value},
+        )
+
+
+def check_empty(tx: Transaction, host: HostResources) -> None:
+    """Raise `Conflict` while allocations or volumes of ours are on the host."""
+    held = [allocation.sandbox_id for allocation in tx.allocations.of_host(host.id)]
+    volumes = [volume.name for volume in tx.volumes.of_host(host.id)]
+    if held or volumes:
+        raise Conflict(
+            f"host {host.name} still holds {len(held)} sandboxes and {len(volumes)} volumes",
+            remedy="drain the host first",
+            details={"sandboxes": held[:100], "volumes": volumes[:100]},
+        )
+
+
+_FROM: Mapping[HostState, str] = {
+    HostState.ACTIVE: "it takes sandboxes already",
+    HostState.CORDONED: "uncordon it to let it take sandboxes",
+    HostState.DRAINING: "abort the drain first",
+    HostState.DRAINED: "uncordon it to let it take sandboxes",
+    HostState.REMOVING: "add it again once it is gone",
+}
+
+
+def _check_revision(host: HostResources, expected: int | None) -> None:
+    if expected is not None and host.revision != expected:
+        raise StaleRevision(
+            f"host {host.name} is at revision {host.revision}, not {expected}",
+            remedy="read the host again and repeat the change if it still makes sense",
+            details={"revision": host.revision},
+        )
+
+
+def _host(request: AddHost, now: datetime) -> HostResources:
+    fields = {"address": _LOCAL, **_values(request.model_dump(exclude_none=True))}
+    return HostResources(**fields, id=ids.new_id(ids.Prefix.HOST), created_at=now, updated_at=now)
+
+
+def _check_reachable(host: HostResources) -> None:
+    fault = unreachable(host.transport, host.address, host.uri)
+    if fault is not None:
+        raise Invalid(fault[0], remedy=fault[1], details={"transport": fault[0]})
+
+
+def _fields(request: AddHost | EditHost) -> Mapping[str, Any]:
+    fields = _values(request.model_dump(exclude_unset=True))
+    if "address" in fields and fields["address"] is None:
+        fields["address"] = _LOCAL
+    return fields
+
+
+def _values(fields: dict[str, Any]) -> dict[str, Any]:
+    for name, kind in (("transport", Transport), ("virt_type", VirtType)):
+        if name in fields:
+            fields[name] = kind(fields[name])
+    return fields
+
+
+def _told(value: object) -> object:
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -1,0 +1,28 @@
+"""Why and why not: every host weighed against every constraint, without claiming anything."""
+
+from __future__ import annotations
+
+from scheduler.model import Decision
+from scheduler.placement.explanation import Explanation
+from scheduler.service.admission import demand_of
+from scheduler.service.fleet import FleetView
+from scheduler.service.requests import Wanted
+from scheduler.service.terms import Terms
+from scheduler.store import Store
+
+
+class PlacementService:
+    """Answers questions about placement."""
+
+    def __init__(self, store: Store, *, terms: Terms, fleet: FleetView) -> None:
+        self._store = store
+        self._terms = terms
+        self._fleet = fleet
+
+    def explain(self, wanted: Wanted) -> Explanation:
+        """Say what every host would answer to this request now."""
+        return self._fleet.explain(demand_of(wanted, self._terms))
+
+    async def decision(self, decision_id: str) -> Decision:
+        """Return a decision that was made, refusals included; raises `NotFound`."""
+        return await self._store.read(lambda tx: tx.decisions.get(decision_id))

@@ -1,0 +1,330 @@
+"""Sandboxes: create, ask, wish. A request is done when its intent is durable.
+
+Creating decides in memory and commits the claim, the record, the decision, the event and the kept
+answer in one unit of work; the guard in the store has the last word on room, so a refused claim is
+decided again. Everything else is a wish on one record (see `wishes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from scheduler import ids
+from scheduler.clock import Clock
+from scheduler.errors import (
+    CapacityExhausted,
+    Conflict,
+    Draining,
+    NotFound,
+    QuotaExceeded,
+    SandboxdError,
+)
+from scheduler.lifecycle import expiry
+from scheduler.model import Allocation, Decision, Event, Sandbox, SandboxState, Volume
+from scheduler.placement.choice import Choice
+from scheduler.placement.demand import Demand
+from scheduler.placement.documents import decision_of
+from scheduler.service import wishes
+from scheduler.service.admission import Admission, admit, demand_of, ttl_of
+from scheduler.service.fleet import FleetView
+from scheduler.service.intents import Intent
+from scheduler.service.journal import Journal
+from scheduler.service.refusals import refusal_of
+from scheduler.service.requests import CreateSandbox
+from scheduler.service.terms import Terms
+from scheduler.store import ListOptions, Page, SandboxFilter, Store, Transaction
+
+TRIES = 5
+"""How often a creation is decided anew because the store refused the claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What a sandbox holds, and what destroying it would therefore remove."""
+
+    sandbox: Sandbox
+    allocations: tuple[Allocation, ...]
+    volumes: tuple[Volume, ...]
+
+
+class SandboxService:
+    """What owners do with their sandboxes; `wake` tells the converging loop of a sandbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        terms: Terms,
+        fleet: FleetView,
+        journal: Journal,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._terms = terms
+        self._fleet = fleet
+        self._journal = journal
+        self._wake = wake
+
+    async def create(self, request: CreateSandbox, intent: Intent[Sandbox]) -> Sandbox:
+        """Place and record a new sandbox, and have it built.
+
+        Raises `CapacityExhausted` or `ConstraintImpossible` with the stored decision's reasons,
+        `AlreadyExists` for a name in use, `QuotaExceeded`, `Invalid`.
+        """
+        ttl_of(request, self._terms)
+        demand = demand_of(request, self._terms)
+        for _ in range(TRIES):
+            choice = await self._choose(demand)
+            if choice.chosen is None:
+                raise await self._refused(choice)
+            sandbox = await self._claim(request, choice, choice.chosen.host_id, intent)
+            if sandbox is not None:
+                self._committed(sandbox.id)
+                return sandbox
+        raise CapacityExhausted(
+            f"the room that was found was taken by others {TRIES} times in a row",
+            remedy="try again",
+            details={"retry_after": 1},
+        )
+
+    async def preview(self, request: CreateSandbox) -> Decision:
+        """Return the decision that creating would store, changing nothing; refuses as it would."""
+        ttl_of(request, self._terms)
+        choice = await self._choose(demand_of(request, self._terms))
+        decision = self._decided(choice)
+        if choice.chosen is None:
+            raise self._refusal(decision, choice, stored=False)
+        return decision
+
+    async def get(self, reference: str) -> Sandbox:
+        """Return a sandbox by its id, destroyed ones too, or by its name; raises `NotFound`."""
+        return await self._store.read(partial(_by_reference, reference))
+
+    async def find(
+        self, wanted: SandboxFilter, options: ListOptions, *, host: str | None = None
+    ) -> Page[Sandbox]:
+        """Return a page of sandboxes, of one host by its name if given."""
+
+        def unit(tx: Transaction) -> Page[Sandbox]:
+            if host is None:
+                return tx.sandboxes.find(wanted, options)
+            there = replace(wanted, host_id=tx.hosts.by_name(host).id)
+            return tx.sandboxes.find(there, options)
+
+        return await self._store.read(unit)
+
+    async def decision(self, reference: str) -> Decision:
+        """Return why a sandbox is where it is; raises `NotFound`."""
+
+        def unit(tx: Transaction) -> Decision:
+            sandbox = _by_reference(reference, tx)
+            if sandbox.decision_id is None:
+                raise NotFound(f"no decision is recorded for sandbox {sandbox.id}")
+            return tx.decisions.get(sandbox.decision_id)
+
+        return await self._store.read(unit)
+
+    async def holdings(self, reference: str) -> Holdings:
+        """Return everything a sandbox holds."""
+
+        def unit(tx: Transaction) -> Holdings:
+            sandbox = _by_reference(reference, tx)
+            return Holdings(
+                sandbox=sandbox,
+                allocations=tuple(tx.allocations.of_sandbox(sandbox.id)),
+                volumes=tuple(tx.volumes.of_owner(sandbox.id)),
+            )
+
+        return await self._store.read(unit)
+
+    async def start(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+        """Wish a stopped sandbox to run."""
+        return await self._wish(reference, intent, wishes.start, "sandbox.start_requested")
+
+    async def stop(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+        """Wish a sandbox to be shut down, gracefully first; it keeps what it holds."""
+        return await self._wish(reference, intent, wishes.stop, "sandbox.stop_requested")
+
+    async def destroy(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+        """Wish a sandbox gone, with everything it holds."""
+        return await self._wish(reference, intent, wishes.destroy, "sandbox.destroy_requested")
+
+    async def extend(self, reference: str, ttl_seconds: int, intent: Intent[Sandbox]) -> Sandbox:
+        """Let a sandbox live `ttl_seconds` from now, never shorter than it would have."""
+        longest = self._terms.max_ttl_seconds
+
+        def wish(sandbox: Sandbox, now: datetime) -> Sandbox:
+            return expiry.extend(sandbox, ttl_seconds, now, longest)
+
+        return await self._wish(reference, intent, wish, "sandbox.extended")
+
+    async def retry(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+        """Bring a failed sandbox up again, counting attempts and time anew."""
+
+        def unit(tx: Transaction) -> Sandbox:
+            now = self._clock.now()
+            sandbox = _by_reference(reference, tx)
+            tx.sandboxes.replace(wishes.retry(sandbox, now), expected_generation=sandbox.generation)
+            starting = tx.sandboxes.transition(
+                sandbox.id,
+                SandboxState.ERROR,
+                SandboxState.STARTING,
+                at=now,
+                actor=intent.actor,
+                reason_code="retried",
+                reason_message="its owner asked for another attempt",
+            )
+            intent.keep(tx, starting, now)
+            return starting
+
+        sandbox = await self._store.submit(unit)
+        self._committed(sandbox.id)
+        return sandbox
+
+    async def wait(self, sandbox_id: str, seconds: float) -> Sandbox:
+        """Return the sandbox once it is settled, or as it is when `seconds` are over."""
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            seen = await self._journal.latest()
+            sandbox = await self.get(sandbox_id)
+            left = deadline - self._clock.monotonic()
+            if wishes.settled(sandbox) or left <= 0 or self._journal.closed:
+                return sandbox
+            await self._journal.wait_beyond(seen, left)
+
+    async def _choose(self, demand: Demand) -> Choice:
+        """Choose in memory; a refusal is checked against the store, as memory may lag behind."""
+        choice = self._fleet.choose(demand)
+        if choice.chosen is None and await self._fleet.reload():
+            return self._fleet.choose(demand)
+        return choice
+
+    async def _refused(self, choice: Choice) -> SandboxdError:
+        """Store why nobody took the demand and return it as an error."""
+        decision = self._decided(choice)
+        await self._store.submit(lambda tx: tx.decisions.add(decision))
+        return self._refusal(decision, choice, stored=True)
+
+    def _refusal(self, decision: Decision, choice: Choice, *, stored: bool) -> SandboxdError:
+        return refusal_of(
+            decision,
+            choice.smallest_change,
+            stored=stored,
+            retry_after_seconds=self._terms.retry_after_seconds,
+        )
+
+    def _decided(self, choice: Choice) -> Decision:
+        return decision_of(
+            choice,
+            id=ids.new_id(ids.Prefix.DECISION),
+            sandbox_id=None,
+            at=self._clock.now(),
+        )
+
+    async def _claim(
+        self, request: CreateSandbox, choice: Choice, host_id: str, intent: Intent[Sandbox]
+    ) -> Sandbox | None:
+        """Commit what was chosen; None when the store refused, so that it is to be chosen anew."""
+        now = self._clock.now()
+        host = self._fleet.record(host_id)
+        admission = admit(request, self._terms, choice=choice, host=host, now=now)
+        charge = self._fleet.charge(host_id, choice.demand)
+        committed = False
+        try:
+            sandbox = await self._store.submit(partial(self._record, admission, intent))
+            committed = True
+        except (Conflict, Draining):
+            await self._fleet.reread(host_id)
+            return None
+        finally:
+            self._fleet.settle(charge, committed=committed)
+        return sandbox
+
+    def _record(self, admission: Admission, intent: Intent[Sandbox], tx: Transaction) -> Sandbox:
+        sandbox = admission.sandbox
+        self._check_quota(tx, sandbox.agent_id)
+        tx.sandboxes.add(sandbox)
+        tx.allocations.claim(admission.claim)
+        tx.decisions.add(admission.decision)
+        tx.events.add(
+            Event(
+                at=sandbox.created_at,
+                kind="sandbox.created",
+                actor=intent.actor,
+                sandbox_id=sandbox.id,
+                host_id=sandbox.host_id,
+                reason_code=sandbox.reason_code,
+                message=sandbox.reason_message or "",
+                evidence={"decision_id": admission.decision.id},
+            )
+        )
+        intent.keep(tx, sandbox, sandbox.created_at)
+        return sandbox
+
+    def _check_quota(self, tx: Transaction, agent_id: str) -> None:
+        most = self._terms.max_sandboxes_per_agent
+        if most is None:
+            return
+        held = tx.sandboxes.find(SandboxFilter(agent_id=agent_id), ListOptions(limit=1000))
+        if len(held.items) >= most:
+            raise QuotaExceeded(
+                f"agent {agent_id} has {len(held.items)} sandboxes, of {most} it may have",
+                remedy="delete one, or have placement.max_sandboxes_per_agent raised",
+                details={"limit": most, "held": len(held.items)},
+            )
+
+    async def _wish(
+        self, reference: str, intent: Intent[Sandbox], wish: wishes.Wish, kind: str
+    ) -> Sandbox:
+        sandbox = await self._store.submit(partial(self._grant, reference, intent, wish, kind))
+        self._committed(sandbox.id)
+        return sandbox
+
+    def _grant(
+        self,
+        reference: str,
+        intent: Intent[Sandbox],
+        wish: wishes.Wish,
+        kind: str,
+        tx: Transaction,
+    ) -> Sandbox:
+        now = self._clock.now()
+        before = _by_reference(reference, tx)
+        after = wish(before, now)
+        if after is not before:
+            after = tx.sandboxes.replace(after, expected_generation=before.generation)
+            tx.events.add(_wished(before, after, kind=kind, actor=intent.actor, at=now))
+        intent.keep(tx, after, now)
+        return after
+
+    def _committed(self, sandbox_id: str) -> None:
+        self._journal.poke()
+        self._wake(sandbox_id)
+
+
+def _by_reference(reference: str, tx: Transaction) -> Sandbox:
+    """Ids are upper case and names lower, so one text can never be both."""
+    if reference.islower():
+        return tx.sandboxes.by_name(reference)
+    return tx.sandboxes.get(reference)
+
+
+def _wished(before: Sandbox, after: Sandbox, *, kind: str, actor: str, at: datetime) -> Event:
+    return Event(
+        at=at,
+        kind=kind,
+        actor=actor,
+        sandbox_id=after.id,
+        host_id=after.host_id,
+        reason_code="requested",
+        message=f"desired state {before.desired_state} -> {after.desired_state}",
+        evidence={
+            "state": after.state.value,
+            "expires_at": after.expires_at.isoformat() if after.expires_at else None,
+        },
+    )

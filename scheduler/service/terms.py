@@ -1,0 +1,29 @@
+"""The terms on which sandboxes are accepted: what is filled in, and how much is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from scheduler.model import Overhead
+from scheduler.placement.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Set once by the daemon from its configuration; memory and storage in MiB."""
+
+    cluster_id: UUID
+    policy: Policy = Policy.SPREAD
+    overhead: Overhead = field(default_factory=Overhead)
+    stale_after_seconds: float = 60.0
+    """Facts about a host older than this place nothing there."""
+    default_vcpus: int = 2
+    default_memory_mb: int = 2048
+    default_storage_mb: int = 10240
+    default_ttl_seconds: int | None = None
+    max_ttl_seconds: int | None = None
+    """When set, a sandbox without a limit is given this one and longer ones are refused."""
+    max_sandboxes_per_agent: int | None = None
+    retry_after_seconds: int = 15
+    """What a caller is told to wait when there is no room."""

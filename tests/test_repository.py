@@ -124,7 +124,7 @@ def test_files_stay_readable() -> None:
         for path in python_files("scheduler", "tests", "benchmarks")
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > FILE_LINES
     ]
-    assert long == []
+    assert not long, "\n".join(long)
 
 
 def test_functions_are_read_without_scrolling() -> None:
@@ -134,7 +134,7 @@ def test_functions_are_read_without_scrolling() -> None:
         for function in functions(path)
         if (lines := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES
     ]
-    assert long == []
+    assert not long, "\n".join(long)
 
 
 def test_parameters_beyond_the_fifth_are_named_by_the_caller() -> None:
@@ -144,7 +144,7 @@ def test_parameters_beyond_the_fifth_are_named_by_the_caller() -> None:
         for function in functions(path)
         if len(positional_parameters(function)) > POSITIONAL_PARAMETERS
     ]
-    assert crowded == []
+    assert not crowded, "\n".join(crowded)
 
 
 def test_every_module_says_what_it_is_for() -> None:
@@ -155,7 +155,7 @@ def test_every_module_says_what_it_is_for() -> None:
         <= (lines := len((ast.get_docstring(tree(path)) or "").splitlines()))
         <= DOCSTRING_LINES
     ]
-    assert silent == []
+    assert not silent, "\n".join(silent)
 
 
 def test_time_and_chance_are_passed_in() -> None:
@@ -165,7 +165,7 @@ def test_time_and_chance_are_passed_in() -> None:
         if not place(path).startswith(SOURCES_OF_TIME_AND_CHANCE)
         for node, name in uses(tree(path), TIME_AND_CHANCE)
     ]
-    assert offenders == []
+    assert not offenders, "\n".join(offenders)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_misleading_calls_are_not_made() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and node.attr in BANNED_METHODS
     ]
-    assert offenders == []
+    assert not offenders, "\n".join(offenders)
 
 
 def test_client_contract_names_every_room() -> None:

@@ -1,0 +1,54 @@
+"""The whole configuration as one frozen value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from scheduler.config.hosts import readable
+from scheduler.config.sections import (
+    ApiSection,
+    DaemonSection,
+    GuestsSection,
+    LifecycleSection,
+    MetricsSection,
+    PlacementSection,
+    StoreSection,
+)
+from scheduler.validation.hosts import AddHost
+
+MOST_HOSTS = 10_000
+
+
+class Settings(BaseModel):
+    """Everything the daemon is told; `hosts[i].model_fields_set` are the fields the file names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    daemon: DaemonSection = Field(default_factory=DaemonSection)
+    store: StoreSection = Field(default_factory=StoreSection)
+    api: ApiSection = Field(default_factory=ApiSection)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
+    placement: PlacementSection = Field(default_factory=PlacementSection)
+    lifecycle: LifecycleSection = Field(default_factory=LifecycleSection)
+    guests: GuestsSection = Field(default_factory=GuestsSection)
+    hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
+        (), max_length=MOST_HOSTS
+    )
+
+    @property
+    def state_dir(self) -> Path:
+        """Return the directory that holds database, keys and lock."""
+        return self.daemon.state_dir
+
+    @property
+    def socket(self) -> Path:
+        """Return where the admin socket is bound."""
+        return self.api.socket
+
+    @property
+    def database_url(self) -> str:
+        """Return the database as named, else SQLite in the state directory."""
+        return self.store.database_url or f"sqlite:///{self.state_dir / 'sandboxd.db'}"

@@ -1,0 +1,121 @@
+"""What a field of a request may hold: the character sets and bounds, each with its remedy.
+
+They are types, so that one pass of pydantic finds every fault of a request at once; regular
+expressions run in its compiled core. Whatever passes here is safe as a libvirt name, a file name
+and a label, which is why the sets are small.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+OWNER = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
+IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"
+OBJECT = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+LABEL_KEY = (
+    r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+)
+LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
+ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?$"
+URI = r"^(qemu|qemu\+unix|test)://[A-Za-z0-9._~:/?=&%@+-]{1,480}$"
+USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+PATH = r"^/[^\x00-\x1f\x7f]{1,1023}$"
+REASON = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,500}$"
+
+PATTERN_REMEDIES: Mapping[str, str] = {
+    NAME: "use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+    OWNER: "use 1 to 128 of A-Z, a-z, 0-9 and '._:@-', beginning with a letter or digit",
+    IMAGE: "name a volume of the hosts' pool: 1 to 200 of A-Z, a-z, 0-9 and '._:@+-'; no path",
+    OBJECT: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', beginning with a letter or digit",
+    LABEL_KEY: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', after an optional 'prefix/'",
+    LABEL_VALUE: "use at most 63 of A-Z, a-z, 0-9 and '._-', with a letter or digit at both ends",
+    ADDRESS: "give a host name or an IP address, without user, port or path",
+    URI: "give a libvirt URI of a local driver, such as qemu:///system; plain TCP is refused",
+    USER: "give a Unix user name of at most 32 characters",
+    PATH: "give an absolute path on the machine the daemon runs on",
+    REASON: "use at most 500 characters, none of them a control character",
+}
+
+MOST_LABELS = 16
+MOST_LABEL_CHARACTERS = 1024
+MOST_SSH_KEYS = 16
+LONGEST_SSH_KEY = 4096
+MOST_VCPUS = 512
+LEAST_MEMORY_MB, MOST_MEMORY_MB = 32, 16 * 1024 * 1024
+MOST_STORAGE_MB = 64 * 1024 * 1024
+LONGEST_TTL_SECONDS = 10 * 365 * 24 * 3600
+SSH_KEY_TYPES = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    }
+)
+
+
+def refusal(message: str, remedy: str) -> PydanticCustomError:
+    """Return a fault that tells what is wrong and what to do; neither may quote the input."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "remedy": remedy})
+
+
+def _few_labels(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > MOST_LABELS:
+        raise refusal(f"there are {len(labels)} labels", f"give at most {MOST_LABELS}")
+    if sum(len(key) + len(value) for key, value in labels.items()) > MOST_LABEL_CHARACTERS:
+        raise refusal(
+            "the labels are too long together",
+            f"keep keys and values within {MOST_LABEL_CHARACTERS} characters in all",
+        )
+    return labels
+
+
+def _ssh_public_key(text: str) -> str:
+    remedy = "give one line of an OpenSSH public key, such as the contents of id_ed25519.pub"
+    if len(text) > LONGEST_SSH_KEY:
+        raise refusal(f"the key is longer than {LONGEST_SSH_KEY} characters", remedy)
+    if not text.isprintable():
+        raise refusal("the key holds a line break or another control character", remedy)
+    kind, _, rest = text.strip().partition(" ")
+    if kind not in SSH_KEY_TYPES:
+        raise refusal("the key does not begin with the type of a public key", remedy)
+    try:
+        blob = base64.b64decode(rest.split(" ", 1)[0], validate=True)
+    except (binascii.Error, ValueError):
+        raise refusal("the key's second word is not base64", remedy) from None
+    name = kind.encode()
+    if not blob.startswith(len(name).to_bytes(4, "big") + name):
+        raise refusal("the key's data is not of the type it begins with", remedy)
+    return text.strip()
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Owner = Annotated[str, StringConstraints(pattern=OWNER)]
+ImageName = Annotated[str, StringConstraints(pattern=IMAGE)]
+ObjectName = Annotated[str, StringConstraints(pattern=OBJECT)]
+Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
+Uri = Annotated[str, StringConstraints(pattern=URI)]
+UserName = Annotated[str, StringConstraints(pattern=USER)]
+Path = Annotated[str, StringConstraints(pattern=PATH)]
+Reason = Annotated[str, StringConstraints(pattern=REASON)]
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
+LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE)]
+Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_few_labels)]
+SshPublicKey = Annotated[str, AfterValidator(_ssh_public_key)]
+SshPublicKeys = Annotated[list[SshPublicKey], Field(max_length=MOST_SSH_KEYS)]
+
+Vcpus = Annotated[int, Field(ge=1, le=MOST_VCPUS)]
+MemoryMb = Annotated[int, Field(ge=LEAST_MEMORY_MB, le=MOST_MEMORY_MB)]
+StorageMb = Annotated[int, Field(ge=1, le=MOST_STORAGE_MB)]
+TtlSeconds = Annotated[int, Field(ge=1, le=LONGEST_TTL_SECONDS)]
+Ratio = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False, strict=False)]

@@ -86,13 +86,13 @@ class Client:
         return self.request("DELETE", path, query=query).document()
 
     def items(
-        self, path: str, *, at_most: int | None = None, **query: object
+        self, path: str, query: Query | None = None, *, at_most: int | None = None
     ) -> Iterator[Document]:
         """Yield the items of a listing, page by page, all of them or `at_most` so many."""
         cursor, left = None, at_most
         while True:
             limit = _PAGE if left is None else min(left, _PAGE)
-            page = self.get(path, **query, limit=limit, cursor=cursor)
+            page = self.get(path, **{**(query or {}), "limit": limit, "cursor": cursor})
             yield from page["items"]
             left = None if left is None else left - len(page["items"])
             cursor = page.get("next_cursor")

@@ -21,7 +21,7 @@ class Message:
 
 
 class EventStream:
-    """Yields events as documents, and None at each sign of life or silence without one.
+    """Yields events as documents, and None whenever it was silent for a while.
 
     A timeout, a broken connection and the server's goodbye are alike: the stream is opened again
     after the last event seen, so nothing is lost or doubled. A daemon that is gone fails that.
@@ -55,9 +55,6 @@ class EventStream:
         assert self._answer is not None
         try:
             for message in messages(_lines(self._answer)):
-                if message is None:
-                    yield None
-                    continue
                 self._last_id = message.id or self._last_id
                 yield json.loads(message.data)
         except (OSError, http.client.HTTPException):
@@ -65,14 +62,11 @@ class EventStream:
             return
 
 
-def messages(lines: Iterable[str]) -> Iterator[Message | None]:
-    """Parse lines of `text/event-stream`; a comment is a sign of life and yields None."""
+def messages(lines: Iterable[str]) -> Iterator[Message]:
+    """Parse lines of `text/event-stream`; comments and unknown fields are skipped."""
     identity: str | None = None
     data: list[str] = []
     for line in lines:
-        if line.startswith(":"):
-            yield None
-            continue
         if not line:
             if data:
                 yield Message(identity, "\n".join(data))

@@ -7,7 +7,7 @@ daemon that restarts meanwhile is waited for, since it carries on where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ class Subject:
     """What a spinner says."""
     reattach: str
     """The command that watches on."""
+    names: Mapping[str, str] | None = None
+    """What to call the subjects of events when there may be several."""
     before: Document | None = None
     """What it was when the work was asked for: its older events are not told, and its old
     failure is not taken for a new one."""
@@ -104,8 +106,8 @@ class _Watch:
         at = moment(event.get("at"))
         if at is None or (self._told_after is not None and at <= self._told_after):
             return
-        self._told_state = events.new_state(event)
-        self._session.narrator.happened(events.sentence(event), at)
+        self._told_state = events.new_state(event) or self._told_state
+        self._session.narrator.happened(events.sentence(event, self._subject.names), at)
 
     def _caught_up(self, event: Document | None, document: Document) -> bool:
         # The record may be ahead of the story; the event that explains it is on its way.

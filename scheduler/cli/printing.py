@@ -51,15 +51,17 @@ class Printer:
         """Return whether the output is for machines."""
         return self.form in (Format.JSON, Format.YAML)
 
-    def many(self, documents: Iterable[Document], view: View) -> None:
-        """Print a listing: a table, or one array."""
+    def many(
+        self, documents: Iterable[Document], view: View, rows: Iterable[Document] | None = None
+    ) -> None:
+        """Print a listing: one array, or a table of the documents or of `rows` made from them."""
         found = list(documents)
         if self.structured:
             self.document(found)
         elif self.form is Format.NAME:
             self.lines(view.reference(document) for document in found)
         else:
-            self.table(view.columns, found)
+            self.table(view.columns, found if rows is None else rows)
 
     def one(self, document: Document, view: View, detail: Pairs | None = None) -> None:
         """Print one record: its row, or `detail` as a list of fields."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from scheduler.cli.client import Client, segment
@@ -13,6 +14,7 @@ Document = dict[str, Any]
 
 _FULL_ID = re.compile(r"SBX-[0-9A-HJKMNP-TV-Z]{26}")
 _ID_PREFIX = re.compile(r"SBX-[0-9A-HJKMNP-TV-Z]{0,25}")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _CANDIDATES_SHOWN = 10
 
 
@@ -25,21 +27,25 @@ def find_sandbox(client: Client, reference: str) -> Document:
     if _FULL_ID.fullmatch(upper):
         found: Document = client.get(f"/v1/sandboxes/{segment(upper)}")
         return found
-    named = list(client.items("/v1/sandboxes", name=reference))
-    if named:
-        return dict(named[0])
-    matches = (
-        list(client.items("/v1/sandboxes", id_prefix=upper)) if _ID_PREFIX.fullmatch(upper) else []
-    )
-    if len(matches) == 1:
-        return dict(matches[0])
-    if matches:
-        raise _ambiguous(reference, matches)
+    for query in _queries(reference):
+        matches = list(client.items("/v1/sandboxes", query))
+        if len(matches) == 1:
+            return dict(matches[0])
+        if matches:
+            raise _ambiguous(reference, matches)
     raise Failure(
         f"no live sandbox has the name or id {reference!r}",
         exit_code=Exit.NOT_FOUND,
         hint="see them all: sandboxctl list",
     )
+
+
+def _queries(reference: str) -> Iterator[dict[str, str]]:
+    """Yield the searches that can find it; what can be neither name nor id is not asked for."""
+    if _NAME.fullmatch(reference):
+        yield {"name": reference}
+    if _ID_PREFIX.fullmatch(reference.upper()):
+        yield {"id_prefix": reference.upper()}
 
 
 def _ambiguous(reference: str, matches: list[Document]) -> Failure:

@@ -83,7 +83,7 @@ def create(
 def explain(session: Session, **options: Any) -> None:
     """Weigh every host against a request for IMAGE and show what speaks for and against it."""
     explanation = session.client.post("/v1/placements/explain", placement_body(**options))
-    eligible = [str(host["host_name"]) for host in explanation.get("hosts", ()) if host["eligible"]]
+    eligible = [str(host["host_name"]) for host in explanation["hosts"] if host["eligible"]]
     session.printer.drawing(
         explanation, eligible, lambda printer: explanations.draw(printer, explanation)
     )

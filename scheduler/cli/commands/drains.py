@@ -19,7 +19,7 @@ from scheduler.cli.failures import Failure
 from scheduler.cli.following import Outcome, Subject, event_stream, follow
 from scheduler.cli.options import DURATION, given, host_argument, yes_option
 from scheduler.cli.session import Session, Verb
-from scheduler.cli.views import drains, hosts
+from scheduler.cli.views import drains
 
 Document = dict[str, Any]
 MODES = ("plan", "detach", "monitor", "abort", "undo")
@@ -69,7 +69,7 @@ def drain(
     elif mode == "plan":
         _show_plan(session, _plan(session, path, body))
     elif mode == "monitor":
-        _watch(session, name, event_stream(session, deadline), deadline)
+        _watch(session, name, _news(session, name, deadline), deadline)
     else:
         _begin(session, name, body, deadline, yes=yes, detach=mode == "detach")
 
@@ -97,7 +97,7 @@ def _begin(
         drains.draw_plan(session.errors, plan, session.now())
     session.confirm(f"Drain host {name}, policy {body.get('policy', 'destroy')}?", yes=yes)
     # Opened before the drain begins, so that its first events are told as well.
-    stream = event_stream(session, deadline).open()
+    stream = _news(session, name, deadline).open()
     begun = session.client.post(path, body)
     if detach:
         stream.close()
@@ -117,10 +117,17 @@ def _plan(session: Session, path: str, body: Document) -> Document:
     return dict(session.client.post(path, body, dry_run=True))
 
 
+def _news(session: Session, name: str, deadline: Deadline) -> EventStream:
+    return event_stream(session, deadline, host=name, last=0)
+
+
 def _watch(session: Session, name: str, stream: EventStream, deadline: Deadline) -> None:
     path = f"/v1/hosts/{segment(name)}/drain"
+    before = session.client.get(path)
     subject = Subject(
         stream=stream,
+        names={before["host_id"]: name}
+        | {action["sandbox_id"]: action["sandbox_name"] for action in before["actions"]},
         read=lambda: dict(session.client.get(path)),
         outcome=_ended,
         awaited=lambda found: f"{name}: {found['remaining']} of {found['total']} left",
@@ -143,7 +150,4 @@ def _ended(found: Document) -> Outcome:
 
 def _call_off(session: Session, path: str, verb: str) -> None:
     answer = session.client.post(f"{path}/{verb}", {})
-    if "policy" in answer:
-        session.printer.one(answer, drains.view(session.now()))
-    else:
-        session.printer.one(answer, hosts.view(session.now()))
+    session.printer.one(answer, drains.view(session.now()))

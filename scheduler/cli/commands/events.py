@@ -7,10 +7,15 @@ from typing import Any
 import click
 
 from scheduler.cli.completion import complete_hosts, complete_sandboxes
+from scheduler.cli.exits import Exit
+from scheduler.cli.printing import Format
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
+from scheduler.cli.views import events as view
 
 Document = dict[str, Any]
+
+_IDLE_SECONDS = 60.0
 
 
 @click.command(cls=Verb)
@@ -18,32 +23,54 @@ Document = dict[str, Any]
     "--sandbox", "reference", help="Only of this sandbox.", shell_complete=complete_sandboxes
 )
 @click.option("--host", help="Only of this host.", shell_complete=complete_hosts)
-@click.option("--kind", help="Only of this kind, such as sandbox.state.")
-@click.option("--since", type=click.IntRange(min=0), help="Only after this sequence number.")
+@click.option("--kind", help="Only of this kind, such as sandbox.state; 'sandbox.' is all of them.")
+@click.option("--actor", help="Only what this caller, or system, did.")
+@click.option("--since", type=click.IntRange(min=0), help="Everything after this number.")
 @click.option(
     "-n",
-    "--limit",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="At most the newest so many.",
+    "--last",
+    type=click.IntRange(min=0, max=1000),
+    help="The newest so many; 20 unless --since says where to begin.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 def events(
     session: Session,
     *,
     reference: str | None,
-    host: str | None,
-    kind: str | None,
     since: int | None,
-    limit: int,
+    last: int | None,
     follow: bool,
+    **filters: str | None,
 ) -> None:
     """Show what happened, oldest first."""
+    if since is not None and last is not None:
+        raise click.UsageError("--since and --last exclude each other")
+    sandbox_id = find_sandbox(session.client, reference)["id"] if reference else None
     query = {
-        "sandbox_id": find_sandbox(session.client, reference)["id"] if reference else None,
-        "host": host,
-        "kind": kind,
+        "sandbox_id": sandbox_id,
         "since": since,
+        "last": 20 if last is None and since is None else last,
+        **filters,
     }
-    raise NotImplementedError
+    if not follow:
+        _show(session, list(session.client.items("/v1/events", query)))
+        return
+    try:
+        _follow(session, query)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(Exit.INTERRUPTED) from None
+
+
+def _show(session: Session, found: list[Document]) -> None:
+    session.printer.many(found, view.VIEW)
+
+
+def _follow(session: Session, query: dict[str, Any]) -> None:
+    printer = session.printer
+    stream = session.client.events(idle_seconds=_IDLE_SECONDS, **query)
+    if printer.form in (Format.TABLE, Format.WIDE):
+        printer.lines([view.header()])
+    for event in stream:
+        if event is not None:
+            bare = printer.form is Format.NAME
+            printer.streamed(event, view.VIEW.reference(event) if bare else view.line(event))

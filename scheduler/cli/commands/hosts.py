@@ -30,7 +30,7 @@ host.add_command(drain)
 def list_(session: Session, *, labels: tuple[tuple[str, str], ...]) -> None:
     """List hosts: how they are, and how much of each may be and is reserved."""
     selector = [f"{key}={value}" for key, value in labels] or None
-    found = list(session.client.items("/v1/hosts", label=selector))
+    found = list(session.client.items("/v1/hosts", {"label": selector}))
     session.printer.many(found, hosts.view(session.now()))
     if not found and not labels:
         session.narrator.hint("no hosts yet; add one: sandboxctl host add --help")
@@ -111,17 +111,13 @@ def edit(session: Session, *, name: str, unset: tuple[str, ...], **options: Any)
 @dry_run_option
 def remove(session: Session, *, name: str, yes: bool, dry_run: bool) -> None:
     """Take HOST, which must be empty, out of the fleet; nothing on the machine is touched."""
-    found = session.client.get(_path(name))
+    # Refused like the removal itself while anything is in the way.
+    found = session.client.delete(_path(name), dry_run=True)
     if dry_run:
-        left = found.get("reserved_sandboxes", 0)
-        obstacle = (
-            f"{left} sandboxes are in the way; drain it first" if left else "nothing is in the way"
-        )
-        session.narrator.note(f"would remove host {name}: {obstacle}")
-        session.printer.one(found, hosts.view(session.now()))
-        return
-    session.confirm(f"Remove host {name} from the fleet?", yes=yes)
-    session.client.delete(_path(name))
+        session.narrator.note(f"would remove host {name}; nothing is in the way")
+    else:
+        session.confirm(f"Remove host {name} from the fleet?", yes=yes)
+        found = session.client.delete(_path(name))
     session.printer.one(found, hosts.view(session.now()))
 
 

@@ -21,7 +21,7 @@ from scheduler.cli.options import (
 )
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
-from scheduler.cli.views import sandboxes
+from scheduler.cli.views import holdings, sandboxes
 
 Document = dict[str, Any]
 Ask = Callable[[Document], Document]
@@ -33,18 +33,14 @@ _ENDING = frozenset({Exit.INTERRUPTED, Exit.TIMED_OUT, Exit.UNREACHABLE})
 def _changing(verb: str, state: str, summary: str) -> click.Command:
     @click.command(verb, cls=Verb, help=summary)
     @sandbox_argument(many=True)
-    @dry_run_option
     @wait_options
-    def change(
-        session: Session, *, references: tuple[str, ...], dry_run: bool, **waiting: Any
-    ) -> None:
+    def change(session: Session, *, references: tuple[str, ...], **waiting: Any) -> None:
         boxes = _meant(session, references)
 
         def ask(box: Document) -> Document:
             return dict(session.client.post(f"/v1/sandboxes/{box['id']}/{verb}"))
 
-        if not _planned(session, boxes, verb, dry_run):
-            _change(session, boxes, ask, state, **waiting)
+        _change(session, boxes, ask, state, **waiting)
 
     return change
 
@@ -66,7 +62,8 @@ def delete(
 ) -> None:
     """Destroy sandboxes and everything they hold on their hosts."""
     boxes = _meant(session, references)
-    if _planned(session, boxes, "destroy", dry_run):
+    if dry_run:
+        _show_holdings(session, boxes)
         return
     names = ", ".join(str(box["sandbox_name"]) for box in boxes)
     session.confirm(f"Destroy {_count(boxes)} ({names})?", yes=yes)
@@ -93,11 +90,12 @@ def _meant(session: Session, references: Sequence[str]) -> list[Document]:
     return list({box["id"]: box for box in found}.values())
 
 
-def _planned(session: Session, boxes: list[Document], verb: str, dry_run: bool) -> bool:
-    if dry_run:
-        session.narrator.note(f"would {verb} {_count(boxes)}; nothing was changed")
-        session.printer.many(boxes, sandboxes.view(session.now(), boxes))
-    return dry_run
+def _show_holdings(session: Session, boxes: list[Document]) -> None:
+    held = [
+        dict(session.client.delete(f"/v1/sandboxes/{box['id']}", dry_run=True)) for box in boxes
+    ]
+    session.printer.many(held, holdings.VIEW, rows=holdings.rows(held))
+    session.narrator.note(f"would destroy {_count(boxes)}; nothing was changed")
 
 
 def _change(

@@ -45,7 +45,7 @@ def list_(
         "label": [f"{key}={value}" for key, value in labels] or None,
         "include_deleted": deleted or None,
     }
-    found = session.client.items("/v1/sandboxes", at_most=limit, **query)
+    found = session.client.items("/v1/sandboxes", query, at_most=limit)
     boxes = list(found)
     session.printer.many(boxes, sandboxes.view(session.now(), boxes))
     if not boxes and not any(query.values()):

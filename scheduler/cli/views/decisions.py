@@ -13,12 +13,29 @@ Document = dict[str, Any]
 
 _SIZES = frozenset({"memory", "storage"})
 
+
+def amount(constraint: str, value: object) -> str:
+    """Return what a host has, or a request needs, of one constraint."""
+    if constraint in _SIZES and isinstance(value, int | float):
+        return short_size(value)
+    return text_of(value)
+
+
+def _why(refusal: Document) -> str:
+    # The host has a column of its own.
+    return text_of(refusal.get("message")).removeprefix(f"{refusal['host_name']}: ")
+
+
 REFUSALS = (
     Column(header="HOST", cell=lambda refusal: text_of(refusal["host_name"])),
     Column(header="REFUSED BY", cell=lambda refusal: Cell(str(refusal["filter"]), "yellow")),
-    Column(header="HAS", cell=lambda refusal: _amount(refusal, "have"), wide=True),
-    Column(header="NEEDS", cell=lambda refusal: _amount(refusal, "need"), wide=True),
-    Column(header="WHY", cell=lambda refusal: text_of(refusal.get("message")), flexible=True),
+    Column(
+        header="HAS", cell=lambda refusal: amount(refusal["filter"], refusal["have"]), wide=True
+    ),
+    Column(
+        header="NEEDS", cell=lambda refusal: amount(refusal["filter"], refusal["need"]), wide=True
+    ),
+    Column(header="WHY", cell=_why, flexible=True),
 )
 
 _CANDIDATES = (
@@ -32,7 +49,7 @@ _CANDIDATES = (
 
 def draw(printer: Printer, decision: Document) -> None:
     """Print a decision: its facts, the candidates with scores, the refusals host by host."""
-    printer.pairs(_facts(decision))
+    printer.pairs(facts(decision))
     chosen = decision.get("chosen") or []
     if chosen:
         printer.lines([""])
@@ -61,7 +78,8 @@ def wanted(demand: Document) -> str:
     return ", ".join(parts)
 
 
-def _facts(decision: Document) -> Pairs:
+def facts(decision: Document) -> Pairs:
+    """Return what was decided as named fields."""
     refusals = decision.get("refusals") or {}
     counted = ", ".join(f"{name} {count}" for name, count in refusals.items() if count)
     facts: list[tuple[str, str | Cell]] = [
@@ -76,10 +94,3 @@ def _facts(decision: Document) -> Pairs:
     if decision.get("smallest_change"):
         facts.append(("would fit", text_of(decision["smallest_change"])))
     return [fact for fact in facts if fact[1] != "-"]
-
-
-def _amount(refusal: Document, key: str) -> str:
-    value = refusal.get(key)
-    if refusal["filter"] in _SIZES and isinstance(value, int | float):
-        return short_size(value)
-    return text_of(value)

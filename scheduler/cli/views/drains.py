@@ -19,6 +19,7 @@ def view(now: datetime) -> View:
         reference=lambda drain: str(drain["host_name"]),
         columns=(
             Column(header="HOST", cell=lambda drain: text_of(drain["host_name"])),
+            Column(header="STATE", cell=lambda drain: state(drain["host_state"])),
             Column(header="DRAIN", cell=lambda drain: state(drain["state"])),
             Column(header="POLICY", cell=lambda drain: text_of(drain["policy"])),
             Column(header="GONE", cell=_gone, right=True),

@@ -1,62 +1,81 @@
-"""Events as lines: one sentence each, and columns that stay aligned while they stream."""
+"""Events as rows and, while they stream, as lines of the same columns; and as told sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from scheduler.cli.moments import absolute
+from scheduler.cli.printing import View
+from scheduler.cli.tables import GAP, Column
 from scheduler.cli.views.states import text_of
 
 Document = dict[str, Any]
 
-COLUMNS: Sequence[tuple[str, int]] = (
-    ("SEQ", 8),
-    ("TIME", 25),
-    ("KIND", 18),
-    ("SUBJECT", 30),
-    ("ACTOR", 12),
-    ("WHAT", 0),
-)
+# Kinds whose `from` and `to` people want to read.
+_STEPS = frozenset({"state", "desired", "health"})
+# While events stream, nobody knows how wide a column will have to be.
+_WIDTHS = (6, 25, 22, 30, 10, 0)
+
+
+def line(event: Document) -> str:
+    """Return one event as a line of aligned columns."""
+    return _aligned([str(column.cell(event)) for column in VIEW.columns])
 
 
 def header() -> str:
     """Return the headers above `line`s."""
-    return _aligned([name for name, _ in COLUMNS])
+    return _aligned([column.header for column in VIEW.columns])
 
 
-def line(event: Document) -> str:
-    """Return one event as one aligned line."""
-    subject = event.get("sandbox_id") or event.get("host_id")
-    return _aligned(
-        [
-            text_of(event.get("seq")),
-            absolute(event.get("at")),
-            text_of(event.get("kind")),
-            text_of(subject),
-            text_of(event.get("actor")),
-            _what(event),
-        ]
-    )
-
-
-def sentence(event: Document) -> str:
-    """Return what happened as one sentence, without time and subject."""
-    return f"{event.get('kind')}: {_what(event)}"
+def sentence(event: Document, names: Mapping[str, str] | None = None) -> str:
+    """Return what happened as one sentence; it begins with whom when there are `names`."""
+    subject = _subject(event)
+    whom = "" if names is None else f"{names.get(subject, subject)} "
+    return f"{whom}{_step(event) or _short_kind(event)}: {_why(event)}".removesuffix(": ")
 
 
 def new_state(event: Document) -> object:
-    """Return the state that the event brought about, None when it changed none."""
-    return (event.get("evidence") or {}).get("to")
+    """Return the state that the event brought its sandbox into, None when it changed none."""
+    return event["evidence"].get("to") if event["kind"] == "sandbox.state" else None
 
 
 def _what(event: Document) -> str:
-    evidence = event.get("evidence") or {}
-    step = f"{evidence['from']} -> {evidence['to']}" if {"from", "to"} <= set(evidence) else ""
-    why = event.get("message") or event.get("reason_code") or ""
-    return f"{step}: {why}" if step and why else step or why or "-"
+    return ": ".join(part for part in (_step(event), _why(event)) if part) or "-"
 
 
-def _aligned(cells: Sequence[str]) -> str:
-    widths = [width for _, width in COLUMNS]
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+def _step(event: Document) -> str:
+    evidence = event["evidence"]
+    if _short_kind(event) in _STEPS and {"from", "to"} <= set(evidence):
+        return f"{evidence['from']} -> {evidence['to']}"
+    return ""
+
+
+def _why(event: Document) -> str:
+    return str(event.get("message") or event.get("reason_code") or "")
+
+
+def _short_kind(event: Document) -> str:
+    return str(event["kind"]).rpartition(".")[2]
+
+
+def _subject(event: Document) -> str:
+    return text_of(event.get("sandbox_id") or event.get("host_id"))
+
+
+def _aligned(cells: list[str]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
+    return GAP.join(padded).rstrip()
+
+
+VIEW = View(
+    reference=lambda event: str(event["seq"]),
+    columns=(
+        Column(header="SEQ", cell=lambda event: text_of(event["seq"])),
+        Column(header="TIME", cell=lambda event: absolute(event["at"])),
+        Column(header="KIND", cell=lambda event: text_of(event["kind"])),
+        Column(header="SUBJECT", cell=_subject),
+        Column(header="ACTOR", cell=lambda event: text_of(event["actor"])),
+        Column(header="WHAT", cell=_what, flexible=True),
+    ),
+)

@@ -1,0 +1,196 @@
+"""The hosts that the contract suite runs on, each with what a test needs beside the port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from lxml import etree
+
+from scheduler.clock import SystemClock
+from scheduler.hosts import DomainPlan, HostDriver, Keyring
+from scheduler.hosts.deadlines import Verb
+from scheduler.hosts.drivers import Drivers
+from scheduler.hosts.handles import Handle
+from scheduler.hosts.libvirt_driver import LibvirtDriver
+from scheduler.hosts.simulated import SimulatedHost, SimulatedImage, write_node_file
+from scheduler.ids import Prefix, domain_uuid, mac_address, new_id
+from scheduler.model.hosts import HostResources, Transport, VirtType
+from tests.clocks import START
+from tests.fleet.farm import FarmHost
+from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
+
+CLUSTER = UUID("5b0d2c7e-9a60-4c0c-8e0a-8d8f8f0f4d11")
+IMAGE = "golden.qcow2"
+IMAGE_MB = 64
+
+Plant = Callable[[str, str, str | None], Awaitable[None]]
+"""Defines and starts a domain behind the driver's back: UUID, name, XML of a mark."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """A host under the contract suite."""
+
+    driver: HostDriver
+    keyring: Keyring
+    plant: Plant
+    host_id: str
+    virt_type: VirtType
+    pool: str = "default"
+    network: str = "default"
+    image: str = IMAGE
+    streams: bool = False
+    obeys_shutdown: bool = True
+    """A guest that listens; a machine without a system in it does not."""
+    hints: list[str] = field(default_factory=list)
+
+    def plan(self, name: str | None = None, **changes: object) -> DomainPlan:
+        """Return a plan for a fresh sandbox, its mark included."""
+        sandbox_id = new_id(Prefix.SANDBOX)
+        uuid = str(domain_uuid(CLUSTER, sandbox_id))
+        name = name or sandbox_id.lower()
+        values: dict[str, object] = {
+            "uuid": uuid,
+            "name": name,
+            "vcpus": 1,
+            "memory_mb": 128,
+            "mac": mac_address(UUID(uuid)),
+            "network": self.network,
+            "virt_type": self.virt_type,
+            "pool": self.pool,
+            "overlay": f"{name}.qcow2",
+            "seed": f"{name}-seed.iso",
+            "mark_document": {"sandbox_id": sandbox_id, "domain_uuid": uuid, "agent_id": "a1"},
+        }
+        return DomainPlan(**{**values, **changes})  # type: ignore[arg-type]
+
+    async def make_volumes(self, plan: DomainPlan) -> None:
+        """Make the disks that a plan names."""
+        base = await self.driver.inspect_base(self.image)
+        await self.driver.create_overlay(plan.overlay, base, IMAGE_MB)
+        assert plan.seed is not None
+        assert await self.driver.create_seed(plan.seed, b"\0" * 4096) is self.streams
+
+    async def build(self, plan: DomainPlan) -> None:
+        """Take every step up to a defined domain."""
+        await self.make_volumes(plan)
+        await self.driver.define(plan)
+
+
+@asynccontextmanager
+async def fake(directory: Path) -> AsyncIterator[Subject]:
+    """Yield the fake."""
+    keyring = Keyring.open(directory / "cluster.key", str(CLUSTER))
+    host = FakeHost(host_id="HST-fake", host_uuid=str(uuid4()))
+    host.add_image(IMAGE, IMAGE_MB, 8)
+    hints: list[str] = []
+
+    async def plant(uuid: str, name: str, mark_xml: str | None) -> None:
+        host.domains[uuid] = FakeDomain(uuid=uuid, name=name, mark_xml=mark_xml)
+        host.domains[uuid].state = type(host.domains[uuid].state).RUNNING
+
+    yield Subject(
+        driver=FakeDriver(host, keyring, SystemClock(), hints.append),
+        keyring=keyring,
+        plant=plant,
+        host_id=host.host_id,
+        virt_type=VirtType.QEMU,
+        streams=True,
+        hints=hints,
+    )
+
+
+@asynccontextmanager
+async def simulated(directory: Path) -> AsyncIterator[Subject]:
+    """Yield libvirt's test driver in this process."""
+    host = SimulatedHost(
+        name="sim-1",
+        cpus=8,
+        memory_mb=16384,
+        storage_mb=100_000,
+        images=[SimulatedImage(name=IMAGE, capacity_mb=IMAGE_MB, physical_mb=8)],
+    )
+    record = host_record("sim-1", transport=Transport.TEST, uri=write_node_file(directory, host))
+    async with _on_libvirt(directory, record, VirtType.TEST) as subject:
+        yield subject
+
+
+@asynccontextmanager
+async def farm(directory: Path, farm_host: FarmHost) -> AsyncIterator[Subject]:
+    """Yield libvirt's test driver behind a libvirtd of its own."""
+    record = host_record(farm_host.name, uri=farm_host.uri, pool="default-pool")
+    async with _on_libvirt(directory, record, VirtType.TEST) as subject:
+        await on_libvirt(subject.driver, _make_image)
+        yield subject
+
+
+def host_record(name: str, **values: object) -> HostResources:
+    """Return a host's record as the store would give it."""
+    known: dict[str, object] = {
+        "id": f"HST-{name}",
+        "name": name,
+        "address": "localhost",
+        "updated_at": START,
+    }
+    return HostResources(**{**known, **values})  # type: ignore[arg-type]
+
+
+async def on_libvirt(driver: HostDriver, act: Callable[[Handle], None]) -> None:
+    """Do something on the driver's own connection, behind the port's back."""
+    assert isinstance(driver, LibvirtDriver)
+    await driver._mutating.call(Verb.DEFINE, act)
+
+
+@asynccontextmanager
+async def _on_libvirt(
+    directory: Path, record: HostResources, virt_type: VirtType
+) -> AsyncIterator[Subject]:
+    keyring = Keyring.open(directory / "cluster.key", str(CLUSTER))
+    hints: list[str] = []
+    async with Drivers.open(directory, keyring, SystemClock(), hints.append) as drivers:
+        driver = drivers.get(record)
+
+        async def plant(uuid: str, name: str, mark_xml: str | None) -> None:
+            xml = foreign_xml(virt_type, uuid, name, mark_xml)
+            await on_libvirt(driver, lambda handle: _define_and_start(handle, xml))
+
+        yield Subject(
+            driver=driver,
+            keyring=keyring,
+            plant=plant,
+            host_id=record.id,
+            virt_type=virt_type,
+            pool=record.pool,
+            hints=hints,
+        )
+
+
+def foreign_xml(virt_type: VirtType, uuid: str, name: str, mark_xml: str | None) -> str:
+    """Return a small machine of somebody else, perhaps with a mark."""
+    domain = etree.Element("domain", type=virt_type.value)
+    etree.SubElement(domain, "name").text = name
+    etree.SubElement(domain, "uuid").text = uuid
+    if mark_xml is not None:
+        etree.SubElement(domain, "metadata").append(etree.fromstring(mark_xml))
+    etree.SubElement(domain, "memory", unit="MiB").text = "64"
+    etree.SubElement(domain, "vcpu").text = "1"
+    etree.SubElement(etree.SubElement(domain, "os"), "type").text = "hvm"
+    return etree.tostring(domain, encoding="unicode")
+
+
+def _define_and_start(handle: Handle, xml: str) -> None:
+    handle.conn.defineXML(xml).create()
+
+
+def _make_image(handle: Handle) -> None:
+    pool = handle.conn.storagePoolLookupByName("default-pool")
+    pool.createXML(
+        f"<volume><name>{IMAGE}</name><capacity unit='MiB'>{IMAGE_MB}</capacity>"
+        "<allocation unit='MiB'>8</allocation>"
+        "<target><format type='qcow2'/></target></volume>",
+        0,
+    )

@@ -1,0 +1,242 @@
+"""What every driver does: one suite for the fake, libvirt's test driver and real hosts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from scheduler.errors import HostRefused
+from scheduler.hosts import ObjectAbsent
+from scheduler.model.observations import DomainState, StateReason
+from tests.fleet.farm import LibvirtdFarm
+from tests.hosts import subjects
+from tests.hosts.subjects import IMAGE_MB, Subject
+from tests.waits import until
+
+MakeFarm = Callable[[int], LibvirtdFarm]
+
+
+@pytest.fixture(params=["fake", "simulated", "farm"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    if request.param == "fake":
+        async with subjects.fake(tmp_path) as made:
+            yield made
+    elif request.param == "simulated":
+        async with subjects.simulated(tmp_path) as made:
+            yield made
+    else:
+        make_farm: MakeFarm = request.getfixturevalue("make_farm")
+        async with subjects.farm(tmp_path, make_farm(1)[0]) as made:
+            yield made
+
+
+async def test_an_inventory_tells_the_whole_host(subject: Subject) -> None:
+    inventory = await subject.driver.inventory()
+    assert inventory.host_id == subject.host_id
+    assert inventory.host_uuid is not None
+    assert inventory.arch == "x86_64" or subject.pool == "default-pool"
+    assert inventory.total_cpus > 0
+    assert inventory.total_memory_mb > 0
+    assert inventory.virt_type is subject.virt_type
+    assert inventory.networks[subject.network] is True
+    assert inventory.pool is not None
+    assert inventory.pool.active
+    assert inventory.pool.capacity > inventory.pool.available > 0
+    image = next(found for found in inventory.pool.volumes if found.name == subject.image)
+    assert image.capacity == IMAGE_MB * 2**20
+    assert image.physical > 0
+    assert image.backing is None
+
+
+async def test_two_inventories_of_an_unchanged_host_agree(subject: Subject) -> None:
+    first, second = await subject.driver.inventory(), await subject.driver.inventory()
+    assert second.begun_at > first.begun_at
+    assert second.domains == first.domains
+    assert second.pool == first.pool
+
+
+async def test_a_life_from_nothing_to_nothing_with_each_step_twice(subject: Subject) -> None:
+    driver, plan = subject.driver, subject.plan()
+    for _ in range(2):
+        await subject.make_volumes(plan)
+    for _ in range(2):
+        await driver.define(plan)
+    defined = await driver.domain(plan.uuid)
+    assert defined is not None
+    assert defined.state is DomainState.SHUT_OFF
+    assert (defined.name, defined.vcpus, defined.memory_mb) == (plan.name, 1, 128)
+    assert defined.mark is not None
+    assert defined.mark.sandbox_id == plan.mark_document["sandbox_id"]
+    assert defined.mark.document["agent_id"] == "a1"
+    for _ in range(2):
+        await driver.start(plan.uuid)
+    await driver.define(plan)
+    running = next(found for found in (await driver.inventory()).domains if found.uuid == plan.uuid)
+    assert running.state is DomainState.RUNNING
+    assert running.mark == defined.mark
+    for _ in range(2):
+        await driver.power_off(plan.uuid)
+    off = await driver.domain(plan.uuid)
+    assert off is not None
+    assert (off.state, off.reason) == (DomainState.SHUT_OFF, StateReason.KILLED)
+    for _ in range(2):
+        await driver.undefine(plan.uuid)
+    assert await driver.domain(plan.uuid) is None
+    assert await driver.volumes_absent([plan.overlay]) is False
+    for _ in range(2):
+        await driver.delete_volume(plan.overlay)
+        await driver.delete_volume(plan.seed or "")
+    assert await driver.volumes_absent([plan.overlay, plan.seed or ""]) is True
+    assert await driver.volume(plan.overlay) is None
+    assert await driver.volume(subject.image) is not None
+
+
+async def test_a_guest_that_shuts_down_says_so(subject: Subject) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    for _ in range(2):
+        await subject.driver.shutdown(plan.uuid)
+    found = await subject.driver.domain(plan.uuid)
+    assert found is not None
+    assert (found.state, found.reason) == (DomainState.SHUT_OFF, StateReason.GUEST_SHUTDOWN)
+
+
+async def test_an_address_is_given_for_the_recorded_mac_only(subject: Subject) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    told = await subject.driver.addresses(plan.uuid, plan.mac, plan.network)
+    assert told.address is not None
+    assert told.source is not None
+    assert told.said[told.source.value] == told.address
+    other = await subject.driver.addresses(plan.uuid, "52:54:00:00:00:01", plan.network)
+    assert other.address is None
+    assert "knows no address" in other.said["lease"]
+
+
+async def test_changes_are_hinted(subject: Subject) -> None:
+    await subject.driver.inventory()
+    plan = subject.plan()
+    await subject.build(plan)
+    await until(lambda: subject.host_id in subject.hints, what="a hint of the definition")
+
+
+async def test_a_foreign_domain_is_seen_and_never_touched(subject: Subject) -> None:
+    driver, uuid = subject.driver, str(uuid4())
+    await subject.plant(uuid, "somebody-elses", None)
+    before = await driver.domain(uuid)
+    assert before is not None
+    assert before.mark is None
+    assert not before.forged
+    assert before.memory_mb > 0
+    for verb in (driver.start, driver.shutdown, driver.power_off, driver.undefine):
+        with pytest.raises(HostRefused, match="mark"):
+            await verb(uuid)
+    assert await driver.domain(uuid) == before
+
+
+async def test_a_mark_copied_to_another_domain_is_forged(subject: Subject) -> None:
+    driver, plan, uuid = subject.driver, subject.plan(), str(uuid4())
+    await subject.plant(uuid, "thief", subject.keyring.sign(plan.mark_document))
+    thief = next(found for found in (await driver.inventory()).domains if found.uuid == uuid)
+    assert thief.forged
+    assert thief.mark is None
+    with pytest.raises(HostRefused, match="mark"):
+        await driver.power_off(uuid)
+
+
+async def test_a_foreign_domain_with_our_uuid_is_not_replaced(subject: Subject) -> None:
+    plan = subject.plan()
+    await subject.make_volumes(plan)
+    await subject.plant(plan.uuid, "squatter", None)
+    with pytest.raises(HostRefused, match="mark"):
+        await subject.driver.define(plan)
+    found = await subject.driver.domain(plan.uuid)
+    assert found is not None
+    assert found.name == "squatter"
+
+
+async def test_a_name_that_is_taken_is_refused(subject: Subject) -> None:
+    plan, uuid = subject.plan(), str(uuid4())
+    await subject.plant(uuid, plan.name, None)
+    await subject.make_volumes(plan)
+    with pytest.raises(HostRefused):
+        await subject.driver.define(plan)
+    assert await subject.driver.domain(plan.uuid) is None
+    assert await subject.driver.domain(uuid) is not None
+
+
+async def test_a_running_domain_is_not_undefined(subject: Subject) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    with pytest.raises(HostRefused, match="runs"):
+        await subject.driver.undefine(plan.uuid)
+    found = await subject.driver.domain(plan.uuid)
+    assert found is not None
+    assert found.state is DomainState.RUNNING
+
+
+async def test_what_is_absent_is_absent_and_no_error_to_remove(subject: Subject) -> None:
+    driver, uuid = subject.driver, str(uuid4())
+    assert await driver.domain(uuid) is None
+    assert await driver.volume("none.qcow2") is None
+    for verb in (driver.shutdown, driver.power_off, driver.undefine):
+        await verb(uuid)
+    await driver.delete_volume("none.qcow2")
+    with pytest.raises(ObjectAbsent):
+        await driver.start(uuid)
+    with pytest.raises(ObjectAbsent):
+        await driver.inspect_base("none.qcow2")
+
+
+async def test_a_domain_is_not_defined_before_its_volumes(subject: Subject) -> None:
+    plan = subject.plan()
+    with pytest.raises(ObjectAbsent):
+        await subject.driver.define(plan)
+    assert await subject.driver.domain(plan.uuid) is None
+
+
+async def test_a_mark_for_another_domain_is_not_put_on(subject: Subject) -> None:
+    plan, other = subject.plan(), subject.plan()
+    await subject.make_volumes(plan)
+    with pytest.raises(HostRefused, match="mark"):
+        await subject.driver.define(subject.plan(mark_document=other.mark_document))
+
+
+async def test_a_disk_smaller_than_its_image_is_not_made(subject: Subject) -> None:
+    base = await subject.driver.inspect_base(subject.image)
+    with pytest.raises(HostRefused, match="smaller"):
+        await subject.driver.create_overlay("small.qcow2", base, IMAGE_MB - 1)
+    assert await subject.driver.volume("small.qcow2") is None
+
+
+async def test_another_volume_of_the_name_is_not_taken_for_ours(subject: Subject) -> None:
+    base = await subject.driver.inspect_base(subject.image)
+    await subject.driver.create_overlay("mine.qcow2", base, IMAGE_MB)
+    with pytest.raises(HostRefused, match="another volume"):
+        await subject.driver.create_overlay("mine.qcow2", base, IMAGE_MB + 1)
+    kept = await subject.driver.volume("mine.qcow2")
+    assert kept is not None
+    assert kept.capacity == IMAGE_MB * 2**20
+    assert kept.backing == base.path
+
+
+async def test_an_overlay_is_no_golden_image(subject: Subject) -> None:
+    base = await subject.driver.inspect_base(subject.image)
+    await subject.driver.create_overlay("layer.qcow2", base, IMAGE_MB)
+    with pytest.raises(HostRefused, match="another file"):
+        await subject.driver.inspect_base("layer.qcow2")
+
+
+async def test_the_pool_is_started_and_refreshed(subject: Subject) -> None:
+    for _ in range(2):
+        await subject.driver.ensure_pool()
+        await subject.driver.refresh_pool()
+    inventory = await subject.driver.inventory()
+    assert inventory.pool is not None
+    assert inventory.pool.active

@@ -99,6 +99,10 @@ class EventQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     since: Annotated[int, Field(ge=0, le=2**62, description="Only after this number.")] = 0
+    last: Annotated[
+        int | None, Field(ge=0, le=1000, description="Begin so many before the end; 0: only news.")
+    ] = None
+    cursor: Annotated[str | None, Field(pattern=r"^[0-9]{1,18}$")] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     sandbox_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
     host_id: Annotated[str | None, Field(pattern=REFERENCE)] = None

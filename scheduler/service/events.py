@@ -24,6 +24,10 @@ class EventService:
         """Return at most `limit` events numbered above `since`, oldest first."""
         return await self._store.read(lambda tx: tx.events.find(since, wanted, limit))
 
+    async def before_last(self, count: int, wanted: EventFilter) -> int:
+        """Return the number after which the newest `count` events begin; 0 events: only news."""
+        return await self._store.read(lambda tx: tx.events.before_last(count, wanted))
+
     async def latest(self) -> int:
         """Return the newest event's number, 0 before the first."""
         return await self._journal.latest()

@@ -59,7 +59,8 @@ class FleetRoutes:
     async def events(self, request: Request, query: Annotated[EventQuery, Query()]) -> Response:
         """List events, or stream them when `text/event-stream` is accepted.
 
-        A stream begins after `since`, or after Last-Event-ID when it is resumed.
+        Either begins after `since`, or with the `last` so many, or after `cursor`; a stream that
+        is resumed begins after Last-Event-ID.
         """
         wanted = EventFilter(
             sandbox_id=query.sandbox_id,
@@ -67,10 +68,11 @@ class FleetRoutes:
             kind=query.kind,
             actor=query.actor,
         )
+        since = await self._since(query, wanted)
         if MEDIA_TYPE in request.headers.get("accept", ""):
-            since = _resumed(request, query.since)
+            since = _resumed(request, since)
             return EventStream(self._events.follow(since, wanted, quiet_seconds=QUIET_SECONDS))
-        found = await self._events.find(query.since, wanted, query.limit)
+        found = await self._events.find(since, wanted, query.limit)
         more = str(found[-1].seq) if len(found) == query.limit else None
         return answers.EVENTS.respond(Listing(items=found, next_cursor=more))
 
@@ -92,6 +94,13 @@ class FleetRoutes:
             )
         await self._events.latest()
         return _STATUS.respond(Status(status="ready"))
+
+    async def _since(self, query: EventQuery, wanted: EventFilter) -> int:
+        if query.cursor is not None:
+            return int(query.cursor)
+        if query.last is not None:
+            return await self._events.before_last(query.last, wanted)
+        return query.since
 
     async def _host_id(self, query: EventQuery) -> str | None:
         if query.host is None:

@@ -1,0 +1,34 @@
+"""What is remembered: every entity, every event, one writer; SQLite or PostgreSQL below."""
+
+from scheduler.store.committer import Unit
+from scheduler.store.config import StoreConfig
+from scheduler.store.interactive import AsyncTransaction
+from scheduler.store.options import UNSET, ListOptions, Page
+from scheduler.store.repositories.allocations import Discrepancy
+from scheduler.store.repositories.drains import DrainFilter
+from scheduler.store.repositories.events import EventFilter
+from scheduler.store.repositories.host_changes import CONFIGURED, HostFacts
+from scheduler.store.repositories.host_queries import HostFilter
+from scheduler.store.repositories.sandbox_changes import SandboxChanges
+from scheduler.store.repositories.sandbox_queries import SandboxFilter
+from scheduler.store.store import Store
+from scheduler.store.transaction import Transaction
+
+__all__ = [
+    "CONFIGURED",
+    "UNSET",
+    "AsyncTransaction",
+    "Discrepancy",
+    "DrainFilter",
+    "EventFilter",
+    "HostFacts",
+    "HostFilter",
+    "ListOptions",
+    "Page",
+    "SandboxChanges",
+    "SandboxFilter",
+    "Store",
+    "StoreConfig",
+    "Transaction",
+    "Unit",
+]

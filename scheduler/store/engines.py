@@ -1,0 +1,142 @@
+"""Three engines on one database: the writer's, the readers', and one for interactive transactions.
+
+SQLite: WAL, so readers never wait for the writer; synchronous=FULL, so what is acknowledged
+survives power loss; every writing transaction begins IMMEDIATE, because SQLite's default loses
+updates and fails upgrades of a read to a write at once. PostgreSQL: writers take one advisory lock,
+so that several processes have one order of commits; readers get one snapshot a transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from scheduler.store.config import StoreConfig
+
+WRITE_LOCK = 0x5A4DB0C5
+"""The key of the advisory lock that all writers of a PostgreSQL database share."""
+
+WAIT_SECONDS = 5
+"""How long anything here waits for a lock, a connection or a free place before it gives up."""
+
+_STATEMENT_SECONDS = 60
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = FULL",
+    f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}",
+    f"PRAGMA journal_size_limit = {64 << 20}",
+)
+_WRITER_PRAGMAS = ("PRAGMA journal_mode = WAL", *_PRAGMAS)
+_READER_PRAGMAS = (*_PRAGMAS, "PRAGMA query_only = ON")
+
+READING = {"begin": "read"}
+"""The execution options of an interactive connection that only reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """The three; dispose of all of them."""
+
+    writer: Engine
+    readers: Engine
+    interactive: AsyncEngine
+
+    async def dispose(self) -> None:
+        """Close every pooled connection."""
+        await self.interactive.dispose()
+        self.readers.dispose()
+        self.writer.dispose()
+
+
+def make(config: StoreConfig) -> Engines:
+    """Return the engines for a configuration; nothing is connected yet."""
+    url = config.url()
+    return _sqlite(config, url) if url.drivername == "sqlite" else _postgres(config, url)
+
+
+def begin_writing(connection: Connection) -> None:
+    """Take the lock that orders all writers, within the transaction that was just begun."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+
+def _pool(config: StoreConfig, size: int) -> dict[str, Any]:
+    kept = min(size, config.max_idle_conns)
+    return {
+        "pool_size": kept,
+        "max_overflow": size - kept,
+        "pool_timeout": WAIT_SECONDS,
+        "pool_recycle": config.conn_max_lifetime,
+    }
+
+
+def _sqlite(config: StoreConfig, url: URL) -> Engines:
+    if config.read_only:
+        url = url.set(
+            database=f"file:{quote(str(url.database))}", query={"mode": "ro", "uri": "true"}
+        )
+    writer = create_engine(url, poolclass=NullPool)
+    readers = create_engine(url, **_pool(config, config.reader_conns))
+    interactive = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"), **_pool(config, config.interactive_conns)
+    )
+    written = _READER_PRAGMAS if config.read_only else _WRITER_PRAGMAS
+    _govern(writer, written, "BEGIN" if config.read_only else "BEGIN IMMEDIATE")
+    _govern(readers, _READER_PRAGMAS, "BEGIN")
+    _govern(interactive.sync_engine, written, "BEGIN" if config.read_only else "BEGIN IMMEDIATE")
+    return Engines(writer=writer, readers=readers, interactive=interactive)
+
+
+def _govern(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
+    """Take transactions out of the driver's hands: it would begin them late and deferred."""
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        only_reads = connection.get_execution_options().get("begin") == "read"
+        connection.exec_driver_sql("BEGIN" if only_reads else begin)
+
+
+def _postgres(config: StoreConfig, url: URL) -> Engines:
+    # The statements' parameters are positional on every dialect.
+    common: dict[str, Any] = {"paramstyle": "format"}
+    reading = _session("-c default_transaction_read_only=on") | common
+    writing = reading if config.read_only else _session("-c synchronous_commit=on") | common
+    snapshot = _session(
+        r"-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\ read"
+    )
+    return Engines(
+        writer=create_engine(url, poolclass=NullPool, **writing),
+        readers=create_engine(
+            url, pool_pre_ping=True, **common, **snapshot, **_pool(config, config.reader_conns)
+        ),
+        interactive=create_async_engine(
+            url, pool_pre_ping=True, **writing, **_pool(config, config.interactive_conns)
+        ),
+    )
+
+
+def _session(options: str) -> dict[str, Any]:
+    limits = (
+        f"-c lock_timeout={WAIT_SECONDS}s -c statement_timeout={_STATEMENT_SECONDS}s "
+        f"-c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s"
+    )
+    return {
+        "connect_args": {
+            "application_name": "sandboxd",
+            "connect_timeout": WAIT_SECONDS,
+            "options": f"{limits} {options}",
+        }
+    }

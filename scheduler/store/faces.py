@@ -1,0 +1,156 @@
+"""The asynchronous face of the repositories: the same methods, awaited.
+
+Each face is a table of its repository's public methods; types flow through, so `await
+tx.sandboxes.get(id)` is checked like the synchronous call. A test keeps the tables complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+from scheduler.store.repositories.allocations import Allocations
+from scheduler.store.repositories.decisions import Decisions
+from scheduler.store.repositories.drains import Drains
+from scheduler.store.repositories.events import Events
+from scheduler.store.repositories.hosts import Hosts
+from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.repository import Repository
+from scheduler.store.repositories.sandboxes import Sandboxes
+from scheduler.store.repositories.settings import Settings
+from scheduler.store.repositories.volumes import Volumes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs a synchronous call on the transaction's connection."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class awaited(Generic[P, T]):
+    """A repository's method as a coroutine function of its face."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
+        self.method = method
+
+    def __get__(self, face: Face, owner: type[Face]) -> Callable[P, Coroutine[Any, Any, T]]:
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await face.run(lambda: self.method(face.repository, *args, **kwargs))
+
+        return call
+
+
+class Face:
+    """The base of all faces."""
+
+    __slots__ = ("repository", "run")
+
+    def __init__(self, run: Run, repository: Repository) -> None:
+        self.run = run
+        self.repository = repository
+
+
+class SandboxesFace(Face):
+    """Sandboxes, awaited."""
+
+    add = awaited(Sandboxes.add)
+    get = awaited(Sandboxes.get)
+    by_name = awaited(Sandboxes.by_name)
+    find = awaited(Sandboxes.find)
+    live = awaited(Sandboxes.live)
+    of_host = awaited(Sandboxes.of_host)
+    due = awaited(Sandboxes.due)
+    next_expiry = awaited(Sandboxes.next_expiry)
+    unsettled = awaited(Sandboxes.unsettled)
+    replace = awaited(Sandboxes.replace)
+    transition = awaited(Sandboxes.transition)
+    bury = awaited(Sandboxes.bury)
+    shift_expiries = awaited(Sandboxes.shift_expiries)
+
+
+class HostsFace(Face):
+    """Hosts, awaited."""
+
+    add = awaited(Hosts.add)
+    get = awaited(Hosts.get)
+    by_name = awaited(Hosts.by_name)
+    find = awaited(Hosts.find)
+    all = awaited(Hosts.all)
+    replace = awaited(Hosts.replace)
+    upsert = awaited(Hosts.upsert)
+    observe = awaited(Hosts.observe)
+    set_state = awaited(Hosts.set_state)
+    remove = awaited(Hosts.remove)
+
+
+class AllocationsFace(Face):
+    """Allocations, awaited."""
+
+    claim = awaited(Allocations.claim)
+    activate = awaited(Allocations.activate)
+    mark_releasing = awaited(Allocations.mark_releasing)
+    release = awaited(Allocations.release)
+    get = awaited(Allocations.get)
+    of_host = awaited(Allocations.of_host)
+    of_sandbox = awaited(Allocations.of_sandbox)
+    all = awaited(Allocations.all)
+    audit = awaited(Allocations.audit)
+
+
+class VolumesFace(Face):
+    """Volumes, awaited."""
+
+    add = awaited(Volumes.add)
+    get = awaited(Volumes.get)
+    of_owner = awaited(Volumes.of_owner)
+    of_host = awaited(Volumes.of_host)
+    mark_created = awaited(Volumes.mark_created)
+    remove = awaited(Volumes.remove)
+
+
+class DecisionsFace(Face):
+    """Decisions, awaited."""
+
+    add = awaited(Decisions.add)
+    get = awaited(Decisions.get)
+    of_sandbox = awaited(Decisions.of_sandbox)
+    purge = awaited(Decisions.purge)
+
+
+class EventsFace(Face):
+    """Events, awaited."""
+
+    add = awaited(Events.add)
+    find = awaited(Events.find)
+    latest = awaited(Events.latest)
+    purge = awaited(Events.purge)
+
+
+class IdempotencyFace(Face):
+    """Kept answers, awaited."""
+
+    get = awaited(Idempotency.get)
+    add = awaited(Idempotency.add)
+    purge = awaited(Idempotency.purge)
+
+
+class DrainsFace(Face):
+    """Drains, awaited."""
+
+    add = awaited(Drains.add)
+    get = awaited(Drains.get)
+    active = awaited(Drains.active)
+    latest = awaited(Drains.latest)
+    replace = awaited(Drains.replace)
+    find = awaited(Drains.find)
+
+
+class SettingsFace(Face):
+    """Settings, awaited."""
+
+    get = awaited(Settings.get)
+    put = awaited(Settings.put)
+    ensure = awaited(Settings.ensure)

@@ -1,0 +1,150 @@
+"""What the drivers raise, in the words of our own error tree.
+
+Statements go to the driver's cursor, so its exceptions arrive bare; SQLAlchemy's, which wrap the
+same ones, come from connecting and committing. Both end here and nowhere else. A fault of the
+database itself (full, locked, gone, damaged) carries `medium` in its details: it is not the fault
+of the unit that met it, and trying the next unit would only meet it again.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import sqlalchemy.exc
+
+from scheduler.errors import AlreadyExists, Conflict, Invalid, ReadOnly, SandboxdError, Unavailable
+
+_DAMAGED = (
+    Unavailable,
+    "the database is damaged or is not a database",
+    "Stop the daemon and restore the newest backup beside the damaged file; nothing was recreated.",
+)
+_FULL = (ReadOnly, "the database's disk is full", "Free space; reading goes on meanwhile.")
+_LOCKED = (
+    Unavailable,
+    "another process kept the database locked",
+    "Try again; if it lasts, find who holds it (a backup, a shell).",
+)
+_READ_ONLY = (
+    ReadOnly,
+    "the database can only be read",
+    "Make its file, directory and file system writable, or its server a primary again.",
+)
+_GONE = (Unavailable, "the database does not answer", "Look at its server or disk; then try again.")
+
+_SQLITE: dict[int, tuple[type[SandboxdError], str, str]] = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
+_POSTGRES: dict[str, tuple[type[SandboxdError], str, str]] = {
+    "25006": _READ_ONLY,
+    "53100": _FULL,
+    "55P03": _LOCKED,
+    "40001": _LOCKED,
+    "40P01": _LOCKED,
+    "XX001": _DAMAGED,
+    "XX002": _DAMAGED,
+}
+
+DRIVER_ERRORS = (
+    sqlite3.Error,
+    psycopg.Error,
+    sqlalchemy.exc.StatementError,
+    sqlalchemy.exc.TimeoutError,
+    OverflowError,
+    UnicodeEncodeError,
+    ConnectionError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise our error for whatever a driver raises inside."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+def translate(error: Exception) -> SandboxdError:
+    """Return our error for a driver's; anything unknown is the database not answering."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.Error):
+        return _from_sqlite(cause)
+    if isinstance(cause, psycopg.Error):
+        return _from_postgres(cause)
+    if isinstance(cause, OverflowError):
+        return Invalid("a number does not fit 64 bits", remedy="Use a smaller one.")
+    if isinstance(cause, UnicodeEncodeError):
+        return Invalid("text is not valid Unicode", remedy="Correct it.")
+    return _medium(_GONE, cause)
+
+
+def of_medium(error: BaseException) -> bool:
+    """Return whether the database itself is at fault, so that other units would fail alike."""
+    return isinstance(error, SandboxdError) and "medium" in error.details
+
+
+def taken(fields: list[str]) -> AlreadyExists:
+    """Return the error of a unique key, naming its fields."""
+    return AlreadyExists(
+        f"{' and '.join(fields) or 'this key'} is taken already",
+        remedy="Choose another, or use the record that is there.",
+        details={"fields": fields},
+    )
+
+
+def _from_sqlite(error: sqlite3.Error) -> SandboxdError:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return taken(re.findall(r"\w+\.(\w+)", str(error)))
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return _dangling()
+    if code == sqlite3.SQLITE_CONSTRAINT_CHECK:
+        return _inconsistent(error)
+    if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
+        return Invalid(f"the database refuses a value: {error}")
+    # The low byte is the primary code, the rest says where it happened.
+    return _medium(_SQLITE.get((code or 0) & 0xFF, _GONE), error)
+
+
+def _from_postgres(error: psycopg.Error) -> SandboxdError:
+    state = error.sqlstate or ""
+    if state == "23505":
+        key = re.match(r"Key \(([^)]*)\)=", error.diag.message_detail or "")
+        return taken(key.group(1).split(", ") if key else [])
+    if state == "23503":
+        return _dangling()
+    if state == "23514":
+        return _inconsistent(error)
+    if state.startswith(("22", "23")) or isinstance(error, psycopg.DataError):
+        return Invalid(f"the database refuses a value: {error}")
+    return _medium(_POSTGRES.get(state, _GONE), error)
+
+
+def _dangling() -> Invalid:
+    return Invalid(
+        "a record refers to one that does not exist, or is still referred to",
+        remedy="Create the one it refers to first; remove what refers to it first.",
+    )
+
+
+def _inconsistent(error: Exception) -> Conflict:
+    return Conflict(
+        f"the ledger's counters contradict this change: {error}",
+        remedy="Run the audit; it compares the counters with the allocations and heals them.",
+    )
+
+
+def _medium(fault: tuple[type[SandboxdError], str, str], cause: Exception) -> SandboxdError:
+    kind, message, remedy = fault
+    return kind(f"{message} ({cause})", remedy=remedy, details={"medium": type(cause).__name__})

@@ -1,0 +1,104 @@
+"""Interactive transactions: the same repositories behind an asynchronous face, for cold paths.
+
+They run on SQLAlchemy's asynchronous engine. Every step runs to its end even when its caller is
+cancelled, since a driver cannot be stopped half-way; the cancellation is raised right after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scheduler.clock import Clock
+from scheduler.store import faces
+from scheduler.store.engines import READING, begin_writing
+from scheduler.store.faults import translated
+from scheduler.store.statements import Statements
+from scheduler.store.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class AsyncTransaction:
+    """A transaction whose repositories are awaited; the store begins and ends it."""
+
+    def __init__(
+        self, engine: AsyncEngine, statements: Statements, clock: Clock, *, writable: bool
+    ) -> None:
+        self._engine = engine
+        self._statements = statements
+        self._clock = clock
+        self._writable = writable
+        self._connection: AsyncConnection | None = None
+
+    async def begin(self) -> None:
+        """Connect, begin and, if it may write, take the writers' lock."""
+        await to_its_end(self._begin())
+
+    async def commit(self) -> None:
+        """Make everything durable."""
+        await to_its_end(self._commit())
+
+    async def close(self) -> None:
+        """Give the connection back; what was not committed is rolled back."""
+        await to_its_end(self._close())
+
+    async def _begin(self) -> None:
+        with translated():
+            self._connection = connection = await self._engine.connect()
+            if not self._writable:
+                await connection.execution_options(**READING)
+            await connection.begin()
+            self._offer(await connection.run_sync(self._opened))
+
+    def _opened(self, connection: Connection) -> Transaction:
+        if self._writable:
+            begin_writing(connection)
+        return Transaction(connection, self._statements, self._clock, writable=self._writable)
+
+    def _offer(self, transaction: Transaction) -> None:
+        run = self._run
+        self.sandboxes = faces.SandboxesFace(run, transaction.sandboxes)
+        self.hosts = faces.HostsFace(run, transaction.hosts)
+        self.allocations = faces.AllocationsFace(run, transaction.allocations)
+        self.volumes = faces.VolumesFace(run, transaction.volumes)
+        self.decisions = faces.DecisionsFace(run, transaction.decisions)
+        self.events = faces.EventsFace(run, transaction.events)
+        self.idempotency = faces.IdempotencyFace(run, transaction.idempotency)
+        self.drains = faces.DrainsFace(run, transaction.drains)
+        self.settings = faces.SettingsFace(run, transaction.settings)
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        if self._connection is None:
+            raise RuntimeError("this transaction has ended")
+        return await to_its_end(self._connection.run_sync(lambda _: call()))
+
+    async def _commit(self) -> None:
+        if self._connection is not None:
+            with translated():
+                await self._connection.commit()
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with translated():
+                await connection.close()
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` until it is done, even when cancelled meanwhile; raise that only then."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise

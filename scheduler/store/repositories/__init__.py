@@ -1,0 +1,1 @@
+"""One repository an aggregate: synchronous, over one transaction's cursor, never committing."""

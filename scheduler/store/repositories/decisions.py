@@ -1,0 +1,50 @@
+"""Placement decisions: written once, with the claim they led to or the refusal they were."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, select
+
+from scheduler.model import Decision
+from scheduler.store.codecs import micros
+from scheduler.store.repositories.repository import Repository
+from scheduler.store.statements import Statement, inserted, selected
+from scheduler.store.tables import DECISIONS
+
+_TABLE = DECISIONS.table
+_INSERT = inserted(DECISIONS)
+_BY_ID = selected(DECISIONS, "id")
+_OF_SANDBOX = Statement(
+    select(_TABLE)
+    .where(_TABLE.c.sandbox_id == bindparam("sandbox"))
+    .order_by(_TABLE.c.created_at, _TABLE.c.id),
+    "sandbox",
+)
+_PURGE = Statement(
+    delete(_TABLE).where(_TABLE.c.sandbox_id.is_(None), _TABLE.c.created_at < bindparam("before")),
+    "before",
+)
+
+
+class Decisions(Repository):
+    """The decisions' repository."""
+
+    __slots__ = ()
+
+    def add(self, decision: Decision) -> Decision:
+        """Write a decision."""
+        self._insert(DECISIONS, _INSERT, decision)
+        return decision
+
+    def get(self, id: str) -> Decision:
+        """Return a decision; `NotFound` when there is none."""
+        return self._one(DECISIONS, _BY_ID, id)
+
+    def of_sandbox(self, sandbox_id: str) -> tuple[Decision, ...]:
+        """Return a sandbox's decisions, oldest first: more than one when a host failed it."""
+        return self._all(DECISIONS, _OF_SANDBOX, sandbox_id)
+
+    def purge(self, before: datetime) -> int:
+        """Remove refusals older than `before` and return how many."""
+        return self._cursor.change(_PURGE, (micros(before),))

@@ -1,0 +1,85 @@
+"""The journal: numbered in commit order, because one writer writes everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, bindparam, delete, func, select
+
+from scheduler.errors import Invalid
+from scheduler.model import Event
+from scheduler.store.codecs import micros
+from scheduler.store.options import MAX_LIMIT
+from scheduler.store.repositories.repository import Repository
+from scheduler.store.statements import Statement, numbered
+from scheduler.store.tables import EVENTS
+
+_COLUMNS = EVENTS.table.c
+_INSERT = numbered(EVENTS, "seq")
+_LATEST = Statement(select(func.max(_COLUMNS.seq)))
+_PURGE = Statement(delete(EVENTS.table).where(_COLUMNS.at < bindparam("before")), "before")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events; a `kind` that ends in a dot stands for all that begin with it."""
+
+    sandbox_id: str | None = None
+    host_id: str | None = None
+    kind: str | None = None
+    actor: str | None = None
+
+
+class Events(Repository):
+    """The journal's repository."""
+
+    __slots__ = ()
+
+    def add(self, event: Event) -> int:
+        """Append an event and return its number; numbers grow and may leave gaps."""
+        rows = self._cursor.changed(_INSERT, EVENTS.row(event))
+        return int(rows[0][0])
+
+    def find(
+        self, since: int = 0, filter: EventFilter | None = None, limit: int = MAX_LIMIT
+    ) -> tuple[Event, ...]:
+        """Return at most `limit` events after number `since`, oldest first."""
+        if since < 0 or limit < 0:
+            raise Invalid(
+                "since and limit must not be negative", remedy="Start at 0, the very beginning."
+            )
+        query = _matching(select(EVENTS.table).where(_COLUMNS.seq > since), filter)
+        rows = self._cursor.search(query.order_by(_COLUMNS.seq).limit(min(limit, MAX_LIMIT)))
+        return tuple(map(EVENTS.entity, rows))
+
+    def before_last(self, count: int, filter: EventFilter | None = None) -> int:
+        """Return the number after which the newest `count` events begin, 0 with no more than that.
+
+        With 0 that is the newest one's own: what follows it is news.
+        """
+        query = _matching(select(_COLUMNS.seq), filter).order_by(_COLUMNS.seq.desc())
+        rows = self._cursor.search(query.offset(count).limit(1))
+        return int(rows[0][0]) if rows else 0
+
+    def latest(self) -> int:
+        """Return the newest event's number, 0 when there is none."""
+        row = self._cursor.row(_LATEST)
+        return int(row[0] or 0) if row else 0
+
+    def purge(self, before: datetime) -> int:
+        """Remove events older than `before` and return how many; numbers are never used again."""
+        return self._cursor.change(_PURGE, (micros(before),))
+
+
+def _matching(query: Select[Any], filter: EventFilter | None) -> Select[Any]:
+    wanted = filter or EventFilter()
+    for name in ("sandbox_id", "host_id", "actor"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(_COLUMNS[name] == EVENTS.encode(name, value))
+    if wanted.kind is None:
+        return query
+    if wanted.kind.endswith("."):
+        return query.where(_COLUMNS.kind.startswith(wanted.kind, autoescape=True))
+    return query.where(_COLUMNS.kind == wanted.kind)

@@ -1,0 +1,79 @@
+"""What every repository has: the transaction's cursor, the clock, and whole-row access."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sqlalchemy import Select
+
+from scheduler.clock import Clock
+from scheduler.errors import AlreadyExists, NotFound
+from scheduler.store.cursor import Cursor
+from scheduler.store.mapping import Mapper
+from scheduler.store.options import ListOptions, Order, Page
+from scheduler.store.statements import Statement
+
+E = TypeVar("E")
+
+
+class Repository:
+    """The base of all repositories."""
+
+    __slots__ = ("_clock", "_cursor")
+
+    def __init__(self, cursor: Cursor, clock: Clock) -> None:
+        self._cursor = cursor
+        self._clock = clock
+
+    def _insert(self, mapper: Mapper[E], statement: Statement, entity: E) -> None:
+        try:
+            self._cursor.change(statement, mapper.row(entity))
+        except AlreadyExists as error:
+            raise _named(mapper, entity, error) from error
+
+    def _one(self, mapper: Mapper[E], statement: Statement, *keys: Any) -> E:
+        found = self._maybe(mapper, statement, *keys)
+        if found is None:
+            raise absent(mapper, *keys)
+        return found
+
+    def _maybe(self, mapper: Mapper[E], statement: Statement, *keys: Any) -> E | None:
+        row = self._cursor.row(statement, *keys)
+        return None if row is None else mapper.entity(row)
+
+    def _all(self, mapper: Mapper[E], statement: Statement, *keys: Any) -> tuple[E, ...]:
+        return tuple(map(mapper.entity, self._cursor.rows(statement, *keys)))
+
+    def _page(
+        self, mapper: Mapper[E], select: Select[Any], order: Order, options: ListOptions | None
+    ) -> Page[E]:
+        options = options or ListOptions()
+        sorting = order.of(options)
+        rows = self._cursor.search(sorting.page(select, options))
+        items = tuple(mapper.entity(row[:-2]) for row in rows[: options.size])
+        return Page(items=items, next_cursor=sorting.next_cursor(rows, options.size))
+
+
+def absent(mapper: Mapper[Any], *keys: object) -> NotFound:
+    """Return the error of a record that is not there."""
+    name = noun(mapper)
+    return NotFound(
+        f"there is no {name} {' '.join(map(str, keys))}",
+        remedy=f"Check the {name}'s id or name.",
+    )
+
+
+def noun(mapper: Mapper[Any]) -> str:
+    """Return what a table's rows are called."""
+    name = mapper.table.name.replace("_", " ")
+    return name.removesuffix("es") if name.endswith("xes") else name.removesuffix("s")
+
+
+def _named(mapper: Mapper[E], entity: E, error: AlreadyExists) -> AlreadyExists:
+    fields = [name for name in error.details.get("fields", ()) if name in mapper.columns]  # type: ignore[attr-defined]
+    described = " and ".join(f"{name} {getattr(entity, name)!r}" for name in fields)
+    return AlreadyExists(
+        f"a {noun(mapper)} with {described or 'this key'} exists already",
+        remedy=error.remedy,
+        details={"fields": fields},
+    )

@@ -1,0 +1,97 @@
+"""What a transition may change beside the state, when it is refused, and which event it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import TypedDict
+
+from scheduler.errors import Conflict
+from scheduler.lifecycle import transitions
+from scheduler.model import Condition, DesiredState, Event, IpSource, Phase, Sandbox, SandboxState
+
+
+class SandboxChanges(TypedDict, total=False):
+    """The fields a transition may write; what is absent keeps its value."""
+
+    desired_state: DesiredState
+    phase: Phase | None
+    phase_at: datetime | None
+    attempts: int
+    retry_at: datetime | None
+    expires_at: datetime | None
+    ttl_seconds: int | None
+    running_at: datetime | None
+    queued_at: datetime | None
+    conditions: tuple[Condition, ...]
+    ip_source: IpSource | None
+    ip_seen_at: datetime | None
+    host_id: str | None
+    host_name: str | None
+    host_address: str | None
+    domain_uuid: str | None
+    mac: str | None
+    image_digest: str | None
+    base_fingerprint: str | None
+    decision_id: str | None
+
+
+_EVENT_KINDS = (
+    ("state", "sandbox.state"),
+    ("desired_state", "sandbox.desired"),
+    ("host_id", "sandbox.host"),
+    ("expires_at", "sandbox.lease"),
+    ("conditions", "sandbox.condition"),
+    ("reason_code", "sandbox.reason"),
+)
+"""A change of the first of these that changed names the event; others are no news to anybody."""
+
+
+def checked(
+    sandbox: Sandbox, expected: SandboxState | Collection[SandboxState], new: SandboxState
+) -> None:
+    """Raise `Conflict` unless `sandbox` is in an expected state and may become `new`."""
+    wanted = (expected,) if isinstance(expected, SandboxState) else expected
+    if sandbox.state not in wanted:
+        raise Conflict(
+            f"sandbox {sandbox.id} is {sandbox.state}, not {' or '.join(sorted(wanted))}",
+            remedy="Read it again and decide anew.",
+            details={"state": str(sandbox.state), "expected": sorted(map(str, wanted))},
+        )
+    transitions.check(sandbox.state, new)
+    if new is SandboxState.DESTROYED:
+        raise Conflict(
+            f"sandbox {sandbox.id} can only be buried, together with the release of what it held",
+            remedy="Ask for desired state DESTROYED; the record follows when absence is proven.",
+        )
+
+
+def journalled(
+    old: Sandbox,
+    new: Sandbox,
+    *,
+    at: datetime,
+    actor: str,
+    evidence: Mapping[str, object],
+) -> Event | None:
+    """Return the event of a change, or None when nobody but the loops would notice it."""
+    for field, kind in _EVENT_KINDS:
+        before, after = getattr(old, field), getattr(new, field)
+        if before != after:
+            return Event(
+                at=at,
+                kind=kind,
+                actor=actor,
+                sandbox_id=new.id,
+                host_id=new.host_id,
+                reason_code=new.reason_code,
+                message=new.reason_message or "",
+                evidence={**evidence, "from": _shown(before), "to": _shown(after)},
+            )
+    return None
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, tuple):
+        return [one.kind for one in value]
+    return None if value is None else str(value)

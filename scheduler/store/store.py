@@ -1,0 +1,163 @@
+"""The store: one truth, one writer, many readers.
+
+Three ways in. `submit` hands a unit of work to the one writer, which commits waiting units
+together: the hot path. `read` runs a unit on a reader's connection, in one hop and on one snapshot.
+`transaction` is the interactive face for cold paths. Nothing here knows a rule; the tables do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from scheduler.clock import Clock, SystemClock
+from scheduler.errors import ReadOnly, Unavailable
+from scheduler.store import engines, schema
+from scheduler.store.committer import Committer, Unit
+from scheduler.store.config import StoreConfig
+from scheduler.store.engines import WAIT_SECONDS, Engines
+from scheduler.store.faults import DRIVER_ERRORS, translate
+from scheduler.store.interactive import AsyncTransaction, to_its_end
+from scheduler.store.statements import Statements
+from scheduler.store.transaction import Transaction
+from scheduler.store.writer import Writer
+
+T = TypeVar("T")
+
+LONGEST_TRANSACTION_SECONDS = 30
+"""An interactive transaction holds the writers' lock: one that lasts longer is rolled back."""
+
+WAITING_READS = 1000
+"""Reads that may wait for a connection; more are refused at once."""
+
+
+class Store:
+    """The database handle; open it with `Store.open`."""
+
+    def __init__(self, config: StoreConfig, opened: Engines, clock: Clock) -> None:
+        self.config = config
+        self._engines = opened
+        self._clock = clock
+        self._statements = Statements(opened.writer.dialect)
+        self._lock = asyncio.Lock()
+        self._holder: asyncio.Task[object] | None = None
+        self._reading = 0
+        self._readers = ThreadPoolExecutor(config.reader_conns, "store-reader")
+        committer = Committer(opened.writer, self._statements, clock)
+        self._writer = None if config.read_only else Writer(committer, self._lock)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: StoreConfig, *, clock: Clock | None = None) -> AsyncIterator[Store]:
+        """Connect, check or migrate the schema, and serve until the context is left.
+
+        `Invalid` names what is wrong with the database and what to do; it is never recreated.
+        """
+        opened = engines.make(config)
+        try:
+            await to_its_end(asyncio.to_thread(schema.ensure, opened.writer, config))
+            store = cls(config, opened, clock or SystemClock())
+            try:
+                yield store
+            finally:
+                await to_its_end(store._close())
+        finally:
+            await to_its_end(opened.dispose())
+
+    async def submit(self, unit: Unit[T]) -> T:
+        """Return what `unit` returned, once it is durable.
+
+        The unit must be a function of its transaction alone: it may run twice, when another of its
+        batch fails. What it raises is raised here, and then nothing of it was written. A caller who
+        is cancelled leaves; the unit is carried out. `Unavailable` when too many wait.
+        """
+        if self._writer is None:
+            raise _only_reads()
+        self._refuse_within_own()
+        return await self._writer.submit(unit)
+
+    async def read(self, unit: Unit[T]) -> T:
+        """Return what `unit` returned, from one consistent snapshot; writing raises `ReadOnly`."""
+        if self._reading >= WAITING_READS:
+            raise Unavailable(f"{WAITING_READS} reads are waiting", remedy="Try again later.")
+        self._reading += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._readers, self._read, unit)
+        finally:
+            self._reading -= 1
+
+    @asynccontextmanager
+    async def transaction(self, *, read_only: bool = False) -> AsyncIterator[AsyncTransaction]:
+        """Begin an interactive transaction; commit at the end, roll back on any exception.
+
+        A writing one keeps every other writer waiting, so keep it short and await nothing else in
+        it; pass `read_only` where nothing is written.
+        """
+        if read_only or self._writer is None:
+            async with self._interactive(writable=False) as transaction:
+                yield transaction
+            return
+        self._refuse_within_own()
+        await self._acquire()
+        self._holder = asyncio.current_task()
+        try:
+            async with self._interactive(writable=True) as transaction:
+                yield transaction
+        finally:
+            self._holder = None
+            self._lock.release()
+
+    async def ping(self) -> None:
+        """Return when the database answers; `Unavailable` when it does not."""
+        await self.read(lambda transaction: transaction.settings.get("ping"))
+
+    @asynccontextmanager
+    async def _interactive(self, *, writable: bool) -> AsyncIterator[AsyncTransaction]:
+        transaction = AsyncTransaction(
+            self._engines.interactive, self._statements, self._clock, writable=writable
+        )
+        try:
+            async with asyncio.timeout(LONGEST_TRANSACTION_SECONDS):
+                await transaction.begin()
+                yield transaction
+                await transaction.commit()
+        except TimeoutError:
+            raise Unavailable(
+                f"a transaction lasted longer than {LONGEST_TRANSACTION_SECONDS} seconds",
+                remedy="It was rolled back; try again.",
+            ) from None
+        finally:
+            await transaction.close()
+
+    async def _acquire(self) -> None:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Unavailable("other writers keep the store busy", remedy="Try again.") from None
+
+    def _refuse_within_own(self) -> None:
+        if self._holder is not None and self._holder is asyncio.current_task():
+            raise RuntimeError("this task holds the writers' lock itself: it would wait for ever")
+
+    def _read(self, unit: Unit[T]) -> T:
+        try:
+            with self._engines.readers.connect() as connection, connection.begin():
+                return unit(Transaction(connection, self._statements, self._clock, writable=False))
+        except DRIVER_ERRORS as error:
+            raise translate(error) from error
+
+    async def _close(self) -> None:
+        try:
+            if self._writer is not None:
+                await self._writer.close()
+        finally:
+            self._readers.shutdown()
+
+
+def _only_reads() -> ReadOnly:
+    return ReadOnly("this store only reads", remedy="Turn store.read_only off.")

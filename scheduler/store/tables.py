@@ -1,0 +1,226 @@
+"""The schema: one table an aggregate, with the uniqueness and the order that each promises.
+
+Counters on a host row (`reserved_*`) are the sum of its allocation rows, kept by the statements
+that write those; the checks here are the last line should a statement ever be wrong.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from scheduler.model import (
+    Allocation,
+    ChangeSet,
+    Command,
+    Decision,
+    Diff,
+    Drain,
+    Event,
+    HostResources,
+    IdempotencyRecord,
+    Playbook,
+    PlaybookTask,
+    Publication,
+    Sandbox,
+    Snapshot,
+    SourceVM,
+    Volume,
+)
+from scheduler.store.codecs import NAME
+from scheduler.store.mapping import mapped
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_LIVE = text("deleted_at IS NULL")
+
+
+def _of_sandbox(column: str = "sandbox_id") -> ForeignKeyConstraint:
+    return ForeignKeyConstraint([column], ["sandboxes.id"])
+
+
+def _of_host() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["host_id"], ["hosts.id"])
+
+
+HOSTS = mapped(
+    HostResources,
+    metadata,
+    "hosts",
+    UniqueConstraint("name"),
+    CheckConstraint("reserved_cpus >= 0", "reserved_cpus"),
+    CheckConstraint("reserved_memory_mb >= 0", "reserved_memory_mb"),
+    CheckConstraint("reserved_storage_mb >= 0", "reserved_storage_mb"),
+    CheckConstraint("reserved_sandboxes >= 0", "reserved_sandboxes"),
+)
+
+SANDBOXES = mapped(
+    Sandbox,
+    metadata,
+    "sandboxes",
+    Index(
+        "uq_sandboxes_sandbox_name_live",
+        "sandbox_name",
+        unique=True,
+        sqlite_where=_LIVE,
+        postgresql_where=_LIVE,
+    ),
+    Index("ix_sandboxes_created_at_id", "created_at", "id"),
+    Index("ix_sandboxes_host_live", "host_id", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("ix_sandboxes_expires_at_live", "expires_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+)
+
+ALLOCATIONS = mapped(
+    Allocation,
+    metadata,
+    "allocations",
+    Index(
+        "uq_allocations_host_id_anti_affinity_group",
+        "host_id",
+        "anti_affinity_group",
+        unique=True,
+    ),
+    CheckConstraint("vcpus >= 0 AND memory_mb >= 0 AND storage_mb >= 0", "amounts"),
+    # Deferred, so that a claim may be tried before anything else is written: see the committer.
+    ForeignKeyConstraint(["sandbox_id"], ["sandboxes.id"], deferrable=True, initially="DEFERRED"),
+    _of_host(),
+    key=("sandbox_id", "host_id"),
+)
+
+VOLUMES = mapped(
+    Volume,
+    metadata,
+    "volumes",
+    Index(None, "owner"),
+    _of_host(),
+    key=("host_id", "pool", "name"),
+)
+
+DECISIONS = mapped(
+    Decision,
+    metadata,
+    "decisions",
+    Index(None, "sandbox_id", "created_at"),
+)
+
+IDEMPOTENCY = mapped(
+    IdempotencyRecord,
+    metadata,
+    "idempotency",
+    Index(None, "created_at"),
+    key=("actor", "route", "key"),
+)
+
+DRAINS = mapped(
+    Drain,
+    metadata,
+    "drains",
+    Index(
+        "uq_drains_host_id_active",
+        "host_id",
+        unique=True,
+        sqlite_where=text("state = 'ACTIVE'"),
+        postgresql_where=text("state = 'ACTIVE'"),
+    ),
+    Index(None, "host_id", "started_at"),
+)
+
+SNAPSHOTS = mapped(
+    Snapshot,
+    metadata,
+    "snapshots",
+    UniqueConstraint("sandbox_id", "name"),
+    _of_sandbox(),
+)
+
+COMMANDS = mapped(
+    Command,
+    metadata,
+    "commands",
+    Index(None, "sandbox_id", "started_at", "id"),
+    _of_sandbox(),
+    binary=("stdout", "stderr"),
+)
+
+DIFFS = mapped(
+    Diff,
+    metadata,
+    "diffs",
+    UniqueConstraint("sandbox_id", "from_snapshot", "to_snapshot"),
+    _of_sandbox(),
+)
+
+CHANGE_SETS = mapped(
+    ChangeSet,
+    metadata,
+    "change_sets",
+    Index(None, "job_id", "created_at", "id"),
+    _of_sandbox(),
+    ForeignKeyConstraint(["diff_id"], ["diffs.id"]),
+)
+
+PUBLICATIONS = mapped(
+    Publication,
+    metadata,
+    "publications",
+    UniqueConstraint("job_id", "repo_url", "branch"),
+)
+
+PLAYBOOKS = mapped(Playbook, metadata, "playbooks", UniqueConstraint("name"))
+
+PLAYBOOK_TASKS = mapped(
+    PlaybookTask,
+    metadata,
+    "playbook_tasks",
+    UniqueConstraint("playbook_id", "position"),
+    ForeignKeyConstraint(["playbook_id"], ["playbooks.id"]),
+)
+
+SOURCE_VMS = mapped(
+    SourceVM,
+    metadata,
+    "source_vms",
+    UniqueConstraint("name", "host_name"),
+    Index(
+        "uq_source_vms_name_hostless",
+        "name",
+        unique=True,
+        sqlite_where=text("host_name IS NULL"),
+        postgresql_where=text("host_name IS NULL"),
+    ),
+)
+
+EVENTS = mapped(
+    Event,
+    metadata,
+    "events",
+    Index(None, "sandbox_id", "seq"),
+    Index(None, "host_id", "seq"),
+    Index(None, "at"),
+    key=("seq",),
+    numbered="seq",
+)
+
+SETTINGS = Table(
+    "settings",
+    metadata,
+    Column("key", NAME, primary_key=True),
+    Column("value", Text(), nullable=False),
+)

@@ -1,9 +1,10 @@
 """A scratch directory and what was made beside it, removed in every event, its owner's SIGKILL too.
 
-A keeper (this file, run as a script) holds the list of undo commands and reads a pipe from the
-owner. When the pipe closes, because the owner closed it or because it died, the keeper undoes
-everything in reverse: a clean end and a crash take the same path. Should the keeper be killed as
-well, the next session sweeps what it left, known by the lock that nobody holds any more.
+The directory holds the list of commands that undo what was made. A keeper (this file, run as a
+script) reads a pipe from the owner; when that closes, because the owner closed it or because it
+died, the keeper works through the list, last first: a clean end and a crash take the same path.
+Should the keeper be killed as well, the next session does its work, for every directory whose
+lock nobody holds any more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -24,15 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PREFIX = "sandboxd-test-"
+UNDO_LIST = "undo"
 UNDO_EACH_S = 20.0
 UNDO_LIMIT_S = 60.0
+RETRY_EVERY_S = 0.05
 
 
 class Scratch:
     """A directory that all may read, and the undo list of what was made with it."""
 
-    def __init__(self, directory: Path, keeper: subprocess.Popen[bytes]) -> None:
+    def __init__(self, directory: Path, lock: int, keeper: subprocess.Popen[bytes]) -> None:
         self.directory = directory
+        self._lock = lock
         self._keeper = keeper
 
     @classmethod
@@ -44,18 +49,14 @@ class Scratch:
             directory.chmod(0o755)
             lock = _locked(directory)
         assert lock is not None, f"{directory} was locked before anyone knew of it"
-        try:
-            keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__],
-                stdin=subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-        finally:
-            os.close(lock)
-        scratch = cls(directory, keeper)
-        scratch.undo("rm", "-rf", "--", str(directory))
-        return scratch
+        # Either of us holds the lock: it is free when both are gone.
+        keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, str(directory)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+        return cls(directory, lock, keeper)
 
     @property
     def keeper_pid(self) -> int:
@@ -64,15 +65,15 @@ class Scratch:
 
     def undo(self, *argv: str) -> None:
         """Have `argv` run at the end, before all registered earlier; its failure is ignored."""
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.write(json.dumps(argv).encode() + b"\n")
-        self._keeper.stdin.flush()
+        with (self.directory / UNDO_LIST).open("a") as file:
+            file.write(f"{json.dumps(argv)}\n")
 
     def close(self) -> None:
         """Undo everything now; raises `TimeoutExpired` when that takes over `UNDO_LIMIT_S`."""
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
         self._keeper.wait(UNDO_LIMIT_S)
+        os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -105,19 +106,31 @@ def _sweep() -> None:
         if directory.is_symlink() or directory.stat().st_uid != os.getuid():
             continue
         if (lock := _locked(directory)) is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+            _undo_all(directory)
             os.close(lock)
 
 
-def _keep() -> None:
-    """Collect undo commands until the owner is gone, then run them, last first."""
+def _undo_all(directory: Path) -> None:
+    with suppress(FileNotFoundError):
+        commands = [json.loads(line) for line in (directory / UNDO_LIST).read_text().splitlines()]
+        for argv in reversed(commands):
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(argv, capture_output=True, check=False, timeout=UNDO_EACH_S)
+    deadline = time.monotonic() + UNDO_EACH_S
+    # The owner's servers die with it, but may be writing until they have.
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():
+            time.sleep(RETRY_EVERY_S)
+
+
+def _keep(directory: Path) -> None:
+    """Wait until the owner is gone, then undo all that it did."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    commands = [json.loads(line) for line in sys.stdin if line.endswith("\n")]
-    for argv in reversed(commands):
-        with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(argv, capture_output=True, check=False, timeout=UNDO_EACH_S)
+    sys.stdin.read()
+    _undo_all(directory)
 
 
 if __name__ == "__main__":
-    _keep()
+    _keep(Path(sys.argv[1]))

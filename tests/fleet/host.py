@@ -64,7 +64,9 @@ class Host:
 
     def argv(self, *argv: str) -> list[str]:
         """The command that runs `argv` on the host, for those who start it themselves."""
-        return ["nsenter", *NAMESPACES, f"--target={self._pid}", "--", *argv]
+        enter = ["nsenter", *NAMESPACES, f"--target={self._pid}", "--"]
+        # nsenter forks; who kills it means the command.
+        return [*enter, "setpriv", "--pdeathsig", "KILL", "--", *argv]
 
     def virsh(self, *arguments: str, limit_s: float = 60) -> str:
         """What the host's own virsh says."""
@@ -93,6 +95,7 @@ class Host:
         if self._init is not None:
             self._init.kill()
             self._init = None
+            self._network.disconnect(self._index)
 
     def power_cycle(self) -> None:
         """Pull the plug and boot again from the same files."""
@@ -132,11 +135,11 @@ class Host:
 
     def suspend(self) -> None:
         """Freeze every process of the host, its guests too; its kernel still accepts."""
-        self.run("kill", "-STOP", "-1")
+        self.run("kill", "-STOP", "--", "-1")
 
     def resume(self) -> None:
         """Thaw a frozen host."""
-        self.run("kill", "-CONT", "-1")
+        self.run("kill", "-CONT", "--", "-1")
 
     def suspend_guest(self, domain: str) -> None:
         """Freeze a guest's QEMU, so that its monitor never answers."""

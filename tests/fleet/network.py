@@ -5,6 +5,7 @@ Every fleet on the machine takes the next free bridge and with it a subnet, 10.7
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +21,8 @@ FIRST_HOST_ADDRESS = 11
 class Network:
     """A bridge `sbxd-brN` with 10.77.N.1; it goes when the scratch directory goes."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, scratch: Scratch) -> None:
+        self._scratch = scratch
         self._number = number
         self._subnet = SUBNETS[number]
         self.bridge = f"sbxd-br{number}"
@@ -29,7 +31,7 @@ class Network:
     def make(cls, scratch: Scratch) -> Self:
         """Take the first bridge that nobody has; a name is taken by making it."""
         for number in range(len(SUBNETS)):
-            network = cls(number)
+            network = cls(number, scratch)
             try:
                 run("ip", "link", "add", network.bridge, "type", "bridge")
             except ProcessError as error:
@@ -53,11 +55,18 @@ class Network:
 
     def connect(self, index: int, pid: int) -> None:
         """Give the network namespace of process `pid` an interface eth0 on this bridge."""
-        port = f"sbxd-{self._number}h{index}"
-        # The last life's namespace may still be on its way out, and this end with it.
-        run("sh", "-c", 'ip link delete "$1" 2>/dev/null || true', "-", port)
+        port = self._port(index)
+        self._scratch.undo("ip", "link", "delete", port)
         run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         run("ip", "link", "set", port, "master", self.bridge, "up")
+
+    def disconnect(self, index: int) -> None:
+        """Remove that interface, and not only when its dying namespace gets to it."""
+        with suppress(ProcessError):
+            run("ip", "link", "delete", self._port(index))
+
+    def _port(self, index: int) -> str:
+        return f"sbxd-{self._number}h{index + 1}"
 
     def _bring_up(self) -> None:
         address = f"{self.control_address}/{self._subnet.prefixlen}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.fleet.process import run
+from tests.fleet.process import Server, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SSH_PORT = 22
@@ -45,6 +47,20 @@ class SshAccess:
         proxy = " ".join(self.host_argv(host_address, "-W", "%h:%p"))
         login = ("-F", "none", "-i", str(self.key), "-l", "root", "-o", f"ProxyCommand={proxy}")
         return ["ssh", *QUIET, *ANY_HOST_KEY, *login, guest_address]
+
+    @contextmanager
+    def forwarded_socket(self, address: str, remote: str) -> Iterator[Path]:
+        """A local socket that reaches the host's socket `remote` for as long as the block runs."""
+        local = self.key.with_name(f"forwarded-{address}")
+        forward = ("-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{local}:{remote}")
+        log = self.key.with_name(f"forwarded-{address}.log")
+        tunnel = Server.start(self.host_argv(address, *forward), log=log)
+        try:
+            tunnel.wait_until_ready(local.exists)
+            yield local
+        finally:
+            tunnel.kill()
+            local.unlink(missing_ok=True)
 
 
 def make_key(path: Path, comment: str) -> None:

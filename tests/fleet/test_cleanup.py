@@ -62,13 +62,16 @@ def test_nothing_outlives_an_owner_killed_by_sigkill(tmp_path: Path) -> None:
     assert mark.exists()
 
 
-def test_what_a_killed_keeper_left_is_swept_by_the_next_session() -> None:
+def test_what_a_killed_keeper_left_is_swept_by_the_next_session(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
     abandoned = Scratch.make("own")
-    (abandoned.directory / "file").touch()
+    abandoned.undo("touch", str(mark))
     os.kill(abandoned.keeper_pid, signal.SIGKILL)
     abandoned.close()
     assert abandoned.directory.exists()
+    assert not mark.exists()
     with Scratch.make("own") as living, Scratch.make("own"):
+        assert mark.exists()
         assert not abandoned.directory.exists()
         assert living.directory.exists()
 

@@ -54,8 +54,8 @@ class ClockGuard:
         now = self._clock.now()
 
         def keep(tx: Transaction) -> None:
-            tx.settings.set(OFFSET_SETTING, repr(offset))
-            tx.settings.set(BOOT_SETTING, self._boot_id)
+            tx.settings.put(OFFSET_SETTING, repr(offset))
+            tx.settings.put(BOOT_SETTING, self._boot_id)
             if step is None:
                 return
             shifted = tx.sandboxes.shift_expiries(step)

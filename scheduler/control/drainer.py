@@ -14,7 +14,10 @@ from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import drains
 from scheduler.lifecycle.drains import DrainAction, DrainPlan, Verb
 from scheduler.model import DesiredState, Drain, DrainState, Event, HostState, Sandbox
-from scheduler.store import Store, Transaction
+from scheduler.store import DrainFilter, ListOptions, Store, Transaction
+
+MOST_DRAINS = 1000
+"""More drains at once than this wait for the first ones to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,10 @@ class Drainer:
     def _plan(self, tx: Transaction) -> tuple[_Planned, ...]:
         now = self._clock.now()
         planned = []
-        for drain in tx.drains.active_everywhere():
+        active = tx.drains.find(
+            DrainFilter(state=DrainState.ACTIVE), ListOptions(limit=MOST_DRAINS)
+        )
+        for drain in active.items:
             plan = drains.plan(
                 drain,
                 tx.sandboxes.of_host(drain.host_id),
@@ -80,27 +86,19 @@ class Drainer:
         sandbox = tx.sandboxes.get(action.sandbox_id)
         desired = _WISHES[action.verb]
         message = f"host {drain.host_name} is being drained: {drain.reason or 'no reason given'}"
-        wanted = replace(
-            sandbox,
-            desired_state=desired,
+        return tx.sandboxes.transition(
+            sandbox.id,
+            sandbox.state,
+            sandbox.state,
+            at=now,
+            actor=drain.actor,
             reason_code="drained",
             reason_message=message,
-            updated_at=now,
+            desired_state=desired,
+            attempts=0,
+            retry_at=None,
+            evidence={"drain_id": drain.id},
         )
-        changed = tx.sandboxes.replace(wanted, expected_generation=sandbox.generation)
-        tx.events.add(
-            Event(
-                at=now,
-                kind="sandbox.desired",
-                actor=drain.actor,
-                sandbox_id=sandbox.id,
-                host_id=drain.host_id,
-                reason_code="drained",
-                message=message,
-                evidence={"desired_state": desired.value, "drain_id": drain.id},
-            )
-        )
-        return changed
 
     async def _note(self, item: _Planned) -> None:
         """Write down how far the drain is; a finished one ends with its host DRAINED."""

@@ -18,7 +18,7 @@ from scheduler.lifecycle.health import Streak, Verdict
 from scheduler.lifecycle.identity import identity_fault
 from scheduler.lifecycle.usage import unmanaged
 from scheduler.model import Event, HostHealth, HostResources, Inventory, Sandbox, Volume
-from scheduler.store import Store, Transaction
+from scheduler.store import HostFacts, Store, Transaction
 
 _MIB = 1024 * 1024
 
@@ -70,17 +70,15 @@ class Looker:
     async def look(self, host_id: str) -> Look:
         """Look at a host once and record it; raises `NotFound` when the host was removed."""
         records = await self._store.read(lambda tx: _records(tx, host_id))
-        host = records.host
         try:
-            inventory = await self._drivers(host).inventory()
-            fault = identity_fault(host, inventory, records.others)
-            if fault is not None:
-                raise IdentityChanged(fault)
+            inventory = await self._drivers(records.host).inventory()
+            host = await self._seen(records, inventory)
         except HostError as error:
             self._listings.lost(host_id)
-            return Look(records=records, host=await self._missed(host, error), inventory=None)
+            host = await self._missed(records.host, error)
+            return Look(records=records, host=host, inventory=None)
         self._listings.put(inventory)
-        return Look(records=records, host=await self._seen(records, inventory), inventory=inventory)
+        return Look(records=records, host=host, inventory=inventory)
 
     def forget(self, host_id: str) -> None:
         """Drop what was kept of a host that is no more."""
@@ -113,20 +111,13 @@ class Looker:
         _check_identity(host, inventory, ())
         verdict = self._judge(host, reason=None)
         now = self._clock.now()
-        facts = _facts(records, inventory)
+        facts: HostFacts = {**_facts(records, inventory), **_health_fields(verdict)}
 
         def write(tx: Transaction) -> HostResources:
             if host.host_uuid is None:
                 _check_identity(host, inventory, tx.hosts.all())
             _health_event(tx, host, verdict, "polled")
-            return tx.hosts.observe(
-                host.id,
-                at=now,
-                observed_at=inventory.seen_at,
-                last_seen_at=inventory.seen_at,
-                **facts,
-                **_health_fields(verdict),
-            )
+            return tx.hosts.observe(host.id, at=now, **facts)
 
         return await self._store.submit(write)
 
@@ -150,7 +141,7 @@ def _records(tx: Transaction, host_id: str) -> HostRecords:
     )
 
 
-def _health_fields(verdict: Verdict) -> dict[str, object]:
+def _health_fields(verdict: Verdict) -> HostFacts:
     return {
         "health": verdict.health,
         "health_reason": verdict.reason,
@@ -174,7 +165,7 @@ def _health_event(tx: Transaction, host: HostResources, verdict: Verdict, code: 
     )
 
 
-def _facts(records: HostRecords, inventory: Inventory) -> dict[str, object]:
+def _facts(records: HostRecords, inventory: Inventory) -> HostFacts:
     """Return what a complete look says of a host, as the fields of its record."""
     ours = {s.domain_uuid for s in records.sandboxes if s.domain_uuid is not None}
     listed = records.volume_names()
@@ -182,6 +173,8 @@ def _facts(records: HostRecords, inventory: Inventory) -> dict[str, object]:
     pool = inventory.pool
     volumes = () if pool is None else pool.volumes
     return {
+        "observed_at": inventory.seen_at,
+        "last_seen_at": inventory.seen_at,
         "host_uuid": inventory.host_uuid,
         "libvirt_version": inventory.libvirt_version,
         "hypervisor_version": inventory.hypervisor_version,

@@ -31,7 +31,7 @@ class Parking:
         item = self._items.setdefault(key, _Parked())
         item.failures += 1
         longest = LONGEST_FOR_BUGS_SECONDS if bug else LONGEST_SECONDS
-        pause = min(longest, FIRST_SECONDS * 2 ** min(item.failures - 1, 16))
+        pause = min(longest, FIRST_SECONDS * 2.0 ** min(item.failures - 1, 16))
         return pause * (0.5 + _spread(key, item.failures) / 2)
 
     def succeeded(self, key: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -24,8 +24,8 @@ from scheduler.store import Store
 AGAIN_SECONDS = 2.0
 """A host that is neither well nor given up is looked at again this soon."""
 
-Looked = Callable[[Look], None]
-"""Told what came of each look."""
+Looked = Callable[[Look], Awaitable[None]]
+"""Told what came of each look, before the next one begins."""
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -107,6 +107,7 @@ class Poller:
         """Look once; a bug met on the way parks this host and tells of it loudly."""
         try:
             look = await self._looker.look(host_id)
+            await self._looked(look)
         except NotFound:
             self._membership.wake()
             return None
@@ -115,6 +116,5 @@ class Poller:
             _log.exception("parked", loop="poll", key=host_id, trace=traceback.format_exc())
             return pause
         self._parking.succeeded(host_id)
-        self._looked(look)
         settled = look.host.health is HostHealth.UP or look.given_up
         return None if settled else min(AGAIN_SECONDS, self._every)

@@ -13,7 +13,7 @@ from functools import partial
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import expiry
-from scheduler.model import Event, Sandbox
+from scheduler.model import Sandbox
 from scheduler.store import Store, Transaction
 
 BATCH = 500
@@ -63,18 +63,17 @@ class Reaper:
         now = self._clock.now()
         if not expiry.due(sandbox, now):
             return None
-        ended = tx.sandboxes.replace(
-            expiry.expire(sandbox, now, self._retention), expected_generation=sandbox.generation
+        ended = expiry.expire(sandbox, now, self._retention)
+        return tx.sandboxes.transition(
+            sandbox_id,
+            sandbox.state,
+            sandbox.state,
+            at=now,
+            reason_code="lease_expired",
+            reason_message=f"the lease ended at {sandbox.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+            desired_state=ended.desired_state,
+            expires_at=ended.expires_at,
+            conditions=ended.conditions,
+            attempts=0,
+            retry_at=None,
         )
-        tx.events.add(
-            Event(
-                at=now,
-                kind="sandbox.expired",
-                sandbox_id=sandbox.id,
-                host_id=sandbox.host_id,
-                reason_code="lease_expired",
-                message=f"the lease of {sandbox.ttl_seconds} s is over",
-                evidence={"expires_at": str(sandbox.expires_at)},
-            )
-        )
-        return ended

@@ -25,24 +25,6 @@ from scheduler.model import (
 )
 from scheduler.store import Store, Transaction
 
-WRITTEN_WITH_STATE = (
-    "desired_state",
-    "reason_code",
-    "reason_message",
-    "conditions",
-    "phase",
-    "phase_at",
-    "attempts",
-    "retry_at",
-    "queued_at",
-    "running_at",
-    "expires_at",
-    "ip_address",
-    "ip_source",
-    "ip_seen_at",
-)
-"""What may change together with a sandbox's public state."""
-
 PROVEN = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})
 """States in which the host is known to hold what was claimed."""
 
@@ -93,7 +75,7 @@ class Records:
             for volume in volumes:
                 if volume.name not in listed:
                     tx.volumes.add(volume)
-            return tx.sandboxes.replace(wanted, expected_generation=sandbox.generation)
+            return _put(tx, sandbox, wanted)
 
         return await self._store.submit(write)
 
@@ -112,7 +94,7 @@ class Records:
                     tx.volumes.mark_created(*key)
                 else:
                     tx.volumes.remove(*key)
-            return tx.sandboxes.replace(finished, expected_generation=sandbox.generation)
+            return _put(tx, sandbox, finished)
 
         return await self._store.submit(write)
 
@@ -126,10 +108,7 @@ class Records:
 
         def write(tx: Transaction) -> Sandbox:
             sandbox = tx.sandboxes.get(sandbox_id)
-            return tx.sandboxes.replace(
-                outcomes.failed(sandbox, error.message, now=now),
-                expected_generation=sandbox.generation,
-            )
+            return _put(tx, sandbox, outcomes.failed(sandbox, error.message, now=now))
 
         return await self._store.submit(write)
 
@@ -148,14 +127,7 @@ class Records:
         wanted = outcomes.become(sandbox, step, now=now)
 
         def write(tx: Transaction) -> Sandbox:
-            changed = tx.sandboxes.transition(
-                sandbox.id,
-                sandbox.state,
-                wanted.state,
-                at=now,
-                expected_generation=sandbox.generation,
-                **{name: getattr(wanted, name) for name in WRITTEN_WITH_STATE},
-            )
+            changed = _put(tx, sandbox, wanted)
             if wanted.state in PROVEN:
                 tx.allocations.activate(sandbox.id, sandbox.host_id or "")
             return changed
@@ -198,6 +170,30 @@ class Records:
         return await self._write(sandbox, changed)
 
     async def _write(self, before: Sandbox, after: Sandbox) -> Sandbox:
-        return await self._store.submit(
-            lambda tx: tx.sandboxes.replace(after, expected_generation=before.generation)
-        )
+        return await self._store.submit(lambda tx: _put(tx, before, after))
+
+
+def _put(tx: Transaction, before: Sandbox, after: Sandbox) -> Sandbox:
+    """Write what has changed of a sandbox, unless it has moved on since `before` was read."""
+    return tx.sandboxes.transition(
+        before.id,
+        before.state,
+        after.state,
+        at=after.updated_at,
+        expected_generation=before.generation,
+        ip_address=after.ip_address,
+        ip_source=after.ip_source,
+        ip_seen_at=after.ip_seen_at,
+        reason_code=after.reason_code,
+        reason_message=after.reason_message,
+        conditions=after.conditions,
+        desired_state=after.desired_state,
+        phase=after.phase,
+        phase_at=after.phase_at,
+        attempts=after.attempts,
+        retry_at=after.retry_at,
+        queued_at=after.queued_at,
+        running_at=after.running_at,
+        expires_at=after.expires_at,
+        base_fingerprint=after.base_fingerprint,
+    )

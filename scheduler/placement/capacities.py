@@ -34,8 +34,9 @@ class Capacity(Filter):
 
     def hopeful(self, fleet: Fleet, question: Question) -> BoolColumn | None:
         """Return who would have enough were it empty, or never said how much it has."""
-        enough = fleet.limit[self.row] >= self.wanted(question.demand)
-        return np.logical_or(enough, fleet.seen == NEVER)
+        enough: BoolColumn = fleet.limit[self.row] >= self.wanted(question.demand)
+        unknown: BoolColumn = fleet.seen == NEVER
+        return enough | unknown
 
     def need(self, question: Question) -> object:
         """Return how much is asked for."""

@@ -12,29 +12,18 @@ from datetime import datetime
 
 import numpy as np
 
-from scheduler.placement.column import BoolColumn
 from scheduler.placement.demand import Demand
-from scheduler.placement.evidence import OUT, Evidence, best
-from scheduler.placement.evidence import Refusal as Refusal
-from scheduler.placement.filter import Filter, Question
-from scheduler.placement.filters import FILTERS
+from scheduler.placement.evidence import OUT, Evidence, Refusal, Scored
+from scheduler.placement.filter import Question
 from scheduler.placement.fleet import Fleet
 from scheduler.placement.outlook import Outcome, outlook
 from scheduler.placement.policy import Policy, scores
+from scheduler.placement.scan import scan
 
 STALE_AFTER_SECONDS = 60.0
 ALTERNATES = 2
 NEAREST = 3
 MOST_HOSTS_TOLD = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A host with room and its score, comparable within one decision only."""
-
-    host_id: str
-    host_name: str
-    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +34,15 @@ class Choice:
     policy: Policy
     demand: Demand
     chosen: Scored | None
-    alternates: tuple[Scored, ...]
     refusals: Mapping[str, int]
     smallest_change: str | None
     """What would admit the request, when nobody did."""
     evidence: Evidence = field(repr=False, compare=False)
+
+    @property
+    def alternates(self) -> tuple[Scored, ...]:
+        """Write out the next best hosts."""
+        return self.evidence.ranking(1 + ALTERNATES)[1:]
 
     @property
     def nearest(self) -> tuple[Refusal, ...]:
@@ -74,56 +67,34 @@ def choose(
 ) -> Choice:
     """Return the best host for `demand` by `policy`, or why there is none; changes nothing."""
     question = Question(demand=demand, now=now, stale_after_seconds=stale_after_seconds)
-    asked, eligible, refusals = _scan(fleet, question)
-    ranked = _ranked(demand, fleet, policy, eligible)
-    outcome, change = (Outcome.PLACED, None) if ranked else outlook(fleet, question)
-    passed = fleet.scratch.passing[: len(asked)].view(np.uint8)
+    before, room = scan(fleet, question)
+    score = scores(policy, fleet, demand.resources)
+    refused = np.logical_not(room.steps[-1], fleet.scratch.mask)
+    np.copyto(score, OUT, where=refused)
+    evidence = Evidence(
+        question=question,
+        hosts=fleet.records,
+        before_room=before.steps,
+        room=room.steps.copy(),
+        free=fleet.free.copy(),
+        score=score,
+    )
+    if room.left:
+        chosen, outcome, change = _first(evidence), Outcome.PLACED, None
+    else:
+        chosen, (outcome, change) = None, outlook(fleet, question)
     return Choice(
         outcome=outcome,
         policy=policy,
         demand=demand,
-        chosen=ranked[0] if ranked else None,
-        alternates=ranked[1:],
-        refusals=refusals,
+        chosen=chosen,
+        refusals=room.refusals,
         smallest_change=change,
-        evidence=Evidence(
-            question=question,
-            filters=asked,
-            reached=np.add.reduce(passed, 0, np.uint8),
-            hosts=fleet.records,
-            free=fleet.free.copy(),
-        ),
+        evidence=evidence,
     )
 
 
-def _scan(
-    fleet: Fleet, question: Question
-) -> tuple[tuple[Filter, ...], BoolColumn, Mapping[str, int]]:
-    """Return the filters asked, who passed them all, and how many each refused first."""
-    asked: list[Filter] = []
-    refusals: dict[str, int] = {}
-    eligible, left = fleet.scratch.everyone, len(fleet)
-    for each in FILTERS:
-        mask = each.passing(fleet, question)
-        if mask is None:
-            continue
-        eligible = np.logical_and(eligible, mask, fleet.scratch.steps[len(asked)])
-        asked.append(each)
-        passed = int(np.count_nonzero(eligible))
-        if passed != left:
-            refusals[each.name] = left - passed
-            left = passed
-    return tuple(asked), eligible, refusals
-
-
-def _ranked(
-    demand: Demand, fleet: Fleet, policy: Policy, eligible: BoolColumn
-) -> tuple[Scored, ...]:
-    """Return the best hosts of the eligible, best first."""
-    score = scores(policy, fleet, demand.resources)
-    np.copyto(score, OUT, where=np.logical_not(eligible, fleet.scratch.mask))
-    hosts = fleet.records
-    return tuple(
-        Scored(host_id=hosts[row].id, host_name=hosts[row].name, score=value)
-        for row, value in best(score, 1 + ALTERNATES)
-    )
+def _first(evidence: Evidence) -> Scored:
+    row = int(evidence.score.argmax())
+    host = evidence.hosts[row]
+    return Scored(host_id=host.id, host_name=host.name, score=float(evidence.score[row]))

@@ -102,12 +102,7 @@ class AntiAffinity(Filter):
     def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
         """Return who holds none of the group."""
         group = question.demand.anti_affinity_group
-        if group is None:
-            return None
-        mask = fleet.scratch.mask
-        mask[:] = True
-        mask[fleet.rows_holding(group)] = False
-        return mask
+        return None if group is None else fleet.without(group)
 
     def need(self, question: Question) -> object:
         """Return the group of which none may be there."""
@@ -116,10 +111,9 @@ class AntiAffinity(Filter):
     def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
         """Return the group for every host that holds one of it, else None."""
         group = question.demand.anti_affinity_group
-        have: list[object] = [None] * len(fleet)
-        for row in fleet.rows_holding(group) if group else ():
-            have[row] = group
-        return have
+        if group is None:
+            return [None] * len(fleet)
+        return [None if without else group for without in fleet.without(group).tolist()]
 
     def lacking(self, case: Case, question: Question) -> object:
         """Return the group, which the refused host holds."""

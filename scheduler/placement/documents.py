@@ -10,9 +10,9 @@ from dataclasses import asdict
 from datetime import datetime
 
 from scheduler.model import Decision
-from scheduler.placement.choice import Choice, Scored
+from scheduler.placement.choice import Choice
 from scheduler.placement.demand import Demand
-from scheduler.placement.evidence import Refusal
+from scheduler.placement.evidence import Refusal, Scored
 from scheduler.placement.explanation import Explanation
 
 Document = Mapping[str, object]

@@ -11,12 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.model import HostResources
-from scheduler.placement.column import FloatColumn, IntColumn
+from scheduler.placement.column import BoolColumn, FloatColumn, IntColumn
 from scheduler.placement.filter import Case, Filter, Question
-from scheduler.placement.filters import CAPACITIES
+from scheduler.placement.filters import CAPACITIES, FILTERS
 
 OUT = float("-inf")
 """The score of a host that is not in question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A host with room and its score, comparable within one decision only."""
+
+    host_id: str
+    host_name: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +42,28 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """How far every host got: `reached` counts the `filters` that let it through."""
+    """Row by row: who was left after every filter, what was free, how the eligible scored."""
 
     question: Question
-    filters: tuple[Filter, ...]
-    reached: NDArray[np.uint8]
     hosts: tuple[HostResources, ...]
+    before_room: BoolColumn
+    room: BoolColumn
     free: IntColumn
+    score: FloatColumn
+    """`OUT` for those refused."""
+
+    def ranking(self, count: int) -> tuple[Scored, ...]:
+        """Return the best of the eligible hosts, best first."""
+        return tuple(
+            Scored(host_id=self.hosts[row].id, host_name=self.hosts[row].name, score=score)
+            for row, score in best(self.score.copy(), count)
+        )
 
     def refusals(self) -> tuple[Refusal, ...]:
         """Return every refused host's first refusal, in order of name."""
-        rows = np.flatnonzero(self.reached < len(self.filters)).tolist()
-        return tuple(self.refusal(row) for row in rows)
+        reached = self._reached()
+        rows = np.flatnonzero(reached < len(FILTERS)).tolist()
+        return tuple(self._refusal(row, FILTERS[reached[row]]) for row in rows)
 
     def nearest(self, count: int) -> tuple[Refusal, ...]:
         """Return the hosts that came closest: short of the least, else past the most filters.
@@ -52,13 +71,31 @@ class Evidence:
         Who was refused for want of room is nearer than who was refused for what it is; who is
         merely not the host that the request is pinned to is no miss at all.
         """
-        found = best(self._by_shortfall(), count)
-        found += best(self._by_progress(), count - len(found))
-        return tuple(self.refusal(row) for row, _ in found)
+        reached = self._reached()
+        fit, pinned = self.before_room[-1], self.question.demand.host is not None
+        lacking = self._by_shortfall(fit & (reached < len(FILTERS)))
+        unfit = np.where(~fit & (reached >= pinned), reached.astype(np.float64), OUT)
+        found = best(lacking, count)
+        found += best(unfit, count - len(found))
+        return tuple(self._refusal(row, FILTERS[reached[row]]) for row, _ in found)
 
-    def refusal(self, row: int) -> Refusal:
-        """Return why the host in `row` was refused."""
-        host, by = self.hosts[row], self.filters[self.reached[row]]
+    def _reached(self) -> NDArray[np.uint8]:
+        """Return how many filters each host passed in a row."""
+        passed = [
+            np.add.reduce(steps.view(np.uint8), axis=0, dtype=np.uint8)
+            for steps in (self.before_room, self.room)
+        ]
+        reached: NDArray[np.uint8] = passed[0] + passed[1]
+        return reached
+
+    def _by_shortfall(self, lacking: BoolColumn) -> FloatColumn:
+        closeness, rows = np.full(len(self.hosts), OUT), np.flatnonzero(lacking)
+        if rows.size:
+            closeness[rows] = -shortfalls(self.free[:, rows], self.question).max(axis=0)
+        return closeness
+
+    def _refusal(self, row: int, by: Filter) -> Refusal:
+        host = self.hosts[row]
         case = Case(host=host, free=self.free[:, row].tolist())
         return Refusal(
             host_id=host.id,
@@ -68,22 +105,6 @@ class Evidence:
             need=by.need(self.question),
             message=f"{host.name}: {by.reason(case, self.question)}",
         )
-
-    def _by_shortfall(self) -> FloatColumn:
-        closeness = np.full(len(self.hosts), OUT)
-        rows = np.flatnonzero(self._fit() & (self.reached < len(self.filters)))
-        if rows.size:
-            closeness[rows] = -shortfalls(self.free[:, rows], self.question).max(axis=0)
-        return closeness
-
-    def _by_progress(self) -> FloatColumn:
-        pinned = self.question.demand.host is not None
-        missed = ~self._fit() & (self.reached >= pinned)
-        return np.where(missed, self.reached.astype(np.float64), OUT)
-
-    def _fit(self) -> NDArray[np.bool_]:
-        """Return which hosts would do if only they had room."""
-        return self.reached >= self.filters.index(CAPACITIES[0])
 
 
 def shortfalls(free: IntColumn, question: Question) -> NDArray[np.float64]:

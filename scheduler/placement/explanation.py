@@ -64,9 +64,11 @@ def explain(
 ) -> Explanation:
     """Weigh every host of `fleet` against every constraint of `demand`; changes nothing."""
     choice = choose(demand, fleet, policy, now=now, stale_after_seconds=stale_after_seconds)
-    question, asked = choice.evidence.question, choice.evidence.filters
+    question = choice.evidence.question
+    asked = [each for each in FILTERS if each.passing(fleet, question) is not None]
     score = scores(policy, fleet, demand.resources).tolist()
     refused = _refused(fleet, choice)
+    messages = {each.host_id: each.message for each in choice.evidence.refusals()}
     have = zip(*(each.have(fleet, question) for each in asked), strict=True)
     return Explanation(
         choice=choice,
@@ -78,7 +80,7 @@ def explain(
                 score=None if refused[row] else score[row],
                 have=held,
                 refused=tuple(refused[row]),
-                message=choice.evidence.refusal(row).message if refused[row] else None,
+                message=messages.get(host.id),
             )
             for row, (host, held) in enumerate(zip(fleet.records, have, strict=True))
         ),

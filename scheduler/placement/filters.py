@@ -33,7 +33,7 @@ from scheduler.placement.fleet import Fleet
 RESOURCES: tuple[Resource, ...] = (Cpu(), Memory(), Storage())
 CAPACITIES: tuple[Capacity, ...] = (*RESOURCES, Limits())
 
-FILTERS: tuple[Filter, ...] = (
+BEFORE_ROOM: tuple[Filter, ...] = (
     Pin(),
     State(),
     Health(),
@@ -43,9 +43,11 @@ FILTERS: tuple[Filter, ...] = (
     Image(),
     Network(),
     Pool(),
-    *CAPACITIES,
-    AntiAffinity(),
 )
+"""What they say changes only with a host's record or with time."""
+ROOM: tuple[Filter, ...] = (*CAPACITIES, AntiAffinity())
+"""What they say changes with every claim."""
+FILTERS: tuple[Filter, ...] = (*BEFORE_ROOM, *ROOM)
 
 
 def verdicts(fleet: Fleet, question: Question) -> NDArray[np.bool_]:

@@ -50,6 +50,8 @@ class Fleet:
     seen: FloatColumn
     """Unix time of the last observation."""
     scratch: Scratch
+    memory: dict[Hashable, object]
+    """What a scan found out from the records alone; emptied when a record changes."""
 
     def __init__(self) -> None:
         self._keys: list[tuple[str, str]] = []
@@ -57,7 +59,9 @@ class Fleet:
         self._names: dict[str, str] = {}
         self._holders: dict[str, set[str]] = {}
         self._records: tuple[HostResources, ...] | None = None
+        self.memory = {}
         self._answers: dict[tuple[Predicate[Any], Hashable], Column[np.bool_]] = {}
+        self._without: dict[str, Column[np.bool_]] = {}
         self._free = Column(np.zeros((4, 0), np.int64))
         self._limit = Column(np.zeros((4, 0), np.int64))
         self._share = Column(np.zeros((3, 0)))
@@ -106,6 +110,7 @@ class Fleet:
         self._share_out(row)
         if group is not None:
             self._holders.setdefault(group, set()).add(host_id)
+            self._note(group, row)
 
     def release(self, host_id: str, resources: Resources, group: str | None = None) -> None:
         """Give a sandbox's `resources` back, once its release is committed."""
@@ -114,6 +119,7 @@ class Fleet:
         self._share_out(row)
         if group is not None:
             self._leave(group, host_id)
+            self._note(group, row)
 
     def host(self, host_id: str) -> HostResources:
         """Return the host with what is reserved now."""
@@ -135,10 +141,16 @@ class Fleet:
         row = bisect_left(self._keys, (name, ""))
         return row if row < len(self._keys) and self._keys[row][0] == name else None
 
-    def rows_holding(self, group: str) -> list[int]:
-        """Return the rows of the hosts on which a sandbox of the anti-affinity group stands."""
-        holders = self._holders.get(group, ())
-        return sorted(self._row(host_id) for host_id in holders if host_id in self._names)
+    def without(self, group: str) -> BoolColumn:
+        """Return which hosts hold no sandbox of the anti-affinity group, remembered likewise."""
+        column = self._without.get(group)
+        if column is None:
+            if len(self._without) >= MOST_ANSWERS:
+                self._without.clear()
+            holders = self._holders.get(group, ())
+            column = Column(np.array([host.id not in holders for host in self._hosts], np.bool_))
+            self._without[group] = column
+        return column.values
 
     def answers(self, predicate: Predicate[Asked], asked: Asked) -> BoolColumn:
         """Return `predicate(host, asked)` for every host, remembered and kept up to date."""
@@ -149,6 +161,12 @@ class Fleet:
             column = Column(np.array([predicate(host, asked) for host in self._hosts], np.bool_))
             self._answers[predicate, asked] = column
         return column.values
+
+    def remember(self, key: Hashable, found: object) -> None:
+        """Keep what was found out from the records alone, until one changes."""
+        if len(self.memory) >= MOST_ANSWERS:
+            self.memory.clear()
+        self.memory[key] = found
 
     def _row(self, host_id: str) -> int:
         name = self._names.get(host_id)
@@ -166,13 +184,13 @@ class Fleet:
     def _close(self, row: int) -> None:
         del self._keys[row]
         del self._names[self._hosts.pop(row).id]
-        self._records = None
+        self._changed()
         for column in self._columns():
             column.close(row)
 
     def _write(self, row: int, host: HostResources) -> None:
         self._hosts[row] = host
-        self._records = None
+        self._changed()
         limit, free = _limit_and_free(host)
         self._limit.values[:, row] = limit
         self._free.values[:, row] = free
@@ -181,6 +199,12 @@ class Fleet:
         self._share_out(row)
         for (predicate, asked), column in self._answers.items():
             column.values[row] = predicate(host, asked)
+        for group in self._without:
+            self._note(group, row)
+
+    def _changed(self) -> None:
+        self._records = None
+        self.memory.clear()
 
     def _share_out(self, row: int) -> None:
         free, inverse = self._free.values[:3, row], self._inverse.values[:, row]
@@ -189,6 +213,7 @@ class Fleet:
     def _columns(self) -> Iterable[Column[Any]]:
         yield from (self._free, self._limit, self._share, self._inverse, self._seen)
         yield from self._answers.values()
+        yield from self._without.values()
 
     def _cut(self) -> None:
         self.free, self.limit = self._free.values, self._limit.values
@@ -202,6 +227,11 @@ class Fleet:
         holders.discard(host_id)
         if not holders:
             self._holders.pop(group, None)
+
+    def _note(self, group: str, row: int) -> None:
+        if group in self._without:
+            holders = self._holders.get(group, ())
+            self._without[group].values[row] = self._hosts[row].id not in holders
 
     def _with_claims(self, row: int) -> HostResources:
         reserved = (self.limit[:, row] - self.free[:, row]).tolist()

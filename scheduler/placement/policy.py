@@ -28,27 +28,29 @@ class Policy(StrEnum):
 
 
 def scores(policy: Policy, fleet: Fleet, wanted: Resources) -> FloatColumn:
-    """Return a score for every host, with room or not, in `fleet.scratch.score`."""
-    left = fleet.scratch.left
-    share = np.array(((wanted.vcpus,), (wanted.memory_mb,), (wanted.storage_mb,)), np.float64)
+    """Return a fresh score for every host, with room or not."""
+    share, left = fleet.scratch.wanted, fleet.scratch.left
+    share[:, 0] = (wanted.vcpus, wanted.memory_mb, wanted.storage_mb)
     np.multiply(fleet.inverse, share, left)
     np.subtract(fleet.share, left, left)
     return _SCORES[policy](fleet)
 
 
 def _spread(fleet: Fleet) -> FloatColumn:
-    scratch = fleet.scratch
-    np.minimum.reduce(scratch.left, axis=0, out=scratch.score)
-    return scratch.score
+    return _least(fleet)
 
 
 def _balanced(fleet: Fleet) -> FloatColumn:
-    left, score, most = fleet.scratch.left, fleet.scratch.score, fleet.scratch.work
-    np.minimum.reduce(left, axis=0, out=score)
-    np.maximum.reduce(left, axis=0, out=most)
-    np.add(score, score, score)
-    np.subtract(score, most, score)
-    return score
+    least, most = _least(fleet), fleet.scratch.work
+    np.maximum.reduce(fleet.scratch.left, axis=0, out=most)
+    np.subtract(most, least, most)
+    np.subtract(least, most, least)
+    return least
+
+
+def _least(fleet: Fleet) -> FloatColumn:
+    least: FloatColumn = np.minimum.reduce(fleet.scratch.left, axis=0)
+    return least
 
 
 _SCORES: Mapping[Policy, Callable[[Fleet], FloatColumn]] = {

@@ -18,11 +18,11 @@ class Scratch:
         self.everyone = np.ones(length, np.bool_)
         """All true, and never written to."""
         self.everyone.flags.writeable = False
-        self.passing = np.zeros((MOST_FILTERS, length), np.bool_)
-        """Row f: the hosts that filters 0 to f let through."""
-        self.steps = tuple(self.passing)
+        self.passed = np.zeros((MOST_FILTERS, length), np.bool_)
+        """Row f: the hosts left after filter f of a pass."""
+        self.steps = tuple(self.passed)
         self.mask = np.zeros(length, np.bool_)
+        self.wanted = np.zeros((3, 1))
         self.left = np.zeros((3, length))
         """Shares of each resource that would be left free."""
-        self.score = np.zeros(length)
         self.work = np.zeros(length)

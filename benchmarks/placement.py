@@ -1,0 +1,161 @@
+"""P1 and P2: what a decision costs beside the bare numpy that any decision needs.
+
+The floor makes the same comparisons, counts after each and scores the same way, in straight lines
+on preallocated columns; it gives back a row and thirteen numbers, and could not say why to anyone.
+
+    .venv/bin/python -m benchmarks.placement
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from benchmarks.rounds import Table, compare
+from scheduler.model import HostHealth, HostResources, HostState, Resources
+from scheduler.placement import Demand, Fleet, Policy, choose
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BURST = 400
+SIZES = (100, 1_000, 10_000)
+SHAPES = ((2, 2_304, 10_240), (4, 8_512, 40_960), (1, 768, 5_120), (8, 16_768, 81_920))
+DEMANDS = tuple(
+    Demand(
+        resources=Resources(vcpus=vcpus, memory_mb=memory_mb, storage_mb=storage_mb),
+        image="debian-12",
+        network="default",
+        pool="default",
+        arch="x86_64",
+        selector={"tier": "ci"},
+        anti_affinity_group="database",
+    )
+    for vcpus, memory_mb, storage_mb in SHAPES
+)
+
+
+def mixed_fleet(size: int, seed: int = 1) -> Fleet:
+    """Return hosts of 32 to 128 CPUs, half full, of which every filter refuses a few."""
+    draw = random.Random(seed)
+    hosts = [_host(number, draw) for number in range(size)]
+    holding = [host.id for host in hosts if draw.random() < 0.02]
+    return Fleet.of(hosts, dict.fromkeys(holding, ("database",)))
+
+
+def _host(number: int, draw: random.Random) -> HostResources:
+    cpus = draw.choice((32, 64, 96, 128))
+    limit = Resources(vcpus=4 * cpus, memory_mb=4_096 * cpus, storage_mb=20_480 * cpus)
+
+    def mostly(usual: object, rare: object) -> object:
+        return usual if draw.random() < 0.97 else rare
+
+    return HostResources(
+        id=f"HST-{number:05}",
+        name=f"kvm-{number:05}",
+        address=f"10.0.{number // 256}.{number % 256}",
+        updated_at=NOW,
+        state=HostState(mostly(HostState.ACTIVE, HostState.CORDONED)),
+        health=HostHealth(mostly(HostHealth.UP, HostHealth.DOWN)),
+        observed_at=NOW - timedelta(seconds=float(str(mostly(5, 100)))),
+        arch=str(mostly("x86_64", "aarch64")),
+        labels={"tier": str(mostly("ci", "agents"))},
+        observed_images=(str(mostly("debian-12", "alpine-3")),),
+        observed_networks=(str(mostly("default", "isolated")),),
+        observed_pool_active=bool(mostly(True, False)),
+        limit_cpus=limit.vcpus,
+        limit_memory_mb=limit.memory_mb,
+        limit_storage_mb=limit.storage_mb,
+        limit_sandboxes=100,
+        reserved_cpus=draw.randrange(limit.vcpus),
+        reserved_memory_mb=draw.randrange(limit.memory_mb),
+        reserved_storage_mb=draw.randrange(limit.storage_mb),
+        reserved_sandboxes=draw.randrange(101),
+    )
+
+
+class Bare:
+    """The floor: columns of one's own, and nothing but numpy calls on them."""
+
+    def __init__(self, fleet: Fleet, demand: Demand) -> None:
+        hosts, size = fleet.records, len(fleet)
+        self.traits = [
+            np.array([host.state is HostState.ACTIVE for host in hosts]),
+            np.array([host.health is HostHealth.UP for host in hosts]),
+            np.array([host.arch == demand.arch for host in hosts]),
+            np.array([host.labels == demand.selector for host in hosts]),
+            np.array([demand.image in host.observed_images for host in hosts]),
+            np.array([demand.network in host.observed_networks for host in hosts]),
+            np.array([host.observed_pool_active for host in hosts]),
+            fleet.without("database").copy(),
+        ]
+        self.seen, self.free = fleet.seen.copy(), fleet.free.copy()
+        self.share, self.inverse = fleet.share.copy(), fleet.inverse.copy()
+        self.eligible, self.mask = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+        self.left, self.score = np.zeros((3, size)), np.zeros(size)
+
+    def decide(self, demand: Demand) -> tuple[int, list[int]]:
+        """Return the best row and how many hosts were left after each of the thirteen filters."""
+        wanted = demand.resources
+        amounts = (wanted.vcpus, wanted.memory_mb, wanted.storage_mb, 1)
+        eligible, mask, left = self.eligible, self.mask, []
+        eligible[:] = True
+        for trait in self.traits:
+            np.logical_and(eligible, trait, eligible)
+            left.append(np.count_nonzero(eligible))
+        np.greater_equal(self.seen, NOW.timestamp() - 60, mask)
+        np.logical_and(eligible, mask, eligible)
+        left.append(np.count_nonzero(eligible))
+        for free, amount in zip(self.free, amounts, strict=True):
+            np.greater_equal(free, amount, mask)
+            np.logical_and(eligible, mask, eligible)
+            left.append(np.count_nonzero(eligible))
+        np.multiply(self.inverse, np.array(amounts[:3], np.float64)[:, None], self.left)
+        np.subtract(self.share, self.left, self.left)
+        np.minimum.reduce(self.left, axis=0, out=self.score)
+        np.copyto(self.score, -np.inf, where=np.logical_not(eligible, mask))
+        return int(self.score.argmax()), left
+
+
+def decisions(size: int, rounds: int = 7) -> Table:
+    """Compare decisions over `size` hosts with the floor."""
+    fleet = mixed_fleet(size)
+    bare = Bare(fleet, DEMANDS[0])
+    for demand in DEMANDS:
+        chosen = choose(demand, fleet, Policy.SPREAD, now=NOW).evidence
+        assert chosen.hosts[bare.decide(demand)[0]].id == _chosen(fleet, demand)
+
+    def burst(decide: Callable[[Demand], object]) -> Callable[[], int]:
+        def run() -> int:
+            for turn in range(BURST):
+                decide(DEMANDS[turn % len(DEMANDS)])
+            return BURST
+
+        return run
+
+    def by(policy: Policy) -> Callable[[Demand], object]:
+        return lambda demand: choose(demand, fleet, policy, now=NOW)
+
+    return compare(
+        f"decision, {size:,} hosts",
+        {"bare numpy, spread": burst(bare.decide)}
+        | {f"choose, {policy.value}": burst(by(policy)) for policy in Policy},
+        rounds,
+    )
+
+
+def _chosen(fleet: Fleet, demand: Demand) -> str:
+    choice = choose(demand, fleet, Policy.SPREAD, now=NOW)
+    assert choice.chosen is not None
+    return choice.chosen.host_id
+
+
+def main() -> None:
+    """Print the tables of docs/performance.md."""
+    for size in SIZES:
+        print(decisions(size).markdown(), "\n")
+
+
+if __name__ == "__main__":
+    main()

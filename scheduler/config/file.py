@@ -60,10 +60,13 @@ def _bytes(path: Path) -> bytes:
             f"the file cannot be opened: {reason}",
             "name an existing file that the daemon's user may read",
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unreadable("this is not a regular file", "name the TOML file itself")
-        content = file.read(LARGEST_FILE + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > LARGEST_FILE:
         raise Unreadable(
             f"the file is larger than {LARGEST_FILE} bytes", "name the configuration file"

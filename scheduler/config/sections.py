@@ -31,8 +31,6 @@ from scheduler.validation.fields import (
 
 
 def _path(value: object) -> Path:
-    if isinstance(value, Path):
-        return value
     if not isinstance(value, str) or not re.match(PATH, value):
         raise refusal("this is no absolute path", PATTERN_REMEDIES[PATH])
     return Path(value)

@@ -27,9 +27,10 @@ _REMEDIES: Mapping[str, str] = {
     "float_type": "give a number, without quotes",
     "bool_type": "give true or false, without quotes",
     "list_type": "give an array",
-    "dict_type": "give an object",
-    "model_attributes_type": "give a JSON object",
-    "model_type": "give a JSON object",
+    "tuple_type": "give an array (in TOML: one [[table]] each)",
+    "dict_type": "give an object (in TOML: a table)",
+    "model_attributes_type": "give an object (in TOML: a table)",
+    "model_type": "give an object (in TOML: a table)",
 }
 
 

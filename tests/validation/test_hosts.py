@@ -1,0 +1,45 @@
+"""A host can be reached by what is said of it, or it is refused."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from scheduler.validation.hosts import AddHost, EditHost, unreachable
+
+
+@pytest.mark.parametrize(
+    ("transport", "address", "uri", "words"),
+    [
+        ("unix", None, None, None),
+        ("unix", None, "qemu:///system", None),
+        ("ssh", "alpha", None, None),
+        ("test", None, "test:///default", None),
+        ("ssh", None, None, "needs an address"),
+        ("test", None, None, "needs a test URI"),
+        ("test", None, "qemu:///system", "needs a test URI"),
+        ("unix", None, "test:///default", "is a simulated host"),
+    ],
+)
+def test_transport_address_and_uri_fit(
+    transport: str, address: str | None, uri: str | None, words: str | None
+) -> None:
+    fault = unreachable(transport, address, uri)
+    fields = {"name": "alpha", "transport": transport, "address": address, "uri": uri}
+    if words is None:
+        assert fault is None
+        assert AddHost.model_validate(fields).transport == transport
+        return
+    assert fault is not None
+    assert words in fault[0]
+    with pytest.raises(ValidationError):
+        AddHost.model_validate(fields)
+
+
+def test_an_edit_names_only_what_it_changes() -> None:
+    assert EditHost.model_validate({"ratio_cpu": 2}).model_fields_set == {"ratio_cpu"}
+
+
+def test_a_host_is_strict_about_types() -> None:
+    with pytest.raises(ValidationError):
+        AddHost.model_validate({"name": "alpha", "ssh_port": "22"})

@@ -48,6 +48,11 @@ class Journal:
                 await follower
 
     @property
+    def waiting(self) -> int:
+        """Return how many are waiting."""
+        return self._waiting
+
+    @property
     def closed(self) -> bool:
         """Return whether nobody should wait any longer."""
         return self._closed

@@ -1,0 +1,165 @@
+"""A control plane without loops: a real store and the services over it, hosts at will.
+
+Nothing here is faked but time. What the loops would prove is written by the tests themselves,
+through the store, as the loops do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+from scheduler.clock import Clock
+from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
+from scheduler.service.fleet import FleetView
+from scheduler.service.intents import Intent
+from scheduler.service.journal import Journal
+from scheduler.service.requests import CreateSandbox
+from scheduler.service.services import Services, Wakes
+from scheduler.service.terms import Terms
+from scheduler.store import Store, StoreConfig, Transaction
+from scheduler.validation.hosts import AddHost
+
+CLUSTER = UUID("6a0b2a0e-7a0a-4f0e-9d59-0a3f5f9f3a11")
+IMAGE = "debian-12.qcow2"
+ME = "uid:1000"
+TERMS = Terms(cluster_id=CLUSTER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Everything a daemon would have, its loops excepted."""
+
+    store: Store
+    clock: Clock
+    journal: Journal
+    fleet: FleetView
+    services: Services
+    woken: list[str] = field(default_factory=list)
+    """Whom the services told the loops about, in order."""
+
+    async def add_host(
+        self,
+        name: str,
+        *,
+        cpus: int = 8,
+        memory_mb: int = 65536,
+        storage_mb: int = 1_000_000,
+        max_sandboxes: int | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> HostResources:
+        """Add a simulated host and record a good poll of it."""
+        wanted = AddHost(
+            name=name,
+            transport="test",
+            uri="test:///default",
+            ratio_cpu=1.0,
+            max_sandboxes=max_sandboxes,
+            labels=labels or {},
+        )
+        host = await self.services.hosts.add(wanted, Intent(actor=ME))
+        return await self.poll(
+            host, total_cpus=cpus, total_memory_mb=memory_mb, total_storage_mb=storage_mb
+        )
+
+    async def poll(self, host: HostResources, **totals: int) -> HostResources:
+        """Record what a poll would have seen of a healthy host."""
+        now = self.clock.now()
+        seen = await self.store.submit(
+            lambda tx: tx.hosts.observe(
+                host.id,
+                at=now,
+                health=HostHealth.UP,
+                health_since=now,
+                arch="x86_64",
+                observed_networks=("default",),
+                observed_images=(IMAGE,),
+                observed_pool_active=True,
+                observed_storage_available_mb=1_000_000,
+                observed_at=now,
+                last_seen_at=now,
+                **totals,
+            )
+        )
+        self.fleet.put(seen)
+        return seen
+
+    async def create(self, **fields: object) -> Sandbox:
+        """Create a sandbox from the fixture's image."""
+        return await self.services.sandboxes.create(wanted(**fields), Intent(actor=ME))
+
+    async def become(
+        self, sandbox: Sandbox, *states: SandboxState, address: str | None = None
+    ) -> Sandbox:
+        """Record what a loop would have proven, state by state."""
+        for state in states:
+            sandbox = await self.store.submit(partial(self._proven, sandbox, state, address))
+        self.journal.poke()
+        return sandbox
+
+    def _proven(
+        self, before: Sandbox, to: SandboxState, address: str | None, tx: Transaction
+    ) -> Sandbox:
+        return tx.sandboxes.transition(
+            before.id,
+            before.state,
+            to,
+            at=self.clock.now(),
+            ip_address=address,
+            reason_code="proven",
+            reason_message="the test says so",
+        )
+
+    async def bury(self, sandbox: Sandbox) -> Sandbox:
+        """Record that nothing of a sandbox is left, and give its room back."""
+        at = self.clock.now()
+
+        def unit(tx: Transaction) -> Sandbox:
+            tx.allocations.release(sandbox.id, str(sandbox.host_id))
+            return tx.sandboxes.bury(sandbox.id, at=at, reason_code="proven", reason_message="gone")
+
+        return await self.store.submit(unit)
+
+
+def wanted(**fields: object) -> CreateSandbox:
+    """Return a request with the required fields filled in."""
+    return CreateSandbox.model_validate({"base_image": IMAGE, "agent_id": "agent-1", **fields})
+
+
+def database(directory: Path) -> StoreConfig:
+    """Return the configuration of a store in a directory."""
+    return StoreConfig(database_url=f"sqlite:///{directory / 'state.db'}")
+
+
+@asynccontextmanager
+async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> AsyncIterator[Plane]:
+    """Open a store and put the services over it."""
+    woken: list[str] = []
+    async with Store.open(config, clock=clock) as store, Journal.open(store, clock) as journal:
+        fleet = FleetView(
+            store,
+            clock,
+            policy=terms.policy,
+            stale_after_seconds=terms.stale_after_seconds,
+        )
+        await fleet.load()
+        services = Services.over(
+            store,
+            clock,
+            terms=terms,
+            fleet=fleet,
+            journal=journal,
+            wakes=Wakes(sandbox=woken.append, host=woken.append, drain=woken.append),
+        )
+        yield Plane(
+            store=store, clock=clock, journal=journal, fleet=fleet, services=services, woken=woken
+        )
+
+
+def with_quota(most: int) -> Terms:
+    """Return terms with a quota per agent."""
+    return replace(TERMS, max_sandboxes_per_agent=most)

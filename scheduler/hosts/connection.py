@@ -22,7 +22,7 @@ from scheduler.hosts import abilities as able
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.events import start_event_loop
 from scheduler.hosts.failures import let_go, translate
-from scheduler.hosts.handles import Handle, Listener, open_connection
+from scheduler.hosts.handles import Handle, Listener, open_handle
 from scheduler.hosts.identity import Identity
 from scheduler.hosts.lanes import CallNotBegun, Lane, Terms
 from scheduler.hosts.routes import Route
@@ -170,33 +170,28 @@ class Connection:
         start_event_loop()
         uri = await self._route.uri()
         abilities = able.of_uri(uri)
-        conn, identity = await self._lane.call(
+        handle = await self._lane.call(
             partial(self._open_in_thread, uri, abilities),
             Terms(doing=Verb.OPEN.value, deadline_seconds=DEADLINE_SECONDS[Verb.OPEN]),
-            late=lambda opened: opened[0].close(),
+            late=Handle.close,
         )
-        handle = Handle(conn, identity, abilities)
-        del conn
-        if self._stranger(identity):
+        if self._stranger(handle.identity):
             self._retire(handle)
             raise IdentityChanged(
                 f"host {self._host} is another machine than before: its UUID is"
-                f" {identity.host_uuid} instead of {self._expected_uuid}",
+                f" {handle.identity.host_uuid} instead of {self._expected_uuid}",
                 remedy="if it was replaced on purpose, accept its new identity",
                 details={
                     "expected": self._expected_uuid,
-                    "found": identity.host_uuid,
+                    "found": handle.identity.host_uuid,
                 },
             )
-        if self._listener is not None:
-            handle.listen(self._listener)
         return handle
 
-    def _open_in_thread(
-        self, uri: str, abilities: able.Abilities
-    ) -> tuple[libvirt.virConnect, Identity]:
+    def _open_in_thread(self, uri: str, abilities: able.Abilities) -> Handle:
+        """Dial; even listening is a call to the host, and the way there may be our own loop."""
         try:
-            return open_connection(uri, abilities)
+            return open_handle(uri, abilities, self._listener)
         except libvirt.libvirtError as error:
             raise translate(error, host=self._host, doing=Verb.OPEN.value, alive=False) from error
         except OSError as error:

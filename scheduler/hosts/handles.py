@@ -85,17 +85,24 @@ class Handle:
         return 0
 
 
-def open_connection(uri: str, abilities: Abilities) -> tuple[libvirt.virConnect, Identity]:
-    """Dial, keep alive and identify; blocking, and closed again when a part of it fails."""
+def open_handle(uri: str, abilities: Abilities, listener: Listener | None) -> Handle:
+    """Dial, keep alive, identify and listen; blocking, and closed when a part of it fails."""
     _preflight(uri)
     conn = libvirt.open(uri)
     try:
         if abilities.keepalive:
             conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-        return conn, identify(conn, abilities, uri)
+        handle = Handle(conn, identify(conn, abilities, uri), abilities)
     except BaseException:
         conn.close()
         raise
+    if listener is not None:
+        try:
+            handle.listen(listener)
+        except BaseException:
+            handle.close()
+            raise
+    return handle
 
 
 def _preflight(uri: str) -> None:

@@ -42,6 +42,11 @@ def new_id(prefix: Prefix) -> str:
     return f"{prefix.value}-{''.join(digits)}"
 
 
+def new_cluster_id() -> UUID:
+    """Return a fresh id for a fleet; it is drawn once and is part of every domain's UUID."""
+    return UUID(bytes=secrets.token_bytes(16), version=4)
+
+
 def domain_uuid(cluster_id: UUID, sandbox_id: str) -> UUID:
     """Return the one UUID a sandbox's domain may ever have, so that libvirt refuses a second."""
     return uuid5(cluster_id, sandbox_id)

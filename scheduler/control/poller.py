@@ -7,7 +7,6 @@ make the next look come sooner.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -17,7 +16,7 @@ from scheduler.clock import Clock
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop, Observer, unobserved
 from scheduler.control.parking import Parking
-from scheduler.errors import NotFound
+from scheduler.errors import NotFound, SandboxdError
 from scheduler.model import HostHealth
 from scheduler.store import Store
 
@@ -111,9 +110,12 @@ class Poller:
         except NotFound:
             self._membership.wake()
             return None
+        except SandboxdError as error:
+            _log.warning("parked", loop="poll", key=host_id, code=error.code, error=error.message)
+            return self._parking.failed(host_id)
         except Exception:
             pause = self._parking.failed(host_id, bug=True)
-            _log.exception("parked", loop="poll", key=host_id, trace=traceback.format_exc())
+            _log.exception("parked", loop="poll", key=host_id, seconds=round(pause, 1))
             return pause
         self._parking.succeeded(host_id)
         settled = look.host.health is HostHealth.UP or look.given_up

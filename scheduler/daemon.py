@@ -1,0 +1,274 @@
+"""sandboxd: the composition root. It opens the parts, starts the loops, and ends them in reverse.
+
+Nothing else constructs anything. The state directory is locked before the socket or the database
+is touched, and readiness is told only when the loops run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from scheduler import logs, statedir
+from scheduler.api.app import build_app
+from scheduler.api.listener import serve
+from scheduler.clock import Clock, SystemClock
+from scheduler.config import DEFAULT_PATH, Settings, load
+from scheduler.control.plane import ControlPlane, Pace
+from scheduler.errors import Conflict, Invalid, SandboxdError
+from scheduler.hosts.drivers import Drivers
+from scheduler.hosts.marks import Keyring
+from scheduler.hosts.simulated import SimulatedHost, write_node_file
+from scheduler.ids import new_cluster_id
+from scheduler.lifecycle.steps import Limits
+from scheduler.notify import Notifier
+from scheduler.placement.policy import Policy
+from scheduler.service.fleet import FleetView
+from scheduler.service.journal import Journal
+from scheduler.service.services import Services, Wakes
+from scheduler.service.terms import Terms
+from scheduler.store import Store, StoreConfig
+from scheduler.validation.hosts import AddHost
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_BAD_CONFIGURATION = 2
+EXIT_HELD_BY_ANOTHER = 75
+
+CLUSTER_SETTING = "cluster.id"
+
+DEMO_HOSTS = (
+    SimulatedHost(name="demo-1", cpus=8, memory_mb=16384, storage_mb=204800, subnet=121),
+    SimulatedHost(name="demo-2", cpus=16, memory_mb=32768, storage_mb=409600, subnet=122),
+    SimulatedHost(name="demo-3", cpus=4, memory_mb=8192, storage_mb=102400, subnet=123),
+)
+
+_log = structlog.get_logger("scheduler.daemon")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """A running daemon: its loops, its services and the fleet it places on."""
+
+    plane: ControlPlane
+    services: Services
+    journal: Journal
+
+
+@asynccontextmanager
+async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIterator[Daemon]:
+    """Open every part over the state directory; nothing runs yet, nothing is bound."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(Store.open(_store_config(settings), clock=clock))
+        cluster_id = await _cluster_id(store)
+        keyring = Keyring.open(settings.state_dir / "cluster.key", str(cluster_id))
+        drivers = await stack.enter_async_context(
+            Drivers.open(
+                settings.state_dir, keyring, clock, lambda host_id: plane.wake_host(host_id)
+            )
+        )
+        journal = await stack.enter_async_context(Journal.open(store, clock))
+        terms = _terms(settings, cluster_id)
+        fleet = FleetView(
+            store, clock, policy=terms.policy, stale_after_seconds=terms.stale_after_seconds
+        )
+        plane = ControlPlane(
+            store=store,
+            clock=clock,
+            drivers=drivers,
+            fleet=fleet,
+            journal=journal,
+            pace=_pace(settings),
+            boot_id=boot_id,
+        )
+        wakes = Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains)
+        services = Services.over(
+            store, clock, terms=terms, fleet=fleet, journal=journal, wakes=wakes
+        )
+        await fleet.load()
+        yield Daemon(plane=plane, services=services, journal=journal)
+
+
+async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, demo: bool) -> None:
+    """Run the daemon until `stop` is set; a bug in a loop ends it with its exception."""
+    hosts = (*settings.hosts, *(_demo_hosts(settings.state_dir) if demo else ()))
+    async with opened(settings, SystemClock(), boot_id=_boot_id()) as daemon:
+        begun = asyncio.Event()
+        await daemon.services.hosts.ensure_from_file(hosts)
+        app = build_app(
+            daemon.services, missing=lambda: () if begun.is_set() else ("the loops run",)
+        )
+        async with (
+            serve(
+                app,
+                settings.socket,
+                settings.api.group or None,
+                on_stop=daemon.journal.close,
+            ),
+            asyncio.TaskGroup() as group,
+        ):
+            loops = group.create_task(daemon.plane.run(begun.set), name="loops")
+            await _first_of(begun, loops)
+            notifier.ready(f"{len(hosts)} hosts configured")
+            _log.info("ready", socket=str(settings.socket), hosts=len(hosts))
+            await _first_of(stop, loops)
+            notifier.stopping("finishing what is in progress")
+            _log.info("stopping")
+            daemon.plane.stop()
+
+
+def _boot_id() -> str:
+    """Return what tells this boot of the machine from every other."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+async def _first_of(event: asyncio.Event, loops: asyncio.Task[None]) -> None:
+    """Wait for the event, or for the loops to end, which they do by themselves only in failure."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait({waiting, loops}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+async def _cluster_id(store: Store) -> UUID:
+    """Return the fleet's id, drawn when this database was new."""
+    fresh = str(new_cluster_id())
+    known = await store.read(lambda tx: tx.settings.get(CLUSTER_SETTING))
+    if known is None:
+        known = await store.submit(lambda tx: tx.settings.ensure(CLUSTER_SETTING, fresh))
+    return UUID(known)
+
+
+def _store_config(settings: Settings) -> StoreConfig:
+    section = settings.store
+    return StoreConfig(
+        database_url=settings.database_url,
+        max_open_conns=section.max_open_conns,
+        max_idle_conns=section.max_idle_conns,
+        conn_max_lifetime=float(section.conn_max_lifetime),
+        auto_migrate=section.auto_migrate,
+        read_only=section.read_only,
+    )
+
+
+def _terms(settings: Settings, cluster_id: UUID) -> Terms:
+    return Terms(
+        cluster_id=cluster_id,
+        policy=Policy(settings.placement.policy),
+        overhead=settings.placement.overhead,
+        stale_after_seconds=float(settings.placement.stale_after_seconds),
+        default_vcpus=settings.guests.default_vcpus,
+        default_memory_mb=settings.guests.default_memory_mb,
+        default_storage_mb=settings.guests.default_storage_mb,
+        default_ttl_seconds=settings.lifecycle.default_ttl_seconds,
+        max_ttl_seconds=settings.lifecycle.max_ttl_seconds,
+        max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
+        retry_after_seconds=settings.placement.retry_after_seconds,
+    )
+
+
+def _pace(settings: Settings) -> Pace:
+    section = settings.lifecycle
+    return Pace(
+        poll_seconds=section.poll_seconds,
+        stopped_retention_seconds=section.stopped_retention_seconds,
+        limits=Limits(
+            build_attempts=section.build_attempts,
+            start_attempts=section.start_attempts,
+            shutdown_seconds=section.shutdown_seconds,
+        ),
+    )
+
+
+def _demo_hosts(state_dir: Path) -> tuple[AddHost, ...]:
+    """Return three hosts made of libvirt's own test driver: the real API, no hypervisor."""
+    directory = state_dir / "demo"
+    directory.mkdir(exist_ok=True)
+    return tuple(
+        AddHost(name=host.name, transport="test", uri=write_node_file(directory, host))
+        for host in DEMO_HOSTS
+    )
+
+
+async def _until_told(settings: Settings, *, notifier: Notifier, demo: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop=stop, notifier=notifier, demo=demo)
+
+
+def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    path: Path | None = arguments.config
+    if path is None and DEFAULT_PATH.exists():
+        path = DEFAULT_PATH
+    return load(path, state_dir=arguments.state_dir, environ=environ)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="sandboxd",
+        description="Place, build, watch and reap disposable virtual machines on libvirt hosts.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"configuration (default {DEFAULT_PATH})"
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep database, keys and admin.sock in DIR",
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="name every fault and start nothing"
+    )
+    parser.add_argument(
+        "--demo", action="store_true", help="add three simulated hosts to a fresh state directory"
+    )
+    parser.add_argument("--version", action="version", version=f"sandboxd {version('sandboxd')}")
+    return parser.parse_args(argv)
+
+
+def _say(error: SandboxdError) -> None:
+    remedy = f"\n  {error.remedy}" if error.remedy else ""
+    sys.stderr.write(f"sandboxd: {error.message}{remedy}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `sandboxd`; return its exit code: 0, 1 failed, 2 configuration, 75 already running."""
+    arguments = _arguments(argv)
+    try:
+        settings = _settings(arguments, os.environ)
+    except Invalid as error:
+        _say(error)
+        return EXIT_BAD_CONFIGURATION
+    if arguments.check_config:
+        sys.stdout.write("the configuration is valid\n")
+        return EXIT_OK
+    logs.configure(settings.daemon.log_level)
+    try:
+        statedir.prepare(settings.state_dir)
+        with statedir.held(settings.state_dir):
+            asyncio.run(_until_told(settings, notifier=Notifier(os.environ), demo=arguments.demo))
+    except Conflict as error:
+        _say(error)
+        return EXIT_HELD_BY_ANOTHER
+    except SandboxdError as error:
+        _say(error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

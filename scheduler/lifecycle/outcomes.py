@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from scheduler.errors import Conflict
 from scheduler.lifecycle.expiry import lease
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
-from scheduler.model import Condition, DesiredState, Phase, Sandbox, SandboxState
+from scheduler.model import Condition, Phase, Sandbox, SandboxState
 
 SHUTDOWN_REPEAT_SECONDS = 10
 """A booting guest ignores its first power button, so it is pressed again."""
@@ -34,17 +33,23 @@ def begun(sandbox: Sandbox, phase: Phase, *, now: datetime) -> Sandbox:
 def done(sandbox: Sandbox, *, now: datetime) -> Sandbox:
     """Return the record after the host calls of its phase succeeded.
 
-    Only a build is proven by its own calls; a start by the address, a stop by the domain being
-    off, so their phases stay, and a start that takes counts as a try.
+    The phase stays until the state it leads to is written: what the calls left on the host must
+    never look like nothing. A start that takes still counts as a try until the guest is up.
     """
-    fresh = replace(sandbox, conditions=_without(sandbox, {ConditionKind.FAILING}), updated_at=now)
+    fresh = replace(
+        sandbox,
+        conditions=_without(sandbox, {ConditionKind.FAILING}),
+        attempts=0,
+        retry_at=None,
+        updated_at=now,
+    )
     if sandbox.phase is Phase.START:
         tries = sandbox.attempts + 1
         pause = timedelta(seconds=backoff_seconds(tries))
         return replace(fresh, attempts=tries, retry_at=now + pause)
     if sandbox.phase is Phase.STOP:
         return replace(fresh, retry_at=now + timedelta(seconds=SHUTDOWN_REPEAT_SECONDS))
-    return _rested(fresh)
+    return fresh
 
 
 def failed(sandbox: Sandbox, message: str, *, now: datetime, longest: float = 60) -> Sandbox:
@@ -75,7 +80,7 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
         changed = replace(changed, ip_address=None, ip_source=None, ip_seen_at=None)
     if step.state is SandboxState.STARTING and sandbox.state is not SandboxState.CREATED:
         changed = replace(changed, queued_at=now)
-    if step.state is SandboxState.RUNNING:
+    if step.state is SandboxState.RUNNING and sandbox.state is not SandboxState.RUNNING:
         changed = replace(changed, running_at=now)
     return replace(changed, expires_at=lease(changed, now))
 
@@ -88,28 +93,6 @@ def noted(sandbox: Sandbox, step: Note, *, now: datetime) -> Sandbox:
 def cleared(sandbox: Sandbox, step: Clear, *, now: datetime) -> Sandbox:
     """Return the record without the conditions that are over."""
     return replace(sandbox, conditions=_without(sandbox, set(step.kinds)), updated_at=now)
-
-
-def retried(sandbox: Sandbox, *, now: datetime) -> Sandbox:
-    """Return a broken sandbox on its way up again, or raise `Conflict` if it is not broken.
-
-    The time it may take to come up is counted anew.
-    """
-    if sandbox.state is not SandboxState.ERROR or (sandbox.desired_state is DesiredState.DESTROYED):
-        raise Conflict(
-            f"sandbox {sandbox.id} is {sandbox.state} and wanted {sandbox.desired_state}; "
-            "only one in ERROR can be retried",
-            remedy="Start a stopped sandbox instead, or create a new one.",
-            details={"state": str(sandbox.state), "desired_state": str(sandbox.desired_state)},
-        )
-    step = Become(
-        state=SandboxState.STARTING,
-        reason_code="retry",
-        reason_message="a retry was asked for",
-        desired=DesiredState.RUNNING,
-        address_lost=True,
-    )
-    return become(sandbox, step, now=now)
 
 
 def _rested(sandbox: Sandbox) -> Sandbox:

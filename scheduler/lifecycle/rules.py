@@ -195,7 +195,17 @@ def go_on_to_running(case: Case) -> Step:
 
 
 def stay_running(case: Case) -> Step:
-    """Look after a running sandbox: all is well once its address is known."""
+    """Look after a running sandbox: all is well once its address is known.
+
+    A stop that was taken back is forgotten when the guest has not followed it for long, else the
+    deadline of a later stop would be over before it began.
+    """
+    if case.sandbox.phase is Phase.STOP and not _stopped_by_us(case):
+        return Become(
+            state=SandboxState.RUNNING,
+            reason_code="running",
+            reason_message="the guest runs on; the stop that was asked for was taken back",
+        )
     return SeekAddress() if case.sandbox.ip_address is None else rest(case)
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
-from scheduler.errors import Conflict
 from scheduler.lifecycle.outcomes import (
     SHUTDOWN_REPEAT_SECONDS,
     backoff_seconds,
@@ -17,7 +14,6 @@ from scheduler.lifecycle.outcomes import (
     done,
     failed,
     noted,
-    retried,
 )
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import Condition, DesiredState, IpSource, Phase, Sandbox, SandboxState
@@ -44,11 +40,13 @@ def test_the_same_phase_goes_on() -> None:
     assert begun(record, Phase.STOP, now=LATER) == replace(record, updated_at=LATER)
 
 
-def test_a_build_is_proven_by_its_own_calls() -> None:
-    record = sandbox(phase=Phase.BUILD, phase_at=NOW, attempts=2, conditions=(FAILING,))
+def test_what_was_built_never_looks_like_nothing() -> None:
+    record = sandbox(
+        phase=Phase.BUILD, phase_at=NOW, attempts=2, retry_at=NOW, conditions=(FAILING,)
+    )
     built = done(record, now=LATER)
-    assert (built.phase, built.phase_at, built.attempts, built.retry_at) == (None, None, 0, None)
-    assert built.conditions == ()
+    assert (built.phase, built.phase_at) == (Phase.BUILD, NOW)
+    assert (built.attempts, built.retry_at, built.conditions) == (0, None, ())
 
 
 def test_a_start_that_takes_is_a_try_until_the_guest_is_up() -> None:
@@ -122,22 +120,7 @@ def test_a_condition_keeps_the_time_it_began() -> None:
     assert kept.conditions == again.conditions
 
 
-def test_a_retry_brings_a_broken_sandbox_up_again() -> None:
-    broken = sandbox(SandboxState.ERROR, desired_state=DesiredState.STOPPED, ip_address="10.0.0.5")
-    again = retried(broken, now=LATER)
-    assert (again.state, again.desired_state) == (SandboxState.STARTING, DesiredState.RUNNING)
-    assert (again.queued_at, again.ip_address) == (LATER, None)
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        sandbox(SandboxState.RUNNING),
-        sandbox(SandboxState.ERROR, desired_state=DesiredState.DESTROYED),
-    ],
-)
-def test_only_a_broken_sandbox_can_be_retried(record: Sandbox) -> None:
-    with pytest.raises(Conflict) as refused:
-        retried(record, now=NOW)
-    assert refused.value.details["state"] == record.state
-    assert refused.value.remedy
+def test_staying_up_keeps_the_time_it_came_up() -> None:
+    record = sandbox(SandboxState.RUNNING, running_at=NOW, phase=Phase.STOP)
+    kept = reach(record, SandboxState.RUNNING)
+    assert (kept.running_at, kept.phase) == (NOW, None)

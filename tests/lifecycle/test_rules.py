@@ -222,6 +222,13 @@ def test_a_start_that_overtook_a_stop_is_not_lost() -> None:
     assert becomes(judged(untimed, off)).reason_code == "guest_shutdown"
 
 
+def test_a_stop_that_was_taken_back_is_forgotten_after_a_while() -> None:
+    record = sandbox(SandboxState.RUNNING, ip_address="10.0.0.5", phase=Phase.STOP, phase_at=NOW)
+    assert judged(record, RUNNING, after=120) == Settled()
+    forgotten = becomes(judged(record, RUNNING, after=121))
+    assert (forgotten.state, forgotten.address_lost) == (SandboxState.RUNNING, False)
+
+
 def test_every_domain_state_has_a_column() -> None:
     for state in DomainState:
         for reason in StateReason:

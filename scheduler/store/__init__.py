@@ -5,10 +5,12 @@ from scheduler.store.config import StoreConfig
 from scheduler.store.interactive import AsyncTransaction
 from scheduler.store.options import UNSET, ListOptions, Page
 from scheduler.store.repositories.allocations import Discrepancy
+from scheduler.store.repositories.change_sets import ChangeSetFilter
 from scheduler.store.repositories.drains import DrainFilter
 from scheduler.store.repositories.events import EventFilter
 from scheduler.store.repositories.host_changes import CONFIGURED, HostFacts
 from scheduler.store.repositories.host_queries import HostFilter
+from scheduler.store.repositories.publications import PublicationFilter
 from scheduler.store.repositories.sandbox_changes import SandboxChanges
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
 from scheduler.store.store import Store
@@ -18,6 +20,7 @@ __all__ = [
     "CONFIGURED",
     "UNSET",
     "AsyncTransaction",
+    "ChangeSetFilter",
     "Discrepancy",
     "DrainFilter",
     "EventFilter",
@@ -25,6 +28,7 @@ __all__ = [
     "HostFilter",
     "ListOptions",
     "Page",
+    "PublicationFilter",
     "SandboxChanges",
     "SandboxFilter",
     "Store",

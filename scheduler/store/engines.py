@@ -31,7 +31,7 @@ _PRAGMAS = (
     f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}",
     f"PRAGMA journal_size_limit = {64 << 20}",
 )
-_WRITER_PRAGMAS = ("PRAGMA journal_mode = WAL", *_PRAGMAS)
+_WRITER_PRAGMAS = (*_PRAGMAS, "PRAGMA journal_mode = WAL")
 _READER_PRAGMAS = (*_PRAGMAS, "PRAGMA query_only = ON")
 
 READING = {"begin": "read"}

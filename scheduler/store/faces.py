@@ -10,14 +10,22 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from scheduler.store.repositories.allocations import Allocations
+from scheduler.store.repositories.change_sets import ChangeSets
+from scheduler.store.repositories.commands import Commands
 from scheduler.store.repositories.decisions import Decisions
+from scheduler.store.repositories.diffs import Diffs
 from scheduler.store.repositories.drains import Drains
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.playbook_tasks import PlaybookTasks
+from scheduler.store.repositories.playbooks import Playbooks
+from scheduler.store.repositories.publications import Publications
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
+from scheduler.store.repositories.snapshots import Snapshots
+from scheduler.store.repositories.source_vms import SourceVMs
 from scheduler.store.repositories.volumes import Volumes
 
 P = ParamSpec("P")
@@ -146,6 +154,85 @@ class DrainsFace(Face):
     latest = awaited(Drains.latest)
     replace = awaited(Drains.replace)
     find = awaited(Drains.find)
+
+
+class SnapshotsFace(Face):
+    """Snapshots, awaited."""
+
+    add = awaited(Snapshots.add)
+    get = awaited(Snapshots.get)
+    by_name = awaited(Snapshots.by_name)
+    find = awaited(Snapshots.find)
+    replace = awaited(Snapshots.replace)
+    remove = awaited(Snapshots.remove)
+
+
+class CommandsFace(Face):
+    """Commands, awaited."""
+
+    add = awaited(Commands.add)
+    get = awaited(Commands.get)
+    find = awaited(Commands.find)
+    finish = awaited(Commands.finish)
+
+
+class DiffsFace(Face):
+    """Diffs, awaited."""
+
+    add = awaited(Diffs.add)
+    get = awaited(Diffs.get)
+    between = awaited(Diffs.between)
+    find = awaited(Diffs.find)
+
+
+class ChangeSetsFace(Face):
+    """Change sets, awaited."""
+
+    add = awaited(ChangeSets.add)
+    get = awaited(ChangeSets.get)
+    by_job = awaited(ChangeSets.by_job)
+    find = awaited(ChangeSets.find)
+
+
+class PublicationsFace(Face):
+    """Publications, awaited."""
+
+    add = awaited(Publications.add)
+    get = awaited(Publications.get)
+    find = awaited(Publications.find)
+    set_status = awaited(Publications.set_status)
+
+
+class PlaybooksFace(Face):
+    """Playbooks, awaited."""
+
+    add = awaited(Playbooks.add)
+    get = awaited(Playbooks.get)
+    by_name = awaited(Playbooks.by_name)
+    find = awaited(Playbooks.find)
+    replace = awaited(Playbooks.replace)
+    remove = awaited(Playbooks.remove)
+
+
+class PlaybookTasksFace(Face):
+    """Playbook tasks, awaited."""
+
+    add = awaited(PlaybookTasks.add)
+    get = awaited(PlaybookTasks.get)
+    find = awaited(PlaybookTasks.find)
+    replace = awaited(PlaybookTasks.replace)
+    remove = awaited(PlaybookTasks.remove)
+    reorder = awaited(PlaybookTasks.reorder)
+    next_position = awaited(PlaybookTasks.next_position)
+
+
+class SourceVMsFace(Face):
+    """Source VMs, awaited."""
+
+    by_name = awaited(SourceVMs.by_name)
+    upsert = awaited(SourceVMs.upsert)
+    get = awaited(SourceVMs.get)
+    find = awaited(SourceVMs.find)
 
 
 class SettingsFace(Face):

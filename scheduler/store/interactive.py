@@ -71,6 +71,14 @@ class AsyncTransaction:
         self.events = faces.EventsFace(run, transaction.events)
         self.idempotency = faces.IdempotencyFace(run, transaction.idempotency)
         self.drains = faces.DrainsFace(run, transaction.drains)
+        self.snapshots = faces.SnapshotsFace(run, transaction.snapshots)
+        self.commands = faces.CommandsFace(run, transaction.commands)
+        self.diffs = faces.DiffsFace(run, transaction.diffs)
+        self.change_sets = faces.ChangeSetsFace(run, transaction.change_sets)
+        self.publications = faces.PublicationsFace(run, transaction.publications)
+        self.playbooks = faces.PlaybooksFace(run, transaction.playbooks)
+        self.playbook_tasks = faces.PlaybookTasksFace(run, transaction.playbook_tasks)
+        self.source_vms = faces.SourceVMsFace(run, transaction.source_vms)
         self.settings = faces.SettingsFace(run, transaction.settings)
 
     async def _run(self, call: Callable[[], T]) -> T:

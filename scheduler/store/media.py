@@ -37,6 +37,9 @@ def check_file(config: StoreConfig, mounts: Path = _MOUNTS) -> None:
             f"the database {path} would lie on {kind}, where SQLite loses data",
             remedy="Put it on a local disk, or use PostgreSQL.",
         )
+    if not path.exists():
+        # Keys and addresses are nobody else's business; the log beside it inherits this.
+        path.touch(mode=0o600)
 
 
 def file_system(directory: Path, mounts: Path = _MOUNTS) -> str | None:

@@ -7,13 +7,21 @@ from sqlalchemy import Connection
 from scheduler.clock import Clock
 from scheduler.store.cursor import Cursor
 from scheduler.store.repositories.allocations import Allocations
+from scheduler.store.repositories.change_sets import ChangeSets
+from scheduler.store.repositories.commands import Commands
 from scheduler.store.repositories.decisions import Decisions
+from scheduler.store.repositories.diffs import Diffs
 from scheduler.store.repositories.drains import Drains
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.playbook_tasks import PlaybookTasks
+from scheduler.store.repositories.playbooks import Playbooks
+from scheduler.store.repositories.publications import Publications
 from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
+from scheduler.store.repositories.snapshots import Snapshots
+from scheduler.store.repositories.source_vms import SourceVMs
 from scheduler.store.repositories.volumes import Volumes
 from scheduler.store.statements import Statements
 
@@ -33,4 +41,12 @@ class Transaction:
         self.events = Events(cursor, clock)
         self.idempotency = Idempotency(cursor, clock)
         self.drains = Drains(cursor, clock)
+        self.snapshots = Snapshots(cursor, clock)
+        self.commands = Commands(cursor, clock)
+        self.diffs = Diffs(cursor, clock)
+        self.change_sets = ChangeSets(cursor, clock)
+        self.publications = Publications(cursor, clock)
+        self.playbooks = Playbooks(cursor, clock)
+        self.playbook_tasks = PlaybookTasks(cursor, clock)
+        self.source_vms = SourceVMs(cursor, clock)
         self.settings = Settings(cursor, clock)

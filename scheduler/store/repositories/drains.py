@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import bindparam, select
 
 from scheduler.errors import Conflict
 from scheduler.model import Drain, DrainState
@@ -82,12 +81,5 @@ class Drains(Repository):
         self, filter: DrainFilter | None = None, options: ListOptions | None = None
     ) -> Page[Drain]:
         """Return a page of the drains that match, newest first."""
-        return self._page(DRAINS, _matching(filter or DrainFilter()), _ORDER, options)
-
-
-def _matching(filter: DrainFilter) -> Select[Any]:
-    query = select(_TABLE)
-    for name in ("host_id", "state"):
-        if (value := getattr(filter, name)) is not None:
-            query = query.where(_COLUMNS[name] == DRAINS.encode(name, value))
-    return query
+        query = self._matching(DRAINS, filter or DrainFilter(), "host_id", "state")
+        return self._page(DRAINS, query, _ORDER, options)

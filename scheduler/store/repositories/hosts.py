@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Unpack
 
-from scheduler.errors import AlreadyExists, Conflict, StaleRevision
+from scheduler.errors import Conflict, StaleRevision
 from scheduler.model import Event, HostResources, HostState
 from scheduler.model.events import SYSTEM
 from scheduler.placement.limits import with_limits
@@ -20,7 +20,7 @@ from scheduler.store.repositories import host_queries as queries
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.host_changes import HostFacts, configured
 from scheduler.store.repositories.host_queries import HostFilter
-from scheduler.store.repositories.repository import Repository, absent
+from scheduler.store.repositories.repository import Repository
 from scheduler.store.tables import HOSTS
 
 
@@ -163,14 +163,7 @@ class Hosts(Repository):
             )
         )
         parameters = [*HOSTS.row(written), old.id, old.generation]
-        try:
-            changed = self._cursor.change(queries.OVERWRITE, parameters)
-        except AlreadyExists as error:
-            raise AlreadyExists(
-                f"a host with name {new.name!r} exists already", remedy=error.remedy
-            ) from error
-        if not changed:
-            raise absent(HOSTS, old.id)
+        self._change(HOSTS, queries.OVERWRITE, parameters, written)
         return written
 
 

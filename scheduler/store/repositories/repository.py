@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Select
+from sqlalchemy import Select, select
 
 from scheduler.clock import Clock
 from scheduler.errors import AlreadyExists, NotFound
@@ -26,8 +27,14 @@ class Repository:
         self._clock = clock
 
     def _insert(self, mapper: Mapper[E], statement: Statement, entity: E) -> None:
+        self._change(mapper, statement, mapper.row(entity), entity)
+
+    def _change(
+        self, mapper: Mapper[E], statement: Statement, parameters: Sequence[Any], entity: E
+    ) -> bool:
+        """Run a write of one entity's row; return whether there was such a row."""
         try:
-            self._cursor.change(statement, mapper.row(entity))
+            return self._cursor.change(statement, parameters) > 0
         except AlreadyExists as error:
             raise _named(mapper, entity, error) from error
 
@@ -43,6 +50,14 @@ class Repository:
 
     def _all(self, mapper: Mapper[E], statement: Statement, *keys: Any) -> tuple[E, ...]:
         return tuple(map(mapper.entity, self._cursor.rows(statement, *keys)))
+
+    def _matching(self, mapper: Mapper[E], filter: object, *names: str) -> Select[Any]:
+        """Return the search for rows whose columns `names` equal what the filter gives."""
+        query = select(mapper.table)
+        for name in names:
+            if (value := getattr(filter, name)) is not None:
+                query = query.where(mapper.table.c[name] == mapper.encode(name, value))
+        return query
 
     def _page(
         self, mapper: Mapper[E], select: Select[Any], order: Order, options: ListOptions | None

@@ -1,0 +1,59 @@
+"""Snapshots of a sandbox, named once each."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from scheduler.model import Snapshot
+from scheduler.store.options import ListOptions, Order, Page
+from scheduler.store.repositories.repository import Repository, absent
+from scheduler.store.statements import inserted, overwritten, removed, selected
+from scheduler.store.tables import SNAPSHOTS
+
+_COLUMNS = SNAPSHOTS.table.c
+_INSERT = inserted(SNAPSHOTS)
+_BY_ID = selected(SNAPSHOTS, "id")
+_BY_NAME = selected(SNAPSHOTS, "sandbox_id", "name")
+_OVERWRITE = overwritten(SNAPSHOTS, "id", keep=("id", "sandbox_id", "created_at"))
+_REMOVE = removed(SNAPSHOTS, "id")
+_ORDER = Order(
+    keys={"created_at": _COLUMNS.created_at, "name": _COLUMNS.name},
+    id=_COLUMNS.id,
+    default="created_at",
+)
+
+
+class Snapshots(Repository):
+    """The snapshots' repository."""
+
+    __slots__ = ()
+
+    def add(self, snapshot: Snapshot) -> Snapshot:
+        """Write a new snapshot; `AlreadyExists` when the sandbox has one of its name."""
+        self._insert(SNAPSHOTS, _INSERT, snapshot)
+        return snapshot
+
+    def get(self, id: str) -> Snapshot:
+        """Return a snapshot; `NotFound` when there is none."""
+        return self._one(SNAPSHOTS, _BY_ID, id)
+
+    def by_name(self, sandbox_id: str, name: str) -> Snapshot:
+        """Return a sandbox's snapshot of this name; `NotFound` when it has none."""
+        return self._one(SNAPSHOTS, _BY_NAME, sandbox_id, name)
+
+    def find(self, sandbox_id: str, options: ListOptions | None = None) -> Page[Snapshot]:
+        """Return a page of a sandbox's snapshots, newest first unless asked otherwise."""
+        query = select(SNAPSHOTS.table).where(_COLUMNS.sandbox_id == sandbox_id)
+        return self._page(SNAPSHOTS, query, _ORDER, options)
+
+    def replace(self, snapshot: Snapshot) -> Snapshot:
+        """Write a snapshot over its former self; its sandbox and its age cannot change."""
+        parameters = [*SNAPSHOTS.row(snapshot), snapshot.id]
+        if not self._change(SNAPSHOTS, _OVERWRITE, parameters, snapshot):
+            raise absent(SNAPSHOTS, snapshot.id)
+        return self.get(snapshot.id)
+
+    def remove(self, id: str) -> None:
+        """Remove a snapshot's record; `NotFound` when there is none."""
+        if not self._cursor.change(_REMOVE, (id,)):
+            raise absent(SNAPSHOTS, id)

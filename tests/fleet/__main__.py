@@ -1,0 +1,59 @@
+"""`python -m tests.fleet`: two hosts to play with until interrupted, and how to reach them."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+
+from tests.fleet.fleet import Fleet
+from tests.fleet.guest import Guest
+
+
+def main() -> None:
+    """Start hosts, print how to reach them, wait for Ctrl-C or SIGTERM, remove everything."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Fleet.make(arguments.hosts) as fleet:
+            guests = [Guest(host, f"guest-{host.name}", fleet.access) for host in fleet]
+            for guest in guests if arguments.guests else ():
+                guest.define()
+                guest.start()
+            print(_directions(fleet), flush=True)
+            for guest in guests if arguments.guests else ():
+                address = guest.wait_for_ssh()
+                ssh = fleet.access.guest_argv(guest.host.address, address)
+                print(f"\n{guest.name} is up:\n  {shlex.join(ssh)}", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        print("\nremoved", file=sys.stderr)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=__doc__)
+    parser.add_argument("--hosts", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument("--guests", action="store_true", help="boot a guest on each as well")
+    return parser.parse_args()
+
+
+def _directions(fleet: Fleet) -> str:
+    lines = [
+        f"bridge       {fleet.network.bridge}, control node {fleet.network.control_address}",
+        f"key          {fleet.access.key}",
+        f"known hosts  {fleet.access.known_hosts}",
+    ]
+    for host in fleet:
+        lines += [
+            "",
+            f"{host.name}  {host.address}  {host.host_uuid}",
+            f"  log in     {shlex.join(fleet.access.host_argv(host.address))}",
+            f"  enter      {shlex.join(host.argv('bash'))}",
+            f"  files      {host.directory}",
+        ]
+    return "\n".join([*lines, "", "Ctrl-C removes them."])
+
+
+if __name__ == "__main__":
+    main()

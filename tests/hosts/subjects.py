@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -21,6 +22,8 @@ from scheduler.ids import Prefix, domain_uuid, mac_address, new_id
 from scheduler.model.hosts import HostResources, Transport, VirtType
 from tests.clocks import START
 from tests.fleet.farm import FarmHost
+from tests.fleet.host import Host
+from tests.fleet.ssh import SshAccess
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 
 CLUSTER = UUID("5b0d2c7e-9a60-4c0c-8e0a-8d8f8f0f4d11")
@@ -44,8 +47,8 @@ class Subject:
     network: str = "default"
     image: str = IMAGE
     streams: bool = False
-    obeys_shutdown: bool = True
-    """A guest that listens; a machine without a system in it does not."""
+    has_guests: bool = True
+    """Guests that listen and have addresses; machines with an empty disk have neither."""
     hints: list[str] = field(default_factory=list)
 
     def plan(self, name: str | None = None, **changes: object) -> DomainPlan:
@@ -124,8 +127,29 @@ async def farm(directory: Path, farm_host: FarmHost) -> AsyncIterator[Subject]:
     """Yield libvirt's test driver behind a libvirtd of its own."""
     record = host_record(farm_host.name, uri=farm_host.uri, pool="default-pool")
     async with _on_libvirt(directory, record, VirtType.TEST) as subject:
-        await on_libvirt(subject.driver, _make_image)
+        await on_libvirt(subject.driver, partial(_make_image, pool_name=record.pool))
         yield subject
+
+
+@asynccontextmanager
+async def real(directory: Path, host: Host, access: SshAccess) -> AsyncIterator[Subject]:
+    """Yield a real libvirt host over ssh, running QEMU with empty disks."""
+    record = host_record(
+        host.name,
+        address=host.address,
+        transport=Transport.SSH,
+        ssh_user="root",
+        ssh_key=str(access.key),
+        ssh_known_hosts=str(access.known_hosts),
+        virt_type=VirtType.QEMU,
+    )
+    async with _on_libvirt(directory, record, VirtType.QEMU) as subject:
+        subject.streams, subject.has_guests = True, False
+        await on_libvirt(subject.driver, partial(_make_image, pool_name=record.pool))
+        try:
+            yield subject
+        finally:
+            await on_libvirt(subject.driver, _clear)
 
 
 def host_record(name: str, **values: object) -> HostResources:
@@ -186,11 +210,23 @@ def _define_and_start(handle: Handle, xml: str) -> None:
     handle.conn.defineXML(xml).create()
 
 
-def _make_image(handle: Handle) -> None:
-    pool = handle.conn.storagePoolLookupByName("default-pool")
+def _make_image(handle: Handle, pool_name: str) -> None:
+    pool = handle.conn.storagePoolLookupByName(pool_name)
     pool.createXML(
         f"<volume><name>{IMAGE}</name><capacity unit='MiB'>{IMAGE_MB}</capacity>"
         "<allocation unit='MiB'>8</allocation>"
         "<target><format type='qcow2'/></target></volume>",
         0,
     )
+
+
+def _clear(handle: Handle) -> None:
+    """Leave nothing of a test on a host that others use after it."""
+    for domain in handle.conn.listAllDomains(0):
+        if domain.isActive():
+            domain.destroy()
+    for domain in handle.conn.listAllDomains(0):
+        domain.undefineFlags(handle.abilities.undefine_flags)
+    for volume in handle.conn.storagePoolLookupByName("default").listAllVolumes(0):
+        if volume.name() != "small.qcow2":
+            volume.delete(0)

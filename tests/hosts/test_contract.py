@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from scheduler.errors import HostRefused
 from scheduler.hosts import ObjectAbsent
 from scheduler.model.observations import DomainState, StateReason
 from tests.fleet.farm import LibvirtdFarm
+from tests.fleet.fleet import Fleet
 from tests.hosts import subjects
 from tests.hosts.subjects import IMAGE_MB, Subject
 from tests.waits import until
@@ -19,18 +21,22 @@ from tests.waits import until
 MakeFarm = Callable[[int], LibvirtdFarm]
 
 
-@pytest.fixture(params=["fake", "simulated", "farm"])
+@pytest.fixture(params=["fake", "simulated", "farm", pytest.param("real", marks=pytest.mark.fleet)])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    async with _open(request, tmp_path) as made:
+        yield made
+
+
+def _open(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[Subject]:
     if request.param == "fake":
-        async with subjects.fake(tmp_path) as made:
-            yield made
-    elif request.param == "simulated":
-        async with subjects.simulated(tmp_path) as made:
-            yield made
-    else:
+        return subjects.fake(directory)
+    if request.param == "simulated":
+        return subjects.simulated(directory)
+    if request.param == "farm":
         make_farm: MakeFarm = request.getfixturevalue("make_farm")
-        async with subjects.farm(tmp_path, make_farm(1)[0]) as made:
-            yield made
+        return subjects.farm(directory, make_farm(1)[0])
+    one_host: Fleet = request.getfixturevalue("one_host")
+    return subjects.real(directory, one_host["h1"], one_host.access)
 
 
 async def test_an_inventory_tells_the_whole_host(subject: Subject) -> None:
@@ -95,6 +101,7 @@ async def test_a_life_from_nothing_to_nothing_with_each_step_twice(subject: Subj
 
 
 async def test_a_guest_that_shuts_down_says_so(subject: Subject) -> None:
+    _needs_guests(subject)
     plan = subject.plan()
     await subject.build(plan)
     await subject.driver.start(plan.uuid)
@@ -106,6 +113,7 @@ async def test_a_guest_that_shuts_down_says_so(subject: Subject) -> None:
 
 
 async def test_an_address_is_given_for_the_recorded_mac_only(subject: Subject) -> None:
+    _needs_guests(subject)
     plan = subject.plan()
     await subject.build(plan)
     await subject.driver.start(plan.uuid)
@@ -211,8 +219,8 @@ async def test_a_mark_for_another_domain_is_not_put_on(subject: Subject) -> None
 async def test_a_disk_smaller_than_its_image_is_not_made(subject: Subject) -> None:
     base = await subject.driver.inspect_base(subject.image)
     with pytest.raises(HostRefused, match="smaller"):
-        await subject.driver.create_overlay("small.qcow2", base, IMAGE_MB - 1)
-    assert await subject.driver.volume("small.qcow2") is None
+        await subject.driver.create_overlay("too-small.qcow2", base, IMAGE_MB - 1)
+    assert await subject.driver.volume("too-small.qcow2") is None
 
 
 async def test_another_volume_of_the_name_is_not_taken_for_ours(subject: Subject) -> None:
@@ -240,3 +248,8 @@ async def test_the_pool_is_started_and_refreshed(subject: Subject) -> None:
     inventory = await subject.driver.inventory()
     assert inventory.pool is not None
     assert inventory.pool.active
+
+
+def _needs_guests(subject: Subject) -> None:
+    if not subject.has_guests:
+        pytest.skip("its machines have empty disks; see test_real_guests")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from scheduler.cli.event_stream import EventStream
 from scheduler.cli.exits import Exit
@@ -100,18 +100,21 @@ class Client:
                 return
 
     def events(self, *, idle_seconds: float, **query: object) -> EventStream:
-        """Open the journal as a stream; silence longer than `idle_seconds` ends an iteration."""
+        """Return the journal as a stream, not yet connected, that notices silence."""
 
-        def connect(last_event_id: str | None) -> http.client.HTTPResponse:
-            headers = {"Accept": "text/event-stream"}
-            if last_event_id is not None:
-                headers["Last-Event-ID"] = last_event_id
+        def connect(last_id: str | None) -> http.client.HTTPResponse:
+            headers = {"Accept": "text/event-stream", "Connection": "close"}
+            if last_id is not None:
+                headers["Last-Event-ID"] = last_id
             connection = _UnixConnection(self.socket_path, idle_seconds)
             answer = self._exchange(connection, "GET", _target("/v1/events", query), None, headers)
             _raise_for_status(answer)
             return answer
 
-        return EventStream(connect)
+        def read_on(last_id: str) -> Iterator[Document]:
+            return self.items("/v1/events", {**query, "since": last_id, "last": None})
+
+        return EventStream(connect, read_on)
 
     def request(
         self,
@@ -125,7 +128,7 @@ class Client:
     ) -> Answer:
         """Send any request and return its answer; raises `Failure` for status 400 and above."""
         content = None if body is None else json.dumps(body).encode()
-        sent = {"Accept": "application/json", **(headers or {})}
+        sent = {"Accept": "application/json", "Connection": "close", **(headers or {})}
         if content is not None:
             sent["Content-Type"] = "application/json"
         if method == "POST":
@@ -143,8 +146,7 @@ class Client:
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
         connection = _UnixConnection(self.socket_path, self._answer_seconds)
-        with closing(connection):
-            answer = self._exchange(connection, method, target, content, headers)
+        with closing(self._exchange(connection, method, target, content, headers)) as answer:
             _raise_for_status(answer)
             return Answer(status=answer.status, headers=dict(answer.headers), body=_read(answer))
 
@@ -159,27 +161,22 @@ class Client:
         try:
             connection.connect()
         except OSError as error:
+            connection.close()
             raise _unreachable(self.socket_path, error) from error
         try:
             connection.request(method, target, body=content, headers=dict(headers))
-            return connection.getresponse()
+            answer = connection.getresponse()
         except TimeoutError as error:
-            raise Failure(
-                f"the daemon took the request and did not answer within {connection.timeout:g} s",
-                exit_code=Exit.UNREACHABLE,
-                hint="is it stuck? its log tells: journalctl -u sandboxd",
-            ) from error
-        except http.client.RemoteDisconnected:
-            raise
-        except http.client.HTTPException as error:
+            connection.close()
+            raise _late(connection.timeout) from error
+        except (http.client.HTTPException, ConnectionError) as error:
+            connection.close()
+            if isinstance(error, ConnectionError):
+                raise
             raise _garbled(error) from error
-
-
-def segment(reference: str) -> str:
-    """Return a user's text as exactly one path segment."""
-    escaped = quote(reference, safe="")
-    # A client or server may resolve dot segments even when nothing asked for it.
-    return escaped.replace(".", "%2E") if escaped in {".", ".."} else escaped
+        # From here on the answer alone keeps the socket open.
+        connection.sock.close()
+        return answer
 
 
 def _target(path: str, query: Query) -> str:
@@ -207,6 +204,14 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
         return answer.read()
     except (http.client.HTTPException, OSError) as error:
         raise _garbled(error) from error
+
+
+def _late(seconds: float | None) -> Failure:
+    return Failure(
+        f"the daemon took the request and did not answer within {seconds:g} s",
+        exit_code=Exit.UNREACHABLE,
+        hint="is it stuck? its log tells: journalctl -u sandboxd",
+    )
 
 
 def _garbled(error: Exception) -> Failure:

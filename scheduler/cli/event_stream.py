@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-Connect = Callable[[str | None], http.client.HTTPResponse]
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+Connect = Callable[[str | None], "HTTPResponse"]
 """Opens the stream after a given event id."""
+ReadOn = Callable[[str], Iterator[dict[str, Any]]]
+"""Reads what there is after an event, without waiting for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,11 @@ class EventStream:
     after the last event seen, so nothing is lost or doubled. A daemon that is gone fails that.
     """
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, read_on: ReadOn) -> None:
         self._connect = connect
+        self._read_on = read_on
         self._last_id: str | None = None
-        self._answer: http.client.HTTPResponse | None = None
+        self._answer: HTTPResponse | None = None
 
     def open(self) -> Self:
         """Connect now rather than at the first iteration, so that nothing later is missed."""
@@ -44,6 +49,11 @@ class EventStream:
             self._answer.close()
             self._answer = None
 
+    def rest(self) -> Iterator[dict[str, Any]]:
+        """Yield what has happened since the last event that was seen, and end."""
+        if self._last_id is not None:
+            yield from self._read_on(self._last_id)
+
     def __iter__(self) -> Iterator[dict[str, Any] | None]:
         while True:
             yield from self._connected()
@@ -51,13 +61,15 @@ class EventStream:
             yield None
 
     def _connected(self) -> Iterator[dict[str, Any] | None]:
+        from http.client import HTTPException
+
         self.open()
         assert self._answer is not None
         try:
             for message in messages(_lines(self._answer)):
                 self._last_id = message.id or self._last_id
                 yield json.loads(message.data)
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             # A timeout too: this is how silence shows.
             return
 
@@ -80,6 +92,6 @@ def messages(lines: Iterable[str]) -> Iterator[Message]:
             identity = value
 
 
-def _lines(answer: http.client.HTTPResponse) -> Iterator[str]:
+def _lines(answer: HTTPResponse) -> Iterator[str]:
     while line := answer.readline():
         yield line.decode("utf-8", "replace").rstrip("\r\n")

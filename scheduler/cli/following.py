@@ -72,7 +72,6 @@ class _Watch:
         self._session = session
         self._subject = subject
         self._deadline = deadline
-        self._told_state: object = None
         self._told_after = moment((subject.before or {}).get("updated_at"))
 
     def run(self) -> Document:
@@ -94,24 +93,26 @@ class _Watch:
             document = self._subject.read()
             self._session.narrator.awaited(self._subject.awaited(document))
             outcome = self._subject.outcome(document)
-            if outcome and self._caught_up(event, document):
-                if not isinstance(outcome, Failure):
-                    return document
-                if not self._unchanged(document):
-                    raise outcome
+            if isinstance(outcome, Failure) and self._unchanged(document):
+                outcome = False
+            if outcome:
+                return self._settled(document, outcome)
             self._stop_when_due()
         raise AssertionError("an event stream never ends by itself")
+
+    def _settled(self, document: Document, outcome: Outcome) -> Document:
+        # The record may be ahead of the story: first tell what led to it.
+        for event in self._subject.stream.rest():
+            self._tell(event)
+        if isinstance(outcome, Failure):
+            raise outcome
+        return document
 
     def _tell(self, event: Document) -> None:
         at = moment(event.get("at"))
         if at is None or (self._told_after is not None and at <= self._told_after):
             return
-        self._told_state = events.new_state(event) or self._told_state
         self._session.narrator.happened(events.sentence(event, self._subject.names), at)
-
-    def _caught_up(self, event: Document | None, document: Document) -> bool:
-        # The record may be ahead of the story; the event that explains it is on its way.
-        return event is None or self._told_state == document.get("state")
 
     def _unchanged(self, document: Document) -> bool:
         before = self._subject.before

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TextIO
 
 from scheduler.cli.escaping import printable, printable_json
-from scheduler.cli.tables import Cell, Column, fill, write_drawn, write_plain
+from scheduler.cli.tables import Cell, Column, Table, fill, write_drawn, write_plain
 
 Document = dict[str, Any]
 Pairs = Sequence[tuple[str, str | Cell]]
@@ -117,18 +117,20 @@ class Printer:
 
     def table(self, columns: Iterable[Column], documents: Iterable[Document]) -> None:
         """Print a table whatever the form says; for parts of a larger picture."""
-        filled = fill(columns, documents, wide=self.form is Format.WIDE)
-        (write_drawn if self._drawn else write_plain)(filled, self._stream)
-        self._stream.flush()
+        self._write(fill(columns, documents, wide=self.form is Format.WIDE))
 
     def pairs(self, pairs: Pairs) -> None:
         """Print named fields, one a line."""
         columns = (
-            Column(header="FIELD", cell=lambda pair: Cell(pair["name"], "bold")),
+            Column(header="FIELD", cell=lambda pair: Cell(f"{pair['name']}:", "bold")),
             Column(header="VALUE", cell=lambda pair: pair["value"], flexible=True),
         )
         rows = [{"name": name, "value": value} for name, value in pairs]
-        self.table(columns, rows)
+        self._write(replace(fill(columns, rows, wide=False), headed=False))
+
+    def _write(self, table: Table) -> None:
+        (write_drawn if self._drawn else write_plain)(table, self._stream)
+        self._stream.flush()
 
     def lines(self, texts: Iterable[str]) -> None:
         """Print bare lines."""

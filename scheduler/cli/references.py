@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scheduler.cli.client import Client, segment
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
+from scheduler.cli.paths import segment
+
+if TYPE_CHECKING:
+    from scheduler.cli.client import Client
 
 Document = dict[str, Any]
 

@@ -43,6 +43,7 @@ class Table:
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+    headed: bool = True
 
 
 def fill(columns: Iterable[Column], documents: Iterable[dict[str, Any]], *, wide: bool) -> Table:
@@ -55,8 +56,8 @@ def fill(columns: Iterable[Column], documents: Iterable[dict[str, Any]], *, wide
 def write_plain(table: Table, stream: TextIO) -> None:
     """Write aligned columns; the last one is not padded."""
     widths = _widths(table)
-    headers = [Cell(column.header) for column in table.columns]
-    for row in (headers, *table.rows):
+    headers = [[Cell(column.header) for column in table.columns]] if table.headed else []
+    for row in (*headers, *table.rows):
         cells = [
             cell.text.rjust(width) if column.right else cell.text.ljust(width)
             for cell, column, width in zip(row, table.columns, widths, strict=True)
@@ -72,7 +73,13 @@ def write_drawn(table: Table, stream: TextIO) -> None:
 
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     console.width = max(console.width, _least_width(table))
-    drawn = drawing.Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    drawn = drawing.Table(
+        box=None,
+        header_style="bold",
+        show_header=table.headed,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for column, width in zip(table.columns, _widths(table), strict=True):
         drawn.add_column(
             Text(column.header),
@@ -94,7 +101,9 @@ def _cell(value: str | Cell) -> Cell:
 
 def _widths(table: Table) -> list[int]:
     return [
-        max(len(column.header), *(len(row[at].text) for row in table.rows), 0)
+        max(
+            len(column.header) if table.headed else 0, *(len(row[at].text) for row in table.rows), 0
+        )
         for at, column in enumerate(table.columns)
     ]
 

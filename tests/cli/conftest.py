@@ -1,40 +1,16 @@
-"""What the command line's tests share: a short place for sockets, a faulty daemon, a way to run."""
+"""What the command line's tests share: a short place for sockets, daemons sound and faulty."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from scheduler.cli.main import cli
 from tests.cli.daemon import FaultyDaemon, faulty_daemon
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Sandboxctl:
-    """Runs the command line in this process against one socket, without a terminal."""
-
-    socket: Path
-
-    def __call__(self, *arguments: str, stdin: str = "") -> Ran:
-        environment = {"SANDBOXD_SOCKET": str(self.socket), "USER": "ana", "LOGNAME": "ana"}
-        result = CliRunner().invoke(
-            cli, arguments, input=stdin, env=environment, catch_exceptions=False
-        )
-        return Ran(result.exit_code, result.stdout, result.stderr)
+from tests.cli.fleet import Fleet, running_fleet
+from tests.cli.running import Sandboxctl
 
 
 @pytest.fixture
@@ -54,4 +30,11 @@ def sandboxctl(socket_path: Path) -> Sandboxctl:
 def daemon(socket_path: Path) -> Iterator[FaultyDaemon]:
     """A daemon whose every answer the test decides."""
     with faulty_daemon(socket_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def fleet(socket_path: Path) -> AsyncIterator[Fleet]:
+    """The real application over a real store, with hosts that always succeed."""
+    async with running_fleet(socket_path) as running:
         yield running

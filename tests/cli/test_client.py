@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.cli.client import Client, segment
+from scheduler.cli.client import Client
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
-from tests.cli.conftest import Sandboxctl
+from scheduler.cli.paths import segment
 from tests.cli.daemon import FaultyDaemon, half, held, not_http, reset, sound, text
+from tests.cli.running import Sandboxctl
 
 BOX = {"id": "SBX-01", "state": "CREATED"}
 
@@ -100,7 +101,7 @@ def test_half_and_foreign_answers_are_not_repeated(daemon: FaultyDaemon, fault: 
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(daemon: FaultyDaemon) -> None:
     daemon.on("GET", "/v1/hosts", held)
-    with pytest.raises(Failure, match="did not answer within 0.05 s") as late:
+    with pytest.raises(Failure, match=r"did not answer within 0\.05 s") as late:
         Client(str(daemon.path), answer_seconds=0.05).get("/v1/hosts")
     assert late.value.exit_code is Exit.UNREACHABLE
 
@@ -125,7 +126,9 @@ def test_listings_are_read_page_by_page(daemon: FaultyDaemon) -> None:
         sound({"items": [{"id": "1"}, {"id": "2"}], "next_cursor": "c+/="}),
         sound({"items": [{"id": "3"}], "next_cursor": None}),
     )
-    found = list(Client(str(daemon.path)).items("/v1/sandboxes", state="RUNNING", host=None))
+    found = list(
+        Client(str(daemon.path)).items("/v1/sandboxes", {"state": "RUNNING", "host": None})
+    )
     assert [box["id"] for box in found] == ["1", "2", "3"]
     assert [seen.path for seen in daemon.seen] == [
         "/v1/sandboxes?state=RUNNING&limit=500",

@@ -116,6 +116,8 @@ def _body(
 
 
 def _show_plan(session: Session, plan: Document) -> None:
+    # It has an id, but nothing is stored under it.
+    drawn = {**plan, "id": None}
     session.printer.drawing(
-        plan, [str(plan.get("host_name"))], lambda printer: decisions.draw(printer, plan)
+        plan, [str(plan["host_name"])], lambda printer: decisions.draw(printer, drawn)
     )

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from scheduler.cli.client import segment
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.event_stream import EventStream
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
 from scheduler.cli.following import Outcome, Subject, event_stream, follow
 from scheduler.cli.options import DURATION, given, host_argument, yes_option
+from scheduler.cli.paths import segment
 from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import drains
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from scheduler.cli.client import segment
 from scheduler.cli.commands.drains import drain
 from scheduler.cli.options import PAIR, SIZE, dry_run_option, given, host_argument, yes_option
+from scheduler.cli.paths import segment
 from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import hosts
 
@@ -24,13 +24,42 @@ def host() -> None:
 
 host.add_command(drain)
 
+_FIELDS: Sequence[Callable[[Any], Any]] = (
+    click.option("--address", help="Name or IP address to reach it by."),
+    click.option(
+        "--transport",
+        type=click.Choice(["unix", "ssh", "test"]),
+        help="How to reach its libvirt: a local socket, ssh, or a simulated host.",
+    ),
+    click.option("--uri", help="libvirt URI on the host, such as qemu:///system."),
+    click.option("--ssh-user", help="User to log in as."),
+    click.option("--ssh-port", type=int, help="Port of its SSH server."),
+    click.option("--ssh-key", help="Path of the private key, on the daemon's machine."),
+    click.option("--ssh-known-hosts", help="Path of its known_hosts, on the daemon's machine."),
+    click.option("--label", "labels", type=PAIR, multiple=True, help="A label; may be repeated."),
+    click.option("--pool", help="Storage pool for sandboxes' disks."),
+    click.option("--network", help="libvirt network for sandboxes."),
+    click.option(
+        "--virt-type",
+        type=click.Choice(["auto", "kvm", "qemu"]),
+        help="Hypervisor of the guests; auto takes KVM where it is proven to work.",
+    ),
+    click.option("--system-reserved-cpus", type=int, help="CPUs kept for the host itself."),
+    click.option("--system-reserved-memory", type=SIZE, help="Memory kept for the host itself."),
+    click.option("--system-reserved-storage", type=SIZE, help="Storage kept free in the pool."),
+    click.option("--ratio-cpu", type=float, help="How many times each CPU may be given out."),
+    click.option("--ratio-memory", type=float, help="The same for memory; above 1 overcommits."),
+    click.option("--ratio-storage", type=float, help="The same for storage."),
+    click.option("--max-sandboxes", type=int, help="At most this many sandboxes."),
+)
+
 
 @host.command("list", cls=Verb)
 @click.option("--label", "labels", type=PAIR, multiple=True, help="Only with this label.")
 def list_(session: Session, *, labels: tuple[tuple[str, str], ...]) -> None:
     """List hosts: how they are, and how much of each may be and is reserved."""
     selector = [f"{key}={value}" for key, value in labels] or None
-    found = list(session.client.items("/v1/hosts", {"label": selector}))
+    found = list(session.client.items("/v1/hosts", {"label": selector, "order_by": "name"}))
     session.printer.many(found, hosts.view(session.now()))
     if not found and not labels:
         session.narrator.hint("no hosts yet; add one: sandboxctl host add --help")
@@ -44,31 +73,7 @@ def show(session: Session, *, name: str) -> None:
 
 
 def _fields(function: Function) -> Function:
-    options = [
-        click.option("--address", help="Name or IP address to reach it by."),
-        click.option("--transport", type=click.Choice(["unix", "ssh", "test"])),
-        click.option("--uri", help="libvirt URI on the host, such as qemu:///system."),
-        click.option("--ssh-user", help="User to log in as."),
-        click.option("--ssh-port", type=int),
-        click.option("--ssh-key", help="Path of the private key, on the daemon's machine."),
-        click.option("--ssh-known-hosts", help="Path of its known_hosts, on the daemon's machine."),
-        click.option(
-            "--label", "labels", type=PAIR, multiple=True, help="A label; may be repeated."
-        ),
-        click.option("--pool", help="Storage pool for sandboxes' disks."),
-        click.option("--network", help="libvirt network for sandboxes."),
-        click.option("--virt-type", type=click.Choice(["auto", "kvm", "qemu"])),
-        click.option("--system-reserved-cpus", type=int, help="CPUs kept for the host itself."),
-        click.option(
-            "--system-reserved-memory", type=SIZE, help="Memory kept for the host itself."
-        ),
-        click.option("--system-reserved-storage", type=SIZE, help="Storage kept free in the pool."),
-        click.option("--ratio-cpu", type=float, help="How often each CPU may be given out."),
-        click.option("--ratio-memory", type=float),
-        click.option("--ratio-storage", type=float),
-        click.option("--max-sandboxes", type=int, help="At most this many sandboxes."),
-    ]
-    for option in reversed(options):
+    for option in reversed(_FIELDS):
         function = option(function)
     return function
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from scheduler.cli.client import segment
 from scheduler.cli.completion import complete_sandboxes
+from scheduler.cli.paths import segment
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import decisions

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.cli.client import Answer
 from scheduler.cli.session import Session, Verb
+
+if TYPE_CHECKING:
+    from scheduler.cli.client import Answer
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 

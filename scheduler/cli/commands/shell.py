@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
-
 import click
 from click.shell_completion import get_completion_class
 
@@ -32,8 +29,7 @@ def completion(ctx: click.Context, shell: str) -> None:
 @click.command(cls=Verb)
 def version(session: Session) -> None:
     """Print the version of this program."""
-    try:
-        text = installed_version("sandboxd")
-    except PackageNotFoundError:
-        text = "unknown"
+    from importlib.metadata import version as installed_version
+
+    text = installed_version("sandboxd")
     session.printer.value({"name": PROGRAM, "version": text}, f"{PROGRAM} {text}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scheduler.cli.printing import Pairs, Printer
-from scheduler.cli.quantities import short_size
+from scheduler.cli.quantities import short_duration, short_size
 from scheduler.cli.tables import Cell, Column
 from scheduler.cli.views.states import state, text_of
 
@@ -18,11 +18,13 @@ def amount(constraint: str, value: object) -> str:
     """Return what a host has, or a request needs, of one constraint."""
     if constraint in _SIZES and isinstance(value, int | float):
         return short_size(value)
+    if constraint == "freshness" and isinstance(value, int | float):
+        return short_duration(value)
     return text_of(value)
 
 
-def _why(refusal: Document) -> str:
-    # The host has a column of its own.
+def why(refusal: Document) -> str:
+    """Return a refusal's words without the host's name, which has a column of its own."""
     return text_of(refusal.get("message")).removeprefix(f"{refusal['host_name']}: ")
 
 
@@ -35,7 +37,7 @@ REFUSALS = (
     Column(
         header="NEEDS", cell=lambda refusal: amount(refusal["filter"], refusal["need"]), wide=True
     ),
-    Column(header="WHY", cell=_why, flexible=True),
+    Column(header="WHY", cell=why, flexible=True),
 )
 
 _CANDIDATES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from scheduler.cli.moments import age, remaining
+from scheduler.cli.moments import age, moment, remaining
 from scheduler.cli.printing import Printer, View
 from scheduler.cli.tables import Cell, Column
 from scheduler.cli.views.states import state, text_of
@@ -26,7 +26,7 @@ def view(now: datetime) -> View:
             Column(header="DEADLINE", cell=lambda drain: _deadline(drain, now), right=True),
             Column(header="THEN", cell=lambda drain: text_of(drain["on_deadline"])),
             Column(header="BY", cell=lambda drain: text_of(drain["actor"]), wide=True),
-            Column(header="SINCE", cell=lambda drain: age(drain["started_at"], now), right=True),
+            Column(header="FOR", cell=lambda drain: _lasted(drain, now), right=True),
             Column(header="ID", cell=lambda drain: text_of(drain["id"]), wide=True),
             Column(header="REASON", cell=lambda drain: text_of(drain.get("reason")), flexible=True),
         ),
@@ -35,6 +35,9 @@ def view(now: datetime) -> View:
 
 def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
     """Print what a drain would do to each sandbox, what is in the way, and when it would end."""
+    if not plan["actions"]:
+        printer.lines(["nothing is on the host"])
+        return
     printer.table(
         (
             Column(header="SANDBOX", cell=lambda action: text_of(action["sandbox_name"])),
@@ -47,8 +50,18 @@ def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
         plan["actions"],
     )
     count, blocked = len(plan["actions"]), plan.get("blockers") or []
-    end = remaining(plan.get("eta"), now)
-    printer.lines(["", f"{count} on the host, {len(blocked)} blocked, empty in {end}"])
+    printer.lines(["", f"{count} on the host, {len(blocked)} blocked, {_empty(plan, now)}"])
+
+
+def _empty(plan: Document, now: datetime) -> str:
+    if plan.get("eta") is None:
+        return "nobody knows when it will be empty"
+    left = remaining(plan["eta"], now)
+    return "empty as soon as they are gone" if left == "due" else f"empty in {left}"
+
+
+def _lasted(drain: Document, now: datetime) -> str:
+    return age(drain["started_at"], moment(drain.get("ended_at")) or now)
 
 
 def _gone(drain: Document) -> str:

@@ -35,11 +35,6 @@ def sentence(event: Document, names: Mapping[str, str] | None = None) -> str:
     return f"{whom}{_step(event) or _short_kind(event)}: {_why(event)}".removesuffix(": ")
 
 
-def new_state(event: Document) -> object:
-    """Return the state that the event brought its sandbox into, None when it changed none."""
-    return event["evidence"].get("to") if event["kind"] == "sandbox.state" else None
-
-
 def _what(event: Document) -> str:
     return ": ".join(part for part in (_step(event), _why(event)) if part) or "-"
 

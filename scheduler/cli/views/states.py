@@ -46,4 +46,6 @@ def text_of(value: object) -> str:
         return ",".join(text_of(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return str(value)

@@ -163,6 +163,7 @@ class Client:
         except OSError as error:
             connection.close()
             raise _unreachable(self.socket_path, error) from error
+        connected = connection.sock
         try:
             connection.request(method, target, body=content, headers=dict(headers))
             answer = connection.getresponse()
@@ -175,7 +176,7 @@ class Client:
                 raise
             raise _garbled(error) from error
         # From here on the answer alone keeps the socket open.
-        connection.sock.close()
+        connected.close()
         return answer
 
 

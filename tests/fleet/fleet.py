@@ -6,6 +6,7 @@ with Fleet.make() as fleet:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Self
 
 from tests.fleet.cleanup import Scratch
@@ -30,7 +31,9 @@ class Fleet:
 
     @classmethod
     def make(cls, count: int = 2, image: Path | None = None) -> Self:
-        """Start `count` hosts with `image` (default: the small one); takes seconds each."""
+        """Start `count` hosts with `image` (default: the small one); a second or two each."""
+        if os.geteuid() != 0:
+            raise PermissionError("real hosts need root; -m 'not fleet' leaves their tests out")
         image = image or small_image()
         scratch = Scratch.make("fleet")
         try:

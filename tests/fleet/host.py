@@ -24,6 +24,8 @@ MACHINE = Path(__file__).with_name("machine")
 NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc")
 OWN_DIRECTORIES = ("var/cache/libvirt", "var/lib/libvirt/images", "var/log/libvirt", "run")
 NAMESPACE_OF_UUIDS = uuid.UUID("8d4e6d6c-6b0c-4c43-9f0e-5b5f7a0c9a77")
+# kill(2) spares the caller and the init.
+EVERY_PROCESS = "-1"
 IMAGES = "/var/lib/libvirt/images"
 FIRST_BOOT = f"""
 net-define /etc/libvirt/network.xml; net-autostart default; net-start default;
@@ -135,11 +137,11 @@ class Host:
 
     def suspend(self) -> None:
         """Freeze every process of the host, its guests too; its kernel still accepts."""
-        self.run("kill", "-STOP", "--", "-1")
+        self._kill("STOP", EVERY_PROCESS)
 
     def resume(self) -> None:
         """Thaw a frozen host."""
-        self.run("kill", "-CONT", "--", "-1")
+        self._kill("CONT", EVERY_PROCESS)
 
     def suspend_guest(self, domain: str) -> None:
         """Freeze a guest's QEMU, so that its monitor never answers."""
@@ -181,8 +183,11 @@ class Host:
 
     def _signal(self, pid_file: str, signal_name: str) -> str:
         pid = self.file(pid_file).read_text().strip()
-        self.run("kill", f"-{signal_name}", pid)
+        self._kill(signal_name, pid)
         return pid
+
+    def _kill(self, signal_name: str, pid: str) -> None:
+        self.run("sh", "-c", 'kill -s "$1" -- "$2"', "-", signal_name, pid)
 
     def _libvirtd_answers(self) -> bool:
         try:

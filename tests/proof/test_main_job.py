@@ -93,7 +93,7 @@ class Story:
             )
 
     def create(self, name: str, **fields: object) -> Document:
-        body = {"base_image": "small.qcow2", "agent_id": "proof", "sandbox_name": name}
+        body: Document = {"base_image": "small.qcow2", "agent_id": "proof", "sandbox_name": name}
         body |= GUEST | {"ssh_public_keys": [self.fleet.access.public_key]} | fields
         created: Document = self.daemon.api.post("/v1/sandboxes", body)
         return created

@@ -44,13 +44,18 @@ def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
             Column(header="ID", cell=lambda action: text_of(action["sandbox_id"])),
             Column(header="AGENT", cell=lambda action: text_of(action.get("agent_id"))),
             Column(header="ACTION", cell=lambda action: text_of(action["verb"])),
-            Column(header="GONE IN", cell=lambda action: remaining(action.get("due_at"), now)),
+            Column(header="GONE", cell=lambda action: _due(action, now)),
             Column(header="BLOCKER", cell=_blocker, flexible=True),
         ),
         plan["actions"],
     )
     count, blocked = len(plan["actions"]), plan.get("blockers") or []
     printer.lines(["", f"{count} on the host, {len(blocked)} blocked, {_empty(plan, now)}"])
+
+
+def _due(action: Document, now: datetime) -> str:
+    left = remaining(action.get("due_at"), now)
+    return {"due": "now", "-": "never"}.get(left, f"in {left}")
 
 
 def _empty(plan: Document, now: datetime) -> str:

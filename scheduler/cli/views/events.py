@@ -12,8 +12,6 @@ from scheduler.cli.views.states import text_of
 
 Document = dict[str, Any]
 
-# Kinds whose `from` and `to` people want to read.
-_STEPS = frozenset({"state", "desired", "health"})
 # While events stream, nobody knows how wide a column will have to be.
 _WIDTHS = (6, 25, 22, 30, 10, 0)
 
@@ -32,26 +30,37 @@ def sentence(event: Document, names: Mapping[str, str] | None = None) -> str:
     """Return what happened as one sentence; it begins with whom when there are `names`."""
     subject = _subject(event)
     whom = "" if names is None else f"{names.get(subject, subject)} "
-    return f"{whom}{_step(event) or _short_kind(event)}: {_why(event)}".removesuffix(": ")
+    return whom + (_change(event) or f"{_kind(event)}: {_why(event)}")
 
 
 def _what(event: Document) -> str:
-    return ": ".join(part for part in (_step(event), _why(event)) if part) or "-"
+    return _change(event) or _why(event) or "-"
 
 
-def _step(event: Document) -> str:
+def _change(event: Document) -> str:
+    """Return what changed from what to what, and why; empty for an event that is no change."""
+    field = str(event["kind"]).partition(".")[2]
     evidence = event["evidence"]
-    if _short_kind(event) in _STEPS and {"from", "to"} <= set(evidence):
-        return f"{evidence['from']} -> {evidence['to']}"
-    return ""
+    if not {"from", "to"} <= set(evidence):
+        return ""
+    if field == "condition":
+        return f"conditions: {', '.join(evidence['to']) or 'none'}"
+    if field == "lease":
+        return f"expires: {absolute(evidence['to'])}"
+    words = {
+        "state": f"{evidence['from']} -> {evidence['to']}",
+        "health": f"{evidence['from']} -> {evidence['to']}",
+        "desired": f"is to be {evidence['to']}",
+    }
+    return f"{words.get(field, _kind(event))}: {_why(event)}"
 
 
 def _why(event: Document) -> str:
     return str(event.get("message") or event.get("reason_code") or "")
 
 
-def _short_kind(event: Document) -> str:
-    return str(event["kind"]).rpartition(".")[2]
+def _kind(event: Document) -> str:
+    return str(event["kind"]).removeprefix("sandbox.").replace(".", " ").replace("_", " ")
 
 
 def _subject(event: Document) -> str:

@@ -58,11 +58,6 @@ class Resource(Capacity):
     def less(self, amount: int) -> str:
         """Return `amount` less of it, in words."""
 
-    def change(self, case: Case, question: Question) -> str:
-        """Return by how much the request is too large."""
-        short = self.wanted(question.demand) - case.free[self.row]
-        return f"ask for {self.less(short)}"
-
 
 class Cpu(Resource):
     """vCPUs, the host's overcommit ratio included."""

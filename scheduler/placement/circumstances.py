@@ -110,9 +110,7 @@ class AntiAffinity(Filter):
 
     def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
         """Return the group for every host that holds one of it, else None."""
-        group = question.demand.anti_affinity_group
-        if group is None:
-            return [None] * len(fleet)
+        group = question.demand.anti_affinity_group or ""
         return [None if without else group for without in fleet.without(group).tolist()]
 
     def lacking(self, case: Case, question: Question) -> object:

@@ -159,7 +159,7 @@ class Architecture(Constraint[str | None]):
 
     def may_meet(self, host: HostResources, asked: str | None) -> bool:
         """Return whether the host is, or may turn out to be, of this architecture."""
-        return asked in (None, host.arch) or host.observed_at is None
+        return host.arch is None or asked in (None, host.arch)
 
     def held(self, host: HostResources, asked: str | None) -> object:
         """Return the host's architecture."""

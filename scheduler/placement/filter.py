@@ -67,6 +67,6 @@ class Filter(ABC):
     def reason(self, case: Case, question: Question) -> str:
         """Return why this filter refused the host, for people; the host's name is not in it."""
 
-    @abstractmethod
-    def change(self, case: Case, question: Question) -> str:
-        """Return what would make this filter admit the host, as an instruction."""
+    def change(self, case: Case, question: Question) -> str | None:
+        """Return what would make this filter admit the host; None if that is to ask for less."""
+        return None

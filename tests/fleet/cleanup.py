@@ -1,10 +1,9 @@
 """A scratch directory and what was made beside it, removed in every event, its owner's SIGKILL too.
 
-The directory holds the list of commands that undo what was made. A keeper (this file, run as a
-script) reads a pipe from the owner; when that closes, because the owner closed it or because it
-died, the keeper works through the list, last first: a clean end and a crash take the same path.
-Should the keeper be killed as well, the next session does its work, for every directory whose
-lock nobody holds any more.
+The directory holds the list of commands that undo what was made. A keeper (this file, as a script)
+works through it once the owner's pipe closes, by hand or by death: a clean end and a crash take
+the same path. Should the keeper be killed as well, the next session does its work, for every
+directory whose lock nobody holds any more.
 """
 
 from __future__ import annotations

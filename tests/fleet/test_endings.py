@@ -54,7 +54,7 @@ def test_nothing_is_left_after(ending: str, tmp_path: Path) -> None:
         check=False,
         timeout=120,
     )
-    assert session.returncode == code, session.stdout
+    assert session.returncode == code, session.stdout + session.stderr
     bridge, directory, *namespaces = (tmp_path / "report").read_text().split()
     wait_until(lambda: not processes_in(set(namespaces)), what="end of the hosts' processes")
     wait_until(lambda: not Path(directory).exists(), what=f"removal of {directory}")

@@ -8,7 +8,7 @@ five calls at once on each, and a hung one keeps its place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -56,6 +56,7 @@ class Connection:
         clock: Clock,
         listener: Listener | None = None,
         backoff: Backoff | None = None,
+        deadlines: Mapping[Verb, float] = DEADLINE_SECONDS,
     ) -> None:
         self._host = host
         self._route = route
@@ -63,6 +64,7 @@ class Connection:
         self._clock = clock
         self._listener = listener
         self._backoff = backoff or Backoff()
+        self._deadlines = deadlines
         self._dialling = asyncio.Lock()
         self._handle: Handle | None = None
         self._failures = 0
@@ -95,7 +97,7 @@ class Connection:
         doing = doing or verb.value
         terms = Terms(
             doing=doing,
-            deadline_seconds=DEADLINE_SECONDS[verb],
+            deadline_seconds=self._deadlines[verb],
             slots=handle.slots,
             subject=subject,
         )
@@ -118,7 +120,7 @@ class Connection:
             handle, self._handle = self._handle, None
             self._retire(handle)
         if self._closings:
-            await asyncio.wait(self._closings, timeout=DEADLINE_SECONDS[Verb.CLOSE])
+            await asyncio.wait(self._closings, timeout=self._deadlines[Verb.CLOSE])
 
     def _guarded(self, function: Callable[[Handle], T], handle: Handle, doing: str) -> T:
         if handle.retired:
@@ -172,7 +174,7 @@ class Connection:
         abilities = able.of_uri(uri)
         handle = await self._lane.call(
             partial(self._open_in_thread, uri, abilities),
-            Terms(doing=Verb.OPEN.value, deadline_seconds=DEADLINE_SECONDS[Verb.OPEN]),
+            Terms(doing=Verb.OPEN.value, deadline_seconds=self._deadlines[Verb.OPEN]),
             late=Handle.close,
         )
         if self._stranger(handle.identity):
@@ -230,7 +232,7 @@ class Connection:
 
     async def _close_soon(self, handle: Handle) -> None:
         closed = self._lane.detach(handle.close)
-        await asyncio.wait({closed}, timeout=DEADLINE_SECONDS[Verb.CLOSE])
+        await asyncio.wait({closed}, timeout=self._deadlines[Verb.CLOSE])
         if not closed.done():
             _log.warning("host.connection.close_hangs", host=self._host)
         elif left := closed.result():

@@ -59,7 +59,7 @@ def domain_xml(plan: DomainPlan, machine: Machine) -> str:
     _add(domain, "vcpu", str(plan.vcpus), placement="static")
     _add_firmware(domain, machine.arch)
     _add_features(domain, plan, machine)
-    _add_cpu(domain, plan.virt_type)
+    add_cpu(domain, plan.virt_type)
     _add(domain, "clock", offset="utc")
     for event, action in (
         ("on_poweroff", "destroy"),
@@ -87,7 +87,8 @@ def _add_features(domain: etree._Element, plan: DomainPlan, machine: Machine) ->
         _add(tcg, "tb-cache", str(TRANSLATION_CACHE_MB), unit="MiB")
 
 
-def _add_cpu(domain: etree._Element, virt_type: VirtType) -> None:
+def add_cpu(domain: etree._Element, virt_type: VirtType) -> None:
+    """Add the CPU that fits the hypervisor: the host's own under KVM, all of QEMU's otherwise."""
     if virt_type is VirtType.KVM:
         _add(domain, "cpu", mode="host-passthrough", check="none", migratable="on")
     elif virt_type is VirtType.QEMU:

@@ -7,12 +7,13 @@ way to a host is told by the driver's first call, like any other trouble of that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused, Invalid
+from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.hosts.marks import Keyring
@@ -34,11 +35,13 @@ class Drivers:
         keyring: Keyring,
         clock: Clock,
         on_hint: Callable[[str], None],
+        deadlines: Mapping[Verb, float] = DEADLINE_SECONDS,
     ) -> None:
         self._sockets = state_dir / "tunnels"
         self._keyring = keyring
         self._clock = clock
         self._on_hint = on_hint
+        self._deadlines = deadlines
         self._threads = Threads()
         self._drivers: dict[str, tuple[tuple[object, ...], LibvirtDriver]] = {}
         self._closings: set[asyncio.Task[None]] = set()
@@ -51,12 +54,16 @@ class Drivers:
         keyring: Keyring,
         clock: Clock,
         on_hint: Callable[[str], None],
+        *,
+        deadlines: Mapping[Verb, float] = DEADLINE_SECONDS,
     ) -> AsyncIterator[Drivers]:
         """Yield the drivers; leaving closes every connection.
 
         `on_hint` is called in the loop with a host's id when something happened there.
         """
-        drivers = cls(state_dir=state_dir, keyring=keyring, clock=clock, on_hint=on_hint)
+        drivers = cls(
+            state_dir=state_dir, keyring=keyring, clock=clock, on_hint=on_hint, deadlines=deadlines
+        )
         try:
             yield drivers
         finally:
@@ -78,6 +85,7 @@ class Drivers:
             keyring=self._keyring,
             clock=self._clock,
             on_hint=self._on_hint,
+            deadlines=self._deadlines,
         )
         self._drivers[host.id] = (way, driver)
         return driver

@@ -8,7 +8,7 @@ are the same one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from random import uniform
@@ -22,7 +22,7 @@ from scheduler.hosts import domains, volumes
 from scheduler.hosts.accelerators import Accelerator
 from scheduler.hosts.addresses import find_addresses
 from scheduler.hosts.connection import Connection
-from scheduler.hosts.deadlines import Verb
+from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.failures import ObjectBusy
 from scheduler.hosts.handles import Handle, Listener
 from scheduler.hosts.inventory import Look, Memory, find_domain, take_inventory
@@ -61,6 +61,7 @@ class LibvirtDriver:
         keyring: Keyring,
         clock: Clock,
         on_hint: Callable[[str], None],
+        deadlines: Mapping[Verb, float] = DEADLINE_SECONDS,
     ) -> None:
         self._host = host
         self._route = route
@@ -74,18 +75,19 @@ class LibvirtDriver:
         self._refreshed_at: float | None = None
         self._proof = Accelerator(clock)
         lane = Lane(host.name, threads)
-        self._observing = Connection(
+        connect = partial(
+            Connection,
             host=host.name,
             route=route,
             lane=lane,
             clock=clock,
-            listener=Listener(domain_changed=self._changed, closed=self._told),
+            deadlines=deadlines,
         )
-        self._mutating = (
-            self._observing
-            if host.transport is Transport.TEST
-            else Connection(host=host.name, route=route, lane=lane, clock=clock)
+        self._observing = connect(
+            listener=Listener(domain_changed=self._changed, closed=self._told)
         )
+        shared = host.transport is Transport.TEST
+        self._mutating = self._observing if shared else connect()
         self.expect(host.host_uuid)
 
     def expect(self, host_uuid: str | None) -> None:

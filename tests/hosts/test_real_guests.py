@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from scheduler.errors import HostUnreachable
 from scheduler.guests.seed import seed_iso
 from scheduler.hosts import DomainPlan
-from scheduler.hosts.accelerators import ends, probe_xml
+from scheduler.hosts.accelerators import runs_to_its_end
 from scheduler.hosts.handles import Handle
 from scheduler.hosts.tunnel import SshTunnel
 from scheduler.model.hosts import VirtType
@@ -106,7 +105,14 @@ async def test_a_hung_qemu_costs_neither_the_look_at_its_host_nor_its_own_end(
 
 async def test_the_probe_machine_ends_by_itself_where_guests_run(subject: Subject) -> None:
     def probe(handle: Handle) -> None:
-        domain = handle.conn.createXML(probe_xml(VirtType.QEMU), 0)
-        assert ends(domain, seconds=15, pause=time.sleep)
+        assert runs_to_its_end(handle.conn, VirtType.QEMU, 15)
 
     await on_libvirt(subject.driver, probe)
+
+
+async def test_a_probe_machine_that_goes_on_is_ended(subject: Subject, one_host: Fleet) -> None:
+    def probe(handle: Handle) -> None:
+        assert not runs_to_its_end(handle.conn, VirtType.QEMU, 0.001)
+
+    await on_libvirt(subject.driver, probe)
+    assert "sandboxd-probe" not in one_host["h1"].virsh("list", "--all")

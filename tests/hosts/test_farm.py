@@ -1,0 +1,169 @@
+"""Hosts that hang, die and come back, as processes that really do."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import SystemClock
+from scheduler.errors import HostTimeout, HostUnreachable, IdentityChanged
+from scheduler.hosts import Drivers, Keyring
+from scheduler.hosts.deadlines import DEADLINE_SECONDS
+from scheduler.hosts.lanes import CallNotBegun
+from scheduler.hosts.libvirt_driver import LibvirtDriver
+from scheduler.model.hosts import HostResources
+from tests.fleet.farm import FarmHost, LibvirtdFarm
+from tests.hosts.subjects import CLUSTER, host_record
+from tests.waits import until, until_answer
+
+MakeFarm = Callable[[int], LibvirtdFarm]
+SHORT = {**DEADLINE_SECONDS, **dict.fromkeys(DEADLINE_SECONDS, 1.0)}
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def hints() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def drivers(tmp_path: Path, hints: list[str]) -> AsyncIterator[Drivers]:
+    keyring = Keyring.open(tmp_path / "cluster.key", str(CLUSTER))
+    opened = Drivers.open(tmp_path, keyring, SystemClock(), hints.append, deadlines=SHORT)
+    async with opened as made:
+        yield made
+
+
+def record(host: FarmHost, **values: object) -> HostResources:
+    return host_record(host.name, uri=host.uri, pool="default-pool", **values)
+
+
+def driver_of(drivers: Drivers, host: FarmHost) -> LibvirtDriver:
+    driver = drivers.get(record(host))
+    assert isinstance(driver, LibvirtDriver)
+    return driver
+
+
+async def reachable(driver: LibvirtDriver) -> bool:
+    try:
+        await driver.inventory()
+    except HostUnreachable:
+        return False
+    return True
+
+
+async def test_a_hung_host_costs_only_its_own_lane(drivers: Drivers, make_farm: MakeFarm) -> None:
+    farm = make_farm(2)
+    hung, healthy = (driver_of(drivers, host) for host in farm)
+    await hung.inventory()
+    await healthy.inventory()
+    farm[0].suspend()
+    stuck = asyncio.create_task(hung.inventory())
+    for _ in range(20):
+        await healthy.inventory()
+    assert not stuck.done()
+    with pytest.raises(HostTimeout, match=r"farm1 did not .* within 1 s"):
+        await stuck
+    farm[0].resume()
+    await until_answer(lambda: reachable(hung), what="the host that was resumed")
+
+
+async def test_four_hung_calls_are_the_most_a_host_gets(
+    drivers: Drivers, make_farm: MakeFarm
+) -> None:
+    farm = make_farm(1)
+    driver = driver_of(drivers, farm[0])
+    await driver.inventory()
+    await driver.undefine(NOBODY)  # opens the mutating connection too
+    farm[0].suspend()
+    lane = driver._observing._lane
+    for _ in range(4):
+        with pytest.raises(HostUnreachable):
+            await asyncio.gather(driver.undefine(NOBODY), driver.volume("x"))
+        if lane.abandoned == 4:
+            break
+        await until_answer(lambda: past_backoff(driver), what="the next attempt to dial")
+    assert lane.abandoned == 4
+    with pytest.raises(CallNotBegun, match="4 earlier calls"):
+        await driver.inventory()
+    farm[0].resume()
+    await until(lambda: lane.abandoned == 0, what="the hung calls to return")
+    await until_answer(lambda: reachable(driver), what="the host that was resumed")
+
+
+async def past_backoff(driver: LibvirtDriver) -> bool:
+    now = SystemClock().monotonic()
+    return all(now >= one._dial_after for one in (driver._observing, driver._mutating))
+
+
+async def test_a_killed_host_is_lost_at_once_and_found_again_after_its_restart(
+    drivers: Drivers, make_farm: MakeFarm, hints: list[str]
+) -> None:
+    farm = make_farm(1)
+    driver = driver_of(drivers, farm[0])
+    await driver.inventory()
+    hints.clear()
+    farm[0].kill()
+    with pytest.raises(HostUnreachable) as caught:
+        await driver.inventory()
+    assert not isinstance(caught.value, HostTimeout)
+    assert caught.value.remedy
+    await until(lambda: hints == [record(farm[0]).id], what="the hint of the lost connection")
+    farm[0].restart()
+    await until_answer(lambda: reachable(driver), what="the restarted host")
+
+
+async def test_a_host_that_is_down_is_dialled_now_and_then_only(
+    drivers: Drivers, make_farm: MakeFarm
+) -> None:
+    farm = make_farm(1)
+    driver = driver_of(drivers, farm[0])
+    farm[0].kill()
+    with pytest.raises(HostUnreachable, match="could not be reached"):
+        await driver.inventory()
+    with pytest.raises(HostUnreachable, match=r"dialled again in 0\.\d s"):
+        await driver.inventory()
+
+
+async def test_another_machine_at_the_same_address_is_refused_until_accepted(
+    drivers: Drivers, make_farm: MakeFarm
+) -> None:
+    farm = make_farm(1)
+    seen = (await drivers.get(record(farm[0])).inventory()).host_uuid
+    pinned = drivers.get(record(farm[0], host_uuid=NOBODY))
+    with pytest.raises(IdentityChanged) as caught:
+        await pinned.inventory()
+    assert caught.value.details == {"expected": NOBODY, "found": seen}
+    with pytest.raises(IdentityChanged):
+        await pinned.undefine(NOBODY)
+    accepted = drivers.get(record(farm[0], host_uuid=seen))
+    assert accepted is pinned
+    assert isinstance(accepted, LibvirtDriver)
+    await until_answer(lambda: past_backoff(accepted), what="the next attempt to dial")
+    assert (await accepted.inventory()).host_uuid == seen
+
+
+async def test_connections_are_really_closed(tmp_path: Path, make_farm: MakeFarm) -> None:
+    farm = make_farm(1)
+    keyring = Keyring.open(tmp_path / "cluster.key", str(CLUSTER))
+
+    async def open_and_close() -> None:
+        async with Drivers.open(tmp_path, keyring, SystemClock(), lambda _: None) as drivers:
+            driver = drivers.get(record(farm[0]))
+            await driver.inventory()
+            await driver.undefine(NOBODY)
+
+    def descriptors() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
+
+    await open_and_close()
+    before = descriptors()
+    for _ in range(10):
+        await open_and_close()
+    assert descriptors() <= before

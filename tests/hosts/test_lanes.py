@@ -1,0 +1,254 @@
+"""Bounds of a host's calls: deadlines, abandoned threads, queues, cancelled callers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from scheduler.errors import HostTimeout
+from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits, Terms
+from scheduler.hosts.threads import Threads
+from tests.waits import until
+
+
+class Gate:
+    """A call that hangs until the test opens it."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._open = threading.Event()
+
+    def __call__(self) -> str:
+        self.begun += 1
+        assert self._open.wait(30)
+        return "late"
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    made = Threads()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open()
+
+
+def terms(**values: object) -> Terms:
+    """Return short terms; the deadline is what the test is about, or never reached."""
+    known: dict[str, object] = {"doing": "answer", "deadline_seconds": 30}
+    return Terms(**{**known, **values})  # type: ignore[arg-type]
+
+
+async def hang(lane: Lane, gate: Gate, **values: object) -> None:
+    """Make a call that passes its deadline."""
+    with pytest.raises(HostTimeout):
+        await lane.call(gate, terms(deadline_seconds=0.01, **values))
+
+
+async def test_a_call_returns_its_result(threads: Threads) -> None:
+    assert await Lane("h", threads).call(lambda: 42, terms()) == 42
+
+
+async def test_a_call_raises_its_own_error(threads: Threads) -> None:
+    def fail() -> None:
+        raise KeyError("its own")
+
+    with pytest.raises(KeyError, match="its own"):
+        await Lane("h", threads).call(fail, terms())
+
+
+async def test_a_call_runs_beside_the_loop_on_a_daemon_thread(threads: Threads) -> None:
+    thread = await Lane("h", threads).call(threading.current_thread, terms())
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+
+
+async def test_idle_threads_are_used_again(threads: Threads) -> None:
+    lane = Lane("h", threads)
+    seen = {await lane.call(threading.get_ident, terms()) for _ in range(5)}
+    assert len(seen) <= 2
+
+
+async def test_a_call_past_its_deadline_is_abandoned_and_others_go_on(
+    threads: Threads, gate: Gate
+) -> None:
+    lane = Lane("h", threads)
+    with pytest.raises(HostTimeout, match=r"h did not answer within 0\.01 s.*unknown"):
+        await lane.call(gate, terms(deadline_seconds=0.01))
+    assert lane.abandoned == 1
+    assert await lane.call(lambda: "fine", terms()) == "fine"
+    gate.open()
+    await until(lambda: lane.abandoned == 0, what="the abandoned call to return")
+
+
+async def test_four_abandoned_calls_close_the_lane_until_one_returns(
+    threads: Threads, gate: Gate
+) -> None:
+    lane, other = Lane("h", threads), Lane("other", threads)
+    for _ in range(4):
+        await hang(lane, gate)
+    with pytest.raises(CallNotBegun, match="4 earlier calls"):
+        await lane.call(lambda: "never", terms())
+    assert gate.begun == 4
+    assert await other.call(lambda: "fine", terms()) == "fine"
+    gate.open()
+    await until(lambda: lane.abandoned == 0, what="the abandoned calls to return")
+    assert await lane.call(lambda: "fine", terms()) == "fine"
+
+
+async def test_a_second_call_on_a_hung_subject_is_not_begun(threads: Threads, gate: Gate) -> None:
+    lane = Lane("h", threads)
+    await hang(lane, gate, subject="domain-1")
+    with pytest.raises(CallNotBegun, match="domain-1 still hangs"):
+        await lane.call(lambda: "never", terms(subject="domain-1"))
+    assert await lane.call(lambda: "fine", terms(subject="domain-2")) == "fine"
+
+
+async def test_no_more_calls_run_at_once_than_there_are_slots(threads: Threads, gate: Gate) -> None:
+    lane, slots = Lane("h", threads), asyncio.Semaphore(3)
+    calls = [asyncio.create_task(lane.call(gate, terms(slots=slots))) for _ in range(5)]
+    await until(lambda: gate.begun == 3, what="three calls to begin")
+    await asyncio.sleep(0)
+    assert gate.begun == 3
+    gate.open()
+    assert await asyncio.gather(*calls) == ["late"] * 5
+
+
+async def test_a_slot_stays_taken_for_as_long_as_its_call_hangs(
+    threads: Threads, gate: Gate
+) -> None:
+    lane = Lane("h", threads, limits=LaneLimits(waiting_seconds=0.01))
+    slots = asyncio.Semaphore(1)
+    await hang(lane, gate, slots=slots)
+    with pytest.raises(CallNotBegun, match=r"no call ended for 0\.01 s"):
+        await lane.call(lambda: "never", terms(slots=slots))
+    gate.open()
+    await until(lambda: not slots.locked(), what="the slot")
+    assert await lane.call(lambda: "fine", terms(slots=slots)) == "fine"
+
+
+async def test_the_queue_is_bounded(threads: Threads, gate: Gate) -> None:
+    lane = Lane("h", threads, limits=LaneLimits(waiting=1))
+    slots = asyncio.Semaphore(1)
+    running = asyncio.create_task(lane.call(gate, terms(slots=slots)))
+    await until(lambda: gate.begun == 1)
+    waiting = asyncio.create_task(lane.call(gate, terms(slots=slots)))
+    await asyncio.sleep(0)
+    with pytest.raises(CallNotBegun, match="1 calls wait already"):
+        await lane.call(lambda: "never", terms(slots=slots))
+    gate.open()
+    assert [await running, await waiting] == ["late", "late"]
+
+
+async def test_calls_that_waited_are_not_begun_once_the_lane_is_closed(
+    threads: Threads, gate: Gate
+) -> None:
+    lane = Lane("h", threads, limits=LaneLimits(abandoned=1))
+    slots = asyncio.Semaphore(1)
+    last = asyncio.create_task(lane.call(gate, terms(slots=slots, deadline_seconds=30)))
+    await until(lambda: gate.begun == 1)
+    waiting = asyncio.create_task(lane.call(lambda: "never", terms(slots=slots)))
+    await asyncio.sleep(0)
+    hung = Gate()
+    await hang(lane, hung)
+    gate.open()
+    assert await last == "late"
+    with pytest.raises(CallNotBegun, match="1 earlier calls"):
+        await waiting
+    assert not slots.locked()
+    hung.open()
+
+
+async def test_a_cancelled_caller_leaves_its_call_counted(threads: Threads, gate: Gate) -> None:
+    lane, ended = Lane("h", threads), threading.Event()
+    call = asyncio.create_task(lane.call(gate, terms(), ended=ended.set))
+    await until(lambda: gate.begun == 1)
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        await call
+    assert lane.abandoned == 1
+    assert not ended.is_set()
+    gate.open()
+    await until(ended.is_set, what="the end of the call")
+    assert lane.abandoned == 0
+
+
+@pytest.mark.parametrize("leave", ["deadline", "cancel"])
+async def test_a_late_result_is_handed_to_whoever_lets_go_of_it(
+    threads: Threads, gate: Gate, leave: str
+) -> None:
+    lane, late = Lane("h", threads), list[str]()
+    seconds = 0.01 if leave == "deadline" else 30
+    call = asyncio.create_task(lane.call(gate, terms(deadline_seconds=seconds), late=late.append))
+    await until(lambda: gate.begun == 1)
+    if leave == "cancel":
+        call.cancel()
+    await asyncio.wait({call})
+    gate.open()
+    await until(lambda: late == ["late"], what="the late result")
+
+
+async def test_a_result_that_crosses_the_cancellation_is_let_go_of_too(threads: Threads) -> None:
+    lane, late, returned = Lane("h", threads), list[str](), threading.Event()
+    call = asyncio.create_task(lane.call(_returning(returned), terms(), late=late.append))
+    await asyncio.sleep(0)
+    assert returned.wait(10)  # the loop stands still, so that the result cannot be taken
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await until(lambda: late == ["result"], what="the result nobody took")
+
+
+def _returning(returned: threading.Event) -> Callable[[], str]:
+    def call() -> str:
+        returned.set()
+        return "result"
+
+    return call
+
+
+async def test_a_call_that_is_not_begun_has_ended(threads: Threads, gate: Gate) -> None:
+    lane = Lane("h", threads, limits=LaneLimits(abandoned=1))
+    ended: list[str] = []
+    await hang(lane, gate)
+    with pytest.raises(CallNotBegun):
+        await lane.call(lambda: "never", terms(), ended=lambda: ended.append("ended"))
+    assert ended == ["ended"]
+
+
+async def test_closed_threads_end_and_late_calls_still_run() -> None:
+    threads = Threads()
+    lane = Lane("h", threads)
+    worker = await lane.call(threading.current_thread, terms())
+    threads.close()
+    await until(lambda: not worker.is_alive(), what="the idle thread to end")
+    last = await lane.detach(threading.current_thread)
+    await until(lambda: not last.is_alive(), what="the last thread to end")
+
+
+async def test_only_so_many_idle_threads_are_kept(gate: Gate) -> None:
+    threads = Threads(idle_limit=1)
+    lane = Lane("h", threads)
+    calls = [asyncio.create_task(lane.call(gate, terms())) for _ in range(3)]
+    await until(lambda: gate.begun == 3)
+    gate.open()
+    await asyncio.gather(*calls)
+
+    def ours() -> int:
+        return len([t for t in threading.enumerate() if t.name == "host-call"])
+
+    before = ours()
+    threads.close()
+    await until(lambda: ours() < before or ours() == 0, what="idle threads to end")

@@ -54,25 +54,20 @@ def outlook(fleet: Fleet, question: Question) -> tuple[Outcome, str | None]:
         return outcome, "add a host"
     passing = verdicts(fleet, question)
     changes = [*_acts(fleet, question, passing), *_cuts(fleet, question, passing)]
-    return outcome, min(changes, default=(0.0, None))[1]
+    return outcome, min(changes)[1] if changes else None
 
 
-def _acts(
-    fleet: Fleet, question: Question, passing: BoolColumn
-) -> Iterator[tuple[float, str | None]]:
+def _acts(fleet: Fleet, question: Question, passing: BoolColumn) -> Iterator[tuple[float, str]]:
     """Yield what would turn one filter's mind where it alone refuses, with its effort."""
     refused_once = np.count_nonzero(passing, axis=0) == len(FILTERS) - 1
     for each, passed in zip(FILTERS, passing, strict=True):
-        if each.name in _EFFORTS:
-            rows = np.flatnonzero(refused_once & ~passed)
-            if rows.size:
-                case = _case(fleet, int(rows[0]))
-                yield _EFFORTS[each.name], each.change(case, question)
+        rows = np.flatnonzero(refused_once & ~passed)
+        change = each.change(_case(fleet, int(rows[0])), question) if rows.size else None
+        if change is not None:
+            yield _EFFORTS[each.name], change
 
 
-def _cuts(
-    fleet: Fleet, question: Question, passing: BoolColumn
-) -> Iterator[tuple[float, str | None]]:
+def _cuts(fleet: Fleet, question: Question, passing: BoolColumn) -> Iterator[tuple[float, str]]:
     """Yield how much less to ask for where only resources refuse, with the shares given up."""
     others = [row for row, each in enumerate(FILTERS) if each not in RESOURCES]
     rows = np.flatnonzero(passing[others].all(axis=0))

@@ -100,6 +100,22 @@ TestChanges = Changes.TestCase
 TestChanges.settings = settings(stateful_step_count=15, deadline=None)
 
 
+def test_a_group_is_heeded_whether_or_not_it_was_asked_for_before() -> None:
+    fleet = Fleet.of([host("a"), host("b")])
+    asked = demand(anti_affinity_group="g")
+
+    fleet.claim("HST-a", Resources(), "g")
+    assert choose(asked, fleet, Policy.SPREAD, now=NOW).refusals == {"anti_affinity": 1}
+
+    fleet.claim("HST-b", Resources(), "g")
+    assert choose(asked, fleet, Policy.SPREAD, now=NOW).refusals == {"anti_affinity": 2}
+
+    fleet.release("HST-a", Resources(), "g")
+    chosen = choose(asked, fleet, Policy.SPREAD, now=NOW).chosen
+    assert chosen is not None
+    assert chosen.host_name == "a"
+
+
 def test_host_tells_what_is_reserved_now() -> None:
     fleet = Fleet.of([host("a", reserved_cpus=1, limit_sandboxes=None)])
 

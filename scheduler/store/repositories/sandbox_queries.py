@@ -47,6 +47,11 @@ DUE = Statement(
     "now",
     "most",
 )
+COUNTS = Statement(
+    select(_COLUMNS.host_id, _COLUMNS.state, func.count())
+    .where(_LIVE)
+    .group_by(_COLUMNS.host_id, _COLUMNS.state)
+)
 NEXT_EXPIRY = Statement(select(func.min(_COLUMNS.expires_at)).where(_LEASED))
 UNSETTLED = Statement(
     select(_TABLE)

@@ -58,6 +58,13 @@ class Sandboxes(Repository):
         """Return the live sandboxes that are placed on a host, oldest first."""
         return self._all(SANDBOXES, queries.OF_HOST, host_id)
 
+    def counts(self) -> Mapping[tuple[str | None, SandboxState], int]:
+        """Return how many live sandboxes each host has in each state."""
+        return {
+            (host_id, SandboxState(state)): count
+            for host_id, state, count in self._cursor.rows(queries.COUNTS)
+        }
+
     def due(self, now: datetime, limit: int = 1000) -> tuple[Sandbox, ...]:
         """Return the sandboxes whose lease has ended and that nobody is destroying, first first."""
         return self._all(SANDBOXES, queries.DUE, micros(now), limit)

@@ -1,0 +1,182 @@
+"""What happens, counted and timed as it happens.
+
+Services and loops are handed these methods as plain callables and know nothing of Prometheus. Every
+label value comes from a closed set; series of known values exist from the start, so that the first
+event already shows as an increase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from scheduler.clock import Clock
+from scheduler.model import OnExpire, Phase, Sandbox, SandboxState
+
+DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
+ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
+"""Why a sandbox was destroyed, by its last reason; everything else was asked for by a user."""
+PHASES = ("build", "boot", "total")
+
+_FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+_PASSES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+_CREATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_LIVES = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 7 * 86400.0)
+_COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
+
+
+class Meter:
+    """Counters, histograms and gauges in a registry of their own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.registry = registry = CollectorRegistry()
+        self._decisions = Counter(
+            "sandboxd_scheduler_decisions",
+            "Placement decisions, previews included.",
+            ["result"],
+            registry=registry,
+        )
+        self._rejections = Counter(
+            "sandboxd_scheduler_rejections",
+            "Hosts that a decision refused, by the first filter that did.",
+            ["filter"],
+            registry=registry,
+        )
+        self._decision_seconds = Histogram(
+            "sandboxd_scheduler_decision_duration_seconds",
+            "How long choosing a host took.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._created = Counter(
+            "sandboxd_sandboxes_created",
+            "Sandboxes that came up for the first time, or failed to.",
+            ["result"],
+            registry=registry,
+        )
+        self._create_seconds = Histogram(
+            "sandboxd_sandbox_create_duration_seconds",
+            "How long a sandbox took to come up for the first time, by phase.",
+            ["phase"],
+            buckets=_CREATIONS,
+            registry=registry,
+        )
+        self._destroyed = Counter(
+            "sandboxd_sandboxes_destroyed",
+            "Sandboxes proven gone, by what ended them.",
+            ["reason"],
+            registry=registry,
+        )
+        self._lifetimes = Histogram(
+            "sandboxd_sandbox_lifetime_seconds",
+            "How long sandboxes existed, by what ended them.",
+            ["reason"],
+            buckets=_LIVES,
+            registry=registry,
+        )
+        self._expired = Counter(
+            "sandboxd_sandboxes_expired",
+            "Leases that ended, by what their end does.",
+            ["action"],
+            registry=registry,
+        )
+        self._parked = Counter(
+            "sandboxd_internal_errors",
+            "Bugs met while working on one sandbox or one host, which then waits.",
+            registry=registry,
+        )
+        self._passes = Counter(
+            "sandboxd_reconcile_runs",
+            "Finished passes of each loop; `poll` is one look at one host.",
+            ["controller"],
+            registry=registry,
+        )
+        self._pass_seconds = Histogram(
+            "sandboxd_reconcile_duration_seconds",
+            "How long a pass of each loop took.",
+            ["controller"],
+            buckets=_PASSES,
+            registry=registry,
+        )
+        self._pass_at = Gauge(
+            "sandboxd_reconcile_last_success_timestamp_seconds",
+            "When each loop last finished a pass.",
+            ["controller"],
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "sandboxd_event_loop_lag_seconds",
+            "How late the event loop woke from its last measured sleep.",
+            registry=registry,
+        )
+        self._begin()
+
+    def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
+        """Count a placement decision: its outcome, its refusals by filter, its duration."""
+        self._decisions.labels(result).inc()
+        self._decision_seconds.observe(seconds)
+        for name, count in refusals.items():
+            self._rejections.labels(name).inc(count)
+
+    def passed(self, controller: str, seconds: float) -> None:
+        """Count a finished pass of a loop."""
+        self._passes.labels(controller).inc()
+        self._pass_seconds.labels(controller).observe(seconds)
+        self._pass_at.labels(controller).set(self._clock.now().timestamp())
+
+    def became(self, before: Sandbox, after: Sandbox) -> None:
+        """Count what a change of state says of a sandbox's first start, or of its end."""
+        if after.state is SandboxState.DESTROYED:
+            self._ended(after)
+        elif before.running_at is None and before.state in _COMING_UP:
+            self._came_up(before, after)
+
+    def expired(self, action: str) -> None:
+        """Count a lease that ended: `destroy` or `stop`."""
+        self._expired.labels(action).inc()
+
+    def parked(self) -> None:
+        """Count a bug that parked a sandbox or a host."""
+        self._parked.inc()
+
+    def lagged(self, seconds: float) -> None:
+        """Record how late the event loop woke."""
+        self._lag.set(seconds)
+
+    def _came_up(self, before: Sandbox, after: Sandbox) -> None:
+        at = after.updated_at
+        if before.state is SandboxState.CREATED and after.state is SandboxState.STARTING:
+            self._timed("build", before.created_at, at)
+        elif after.state is SandboxState.RUNNING:
+            self._created.labels("running").inc()
+            self._timed("total", before.created_at, at)
+            if before.phase is Phase.START and before.phase_at is not None:
+                self._timed("boot", before.phase_at, at)
+        elif after.state is SandboxState.ERROR:
+            self._created.labels("failed").inc()
+
+    def _ended(self, sandbox: Sandbox) -> None:
+        reason = ENDINGS.get(sandbox.reason_code or "", "user")
+        lived = (sandbox.updated_at - sandbox.created_at).total_seconds()
+        self._destroyed.labels(reason).inc()
+        self._lifetimes.labels(reason).observe(max(0.0, lived))
+
+    def _timed(self, phase: str, since: datetime, until: datetime) -> None:
+        self._create_seconds.labels(phase).observe(max(0.0, (until - since).total_seconds()))
+
+    def _begin(self) -> None:
+        """Make the series whose labels are known, so that they start at zero."""
+        for result in DECISIONS:
+            self._decisions.labels(result)
+        for result in ("running", "failed"):
+            self._created.labels(result)
+        for phase in PHASES:
+            self._create_seconds.labels(phase)
+        for reason in (*ENDINGS.values(), "user"):
+            self._destroyed.labels(reason)
+            self._lifetimes.labels(reason)
+        for action in OnExpire:
+            self._expired.labels(action.value)

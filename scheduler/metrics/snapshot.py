@@ -1,0 +1,58 @@
+"""The records as metrics need them, read now and then and kept as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from scheduler.clock import Clock
+from scheduler.model import Drain, HostResources, HostState, SandboxState
+from scheduler.store import Store, Transaction
+
+MOST_EXPIRED = 1000
+"""Counting further would cost more than the number is worth: something is very wrong by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSnapshot:
+    """What the store held at one moment."""
+
+    taken_at: datetime | None = None
+    """None until the store has been read once."""
+    hosts: tuple[HostResources, ...] = ()
+    sandboxes: Mapping[tuple[str | None, SandboxState], int] = field(default_factory=dict)
+    """Live sandboxes by host id and state."""
+    drains: tuple[Drain, ...] = ()
+    """Those in progress."""
+    expired: int = 0
+    """Sandboxes whose lease is over and on whose end nobody has acted yet."""
+
+
+class Snapshots:
+    """Keeps the latest snapshot; `refresh` is the pass of a loop."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._latest = MetricsSnapshot()
+
+    def latest(self) -> MetricsSnapshot:
+        """Return the snapshot taken last."""
+        return self._latest
+
+    async def refresh(self) -> None:
+        """Read the store once."""
+        self._latest = await self._store.read(self._take)
+
+    def _take(self, tx: Transaction) -> MetricsSnapshot:
+        now = self._clock.now()
+        hosts = tx.hosts.all()
+        draining = (tx.drains.active(h.id) for h in hosts if h.state is HostState.DRAINING)
+        return MetricsSnapshot(
+            taken_at=now,
+            hosts=hosts,
+            sandboxes=tx.sandboxes.counts(),
+            drains=tuple(drain for drain in draining if drain is not None),
+            expired=len(tx.sandboxes.due(now, MOST_EXPIRED)),
+        )

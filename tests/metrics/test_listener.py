@@ -1,0 +1,183 @@
+"""The listener answers /metrics and nothing else, whatever it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import pytest
+
+from scheduler.errors import Unavailable
+from scheduler.metrics.listener import Bounds, serve
+
+PAGE = b"# HELP x y\nx 1\n"
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with serve(lambda: PAGE, "127.0.0.1", 0) as (_, bound):
+        yield bound
+
+
+@asynccontextmanager
+async def connected(
+    port: int, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def talk(port: int, request: bytes, *, half_close: bool = False) -> bytes:
+    """Send bytes and return everything that comes back until the other side hangs up."""
+    async with connected(port) as (reader, writer), asyncio.timeout(20):
+        writer.write(request)
+        if half_close:
+            writer.write_eof()
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+async def test_a_scrape_gets_the_page(port: int) -> None:
+    answer = await talk(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Content-Type: text/plain; version=0.0.4; charset=utf-8" in head
+    assert f"Content-Length: {len(PAGE)}".encode() in head
+    assert body == PAGE
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"HEAD /metrics HTTP/1.1", b"200"),
+        (b"GET /metrics?name[]=x HTTP/1.0", b"200"),
+        (b"GET / HTTP/1.1", b"404"),
+        (b"GET /v1/hosts HTTP/1.1", b"404"),
+        (b"GET /metrics/../v1/hosts HTTP/1.1", b"404"),
+        (b"POST /metrics HTTP/1.1", b"405"),
+        (b"CONNECT x:1 HTTP/1.1", b"404"),
+        (b"nonsense", b"400"),
+        (b"GET /metrics HTTP/2.0", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01", b"400"),
+    ],
+)
+async def test_everything_else_is_refused(port: int, request_line: bytes, status: bytes) -> None:
+    answer = await talk(port, request_line + b"\r\n\r\n")
+    assert answer.split(b" ")[1] == status
+    assert b"Connection: close" in answer
+    if status == b"405":
+        assert b"Allow: GET, HEAD" in answer
+    if request_line.startswith(b"HEAD"):
+        assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_a_head_without_end_is_cut_off(port: int) -> None:
+    answer = await talk(port, b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000)
+    assert answer == b"" or b"431" in answer
+
+
+async def test_a_head_that_breaks_off_is_dropped(port: int) -> None:
+    assert await talk(port, b"GET /metr", half_close=True) == b""
+
+
+async def test_a_slow_head_is_cut_off() -> None:
+    async with serve(lambda: PAGE, "127.0.0.1", 0, Bounds(head_seconds=0.05)) as (_, port):
+        assert b"408" in await talk(port, b"GET /metrics")
+
+
+async def test_a_reader_that_does_not_read_is_cut_off() -> None:
+    page = b"x" * 50_000_000
+    slow = Bounds(answer_seconds=0.2, connections=1)
+    async with (
+        serve(lambda: page, "127.0.0.1", 0, slow) as (_, port),
+        connected(port) as (reader, writer),
+    ):
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        await answered(port)
+        got = 0
+        with suppress(ConnectionResetError):
+            while chunk := await reader.read(1 << 20):
+                got += len(chunk)
+        assert got < len(page)
+
+
+async def answered(port: int) -> None:
+    """Return once the listener has a connection free again."""
+    async with asyncio.timeout(20):
+        for _ in range(100_000):
+            if await talk(port, b"GET / HTTP/1.1\r\n\r\n"):
+                return
+    raise AssertionError("the connections that ended still count")
+
+
+async def test_one_connection_too_many_is_hung_up_on() -> None:
+    request = b"GET /metrics HTTP/1.1\r\n\r\n"
+    async with serve(lambda: PAGE, "127.0.0.1", 0, Bounds(connections=2)) as (_, port):
+        async with connected(port), connected(port):
+            assert await talk(port, request) == b""
+        await answered(port)
+
+
+async def test_scrapes_at_the_same_time_share_one_rendering() -> None:
+    begun, go_on, rendered = threading.Event(), threading.Event(), []
+
+    def render() -> bytes:
+        begun.set()
+        assert go_on.wait(20)
+        rendered.append(threading.current_thread().name)
+        return PAGE
+
+    async with serve(render, "127.0.0.1", 0) as (_, port):
+        request = b"GET /metrics HTTP/1.1\r\n\r\n"
+        first = asyncio.create_task(talk(port, request))
+        await asyncio.to_thread(begun.wait, 20)
+        second = asyncio.create_task(talk(port, request))
+        refused = await talk(port, b"GET / HTTP/1.1\r\n\r\n")
+        go_on.set()
+        assert (await first).endswith(PAGE)
+        assert (await second).endswith(PAGE)
+    assert b"404" in refused
+    assert len(rendered) <= 2
+    assert all(name.startswith("metrics") for name in rendered)
+
+
+async def test_an_open_connection_does_not_keep_the_listener_from_closing() -> None:
+    async with asyncio.timeout(20), AsyncExitStack() as stack:
+        async with serve(lambda: PAGE, "127.0.0.1", 0) as (_, port):
+            reader, _writer = await stack.enter_async_context(connected(port))
+            await talk(port, b"GET / HTTP/1.1\r\n\r\n")
+        assert await reader.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_an_address_in_use_is_refused_with_a_remedy(port: int) -> None:
+    with pytest.raises(Unavailable) as refused:
+        async with serve(lambda: PAGE, "127.0.0.1", port):
+            pass
+    assert str(port) in refused.value.message
+    assert refused.value.remedy is not None
+    assert "metrics.listen" in refused.value.remedy
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+async def test_ipv6_works_where_there_is_some() -> None:
+    try:
+        async with (
+            serve(lambda: PAGE, "::1", 0) as (host, port),
+            connected(port, host) as (reader, writer),
+        ):
+            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert (await reader.read()).endswith(PAGE)
+    except Unavailable as error:
+        pytest.skip(error.message)

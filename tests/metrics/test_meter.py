@@ -1,0 +1,126 @@
+"""What happens is counted once, under labels from closed sets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from scheduler.metrics.meter import Meter
+from scheduler.model import Phase, SandboxState
+from tests.clocks import ManualClock
+from tests.metrics.reading import Series, key, values
+from tests.metrics.samples import NOW, sandbox
+
+CREATED, STARTING = SandboxState.CREATED, SandboxState.STARTING
+RUNNING, ERROR = SandboxState.RUNNING, SandboxState.ERROR
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def meter(clock: ManualClock) -> Meter:
+    return Meter(clock)
+
+
+def told(meter: Meter) -> Series:
+    return values(meter.registry.collect())
+
+
+def test_known_series_exist_before_anything_happens(meter: Meter) -> None:
+    series = told(meter)
+    for result in ("placed", "capacity_exhausted", "constraint_impossible"):
+        assert series[key("scheduler_decisions_total", result=result)] == 0
+    for reason in ("ttl", "drain", "user"):
+        assert series[key("sandboxes_destroyed_total", reason=reason)] == 0
+    assert series[key("sandboxes_created_total", result="failed")] == 0
+    assert series[key("sandboxes_expired_total", action="stop")] == 0
+    assert series[key("sandbox_create_duration_seconds_count", phase="boot")] == 0
+
+
+def test_decisions_and_their_refusals_are_counted(meter: Meter) -> None:
+    meter.decided("placed", {"memory": 2, "labels": 1}, 0.002)
+    meter.decided("capacity_exhausted", {"memory": 3}, 0.003)
+    series = told(meter)
+    assert series[key("scheduler_decisions_total", result="placed")] == 1
+    assert series[key("scheduler_decisions_total", result="capacity_exhausted")] == 1
+    assert series[key("scheduler_rejections_total", filter="memory")] == 5
+    assert series[key("scheduler_rejections_total", filter="labels")] == 1
+    assert series[key("scheduler_decision_duration_seconds_count")] == 2
+    assert series[key("scheduler_decision_duration_seconds_sum")] == pytest.approx(0.005)
+
+
+def test_passes_are_counted_and_timed_by_loop(meter: Meter, clock: ManualClock) -> None:
+    meter.passed("poll", 0.02)
+    clock.advance(10)
+    meter.passed("poll", 0.03)
+    series = told(meter)
+    assert series[key("reconcile_runs_total", controller="poll")] == 2
+    assert series[key("reconcile_duration_seconds_sum", controller="poll")] == pytest.approx(0.05)
+    last = key("reconcile_last_success_timestamp_seconds", controller="poll")
+    assert series[last] == NOW.timestamp() + 10
+
+
+def test_a_first_start_is_timed_by_phase(meter: Meter) -> None:
+    later = {"updated_at": NOW + timedelta(seconds=3)}
+    meter.became(sandbox(CREATED), sandbox(STARTING, **later))
+    starting = sandbox(STARTING, phase=Phase.START, phase_at=NOW + timedelta(seconds=4))
+    meter.became(starting, sandbox(RUNNING, updated_at=NOW + timedelta(seconds=10)))
+    series = told(meter)
+    for phase, seconds in (("build", 3), ("boot", 6), ("total", 10)):
+        assert series[key("sandbox_create_duration_seconds_sum", phase=phase)] == seconds
+        assert series[key("sandbox_create_duration_seconds_count", phase=phase)] == 1
+    assert series[key("sandboxes_created_total", result="running")] == 1
+
+
+def test_a_start_seen_only_afterwards_has_no_boot_time(meter: Meter) -> None:
+    meter.became(sandbox(STARTING), sandbox(RUNNING))
+    series = told(meter)
+    assert series[key("sandbox_create_duration_seconds_count", phase="boot")] == 0
+    assert series[key("sandbox_create_duration_seconds_count", phase="total")] == 1
+
+
+def test_a_failed_creation_is_counted_as_such(meter: Meter) -> None:
+    meter.became(sandbox(CREATED), sandbox(ERROR))
+    assert told(meter)[key("sandboxes_created_total", result="failed")] == 1
+
+
+def test_only_the_first_start_is_a_creation(meter: Meter) -> None:
+    before = told(meter)
+    meter.became(sandbox(STARTING, running_at=NOW), sandbox(RUNNING))
+    meter.became(sandbox(RUNNING, running_at=NOW), sandbox(ERROR))
+    meter.became(sandbox(STARTING), sandbox(SandboxState.STOPPED))
+    assert told(meter) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("lease_expired", "ttl"),
+        ("drained", "drain"),
+        ("requested", "user"),
+        ("\x1b[31m", "user"),
+        (None, "user"),
+    ],
+)
+def test_an_end_is_counted_under_a_known_reason(
+    meter: Meter, code: str | None, reason: str
+) -> None:
+    gone = sandbox(SandboxState.DESTROYED, reason_code=code, updated_at=NOW + timedelta(seconds=90))
+    meter.became(sandbox(RUNNING), gone)
+    series = told(meter)
+    assert series[key("sandboxes_destroyed_total", reason=reason)] == 1
+    assert series[key("sandbox_lifetime_seconds_sum", reason=reason)] == 90
+
+
+def test_expiries_bugs_and_lag(meter: Meter) -> None:
+    meter.expired("destroy")
+    meter.parked()
+    meter.lagged(0.25)
+    series = told(meter)
+    assert series[key("sandboxes_expired_total", action="destroy")] == 1
+    assert series[key("internal_errors_total")] == 1
+    assert series[key("event_loop_lag_seconds")] == 0.25

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -46,13 +45,12 @@ class ManualClock:
         try:
             while not event.is_set() and (until is None or self._monotonic < until):
                 moved = asyncio.ensure_future(self._moved.wait())
-                await asyncio.wait({woken, moved}, return_when=asyncio.FIRST_COMPLETED)
-                moved.cancel()
-                with suppress(asyncio.CancelledError):
-                    await moved
+                try:
+                    await asyncio.wait({woken, moved}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    moved.cancel()
         finally:
+            # Not awaited: that could take a cancellation of ours for theirs.
             woken.cancel()
-            with suppress(asyncio.CancelledError):
-                await woken
         await asyncio.sleep(0)
         return event.is_set()

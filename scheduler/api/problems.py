@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from scheduler.errors import Invalid, SandboxdError
-from scheduler.validation.faults import Fault, faults_of
+from scheduler.validation.faults import MOST_FAULTS, Fault, faults_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -118,9 +118,11 @@ async def _expected(_request: Request, error: SandboxdError) -> Response:
 
 async def _unacceptable(_request: Request, error: RequestValidationError) -> Response:
     faults: list[Fault] = []
-    for fault in error.errors():
-        place = fault["loc"][0] if fault["loc"] else "body"
-        faults.extend(faults_of([fault], skip=1 if place == "body" else 0))
+    for fault in error.errors()[:MOST_FAULTS]:
+        if tuple(fault["loc"]) == ("body",) and fault["type"] == "missing":
+            faults.append(_NO_BODY)
+        else:
+            faults.extend(faults_of([fault], skip=1 if fault["loc"][0] == "body" else 0))
     return unacceptable(faults)
 
 
@@ -166,6 +168,7 @@ async def _bug(_request: Request, _error: Exception) -> Response:
     )
 
 
+_NO_BODY = Fault(path="", message="it is missing", remedy="send a JSON object as the body")
 _SEE = "see /openapi.json for the paths and their methods"
 
 

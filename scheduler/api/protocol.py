@@ -66,7 +66,7 @@ class AdminProtocol(HttpToolsProtocol):
         self._gate = gate
         self._peer: Peer | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._in_head = True
+        self._in_head = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -103,18 +103,18 @@ class AdminProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count, also for a request that came along with the one before."""
         super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
         if self._deadline is None:
             self._arm()
 
     def on_headers_complete(self) -> None:
         """Begin the request, its head being whole."""
         self._in_head = False
-        self._head_bytes = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Stop counting: the request has arrived."""
-        self._in_head = True
         self._disarm()
         super().on_message_complete()
 

@@ -248,8 +248,9 @@ class SandboxService:
     def _record(self, admission: Admission, intent: Intent[Sandbox], tx: Transaction) -> Sandbox:
         sandbox = admission.sandbox
         self._check_quota(tx, sandbox.agent_id)
-        tx.sandboxes.add(sandbox)
+        # First, because a claim refused before anything was written spoils nobody else's commit.
         tx.allocations.claim(admission.claim)
+        tx.sandboxes.add(sandbox)
         tx.decisions.add(admission.decision)
         tx.events.add(
             Event(

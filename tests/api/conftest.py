@@ -44,9 +44,11 @@ async def http(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the served application."""
     app = build_app(cloud.services, missing=lambda: missing)
-    async with serve(app, socket_path, group=None, on_stop=cloud.journal.close):
-        async with client(socket_path) as connected:
-            yield connected
+    async with (
+        serve(app, socket_path, group=None, on_stop=cloud.journal.close),
+        client(socket_path) as connected,
+    ):
+        yield connected
 
 
 def client(path: Path) -> httpx2.AsyncClient:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 from uuid import UUID
 
 from scheduler.clock import Clock
@@ -21,7 +22,7 @@ from scheduler.service.journal import Journal
 from scheduler.service.requests import CreateSandbox
 from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
-from scheduler.store import Store, StoreConfig, Transaction
+from scheduler.store import HostFacts, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
 
 CLUSTER = UUID("6a0b2a0e-7a0a-4f0e-9d59-0a3f5f9f3a11")
@@ -66,25 +67,22 @@ class Plane:
             host, total_cpus=cpus, total_memory_mb=memory_mb, total_storage_mb=storage_mb
         )
 
-    async def poll(self, host: HostResources, **totals: int) -> HostResources:
+    async def poll(self, host: HostResources, **totals: Unpack[HostFacts]) -> HostResources:
         """Record what a poll would have seen of a healthy host."""
         now = self.clock.now()
-        seen = await self.store.submit(
-            lambda tx: tx.hosts.observe(
-                host.id,
-                at=now,
-                health=HostHealth.UP,
-                health_since=now,
-                arch="x86_64",
-                observed_networks=("default",),
-                observed_images=(IMAGE,),
-                observed_pool_active=True,
-                observed_storage_available_mb=1_000_000,
-                observed_at=now,
-                last_seen_at=now,
-                **totals,
-            )
-        )
+        facts: HostFacts = {
+            "health": HostHealth.UP,
+            "health_since": now,
+            "arch": "x86_64",
+            "observed_networks": ("default",),
+            "observed_images": (IMAGE,),
+            "observed_pool_active": True,
+            "observed_storage_available_mb": 1_000_000,
+            "observed_at": now,
+            "last_seen_at": now,
+            **totals,
+        }
+        seen = await self.store.submit(lambda tx: tx.hosts.observe(host.id, at=now, **facts))
         self.fleet.put(seen)
         return seen
 

@@ -1,0 +1,163 @@
+"""The journal over HTTP: pages, and a stream that nobody is ever skipped in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.types import Message
+
+from scheduler.api.app import build_app
+from scheduler.api.event_stream import QUIET_SECONDS, EventStream
+from scheduler.api.listener import serve
+from scheduler.model import Event
+from tests.api.conftest import client
+from tests.clocks import START, ManualClock
+from tests.service.planes import Plane
+from tests.waits import until
+
+STREAM = {"accept": "text/event-stream"}
+
+
+async def messages(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, str]]:
+    """Parse a stream's messages; comments come as `{"": text}`."""
+    message: dict[str, str] = {}
+    async for line in lines:
+        if not line:
+            if message:
+                yield message
+            message = {}
+            continue
+        name, _, value = line.partition(":")
+        message[name] = value.strip()
+
+
+async def take(stream: AsyncIterator[dict[str, str]], count: int) -> list[dict[str, Any]]:
+    """Return the next events of a stream."""
+    taken: list[dict[str, Any]] = []
+    async with asyncio.timeout(20):
+        async for message in stream:
+            if "id" in message:
+                taken.append({**message, "data": json.loads(message["data"])})
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def test_pages_go_on_where_they_ended(http: httpx2.AsyncClient, cloud: Plane) -> None:
+    for number in range(3):
+        await cloud.create(sandbox_name=f"box-{number}")
+
+    first = (await http.get("/v1/events?limit=2&kind=sandbox.created")).json()
+    rest = (await http.get(f"/v1/events?since={first['next_cursor']}&kind=sandbox.created")).json()
+
+    assert [len(first["items"]), len(rest["items"])] == [2, 1]
+    assert rest["next_cursor"] is None
+    numbers = [event["seq"] for event in first["items"] + rest["items"]]
+    assert numbers == sorted(set(numbers))
+
+
+async def test_events_are_filtered(http: httpx2.AsyncClient, cloud: Plane) -> None:
+    await cloud.add_host("beta")
+    made = await cloud.create(host="beta")
+
+    of_host = (await http.get("/v1/events?host=beta")).json()["items"]
+    of_box = (await http.get(f"/v1/events?sandbox_id={made.id}")).json()["items"]
+
+    assert [event["kind"] for event in of_host] == ["host.added", "sandbox.created"]
+    assert [event["kind"] for event in of_box] == ["sandbox.created"]
+    assert (await http.get("/v1/events?host=gamma")).status_code == 404
+
+
+async def test_a_stream_tells_what_was_and_what_comes(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    await cloud.create(sandbox_name="before")
+    query = "/v1/events?kind=sandbox.created"
+    async with http.stream("GET", query, headers=STREAM) as answer:
+        stream = messages(answer.aiter_lines())
+        [old] = await take(stream, 1)
+        await until(lambda: cloud.journal.waiting > 0)
+        made = await cloud.create(sandbox_name="after")
+        [new] = await take(stream, 1)
+
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert (old["event"], new["data"]["sandbox_id"]) == ("sandbox.created", made.id)
+    assert int(new["id"]) == new["data"]["seq"] > int(old["id"])
+
+
+async def test_a_stream_is_resumed_without_gap_or_repetition(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    made = [await cloud.create(vcpus=1) for _ in range(5)]
+    query = "/v1/events?kind=sandbox.created"
+    async with http.stream("GET", query, headers=STREAM) as answer:
+        seen = await take(messages(answer.aiter_lines()), 2)
+    resumed = {**STREAM, "last-event-id": seen[-1]["id"]}
+    async with http.stream("GET", query, headers=resumed) as answer:
+        seen += await take(messages(answer.aiter_lines()), 3)
+
+    assert [event["data"]["sandbox_id"] for event in seen] == [sandbox.id for sandbox in made]
+
+
+async def test_a_resumption_from_nonsense_is_refused(http: httpx2.AsyncClient) -> None:
+    for given in ("x", "-1", "1" * 30, "\u0661"):
+        headers = {**STREAM, "last-event-id": given.encode()}
+        answer = await http.get("/v1/events", headers=headers)  # type: ignore[arg-type]
+        assert answer.status_code == 422
+
+
+async def test_a_quiet_stream_shows_that_it_lives(
+    http: httpx2.AsyncClient, cloud: Plane, clock: ManualClock
+) -> None:
+    since = await cloud.services.events.latest()
+    async with http.stream("GET", f"/v1/events?since={since}", headers=STREAM) as answer:
+        lines = answer.aiter_lines()
+        assert await anext(lines) == ": connected"
+        await until(lambda: cloud.journal.waiting > 0)
+        clock.advance(QUIET_SECONDS)
+        async with asyncio.timeout(10):
+            assert [await anext(lines), await anext(lines)] == ["", ": quiet"]
+
+
+async def test_streams_end_when_the_daemon_stops(cloud: Plane, socket_path: Path) -> None:
+    async with client(socket_path) as http:
+        app = build_app(cloud.services)
+        async with serve(app, socket_path, group=None, on_stop=cloud.journal.close):
+            request = http.build_request("GET", "/v1/events", headers=STREAM)
+            answer = await http.send(request, stream=True)
+            await until(lambda: cloud.journal.waiting > 0)
+        async with asyncio.timeout(10):
+            await answer.aread()
+        await answer.aclose()
+
+
+async def test_whoever_hangs_up_costs_nothing(http: httpx2.AsyncClient, cloud: Plane) -> None:
+    async with http.stream("GET", "/v1/events", headers=STREAM):
+        await until(lambda: cloud.journal.waiting == 1)
+    await until(lambda: cloud.journal.waiting == 0, what="the follower of a gone reader ends")
+
+
+async def test_a_reader_that_does_not_read_is_disconnected() -> None:
+    async def pages() -> AsyncIterator[Sequence[Event]]:
+        yield (Event(seq=1, at=START, kind="sandbox.created"),)
+
+    async def stuck(_message: Message) -> None:
+        await asyncio.Event().wait()
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def take_head(message: Message) -> None:
+        if message["type"] != "http.response.start":
+            await stuck(message)
+
+    stream = EventStream(pages(), slow_seconds=0.01)
+    with pytest.raises(TimeoutError):
+        await stream({"type": "http"}, never, take_head)

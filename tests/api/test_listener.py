@@ -1,0 +1,240 @@
+"""The socket is right before anybody can connect, and nobody can take it from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from scheduler.api.listener import Listener, serve
+from scheduler.api.protocol import Bounds
+from scheduler.errors import Invalid
+from tests.api.conftest import client
+from tests.waits import until
+
+QUICK = Bounds(request_seconds=0.2, idle_seconds=1, connections_per_user=8, stop_seconds=1)
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class Echo:
+    """Answers who asked; `/held` waits until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.holding = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if request.url.path == "/held":
+            self.holding.set()
+            await self.release.wait()
+        await request.body()
+        peer = scope["state"]["peer"]
+        response: Response = JSONResponse({"uid": peer.uid, "gid": peer.gid, "pid": peer.pid})
+        await response(scope, receive, send)
+
+
+@asynccontextmanager
+async def raw(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection spoken by hand."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def status_of(reader: asyncio.StreamReader) -> int:
+    """Return the status of the answer that comes next."""
+    async with asyncio.timeout(10):
+        line = await reader.readline()
+    return int(line.split()[1])
+
+
+def write(path: Path, text: str) -> None:
+    """Put a file where the socket is or will be."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+
+
+def read(path: Path) -> str:
+    """Return what is in the file where the socket was or will be."""
+    return path.read_text()
+
+
+@pytest.fixture
+async def listener(socket_path: Path) -> AsyncIterator[Listener]:
+    async with serve(Echo(), socket_path, group=None, bounds=QUICK) as served:
+        yield served
+
+
+async def test_only_owner_and_group_may_connect(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "admin.sock"
+    async with serve(Echo(), path, group=None):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
+    assert not path.exists()
+
+
+async def test_the_group_is_given_the_socket(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root may give a file to any group")
+    path = tmp_path / "admin.sock"
+    async with serve(Echo(), path, group="daemon"):
+        assert path.stat().st_gid == grp.getgrnam("daemon").gr_gid
+
+
+async def test_a_group_that_is_not_there_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    async with serve(Echo(), path, group="no-such-group"):
+        assert path.stat().st_gid == os.getgid()
+
+
+async def test_the_peer_is_who_the_kernel_says(listener: Listener) -> None:
+    async with client(listener.path) as http:
+        told = (await http.get("/")).json()
+    assert told == {"uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid()}
+
+
+async def test_what_a_dead_daemon_left_is_replaced(socket_path: Path) -> None:
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(socket_path))
+    left.close()
+    async with serve(Echo(), socket_path, group=None), client(socket_path) as http:
+        assert (await http.get("/")).status_code == 200
+
+
+async def test_what_is_no_socket_is_left_alone(socket_path: Path) -> None:
+    write(socket_path, "precious")
+    with pytest.raises(Invalid, match="no socket"):
+        async with serve(Echo(), socket_path, group=None):
+            pass
+    assert read(socket_path) == "precious"
+
+
+async def test_a_path_beyond_the_kernel_s_limit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="107 bytes"):
+        async with serve(Echo(), tmp_path / ("s" * 108), group=None):
+            pass
+
+
+async def test_another_one_s_socket_is_not_unlinked(socket_path: Path) -> None:
+    async with serve(Echo(), socket_path, group=None):
+        write(socket_path, "somebody else's")
+    assert read(socket_path) == "somebody else's"
+
+
+async def test_a_request_that_trickles_is_cut_off(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, writer):
+        writer.write(REQUEST[:-4])
+        assert await status_of(reader) == 408
+        assert await until_closed(reader)
+
+
+async def test_a_body_that_trickles_is_cut_off(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf")
+        assert await until_closed(reader)
+    await until(lambda: listener.connections == 0)
+
+
+async def test_silence_is_cut_off(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, _writer):
+        assert await status_of(reader) == 408
+
+
+async def test_a_further_request_is_bounded_too(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, writer):
+        writer.write(REQUEST)
+        assert await status_of(reader) == 200
+        await reader.readuntil(b"}")
+        writer.write(REQUEST[:10])
+        assert await status_of(reader) == 408
+
+
+async def test_a_further_request_begun_with_the_first_is_bounded(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, writer):
+        writer.write(REQUEST + REQUEST[:10])
+        assert await status_of(reader) == 200
+        await reader.readuntil(b"}")
+        assert await status_of(reader) == 408
+
+
+async def test_an_endless_head_is_refused(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000)
+        assert await status_of(reader) == 431
+
+
+async def test_what_is_not_http_is_refused(listener: Listener) -> None:
+    async with raw(listener.path) as (reader, writer):
+        writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+        assert await status_of(reader) == 400
+
+
+async def test_one_user_cannot_take_every_connection(socket_path: Path) -> None:
+    bounds = Bounds(connections_per_user=3, request_seconds=30)
+    async with serve(Echo(), socket_path, group=None, bounds=bounds) as listener:
+        async with raw(socket_path), raw(socket_path), raw(socket_path):
+            await until(lambda: listener.connections == 3)
+            async with raw(socket_path) as (reader, _writer):
+                assert await status_of(reader) == 503
+        await until(lambda: listener.connections == 0)
+        async with client(socket_path) as http:
+            assert (await http.get("/")).status_code == 200
+
+
+async def test_all_users_together_are_bounded(socket_path: Path) -> None:
+    async with (
+        serve(Echo(), socket_path, group=None, bounds=Bounds(connections=1)) as listener,
+        raw(socket_path),
+    ):
+        await until(lambda: listener.connections == 1)
+        async with raw(socket_path) as (reader, _writer):
+            assert await status_of(reader) == 503
+
+
+async def test_stopping_lets_a_request_end(socket_path: Path) -> None:
+    echo = Echo()
+    async with client(socket_path) as http:
+        async with serve(echo, socket_path, group=None, on_stop=echo.release.set):
+            asked = asyncio.create_task(http.get("/held"))
+            await echo.holding.wait()
+        assert (await asked).status_code == 200
+
+
+async def test_stopping_does_not_wait_for_ever(socket_path: Path) -> None:
+    echo = Echo()
+    async with asyncio.timeout(10):
+        async with serve(echo, socket_path, group=None, bounds=QUICK):
+            reader, writer = await asyncio.open_unix_connection(str(socket_path))
+            writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
+            await echo.holding.wait()
+    assert await until_closed(reader)
+    writer.close()
+
+
+async def test_the_end_of_the_server_can_be_awaited(socket_path: Path) -> None:
+    async with serve(Echo(), socket_path, group=None) as listener:
+        ended = asyncio.create_task(listener.ended())
+        await asyncio.sleep(0)
+        assert not ended.done()
+    await ended
+
+
+async def until_closed(reader: asyncio.StreamReader) -> bool:
+    """Return once the other side has hung up."""
+    async with asyncio.timeout(10):
+        while await reader.read(65536):
+            pass
+    return True

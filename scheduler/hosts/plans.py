@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scheduler.errors import Invalid
 from scheduler.model.hosts import VirtType
 
 
@@ -50,3 +51,10 @@ class DomainPlan:
     """The cloud-init volume; None where the host takes no uploads."""
     mark_document: Mapping[str, object]
     """What the ownership mark says; it must carry this domain's UUID as `domain_uuid`."""
+
+    def __post_init__(self) -> None:
+        """Raise Invalid for a name that no XML and no terminal could show."""
+        for field in ("name", "network", "pool", "overlay", "seed"):
+            text = getattr(self, field)
+            if text is not None and not (text and text.isprintable()):
+                raise Invalid(f"{field}: a name needs printable characters", details={field: text})

@@ -83,7 +83,7 @@ def find_volume(handle: Handle, pool_name: str, name: str) -> ObservedVolume | N
 def inspect_base(handle: Handle, pool_name: str, name: str) -> BaseImage:
     """Return the golden image as its header tells, or refuse it."""
     pool = _pool(handle, pool_name)
-    found = _describe(pool, name)
+    found = _describe(pool, name) if name.isprintable() else None
     if found is None:
         raise ObjectAbsent(
             f"there is no image {name!r} in the pool {pool_name!r}",

@@ -103,7 +103,7 @@ def test_when_none_knows_each_ones_word_is_told() -> None:
 
 
 def test_only_the_recorded_mac_and_addresses_that_others_can_reach_count() -> None:
-    interfaces = {
+    interfaces: dict[str, dict[str, object]] = {
         "lo": {"hwaddr": "00:00:00:00:00:00", "addrs": [{"addr": "127.0.0.1"}]},
         "eth1": {"hwaddr": "52:54:00:00:00:01", "addrs": [{"addr": "192.168.122.66"}]},
         "down": {"hwaddr": MAC, "addrs": None},
@@ -113,7 +113,7 @@ def test_only_the_recorded_mac_and_addresses_that_others_can_reach_count() -> No
                 {"addr": "fe80::1"},
                 {"addr": "127.0.0.1"},
                 {"addr": "224.0.0.1"},
-                {"addr": "0.0.0.0"},  # noqa: S104 - what a guest says
+                {"addr": "0.0.0.0"},
                 {"addr": "$(reboot)"},
                 {},
                 {"addr": "192.168.122.7", "prefix": 24},

@@ -154,7 +154,9 @@ def _hand_to_group(path: Path, group: str | None) -> None:
     if group is None:
         return
     try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        wanted = grp.getgrnam(group).gr_gid
+        if path.lstat().st_gid != wanted:  # a set-group-id directory gave it already
+            os.chown(path, -1, wanted)
     except KeyError:
         log.info("no such group, so the socket is for this user only", group=group)
     except PermissionError:

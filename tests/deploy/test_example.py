@@ -1,0 +1,56 @@
+"""The example configuration is valid, complete, and shows the real defaults."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from scheduler.config import Settings, load
+from scheduler.validation.hosts import AddHost
+from tests.deploy.paths import DEPLOY
+
+EXAMPLE = DEPLOY / "config.toml"
+_OFFERED = re.compile(r"^#(?=\[|[a-z_]+ = )", re.MULTILINE)
+
+
+def uncommented() -> str:
+    """Return the example with everything it offers switched on."""
+    return _OFFERED.sub("", EXAMPLE.read_text())
+
+
+def test_the_daemon_accepts_the_example() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "scheduler.daemon", "--check-config", "--config", EXAMPLE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_example_shows_the_defaults() -> None:
+    assert load(EXAMPLE, environ={}) == load(None, environ={})
+
+
+def test_everything_the_example_offers_is_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(uncommented())
+    settings = load(file, environ={})
+    assert settings.hosts[0].name == "kvm-01"
+    assert settings.lifecycle.max_ttl_seconds == 7 * 86400
+
+
+def test_the_example_has_every_setting() -> None:
+    document = tomllib.loads(uncommented())
+    for name, field in Settings.model_fields.items():
+        if name == "hosts":
+            continue
+        section = field.annotation
+        assert isinstance(section, type)
+        assert set(document[name]) == set(getattr(section, "model_fields", {})), name
+    offered = set(document["hosts"][0])
+    assert offered == set(AddHost.model_fields) - {"uri"}  # the address stands for it

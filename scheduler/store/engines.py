@@ -9,6 +9,7 @@ so that several processes have one order of commits; readers get one snapshot a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from scheduler.store.config import StoreConfig
+from scheduler.store.media import is_frozen
 
 WRITE_LOCK = 0x5A4DB0C5
 """The key of the advisory lock that all writers of a PostgreSQL database share."""
@@ -77,9 +79,9 @@ def _pool(config: StoreConfig, size: int) -> dict[str, Any]:
 
 def _sqlite(config: StoreConfig, url: URL) -> Engines:
     if config.read_only:
-        url = url.set(
-            database=f"file:{quote(str(url.database))}", query={"mode": "ro", "uri": "true"}
-        )
+        path = Path(str(url.database))
+        query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if is_frozen(path) else {})
+        url = url.set(database=f"file:{quote(str(path))}", query=query)
     writer = create_engine(url, poolclass=NullPool)
     readers = create_engine(url, **_pool(config, config.reader_conns))
     interactive = create_async_engine(

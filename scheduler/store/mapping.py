@@ -28,7 +28,7 @@ class Mapper(Generic[E]):
     def __init__(self, entity: type[E], table: Table, codecs: dict[str, Codec]) -> None:
         self.table = table
         self.columns = tuple(codecs)
-        self._entity = entity
+        self.kind = entity
         self._codecs = codecs
         self._values: Callable[[E], tuple[Any, ...]] = attrgetter(*self.columns)
         self._encoders = [(i, one.encode) for i, one in enumerate(codecs.values())]
@@ -50,7 +50,7 @@ class Mapper(Generic[E]):
         for index, decode in self._decoders:
             if values[index] is not None:
                 values[index] = decode(values[index])
-        return self._entity(**dict(zip(self.columns, values, strict=True)))
+        return self.kind(**dict(zip(self.columns, values, strict=True)))
 
     def encode(self, column: str, value: Any) -> Any:
         """Return one field's value as it is stored."""

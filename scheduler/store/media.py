@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from scheduler.errors import Invalid
+from scheduler.errors import Invalid, ReadOnly
 from scheduler.store.config import StoreConfig
 
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ncpfs"})
@@ -37,9 +38,27 @@ def check_file(config: StoreConfig, mounts: Path = _MOUNTS) -> None:
             f"the database {path} would lie on {kind}, where SQLite loses data",
             remedy="Put it on a local disk, or use PostgreSQL.",
         )
+    if config.read_only:
+        return
+    if not os.access(directory, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise ReadOnly(
+            f"the database {path} can only be read",
+            remedy="Make the file and its directory writable, or set store.read_only.",
+        )
     if not path.exists():
         # Keys and addresses are nobody else's business; the log beside it inherits this.
         path.touch(mode=0o600)
+
+
+def is_frozen(path: Path) -> bool:
+    """Return whether nobody can write beside a database, and its log holds nothing more.
+
+    Only then may SQLite be told that the file never changes, without which it wants to write a
+    lock's memory beside it even to read.
+    """
+    log = path.with_name(path.name + "-wal")
+    empty = not log.exists() or log.stat().st_size == 0
+    return empty and not os.access(path.absolute().parent, os.W_OK)
 
 
 def file_system(directory: Path, mounts: Path = _MOUNTS) -> str | None:

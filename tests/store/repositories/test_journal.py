@@ -1,0 +1,148 @@
+"""What is written down once: events, decisions, kept answers, settings."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from scheduler.errors import AlreadyExists, Invalid, NotFound
+from scheduler.model import Event, IdempotencyRecord
+from scheduler.store import EventFilter, Store, Transaction
+from tests.clocks import START
+from tests.store.samples import decision, later
+
+
+def event(kind: str = "sandbox.state", **changes: object) -> Event:
+    return Event(at=START, kind=kind, **changes)  # type: ignore[arg-type]
+
+
+def journal(tx: Transaction, *events: Event) -> list[int]:
+    return [tx.events.add(one) for one in events]
+
+
+async def test_events_are_numbered_and_read_from_where_one_stopped(store: Store) -> None:
+    before = await store.read(lambda tx: tx.events.latest())
+    numbers = await store.submit(lambda tx: journal(tx, *[event(message=str(n)) for n in range(5)]))
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] > before
+    rest = await store.read(lambda tx: tx.events.find(numbers[1], limit=2))
+    assert [one.seq for one in rest] == numbers[2:4]
+    assert await store.read(lambda tx: tx.events.latest()) == numbers[-1]
+    assert await store.read(lambda tx: tx.events.find(numbers[-1])) == ()
+
+
+async def test_i13_numbers_grow_in_the_order_of_commits(store: Store) -> None:
+    """A reader that follows the journal by number never finds one below what it has read."""
+    seen = [0]
+    done = asyncio.Event()
+
+    async def look() -> None:
+        seen.extend(one.seq for one in await store.read(lambda tx: tx.events.find(seen[-1])))
+
+    async def follow() -> None:
+        while not done.is_set():
+            await look()
+
+    async def write(number: int) -> int:
+        if number % 3:
+            return await store.submit(lambda tx: tx.events.add(event()))
+        async with store.transaction() as tx:
+            return await tx.events.add(event())
+
+    follower = asyncio.create_task(follow())
+    written = await asyncio.gather(*map(write, range(100)))
+    done.set()
+    await follower
+    await look()
+    assert seen == [0, *sorted(written)]
+
+
+@pytest.mark.parametrize(
+    ("filter", "messages"),
+    [
+        (EventFilter(), "abcd"),
+        (EventFilter(sandbox_id="SBX-1"), "ab"),
+        (EventFilter(host_id="HST-1"), "bc"),
+        (EventFilter(kind="host.state"), "c"),
+        (EventFilter(kind="sandbox."), "ab"),
+        (EventFilter(kind="sandb%."), ""),
+        (EventFilter(actor="uid:7"), "d"),
+        (EventFilter(sandbox_id="SBX-1", host_id="HST-1"), "b"),
+    ],
+)
+async def test_events_are_filtered(store: Store, filter: EventFilter, messages: str) -> None:
+    await store.submit(
+        lambda tx: journal(
+            tx,
+            event("sandbox.state", sandbox_id="SBX-1", message="a"),
+            event("sandbox.lease", sandbox_id="SBX-1", host_id="HST-1", message="b"),
+            event("host.state", host_id="HST-1", message="c"),
+            event("drain.finished", actor="uid:7", message="d"),
+        )
+    )
+    found = await store.read(lambda tx: tx.events.find(0, filter))
+    assert "".join(one.message for one in found) == messages
+
+
+async def test_events_are_never_asked_for_from_before_the_beginning(store: Store) -> None:
+    for since, limit in ((-1, 1), (0, -1), (1 << 70, 1)):
+        with pytest.raises(Invalid):
+            await store.read(partial(_find, since=since, limit=limit))
+    assert await store.read(lambda tx: tx.events.latest()) == 0
+
+
+def _find(tx: Transaction, *, since: int, limit: int) -> object:
+    return tx.events.find(since, None, limit)
+
+
+async def test_purged_numbers_are_never_used_again(store: Store) -> None:
+    (old,) = await store.submit(lambda tx: journal(tx, event()))
+    assert await store.submit(lambda tx: tx.events.purge(START)) == 0
+    assert await store.submit(lambda tx: tx.events.purge(later(1))) == 1
+    (new,) = await store.submit(lambda tx: journal(tx, event()))
+    assert new > old
+
+
+async def test_decisions_are_kept_with_their_sandbox(store: Store) -> None:
+    first = decision("DEC-1", demand={"vcpus": 2}, chosen=({"host": "a", "score": 0.5},))
+    again = decision("DEC-2", created_at=later(1))
+    refused = decision("DEC-3", sandbox_id=None, outcome="capacity_exhausted")
+    await store.submit(lambda tx: [tx.decisions.add(one) for one in (first, again, refused)])
+    assert await store.read(lambda tx: tx.decisions.get("DEC-1")) == first
+    assert await store.read(lambda tx: tx.decisions.of_sandbox("SBX-1")) == (first, again)
+    assert await store.submit(lambda tx: tx.decisions.purge(later(9))) == 1
+    with pytest.raises(NotFound):
+        await store.read(lambda tx: tx.decisions.get("DEC-3"))
+
+
+async def test_an_answer_is_kept_once(store: Store) -> None:
+    record = IdempotencyRecord(
+        actor="uid:0",
+        route="POST /v1/sandboxes",
+        key="k",
+        body_hash="h",
+        status=202,
+        answer="{}",
+        created_at=START,
+    )
+    key = (record.actor, record.route, record.key)
+    assert await store.read(lambda tx: tx.idempotency.get(*key)) is None
+    await store.submit(lambda tx: tx.idempotency.add(record))
+    with pytest.raises(AlreadyExists):
+        await store.submit(lambda tx: tx.idempotency.add(record))
+    assert await store.read(lambda tx: tx.idempotency.get(*key)) == record
+    assert await store.submit(lambda tx: tx.idempotency.purge(START)) == 0
+    assert await store.submit(lambda tx: tx.idempotency.purge(later(1))) == 1
+    assert await store.read(lambda tx: tx.idempotency.get(*key)) is None
+
+
+async def test_settings_are_put_over_and_ensured_once(store: Store) -> None:
+    assert await store.read(lambda tx: tx.settings.get("cluster")) is None
+    assert await store.submit(lambda tx: tx.settings.ensure("cluster", "")) == ""
+    assert await store.submit(lambda tx: tx.settings.ensure("cluster", "b")) == ""
+    await store.submit(lambda tx: tx.settings.put("cluster", "c"))
+    assert await store.read(lambda tx: tx.settings.get("cluster")) == "c"
+    with pytest.raises(Invalid):
+        await store.submit(lambda tx: tx.settings.put("cluster", "nul\0"))

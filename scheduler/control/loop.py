@@ -2,7 +2,8 @@
 
 A pass takes no arguments and is handed no data: what woke it is a hint, and it reads the truth
 itself. A pass that fails or overruns ends the process, because a bug in the loop around the work
-is nobody's to survive; faults of one host or one sandbox never get that far (see `parking`).
+is nobody's to survive; faults of one host or one sandbox never get that far (see `parking`). Only
+a database that cannot be written or reached is waited for: ending would not bring it back.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from scheduler.clock import Clock
+from scheduler.errors import ReadOnly, Unavailable
+
+STORE_AGAIN_SECONDS = 2.0
+"""How soon a pass that the store refused is repeated."""
+
+PATIENCE_SECONDS = 300.0
+"""A store that does not answer at all for this long ends the process; a full disk never does."""
+
+_log = structlog.get_logger("scheduler.control")
 
 Pass = Callable[[], Awaitable[float | None]]
 """One pass; it returns the seconds after which it wants to run again, or None for the period."""
@@ -24,7 +36,10 @@ def unobserved(_name: str, _seconds: float) -> None:
 
 
 class Loop:
-    """Runs `work` every `every` seconds, sooner when woken, until stopped."""
+    """Runs `work` every `every` seconds, sooner when woken, until stopped.
+
+    However often it is woken, `rest` seconds lie between one pass and the next.
+    """
 
     def __init__(
         self,
@@ -34,6 +49,7 @@ class Loop:
         every: float,
         limit: float | None,
         clock: Clock,
+        rest: float = 0.0,
         observe: Observer = unobserved,
     ) -> None:
         self.name = name
@@ -42,10 +58,12 @@ class Loop:
         self._work = work
         self._every = every
         self._limit = limit
+        self._rest = rest
         self._clock = clock
         self._observe = observe
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._refused_since: float | None = None
 
     def wake(self) -> None:
         """Ask for a pass as soon as the present one, if any, has ended."""
@@ -53,17 +71,37 @@ class Loop:
 
     def stop(self) -> None:
         """Let the present pass end and run no further one."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
 
     async def run(self) -> None:
         """Run passes until stopped; a pass that overruns its limit raises TimeoutError."""
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wake.clear()
-            begun = self._clock.monotonic()
+            again = await self._pass()
+            if self._rest > 0:
+                await self._clock.wait(self._stopping, self._rest)
+            if not self._stopping.is_set():
+                await self._clock.wait(self._wake, self._every if again is None else again)
+
+    async def _pass(self) -> float | None:
+        begun = self._clock.monotonic()
+        try:
             async with asyncio.timeout(self._limit):
                 again = await self._work()
-            self.finished_at = self._clock.monotonic()
-            self._observe(self.name, self.finished_at - begun)
-            if not self._stopping:
-                await self._clock.wait(self._wake, self._every if again is None else again)
+        except (ReadOnly, Unavailable) as error:
+            return self._refused(error)
+        self._refused_since = None
+        self.finished_at = self._clock.monotonic()
+        self._observe(self.name, self.finished_at - begun)
+        return again
+
+    def _refused(self, error: ReadOnly | Unavailable) -> float:
+        """Return when to ask the store again; raise what it said when it has been silent long."""
+        now = self._clock.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        if isinstance(error, Unavailable) and now - self._refused_since >= PATIENCE_SECONDS:
+            raise error
+        _log.warning("deferred", loop=self.name, code=error.code, error=error.message)
+        return STORE_AGAIN_SECONDS

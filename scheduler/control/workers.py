@@ -104,7 +104,14 @@ class Workers:
             pause = self.parking.failed(key, bug=True)
             evidence = traceback.format_exc()
             _log.exception("parked", loop=self._name, key=key, seconds=round(pause, 1))
-            await self._report_bug(key, evidence)
+            await self._tell(key, evidence)
         else:
             self.parking.succeeded(key)
         return pause
+
+    async def _tell(self, key: str, evidence: str) -> None:
+        """Have a bug recorded; a store that refuses must not turn one item's bug into everyone's."""
+        try:
+            await self._report_bug(key, evidence)
+        except SandboxdError as error:
+            _log.warning("bug not recorded", loop=self._name, key=key, error=error.message)

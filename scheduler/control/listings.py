@@ -49,7 +49,8 @@ class Listings:
         try:
             yield
         finally:
-            self._mutated[sandbox_id] = self._clock.monotonic()
+            if sandbox_id in self._mutated:  # not forgotten meanwhile, with the sandbox
+                self._mutated[sandbox_id] = self._clock.monotonic()
 
     def mutated_at(self, sandbox_id: str) -> float | None:
         """Return the monotonic time of the last mutation, infinite while one is in flight."""
@@ -58,3 +59,7 @@ class Listings:
     def forget(self, sandbox_id: str) -> None:
         """Drop what was kept of a sandbox that is no more."""
         self._mutated.pop(sandbox_id, None)
+
+    def __len__(self) -> int:
+        """Return of how many sandboxes the last mutation is kept."""
+        return len(self._mutated)

@@ -1,24 +1,42 @@
 """Watches for steps of the wall clock, so that no lease ends early (I10).
 
 Within one boot, wall time minus boot time moves only when somebody sets the clock. A step shifts
-every lease by as much, in one transaction; across a reboot the wall clock is trusted.
+every recorded end by as much, in one transaction; across a reboot the wall clock is trusted. Until
+the shift is committed, `lease_time` tells the time that the recorded ends are counted in.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
 from scheduler.clock import Clock
 from scheduler.lifecycle.clock_steps import step_of
-from scheduler.model import Event
-from scheduler.store import Store, Transaction
+from scheduler.model import DrainState, Event
+from scheduler.store import DrainFilter, ListOptions, Store, Transaction
 
 OFFSET_SETTING = "clock.offset"
 BOOT_SETTING = "clock.boot_id"
 
+READING_SECONDS = 0.05
+"""Reading the two clocks may take this long; a reading that was interrupted says nothing."""
+_READINGS = 3
+_MOST_DRAINS = 1000
+
 _log = structlog.get_logger("scheduler.control")
+
+
+def lease_time(tx: Transaction, clock: Clock) -> datetime:
+    """Return the wall time without a step that the recorded ends have not followed yet.
+
+    It must be read in the transaction that acts on it: the shift is committed by the same writer.
+    """
+    kept, offset = tx.settings.get(OFFSET_SETTING), _offset(clock)
+    if kept is None or offset is None:
+        return clock.now()
+    return clock.now() - (step_of(float(kept), offset, same_boot=True) or timedelta())
 
 
 class ClockGuard:
@@ -31,8 +49,10 @@ class ClockGuard:
         self._kept: float | None = None
 
     async def watch(self) -> None:
-        """Shift the leases if the wall clock was set since the offset was last written down."""
-        offset = self._clock.now().timestamp() - self._clock.boottime()
+        """Shift the recorded ends if the clock was set since its offset was last written down."""
+        offset = _offset(self._clock)
+        if offset is None:
+            return
         if self._kept is None:
             self._kept = await self._store.read(self._stored)
         if self._kept is None:
@@ -51,24 +71,57 @@ class ClockGuard:
         return None if text is None else float(text)
 
     async def _keep(self, offset: float, step: timedelta | None) -> None:
-        now = self._clock.now()
-
         def keep(tx: Transaction) -> None:
             tx.settings.put(OFFSET_SETTING, repr(offset))
             tx.settings.put(BOOT_SETTING, self._boot_id)
-            if step is None:
-                return
-            shifted = tx.sandboxes.shift_expiries(step)
-            seconds = step.total_seconds()
-            tx.events.add(
-                Event(
-                    at=now,
-                    kind="clock.stepped",
-                    reason_code="clock_stepped",
-                    message=f"the wall clock was set by {seconds:+.1f} s; {shifted} leases follow",
-                    evidence={"seconds": seconds, "leases": shifted},
-                )
-            )
+            if step is not None:
+                _shift(tx, step, self._clock.now())
 
         await self._store.submit(keep)
         self._kept = offset
+
+
+def _offset(clock: Clock) -> float | None:
+    """Return wall time minus boot time; None when something came between the two every time.
+
+    A process that is stopped for a while between two readings would else see a step.
+    """
+    for _ in range(_READINGS):
+        before = clock.boottime()
+        wall = clock.now().timestamp()
+        if clock.boottime() - before <= READING_SECONDS:
+            return wall - before
+    return None
+
+
+def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
+    """Move every end by the step: leases, drains' deadlines, and waits of work under way."""
+    leases = tx.sandboxes.shift_expiries(step)
+    active = tx.drains.find(DrainFilter(state=DrainState.ACTIVE), ListOptions(limit=_MOST_DRAINS))
+    for drain in active.items:
+        if drain.deadline_at is not None:
+            tx.drains.replace(replace(drain, deadline_at=drain.deadline_at + step))
+    for sandbox in tx.sandboxes.unsettled():
+        tx.sandboxes.transition(
+            sandbox.id,
+            sandbox.state,
+            sandbox.state,
+            at=now,
+            queued_at=_moved(sandbox.queued_at or sandbox.created_at, step),
+            phase_at=_moved(sandbox.phase_at, step),
+            retry_at=_moved(sandbox.retry_at, step),
+        )
+    seconds = step.total_seconds()
+    tx.events.add(
+        Event(
+            at=now,
+            kind="clock.stepped",
+            reason_code="clock_stepped",
+            message=f"the wall clock was set by {seconds:+.1f} s; {leases} leases follow",
+            evidence={"seconds": seconds, "leases": leases},
+        )
+    )
+
+
+def _moved(at: datetime | None, step: timedelta) -> datetime | None:
+    return None if at is None else at + step

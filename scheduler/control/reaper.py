@@ -1,22 +1,34 @@
 """Ends leases to the second: sleeps until the next one is due, then records that it is over.
 
 The reaper only changes intent, in one guarded transaction a sandbox; converging does the rest, so
-that a host that hangs delays nobody else's end.
+that a host that hangs delays nobody else's end. It counts in `lease_time`, so that a clock that was
+just set forward ends no lease early.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from scheduler.clock import Clock
+from scheduler.control.clock_guard import lease_time
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import expiry
 from scheduler.model import Sandbox
 from scheduler.store import Store, Transaction
 
 BATCH = 500
+LONGEST_SLEEP_SECONDS = 60.0
+"""Waiting does not count while the machine is suspended, leases do; so it is never long."""
+_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Leases:
+    due: tuple[str, ...]
+    next_in_seconds: float | None
 
 
 class Reaper:
@@ -39,28 +51,37 @@ class Reaper:
 
     async def reap(self) -> float | None:
         """End every lease that is due; return the seconds until the next one is."""
-        now = self._clock.now()
-        due = await self._store.read(lambda tx: tx.sandboxes.due(now, BATCH))
-        await asyncio.gather(*(self._end(sandbox.id) for sandbox in due))
-        if due:
-            return 0.0
-        upcoming = await self._store.read(lambda tx: tx.sandboxes.next_expiry())
-        if upcoming is None:
+        leases = await self._store.read(self._look)
+        if leases.due:
+            ended = await asyncio.gather(*map(self._end, leases.due))
+            return 0.0 if any(ended) else _AGAIN_SECONDS
+        if leases.next_in_seconds is None:
             return None
-        return max(0.0, (upcoming - self._clock.now()).total_seconds())
+        return min(max(0.0, leases.next_in_seconds), LONGEST_SLEEP_SECONDS)
 
-    async def _end(self, sandbox_id: str) -> None:
+    def _look(self, tx: Transaction) -> _Leases:
+        now = lease_time(tx, self._clock)
+        upcoming = tx.sandboxes.next_expiry()
+        return _Leases(
+            due=tuple(sandbox.id for sandbox in tx.sandboxes.due(now, BATCH)),
+            next_in_seconds=None if upcoming is None else (upcoming - now).total_seconds(),
+        )
+
+    async def _end(self, sandbox_id: str) -> bool:
+        """Record the end of a lease that is over; return whether it was."""
         try:
             ended = await self._store.submit(partial(self._record_end, sandbox_id))
         except (Conflict, NotFound):
-            return  # somebody else changed it first; the next pass judges it anew
-        if ended is not None:
-            self._count(ended.on_expire.value)
-            self._wake(sandbox_id)
+            return False  # somebody else changed it first; the next pass judges it anew
+        if ended is None:
+            return False
+        self._count(ended.on_expire.value)
+        self._wake(sandbox_id)
+        return True
 
     def _record_end(self, sandbox_id: str, tx: Transaction) -> Sandbox | None:
         sandbox = tx.sandboxes.get(sandbox_id)
-        now = self._clock.now()
+        now = lease_time(tx, self._clock)
         if not expiry.due(sandbox, now):
             return None
         ended = expiry.expire(sandbox, now, self._retention)

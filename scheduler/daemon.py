@@ -25,6 +25,7 @@ from scheduler.api.app import build_app
 from scheduler.api.listener import serve
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import DEFAULT_PATH, Settings, load
+from scheduler.control.loop import Loop
 from scheduler.control.plane import ControlPlane, Pace
 from scheduler.errors import Conflict, Invalid, SandboxdError
 from scheduler.hosts.drivers import Drivers
@@ -32,6 +33,8 @@ from scheduler.hosts.marks import Keyring
 from scheduler.hosts.simulated import SimulatedHost, write_node_file
 from scheduler.ids import new_cluster_id
 from scheduler.lifecycle.steps import Limits
+from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
+from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.placement.policy import Policy
 from scheduler.service.fleet import FleetView
@@ -64,6 +67,9 @@ class Daemon:
     plane: ControlPlane
     services: Services
     journal: Journal
+    page: MetricsPage
+    measuring: tuple[Loop, ...]
+    """The loops that keep the page's gauges fresh."""
 
 
 @asynccontextmanager
@@ -80,8 +86,13 @@ async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIter
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))
         terms = _terms(settings, cluster_id)
+        meter = Meter(clock)
         fleet = FleetView(
-            store, clock, policy=terms.policy, stale_after_seconds=terms.stale_after_seconds
+            store,
+            clock,
+            policy=terms.policy,
+            stale_after_seconds=terms.stale_after_seconds,
+            decided=lambda choice, seconds: meter.decided(choice.outcome, choice.refusals, seconds),
         )
         plane = ControlPlane(
             store=store,
@@ -91,13 +102,21 @@ async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIter
             journal=journal,
             pace=_pace(settings),
             boot_id=boot_id,
+            tally=meter,
         )
         wakes = Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains)
         services = Services.over(
             store, clock, terms=terms, fleet=fleet, journal=journal, wakes=wakes
         )
         await fleet.load()
-        yield Daemon(plane=plane, services=services, journal=journal)
+        snapshots = Snapshots(store, clock)
+        yield Daemon(
+            plane=plane,
+            services=services,
+            journal=journal,
+            page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
+            measuring=_measuring(snapshots, LagProbe(meter, clock), clock),
+        )
 
 
 async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, demo: bool) -> None:
@@ -116,8 +135,11 @@ async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, de
                 settings.api.group or None,
                 on_stop=daemon.journal.close,
             ),
+            _metrics(settings, daemon.page),
             asyncio.TaskGroup() as group,
         ):
+            for loop in daemon.measuring:
+                group.create_task(loop.run(), name=loop.name)
             loops = group.create_task(daemon.plane.run(begun.set), name="loops")
             await _first_of(begun, loops)
             notifier.ready(f"{len(hosts)} hosts configured")
@@ -126,6 +148,26 @@ async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, de
             notifier.stopping("finishing what is in progress")
             _log.info("stopping")
             daemon.plane.stop()
+            for loop in daemon.measuring:
+                loop.stop()
+
+
+def _measuring(snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
+    return (
+        Loop("metrics", snapshots.refresh, every=5.0, limit=60.0, clock=clock),
+        Loop("lag", lag.measure, every=1.0, limit=None, clock=clock),
+    )
+
+
+@asynccontextmanager
+async def _metrics(settings: Settings, page: MetricsPage) -> AsyncIterator[None]:
+    """Serve the metrics page, unless that is switched off."""
+    if not settings.metrics.enabled:
+        yield
+        return
+    async with serve_page(page.render, *settings.metrics.address) as (host, port):
+        _log.info("metrics", host=host, port=port)
+        yield
 
 
 def _boot_id() -> str:

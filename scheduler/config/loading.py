@@ -71,10 +71,13 @@ def path_of(location: Sequence[str | int]) -> str:
 
 
 def _relocated(state_dir: Path | None) -> Layer:
-    """Return the defaults of a daemon that lives in a directory of its own."""
+    """Return the defaults of a daemon that lives in a directory of its own, beside any other."""
     if state_dir is None:
         return {}
-    return {"api": {"socket": str(state_dir.absolute() / "admin.sock"), "group": ""}}
+    return {
+        "api": {"socket": str(state_dir.absolute() / "admin.sock"), "group": ""},
+        "metrics": {"listen": "127.0.0.1:0"},
+    }
 
 
 def _named(state_dir: Path | None) -> Layer:

@@ -20,16 +20,17 @@ from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
-from scheduler.control.loop import Loop, Observer, unobserved
+from scheduler.control.loop import Loop
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.control.poller import Poller
 from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
+from scheduler.control.tally import Tally, Untold
 from scheduler.control.workers import Workers
 from scheduler.hosts.drivers import Drivers
 from scheduler.lifecycle.steps import Limits
-from scheduler.model import Allocation, Event, Sandbox, SandboxState
+from scheduler.model import Allocation, Event, Sandbox
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.store import Store
@@ -37,13 +38,6 @@ from scheduler.store import Store
 KEEP_ANSWERS = timedelta(hours=24)
 PASS_LIMIT_SECONDS = 300.0
 """A pass of a loop that touches only the store and takes longer than this is a bug."""
-
-Count = Callable[[str, str], None]
-"""Told what happened and to what kind of thing, for a counter: ("destroyed", "lease_expired")."""
-
-
-def uncounted(_what: str, _kind: str) -> None:
-    """Count nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +62,14 @@ class ControlPlane:
         journal: Journal,
         pace: Pace,
         boot_id: str,
-        observe: Observer = unobserved,
-        count: Count = uncounted,
+        tally: Tally | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._drivers = drivers
         self._fleet = fleet
         self._journal = journal
-        self._count = count
+        self._tally = tally = tally or Untold()
         listings = Listings(clock)
         records = Records(store, clock, changed=self._changed, released=self._released)
         self._listings = listings
@@ -102,18 +95,18 @@ class ControlPlane:
             every=pace.poll_seconds,
             looked=self._looked,
             gone=self._gone,
-            observe=observe,
+            observe=tally.passed,
         )
         reaper = Reaper(
             store,
             clock,
             stopped_retention_seconds=pace.stopped_retention_seconds,
             wake=self.workers.wake,
-            count=partial(count, "expired"),
+            count=tally.expired,
         )
         drainer = Drainer(store, clock, wake_sandbox=self.workers.wake, changed=self._host_changed)
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
-        loop = partial(Loop, limit=PASS_LIMIT_SECONDS, clock=clock, observe=observe)
+        loop = partial(Loop, limit=PASS_LIMIT_SECONDS, clock=clock, observe=tally.passed)
         self._reap = loop("reap", reaper.reap, every=60.0)
         self._drain = loop("drain", drainer.drain, every=60.0)
         self._guard = loop("clock", self._guard_clock, every=1.0)
@@ -173,12 +166,11 @@ class ControlPlane:
         self._orphans.forget(host_id)
         self._spawn(self._drivers.forget(host_id), f"forget {host_id}")
 
-    def _changed(self, sandbox: Sandbox) -> None:
+    def _changed(self, before: Sandbox, after: Sandbox) -> None:
         self._journal.poke()
-        if sandbox.expires_at is not None:
+        if after.expires_at is not None:
             self._reap.wake()
-        if sandbox.state is SandboxState.DESTROYED:
-            self._count("destroyed", sandbox.reason_code or "destroyed")
+        self._tally.became(before, after)
 
     def _released(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
         self._listings.forget(sandbox.id)
@@ -188,9 +180,9 @@ class ControlPlane:
             )
         self._drain.wake()
 
-    def _host_changed(self, host_id: str) -> None:
+    async def _host_changed(self, host_id: str) -> None:
         self._journal.poke()
-        self._spawn(self._fleet.reread(host_id), f"reread {host_id}")
+        await self._fleet.reread(host_id)
 
     async def _forget_answers(self) -> None:
         """Drop answers whose keys no longer count."""
@@ -208,7 +200,7 @@ class ControlPlane:
             message="a bug in sandboxd keeps this sandbox from going on; it is tried again",
             evidence={"traceback": evidence},
         )
-        self._count("parked", "internal_error")
+        self._tally.parked()
         await self._store.submit(lambda tx: tx.events.add(event))
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:

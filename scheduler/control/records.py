@@ -31,8 +31,8 @@ PROVEN = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})
 Released = Callable[[Sandbox, tuple[Allocation, ...]], None]
 """Told of a sandbox that was buried and of the allocations this released."""
 
-Changed = Callable[[Sandbox], None]
-"""Told of a sandbox whose public state or lease was written."""
+Changed = Callable[[Sandbox, Sandbox], None]
+"""Told of a sandbox as it was and as it is after its public state was written."""
 
 
 class Records:
@@ -133,7 +133,7 @@ class Records:
             return changed
 
         changed = await self._store.submit(write)
-        self._changed(changed)
+        self._changed(sandbox, changed)
         return changed
 
     async def note(self, sandbox: Sandbox, step: Note) -> Sandbox:
@@ -147,7 +147,7 @@ class Records:
     async def bury(self, sandbox: Sandbox) -> None:
         """Record that nothing is left of a sandbox, and release what it had claimed."""
         buried, freed = await self._store.submit(partial(self._bury, sandbox))
-        self._changed(buried)
+        self._changed(sandbox, buried)
         self._released(buried, freed)
 
     def _bury(self, sandbox: Sandbox, tx: Transaction) -> tuple[Sandbox, tuple[Allocation, ...]]:

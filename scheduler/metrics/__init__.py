@@ -4,9 +4,10 @@ A scrape touches neither database nor host. No label is ever taken from a guest 
 there is no series per sandbox, so the number of series is bounded by hosts and code.
 """
 
+from scheduler.metrics.lag import LagProbe
 from scheduler.metrics.listener import serve
 from scheduler.metrics.meter import Meter
 from scheduler.metrics.page import MetricsPage
 from scheduler.metrics.snapshot import MetricsSnapshot, Snapshots
 
-__all__ = ["Meter", "MetricsPage", "MetricsSnapshot", "Snapshots", "serve"]
+__all__ = ["LagProbe", "Meter", "MetricsPage", "MetricsSnapshot", "Snapshots", "serve"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from scheduler.clock import Clock
@@ -26,6 +26,13 @@ from scheduler.store import Store, Transaction
 RELOAD_SECONDS = 1.0
 """A refusal is checked against the store at most this often."""
 
+Decided = Callable[[Choice, float], None]
+"""Told of each decision and of the seconds it took."""
+
+
+def unheard(_choice: Choice, _seconds: float) -> None:
+    """Tell nobody."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Charge:
@@ -40,8 +47,15 @@ class FleetView:
     """The one owner of the in-memory fleet."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, policy: Policy, stale_after_seconds: float
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        policy: Policy,
+        stale_after_seconds: float,
+        decided: Decided = unheard,
     ) -> None:
+        self._decided = decided
         self._store = store
         self._clock = clock
         self._policy = policy
@@ -106,13 +120,16 @@ class FleetView:
 
     def choose(self, demand: Demand) -> Choice:
         """Decide where the demand would go, changing nothing."""
-        return choose(
+        begun = self._clock.monotonic()
+        choice = choose(
             demand,
             self._fleet,
             self._policy,
             now=self._clock.now(),
             stale_after_seconds=self._stale_after,
         )
+        self._decided(choice, self._clock.monotonic() - begun)
+        return choice
 
     def explain(self, demand: Demand) -> Explanation:
         """Weigh every host against every constraint."""

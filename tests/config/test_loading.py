@@ -49,6 +49,7 @@ def test_a_state_directory_takes_everything_that_is_not_named_elsewhere(
     assert settings.state_dir == tmp_path
     assert settings.socket == tmp_path / "admin.sock"
     assert settings.api.group == ""
+    assert settings.metrics.address == ("127.0.0.1", 0)
     assert settings.database_url == f"sqlite:///{tmp_path}/sandboxd.db"
     file.write_text(
         '[daemon]\nstate_dir = "/elsewhere"\n'

@@ -1,0 +1,43 @@
+"""Who the loops tell what they have done, so that it can be counted; the daemon says who it is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from scheduler.model import Sandbox
+
+
+class Tally(Protocol):
+    """Told what the loops do, for counters; what is told must never fail."""
+
+    def passed(self, loop: str, seconds: float, /) -> None:
+        """Take note of a finished pass of a loop."""
+        ...
+
+    def became(self, before: Sandbox, after: Sandbox, /) -> None:
+        """Take note of a sandbox's change of state."""
+        ...
+
+    def expired(self, action: str, /) -> None:
+        """Take note of a lease that ended: `destroy` or `stop`."""
+        ...
+
+    def parked(self) -> None:
+        """Take note of a bug that parked a sandbox."""
+        ...
+
+
+class Untold:
+    """Takes note of nothing."""
+
+    def passed(self, loop: str, seconds: float, /) -> None:
+        """Take no note."""
+
+    def became(self, before: Sandbox, after: Sandbox, /) -> None:
+        """Take no note."""
+
+    def expired(self, action: str, /) -> None:
+        """Take no note."""
+
+    def parked(self) -> None:
+        """Take no note."""

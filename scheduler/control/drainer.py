@@ -1,32 +1,51 @@
 """Carries out drains: plans anew on every pass, writes intents, and ends only on proof.
 
 A drain is a row; this loop may stop at any point and the next pass, or the next daemon, goes on.
+What a plan orders is decided and written in one transaction, so that neither an abort nor a delete
+that came first is ever overruled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
+
+import structlog
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import drains
 from scheduler.lifecycle.drains import DrainAction, DrainPlan, Verb
-from scheduler.model import DesiredState, Drain, DrainState, Event, HostState, Sandbox
+from scheduler.model import DesiredState, Drain, DrainState, Event, HostState
 from scheduler.store import DrainFilter, ListOptions, Store, Transaction
 
 MOST_DRAINS = 1000
 """More drains at once than this wait for the first ones to end."""
+MOST_WISHES = 100
+"""So many sandboxes are written in one transaction, so that no other writer waits for long."""
+LONGEST_SLEEP_SECONDS = 60.0
+
+_WISHES = {Verb.STOP: DesiredState.STOPPED, Verb.DESTROY: DesiredState.DESTROYED}
+
+_log = structlog.get_logger("scheduler.control")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Planned:
-    drain: Drain
-    plan: DrainPlan
+class _Agenda:
+    """The drains that want something written now, and when the next one will."""
+
+    wanting: tuple[Drain, ...]
+    next_in_seconds: float | None
 
 
-_WISHES = {Verb.STOP: DesiredState.STOPPED, Verb.DESTROY: DesiredState.DESTROYED}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Advance:
+    """What one drain's transaction wrote."""
+
+    woken: tuple[str, ...] = ()
+    more: bool = False
 
 
 class Drainer:
@@ -38,7 +57,7 @@ class Drainer:
         clock: Clock,
         *,
         wake_sandbox: Callable[[str], None],
-        changed: Callable[[str], None],
+        changed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -47,102 +66,118 @@ class Drainer:
 
     async def drain(self) -> float | None:
         """Do what every active drain wants now; return the seconds until one wants more."""
-        planned = await self._store.read(self._plan)
-        for item in planned:
-            for action in item.plan.due:
-                await self._act(item.drain, action)
-            await self._note(item)
-        moments = [item.drain.deadline_at for item in planned if item.drain.deadline_at]
         now = self._clock.now()
-        ahead = [(at - now).total_seconds() for at in moments if at > now]
-        return min(ahead, default=None)
+        agenda = await self._store.read(partial(_agenda, now))
+        more = False
+        for drain in agenda.wanting:
+            advance = await self._advance(drain, now)
+            for sandbox_id in advance.woken:
+                self._wake_sandbox(sandbox_id)
+            more = more or advance.more
+            await self._changed(drain.host_id)
+        if more:
+            return 0.0
+        ahead = agenda.next_in_seconds
+        return None if ahead is None else min(ahead, LONGEST_SLEEP_SECONDS)
 
-    def _plan(self, tx: Transaction) -> tuple[_Planned, ...]:
-        now = self._clock.now()
-        planned = []
-        active = tx.drains.find(
-            DrainFilter(state=DrainState.ACTIVE), ListOptions(limit=MOST_DRAINS)
-        )
-        for drain in active.items:
-            plan = drains.plan(
-                drain,
-                tx.sandboxes.of_host(drain.host_id),
-                now,
-                allocations=tx.allocations.of_host(drain.host_id),
-                host=tx.hosts.get(drain.host_id),
-            )
-            planned.append(_Planned(drain=drain, plan=plan))
-        return tuple(planned)
-
-    async def _act(self, drain: Drain, action: DrainAction) -> None:
+    async def _advance(self, drain: Drain, now: datetime) -> _Advance:
         try:
-            await self._store.submit(partial(self._wish, drain, action))
-        except (Conflict, NotFound):
-            return  # somebody else changed it first; the next pass plans anew
-        self._wake_sandbox(action.sandbox_id)
+            return await self._store.submit(partial(_write, drain.id, now))
+        except Conflict as error:
+            _log.warning("drain waits", host=drain.host_name, error=error.message)
+            return _Advance()
 
-    def _wish(self, drain: Drain, action: DrainAction, tx: Transaction) -> Sandbox:
-        now = self._clock.now()
-        sandbox = tx.sandboxes.get(action.sandbox_id)
-        desired = _WISHES[action.verb]
-        message = f"host {drain.host_name} is being drained: {drain.reason or 'no reason given'}"
-        return tx.sandboxes.transition(
-            sandbox.id,
-            sandbox.state,
-            sandbox.state,
+
+def _agenda(now: datetime, tx: Transaction) -> _Agenda:
+    active = tx.drains.find(DrainFilter(state=DrainState.ACTIVE), ListOptions(limit=MOST_DRAINS))
+    deadlines = [drain.deadline_at for drain in active.items if drain.deadline_at is not None]
+    ahead = [(at - now).total_seconds() for at in deadlines if at > now]
+    return _Agenda(
+        wanting=tuple(drain for drain in active.items if _wants(tx, drain, now)),
+        next_in_seconds=min(ahead, default=None),
+    )
+
+
+def _wants(tx: Transaction, drain: Drain, now: datetime) -> bool:
+    plan = _plan(tx, drain, now)
+    if plan is None or plan.finished or plan.due:
+        return True
+    return plan.remaining != drain.remaining
+
+
+def _plan(tx: Transaction, drain: Drain, now: datetime) -> DrainPlan | None:
+    """Plan a drain from what is true now; None when its host was removed."""
+    try:
+        host = tx.hosts.get(drain.host_id)
+    except NotFound:
+        return None
+    return drains.plan(
+        drain,
+        tx.sandboxes.of_host(drain.host_id),
+        now,
+        allocations=tx.allocations.of_host(drain.host_id),
+        host=host,
+    )
+
+
+def _write(drain_id: str, now: datetime, tx: Transaction) -> _Advance:
+    """Write what a drain wants: wishes first, its progress, and its end once that is proven."""
+    drain = tx.drains.get(drain_id)
+    if drain.state is not DrainState.ACTIVE:
+        return _Advance()
+    plan = _plan(tx, drain, now)
+    if plan is None:
+        tx.drains.replace(replace(drain, state=DrainState.ABORTED, ended_at=now))
+        return _Advance()
+    wished = plan.due[:MOST_WISHES]
+    for action in wished:
+        _wish(tx, drain, action, now)
+    noted = replace(drain, remaining=plan.remaining)
+    if plan.finished:
+        _finish(tx, noted, now)
+    elif noted != drain:
+        tx.drains.replace(noted)
+    return _Advance(
+        woken=tuple(action.sandbox_id for action in wished), more=len(plan.due) > len(wished)
+    )
+
+
+def _wish(tx: Transaction, drain: Drain, action: DrainAction, now: datetime) -> None:
+    sandbox = tx.sandboxes.get(action.sandbox_id)
+    tx.sandboxes.transition(
+        sandbox.id,
+        sandbox.state,
+        sandbox.state,
+        at=now,
+        actor=drain.actor,
+        reason_code="drained",
+        reason_message=f"host {drain.host_name} is being drained: "
+        f"{drain.reason or 'no reason given'}",
+        desired_state=_WISHES[action.verb],
+        attempts=0,
+        retry_at=None,
+        evidence={"drain_id": drain.id},
+    )
+
+
+def _finish(tx: Transaction, drain: Drain, now: datetime) -> None:
+    tx.drains.replace(replace(drain, state=DrainState.FINISHED, ended_at=now))
+    tx.hosts.set_state(
+        drain.host_id,
+        {HostState.DRAINING},
+        HostState.DRAINED,
+        at=now,
+        actor=drain.actor,
+        reason=f"drained: {drain.reason}" if drain.reason else "drained",
+    )
+    tx.events.add(
+        Event(
             at=now,
+            kind="drain.finished",
             actor=drain.actor,
+            host_id=drain.host_id,
             reason_code="drained",
-            reason_message=message,
-            desired_state=desired,
-            attempts=0,
-            retry_at=None,
-            evidence={"drain_id": drain.id},
+            message=f"host {drain.host_name} holds no sandbox any more",
+            evidence={"drain_id": drain.id, "total": drain.total},
         )
-
-    async def _note(self, item: _Planned) -> None:
-        """Write down how far the drain is; a finished one ends with its host DRAINED."""
-        if not item.plan.finished and item.plan.remaining == item.drain.remaining:
-            return
-        try:
-            await self._store.submit(partial(self._progress, item.drain.id))
-        except (Conflict, NotFound):
-            return
-        self._changed(item.drain.host_id)
-
-    def _progress(self, drain_id: str, tx: Transaction) -> None:
-        now = self._clock.now()
-        drain = tx.drains.get(drain_id)
-        if drain.state is not DrainState.ACTIVE:
-            return
-        plan = drains.plan(
-            drain,
-            tx.sandboxes.of_host(drain.host_id),
-            now,
-            allocations=tx.allocations.of_host(drain.host_id),
-            host=tx.hosts.get(drain.host_id),
-        )
-        noted = replace(drain, remaining=plan.remaining)
-        if not plan.finished:
-            tx.drains.replace(noted)
-            return
-        tx.drains.replace(replace(noted, state=DrainState.FINISHED, ended_at=now))
-        tx.hosts.set_state(
-            drain.host_id,
-            {HostState.DRAINING},
-            HostState.DRAINED,
-            at=now,
-            actor=drain.actor,
-            reason=f"drained: {drain.reason}" if drain.reason else "drained",
-        )
-        tx.events.add(
-            Event(
-                at=now,
-                kind="drain.finished",
-                actor=drain.actor,
-                host_id=drain.host_id,
-                reason_code="drained",
-                message=f"host {drain.host_name} holds no sandbox any more",
-                evidence={"drain_id": drain.id, "total": drain.total},
-            )
-        )
+    )

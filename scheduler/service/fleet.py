@@ -118,18 +118,26 @@ class FleetView:
         """Return a host's row as it was last taken over: its claims may have changed since."""
         return self._hosts[host_id]
 
-    def choose(self, demand: Demand) -> Choice:
-        """Decide where the demand would go, changing nothing."""
+    async def choose(self, demand: Demand) -> Choice:
+        """Decide where the demand would go, changing nothing.
+
+        A refusal is checked against the store first, as memory may lag behind.
+        """
         begun = self._clock.monotonic()
-        choice = choose(
+        choice = self._choose(demand)
+        if choice.chosen is None and await self.reload():
+            choice = self._choose(demand)
+        self._decided(choice, self._clock.monotonic() - begun)
+        return choice
+
+    def _choose(self, demand: Demand) -> Choice:
+        return choose(
             demand,
             self._fleet,
             self._policy,
             now=self._clock.now(),
             stale_after_seconds=self._stale_after,
         )
-        self._decided(choice, self._clock.monotonic() - begun)
-        return choice
 
     def explain(self, demand: Demand) -> Explanation:
         """Weigh every host against every constraint."""

@@ -25,7 +25,6 @@ from scheduler.errors import (
 from scheduler.lifecycle import expiry
 from scheduler.model import Allocation, Decision, Event, Sandbox, SandboxState, Volume
 from scheduler.placement.choice import Choice
-from scheduler.placement.demand import Demand
 from scheduler.placement.documents import decision_of
 from scheduler.service import wishes
 from scheduler.service.admission import Admission, admit, demand_of, ttl_of
@@ -79,7 +78,7 @@ class SandboxService:
         ttl_of(request, self._terms)
         demand = demand_of(request, self._terms)
         for _ in range(TRIES):
-            choice = await self._choose(demand)
+            choice = await self._fleet.choose(demand)
             if choice.chosen is None:
                 raise await self._refused(choice)
             sandbox = await self._claim(request, choice, choice.chosen.host_id, intent)
@@ -95,7 +94,7 @@ class SandboxService:
     async def preview(self, request: CreateSandbox) -> Decision:
         """Return the decision that creating would store, changing nothing; refuses as it would."""
         ttl_of(request, self._terms)
-        choice = await self._choose(demand_of(request, self._terms))
+        choice = await self._fleet.choose(demand_of(request, self._terms))
         decision = self._decided(choice)
         if choice.chosen is None:
             raise self._refusal(decision, choice, stored=False)
@@ -196,13 +195,6 @@ class SandboxService:
             if wishes.settled(sandbox) or left <= 0 or self._journal.closed:
                 return sandbox
             await self._journal.wait_beyond(seen, left)
-
-    async def _choose(self, demand: Demand) -> Choice:
-        """Choose in memory; a refusal is checked against the store, as memory may lag behind."""
-        choice = self._fleet.choose(demand)
-        if choice.chosen is None and await self._fleet.reload():
-            return self._fleet.choose(demand)
-        return choice
 
     async def _refused(self, choice: Choice) -> SandboxdError:
         """Store why nobody took the demand and return it as an error."""

@@ -81,7 +81,7 @@ async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIter
         keyring = Keyring.open(settings.state_dir / "cluster.key", str(cluster_id))
         drivers = await stack.enter_async_context(
             Drivers.open(
-                settings.state_dir, keyring, clock, lambda host_id: plane.wake_host(host_id)
+                settings.state_dir, keyring, clock, lambda host_id: plane.hint_host(host_id)
             )
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))

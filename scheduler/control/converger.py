@@ -7,14 +7,17 @@ there is one repair path and it runs all the time.
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records
-from scheduler.errors import HostRefused, NotFound
+from scheduler.errors import Conflict, HostRefused, NotFound
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle.drift import judge, sight, witness
 from scheduler.lifecycle.sightings import Absent, Seen
@@ -37,6 +40,10 @@ from scheduler.model import DesiredState, HostHealth, HostResources, Sandbox, Sa
 
 STEPS_A_TURN = 24
 """More steps than any sandbox needs from request to rest; beyond it others get their turn."""
+MOST_LOST_A_TURN = 3
+"""So often the record may change under a turn before its item is parked."""
+AT_ONCE_A_HOST = 64
+"""Sandboxes of one host that are worked on at once; the others wait here, not in its lane."""
 
 _AT_ONCE = 0.0
 _LOOK_AGAIN_SECONDS = 1.0
@@ -82,6 +89,10 @@ class Converger:
         self._drivers = drivers
         self._clock = clock
         self._limits = limits
+        self._stopping = False
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, AT_ONCE_A_HOST)
+        )
         self._carriers: Mapping[type[Step], Carry] = {
             Build: effects.build,
             Start: effects.start,
@@ -91,18 +102,42 @@ class Converger:
         }
 
     async def converge(self, sandbox_id: str) -> float | None:
-        """Take steps until the sandbox rests or must wait; return how long, or None for rest."""
+        """Take steps until the sandbox rests or must wait; return how long, or None for rest.
+
+        Who loses a write to its owner's wish judges anew from that; it is no failure.
+        """
+        lost = 0
         for _ in range(STEPS_A_TURN):
+            if self._stopping:
+                break
             try:
-                sandbox, host = await self._records.sandbox_on_host(sandbox_id)
-            except NotFound:
-                return None
-            if not sandbox.live:
-                return None
-            pause = await self._turn(sandbox, host)
+                pause = await self._step(sandbox_id)
+            except Conflict:
+                lost += 1
+                if lost > MOST_LOST_A_TURN:
+                    raise
+                continue
             if pause != _AT_ONCE:
                 return pause
         return _LOOK_AGAIN_SECONDS
+
+    def stop(self) -> None:
+        """Take no further step after the ones in progress."""
+        self._stopping = True
+
+    def forget(self, host_id: str) -> None:
+        """Drop what was kept of a host that is no more."""
+        self._places.pop(host_id, None)
+
+    async def _step(self, sandbox_id: str) -> float | None:
+        try:
+            sandbox, host = await self._records.sandbox_on_host(sandbox_id)
+        except NotFound:
+            return None
+        if not sandbox.live:
+            return None
+        async with self._places[host.id]:
+            return await self._turn(sandbox, host)
 
     async def _turn(self, sandbox: Sandbox, host: HostResources) -> float | None:
         if self._records.untouched(sandbox) and sandbox.desired_state is DesiredState.DESTROYED:

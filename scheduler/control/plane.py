@@ -7,12 +7,16 @@ goes on from what is recorded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Protocol
+
+import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.bugs import BugRecorder
 from scheduler.control.calendar import hourly
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.converger import Converger
@@ -28,16 +32,30 @@ from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.workers import Workers
-from scheduler.hosts.drivers import Drivers
+from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle.steps import Limits
-from scheduler.model import Allocation, Event, Sandbox
+from scheduler.model import Allocation, HostResources, Sandbox
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.store import Store
 
+_log = structlog.get_logger("scheduler.control")
+
 KEEP_ANSWERS = timedelta(hours=24)
 PASS_LIMIT_SECONDS = 300.0
 """A pass of a loop that touches only the store and takes longer than this is a bug."""
+
+
+class HostDrivers(Protocol):
+    """Where the loops get the way to a host; see `hosts.drivers`."""
+
+    def get(self, host: HostResources) -> HostDriver:
+        """Return the host's driver, dialling nothing."""
+        ...
+
+    async def forget(self, host_id: str) -> None:
+        """Close the connections to a host that is no longer ours."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +75,7 @@ class ControlPlane:
         *,
         store: Store,
         clock: Clock,
-        drivers: Drivers,
+        drivers: HostDrivers,
         fleet: FleetView,
         journal: Journal,
         pace: Pace,
@@ -72,19 +90,18 @@ class ControlPlane:
         self._tally = tally = tally or Untold()
         listings = Listings(clock)
         records = Records(store, clock, changed=self._changed, released=self._released)
+        bugs = BugRecorder(store, clock, parked=tally.parked)
         self._listings = listings
-        self.workers = Workers(
-            "converge",
-            Converger(
-                records=records,
-                effects=Effects(records, clock),
-                listings=listings,
-                drivers=drivers.get,
-                clock=clock,
-                limits=pace.limits,
-            ).converge,
+        self._converger = Converger(
+            records=records,
+            effects=Effects(records, clock),
+            listings=listings,
+            drivers=drivers.get,
             clock=clock,
-            report_bug=self._report_bug,
+            limits=pace.limits,
+        )
+        self.workers = Workers(
+            "converge", self._converger.converge, clock=clock, report_bug=bugs.of_sandbox
         )
         self._reconciler = Reconciler(clock, listings, limits=pace.limits, nudge=self.workers.nudge)
         self._orphans = OrphanKeeper(store, clock, listings, drivers=drivers.get)
@@ -95,6 +112,7 @@ class ControlPlane:
             every=pace.poll_seconds,
             looked=self._looked,
             gone=self._gone,
+            report_bug=bugs.of_host,
             observe=tally.passed,
         )
         reaper = Reaper(
@@ -111,7 +129,7 @@ class ControlPlane:
         self._drain = loop("drain", drainer.drain, every=60.0)
         self._guard = loop("clock", self._guard_clock, every=1.0)
         self._forget = loop("forget", self._forget_answers, every=86400.0)
-        self._spawned: set[asyncio.Task[None]] = set()
+        self._partings: set[asyncio.Task[None]] = set()
 
     def wake_sandbox(self, sandbox_id: str) -> None:
         """Say that a sandbox's record wants something new."""
@@ -119,8 +137,12 @@ class ControlPlane:
         self._reap.wake()
 
     def wake_host(self, host_id: str) -> None:
-        """Say that a host's record was changed, or that something happened there."""
+        """Say that a host's record was changed."""
         self.poller.wake(host_id)
+
+    def hint_host(self, host_id: str) -> None:
+        """Say that something happened on a host."""
+        self.poller.hint(host_id)
 
     def wake_drains(self, _host_id: str) -> None:
         """Say that a drain was begun or called off."""
@@ -147,11 +169,14 @@ class ControlPlane:
                 group.create_task(self.workers.run(), name="converge")
                 group.create_task(self.poller.run(), name="poll")
                 begun()
+        if self._partings:
+            await asyncio.wait(self._partings)
 
     def stop(self) -> None:
         """Ask every loop to end after what it is doing."""
         for loop in (self._reap, self._drain, self._guard, self._forget):
             loop.stop()
+        self._converger.stop()
         self.workers.stop()
         self.poller.stop()
 
@@ -164,7 +189,10 @@ class ControlPlane:
     def _gone(self, host_id: str) -> None:
         self._fleet.drop(host_id)
         self._orphans.forget(host_id)
-        self._spawn(self._drivers.forget(host_id), f"forget {host_id}")
+        self._converger.forget(host_id)
+        parting = asyncio.create_task(self._part(host_id), name=f"part {host_id}")
+        self._partings.add(parting)
+        parting.add_done_callback(self._partings.discard)
 
     def _changed(self, before: Sandbox, after: Sandbox) -> None:
         self._journal.poke()
@@ -189,21 +217,9 @@ class ControlPlane:
         before = self._clock.now() - KEEP_ANSWERS
         await self._store.submit(lambda tx: tx.idempotency.purge(before))
 
-    async def _report_bug(self, sandbox_id: str, evidence: str) -> None:
-        """Tell of a bug met while working on one sandbox; the others go on."""
-        now = self._clock.now()
-        event = Event(
-            at=now,
-            kind="sandbox.parked",
-            sandbox_id=sandbox_id,
-            reason_code="internal_error",
-            message="a bug in sandboxd keeps this sandbox from going on; it is tried again",
-            evidence={"traceback": evidence},
-        )
-        self._tally.parked()
-        await self._store.submit(lambda tx: tx.events.add(event))
-
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._spawned.add(task)
-        task.add_done_callback(self._spawned.discard)
+    async def _part(self, host_id: str) -> None:
+        """Close the connections to a host that is gone, which takes as long as it hangs."""
+        try:
+            await self._drivers.forget(host_id)
+        except Exception:
+            _log.exception("connections not closed", host=host_id)

@@ -7,12 +7,14 @@ make the next look come sooner.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.bugs import BugReport
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop, Observer, unobserved
 from scheduler.control.parking import Parking
@@ -22,6 +24,8 @@ from scheduler.store import Store
 
 AGAIN_SECONDS = 2.0
 """A host that is neither well nor given up is looked at again this soon."""
+REST_SECONDS = 0.25
+"""However many hints a busy host gives, this long lies between two looks at it."""
 
 Looked = Callable[[Look], Awaitable[None]]
 """Told what came of each look, before the next one begins."""
@@ -41,6 +45,7 @@ class Poller:
         every: float,
         looked: Looked,
         gone: Callable[[str], None],
+        report_bug: BugReport,
         observe: Observer = unobserved,
     ) -> None:
         self._store = store
@@ -49,6 +54,7 @@ class Poller:
         self._every = every
         self._looked = looked
         self._gone = gone
+        self._report_bug = report_bug
         self._observe = observe
         self._parking = Parking()
         self._loops: dict[str, Loop] = {}
@@ -64,6 +70,11 @@ class Poller:
             loop.wake()
         else:
             self._membership.wake()
+
+    def hint(self, host_id: str) -> None:
+        """Take a hint that something happened on a host; one that is parked stays so."""
+        if not self._parking.failures(host_id):
+            self.wake(host_id)
 
     async def run(self) -> None:
         """Poll until stopped."""
@@ -85,8 +96,6 @@ class Poller:
             self._begin(host_id)
         for host_id in self._loops.keys() - known:
             self._loops.pop(host_id).stop()
-            self._looker.forget(host_id)
-            self._gone(host_id)
 
     def _begin(self, host_id: str) -> None:
         if self._group is None:
@@ -96,11 +105,20 @@ class Poller:
             partial(self._poll, host_id),
             every=self._every,
             limit=None,
+            rest=REST_SECONDS,
             clock=self._clock,
             observe=self._observe,
         )
         self._loops[host_id] = loop
-        self._group.create_task(loop.run(), name=f"poll {host_id}")
+        self._group.create_task(self._attend(host_id, loop), name=f"poll {host_id}")
+
+    async def _attend(self, host_id: str, loop: Loop) -> None:
+        """Poll a host for as long as it is ours; forget it only after its last look has ended."""
+        await loop.run()
+        if self._loops.get(host_id) is not loop:
+            self._parking.succeeded(host_id)
+            self._looker.forget(host_id)
+            self._gone(host_id)
 
     async def _poll(self, host_id: str) -> float | None:
         """Look once; a bug met on the way parks this host and tells of it loudly."""
@@ -115,7 +133,9 @@ class Poller:
             return self._parking.failed(host_id)
         except Exception:
             pause = self._parking.failed(host_id, bug=True)
+            evidence = traceback.format_exc()
             _log.exception("parked", loop="poll", key=host_id, seconds=round(pause, 1))
+            await self._report_bug(host_id, evidence)
             return pause
         self._parking.succeeded(host_id)
         settled = look.host.health is HostHealth.UP or look.given_up

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from scheduler.clock import Clock
+from scheduler.control.clock_guard import lease_time
 from scheduler.errors import SandboxdError
 from scheduler.lifecycle import outcomes
 from scheduler.lifecycle.steps import Become, Clear, Note
@@ -123,10 +124,9 @@ class Records:
 
     async def become(self, sandbox: Sandbox, step: Become) -> Sandbox:
         """Write the public state a step names, with its event, its lease and its allocation."""
-        now = self._clock.now()
-        wanted = outcomes.become(sandbox, step, now=now)
 
         def write(tx: Transaction) -> Sandbox:
+            wanted = outcomes.become(sandbox, step, now=lease_time(tx, self._clock))
             changed = _put(tx, sandbox, wanted)
             if wanted.state in PROVEN:
                 tx.allocations.activate(sandbox.id, sandbox.host_id or "")

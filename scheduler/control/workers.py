@@ -13,14 +13,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.bugs import BugReport
 from scheduler.control.parking import Parking
 from scheduler.errors import SandboxdError
 
 Work = Callable[[str], Awaitable[float | None]]
 """Work on one item; returns the seconds after which to go on, or None when it is settled."""
-
-BugReport = Callable[[str, str], Awaitable[None]]
-"""Told the item and the traceback of a bug met while working on it."""
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -104,14 +102,7 @@ class Workers:
             pause = self.parking.failed(key, bug=True)
             evidence = traceback.format_exc()
             _log.exception("parked", loop=self._name, key=key, seconds=round(pause, 1))
-            await self._tell(key, evidence)
+            await self._report_bug(key, evidence)
         else:
             self.parking.succeeded(key)
         return pause
-
-    async def _tell(self, key: str, evidence: str) -> None:
-        """Have a bug recorded; a store that refuses must not turn one item's bug into everyone's."""
-        try:
-            await self._report_bug(key, evidence)
-        except SandboxdError as error:
-            _log.warning("bug not recorded", loop=self._name, key=key, error=error.message)

@@ -1,0 +1,56 @@
+"""Bugs met while working on one host or one sandbox: recorded as events, with their tracebacks.
+
+Recording never fails: a store that refuses must not turn one item's bug into everybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.errors import SandboxdError
+from scheduler.model import Event
+from scheduler.store import Store
+
+BugReport = Callable[[str, str], Awaitable[None]]
+"""Told the item and the traceback of a bug met while working on it; never raises."""
+
+_log = structlog.get_logger("scheduler.control")
+
+
+class BugRecorder:
+    """Writes bugs into the journal, where operators look."""
+
+    def __init__(self, store: Store, clock: Clock, *, parked: Callable[[], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._parked = parked
+
+    async def of_sandbox(self, sandbox_id: str, traceback: str) -> None:
+        """Record a bug that keeps one sandbox from going on."""
+        event = self._event("sandbox.parked", "this sandbox from going on", traceback)
+        await self._record(replace(event, sandbox_id=sandbox_id))
+
+    async def of_host(self, host_id: str, traceback: str) -> None:
+        """Record a bug that keeps one host from being looked at."""
+        event = self._event("host.parked", "this host from being looked at", traceback)
+        await self._record(replace(event, host_id=host_id))
+
+    def _event(self, kind: str, what: str, traceback: str) -> Event:
+        return Event(
+            at=self._clock.now(),
+            kind=kind,
+            reason_code="internal_error",
+            message=f"a bug in sandboxd keeps {what}; it is tried again",
+            evidence={"traceback": traceback},
+        )
+
+    async def _record(self, event: Event) -> None:
+        self._parked()
+        try:
+            await self._store.submit(lambda tx: tx.events.add(event))
+        except SandboxdError as error:
+            _log.warning("bug not recorded", kind=event.kind, error=error.message)

@@ -45,6 +45,7 @@ class Effects:
         overlay, seed = overlay_name(sandbox.id), seed_name(sandbox.id)
         planned = self._planned(sandbox, host)
         sandbox = await self._records.begin(sandbox, Phase.BUILD, volumes=planned)
+        await self._listed(sandbox, host)
         await driver.ensure_pool()
         base = await self._base(sandbox, driver)
         if sandbox.base_fingerprint is None:
@@ -77,11 +78,10 @@ class Effects:
     async def tear_down(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
         """Remove domain and listed volumes, prove that nothing is left, then bury (I3, I6)."""
         sandbox = await self._records.begin(sandbox, Phase.DESTROY)
-        uuid = _uuid(sandbox)
+        names, uuid = await self._listed(sandbox, host), _uuid(sandbox)
         if await driver.domain(uuid) is not None:
             await driver.power_off(uuid)
             await driver.undefine(uuid)
-        names = [volume.name for volume in await self._records.volumes(sandbox)]
         if names:
             await driver.ensure_pool()
         for name in names:
@@ -108,6 +108,22 @@ class Effects:
             if note.kind not in {condition.kind for condition in sandbox.conditions}:
                 await self._records.note(sandbox, note)
         return False
+
+    async def _listed(self, sandbox: Sandbox, host: HostResources) -> list[str]:
+        """Return the names of the sandbox's volumes; refuses when they are not in this pool.
+
+        A host's pool may be edited, and looking for old volumes in a new pool would prove absent
+        what is still there.
+        """
+        volumes = await self._records.volumes(sandbox)
+        elsewhere = sorted({volume.pool for volume in volumes} - {host.pool})
+        if elsewhere:
+            raise HostRefused(
+                f"the volumes of {sandbox.id} are in pool {elsewhere[0]} of host {host.name}, "
+                f"whose pool is {host.pool} now",
+                remedy=f"set the host's pool back to {elsewhere[0]} until its sandboxes are gone",
+            )
+        return [volume.name for volume in volumes]
 
     async def _base(self, sandbox: Sandbox, driver: HostDriver) -> BaseImage:
         base = await driver.inspect_base(sandbox.base_image)

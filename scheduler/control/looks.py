@@ -1,7 +1,8 @@
 """One look at one host: ask it, check that it is the machine we know, write down what was seen.
 
 Only a complete look is written; a failed one is a missed poll and nothing else. What follows from
-the facts for the host's sandboxes is left to the rules and to their workers.
+the facts for the host's sandboxes is left to the rules and to their workers. A sandbox built while
+its host was being listed is ours all the same: what the records do not explain is read again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,21 @@ class HostRecords:
     host: HostResources
     sandboxes: tuple[Sandbox, ...]
     volumes: tuple[Volume, ...]
+
+    def explains(self, inventory: Inventory) -> bool:
+        """Return whether a record stands for every domain that carries our mark."""
+        ours = {sandbox.domain_uuid for sandbox in self.sandboxes}
+        return all(domain.uuid in ours for domain in inventory.domains if domain.mark is not None)
+
+    def with_newer(self, newer: HostRecords) -> HostRecords:
+        """Return these records and those read later, which win; what is gone since stays."""
+        sandboxes = {one.id: one for one in (*self.sandboxes, *newer.sandboxes)}
+        volumes = {(one.pool, one.name): one for one in (*self.volumes, *newer.volumes)}
+        return HostRecords(
+            host=newer.host,
+            sandboxes=tuple(sandboxes.values()),
+            volumes=tuple(volumes.values()),
+        )
 
     def volume_names(self) -> frozenset[str]:
         """Return the names of the volumes we listed in the host's pool."""
@@ -72,6 +88,9 @@ class Looker:
         records = await self._store.read(lambda tx: _records(tx, host_id))
         try:
             inventory = await self._drivers(records.host).inventory()
+            if not records.explains(inventory):
+                later = await self._store.read(lambda tx: _records(tx, host_id))
+                records = records.with_newer(later)
             host = await self._seen(records, inventory)
         except HostError as error:
             self._listings.lost(host_id)

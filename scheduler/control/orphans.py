@@ -14,7 +14,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look
-from scheduler.errors import NotFound
+from scheduler.errors import HostError, NotFound
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle.orphans import (
     VOLUME_PREFIX,
@@ -61,7 +61,7 @@ class OrphanKeeper:
         current = {_key(step) for step in steps}
         for step in steps:
             if isinstance(step, DestroyOrphan):
-                await self._destroy(look.host, step)
+                await self._destroy(look.host, step, told=_key(step) in told)
             elif _key(step) not in told:
                 await self._report(host_id, step)
         self._reported[host_id] = current
@@ -101,17 +101,27 @@ class OrphanKeeper:
             (view,), live=live, tombstones=tombstones, now=self._clock.now(), budget=self._budget
         )
 
-    async def _destroy(self, host: HostResources, step: DestroyOrphan) -> None:
-        """Destroy a domain whose tombstone proves that it should be gone (I4: told first)."""
+    async def _destroy(self, host: HostResources, step: DestroyOrphan, *, told: bool) -> None:
+        """Destroy a domain whose tombstone proves that it should be gone (I4: told first).
+
+        A host that will not is asked again after the next look: its orphan costs nobody else.
+        """
         now = self._clock.now()
         self._budget = replace(self._budget, spent=(*self._budget.spent[-100:], now))
-        await self._tell(
-            now,
-            step.host_id,
-            step.sandbox_id,
-            "reappeared",
-            f"domain {step.name!r} of a destroyed sandbox is there again; destroying it",
-        )
+        if not told:
+            await self._tell(
+                now,
+                step.host_id,
+                step.sandbox_id,
+                "reappeared",
+                f"domain {step.name!r} of a destroyed sandbox is there again; destroying it",
+            )
+        try:
+            await self._remove(host, step)
+        except HostError as error:
+            _log.warning("orphan stays", host=host.name, name=step.name, error=error.message)
+
+    async def _remove(self, host: HostResources, step: DestroyOrphan) -> None:
         driver = self._drivers(host)
         domain = await driver.domain(step.domain_uuid)
         if domain is not None and domain.mark is not None:

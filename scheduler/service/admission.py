@@ -25,6 +25,8 @@ from scheduler.placement.documents import decision_of
 from scheduler.service.requests import CreateSandbox, Wanted
 from scheduler.service.terms import Terms
 
+_SIZES = ("vcpus", "memory_mb", "storage_mb")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
@@ -53,12 +55,25 @@ def demand_of(wanted: Wanted, terms: Terms) -> Demand:
 
 
 def size_of(wanted: Wanted, terms: Terms) -> Resources:
-    """Return what the guest itself is given: as asked for, else the daemon's defaults."""
-    return Resources(
+    """Return what the guest itself is given: as asked for, else the daemon's defaults.
+
+    Raises `Invalid` beyond the most that one sandbox may have.
+    """
+    size = Resources(
         vcpus=wanted.vcpus or terms.default_vcpus,
         memory_mb=wanted.memory_mb or terms.default_memory_mb,
         storage_mb=wanted.storage_mb or terms.default_storage_mb,
     )
+    most = {name: getattr(terms, f"max_{name}") for name in _SIZES}
+    over = {n: m for n, m in most.items() if m is not None and getattr(size, n) > m}
+    if over:
+        limits = ", ".join(f"{name} {limit}" for name, limit in over.items())
+        raise Invalid(
+            f"this daemon gives one sandbox at most {limits}",
+            remedy="ask for less, or have the limit in the section guests raised",
+            details={name: f"more than {limit}" for name, limit in over.items()},
+        )
+    return size
 
 
 def ttl_of(request: CreateSandbox, terms: Terms) -> int | None:
@@ -128,7 +143,9 @@ def _sandbox(
         auto_start=request.auto_start,
         ssh_public_keys=tuple(request.ssh_public_keys),
         on_expire=request.on_expire,
-        provision_timeout_seconds=request.provision_timeout_seconds,
+        provision_timeout_seconds=(
+            request.provision_timeout_seconds or terms.default_provision_timeout_seconds
+        ),
         reason_code="claimed",
         reason_message=f"placed on {host.name}, waiting to be built",
         decision_id=decision.id,

@@ -55,7 +55,8 @@ class CreateSandbox(Wanted):
     sandbox_name: Name | None = None
     ttl_seconds: TtlSeconds | None = None
     """Seconds it may live from the moment it is ready; null is no limit."""
-    provision_timeout_seconds: Annotated[int, Field(ge=10, le=86400)] = 600
+    provision_timeout_seconds: Annotated[int, Field(ge=10, le=86400)] | None = None
+    """Seconds it may take to come up; the daemon's default when unset."""
     labels: Labels = Field(default_factory=dict)
     auto_start: bool = True
     ssh_public_keys: SshPublicKeys = Field(default_factory=list)

@@ -21,6 +21,11 @@ class Terms:
     default_vcpus: int = 2
     default_memory_mb: int = 2048
     default_storage_mb: int = 10240
+    max_vcpus: int | None = None
+    max_memory_mb: int | None = None
+    max_storage_mb: int | None = None
+    """When set, no sandbox may ask for more."""
+    default_provision_timeout_seconds: int = 600
     default_ttl_seconds: int | None = None
     max_ttl_seconds: int | None = None
     """When set, a sandbox without a limit is given this one and longer ones are refused."""

@@ -8,6 +8,7 @@ the CPU that sandboxes get, it does not end so.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from queue import Empty, SimpleQueue
 
 import libvirt
@@ -16,8 +17,6 @@ from lxml import etree
 
 from scheduler.clock import Clock
 from scheduler.errors import HostTimeout
-from scheduler.hosts.connection import Connection
-from scheduler.hosts.deadlines import Verb
 from scheduler.hosts.domain_xml import add_cpu
 from scheduler.hosts.handles import Handle
 from scheduler.hosts.identity import Identity
@@ -28,6 +27,8 @@ REPEAT_SECONDS = 3600.0
 """How long "no KVM" is believed: what failed may have been repaired."""
 TIMEOUTS_BELIEVED = 2
 _MEMORY_MB = 32
+
+Prove = Callable[[], Awaitable[VirtType]]
 
 _log = structlog.get_logger()
 
@@ -42,20 +43,19 @@ class Accelerator:
         self._proven_at = 0.0
         self._timeouts = 0
 
-    async def virt_type(self, identity: Identity, connection: Connection) -> VirtType:
-        """Return what runs guests on this host, proving it when that is not known."""
+    async def virt_type(self, identity: Identity, prove: Prove) -> VirtType:
+        """Return what runs guests on this host, having it proven when that is not known."""
         if identity.host_uuid != self._host_uuid:
             self._host_uuid, self._proven, self._timeouts = identity.host_uuid, None, 0
-        now = self._clock.monotonic()
-        stale = now - self._proven_at >= REPEAT_SECONDS
+        stale = self._clock.monotonic() - self._proven_at >= REPEAT_SECONDS
         if self._proven is None or (self._proven is VirtType.QEMU and stale):
-            self._proven = await self._prove(connection)
+            self._proven = await self._prove(prove)
             self._proven_at = self._clock.monotonic()
         return self._proven
 
-    async def _prove(self, connection: Connection) -> VirtType:
+    async def _prove(self, prove: Prove) -> VirtType:
         try:
-            return await connection.call(Verb.PROBE, prove_virt_type)
+            return await prove()
         except HostTimeout:
             # Once it may be the host; a KVM that hangs even the start of a guest is none.
             self._timeouts += 1

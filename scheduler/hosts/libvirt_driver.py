@@ -19,7 +19,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused
 from scheduler.hosts import domains, volumes
-from scheduler.hosts.accelerators import Accelerator
+from scheduler.hosts.accelerators import Accelerator, prove_virt_type
 from scheduler.hosts.addresses import find_addresses
 from scheduler.hosts.connection import Connection
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
@@ -239,7 +239,8 @@ class LibvirtDriver:
             return VirtType.TEST
         if self._host.virt_type is not VirtType.AUTO:
             return self._host.virt_type
-        return await self._proof.virt_type(handle.identity, self._mutating)
+        prove = partial(self._mutating.call, Verb.PROBE, prove_virt_type)
+        return await self._proof.virt_type(handle.identity, prove)
 
     async def _on_domain(self, verb: Verb, uuid: str, function: Callable[[Handle], None]) -> None:
         await self._mutating.call(verb, function, subject=uuid)

@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,8 +36,18 @@ SOCKET_PATH_LIMIT = 107
 class SshTunnel:
     """One host's ssh connection, made when needed and made anew when lost."""
 
-    def __init__(self, host: HostResources, *, sockets: Path, threads: Threads) -> None:
+    def __init__(
+        self,
+        host: HostResources,
+        *,
+        sockets: Path,
+        threads: Threads,
+        remote_sockets: Sequence[str] = REMOTE_SOCKETS,
+        login_seconds: float = LOGIN_SECONDS,
+    ) -> None:
         self._host = host
+        self._remote_sockets = remote_sockets
+        self._login_seconds = login_seconds
         self._lane = Lane(host.name, threads)
         self._directory = _directory(sockets, host.id)
         self._path = self._directory / f"{_short(host.id)}.sock"
@@ -87,7 +98,7 @@ class SshTunnel:
     async def _log_in(self) -> asyncssh.SSHClientConnection:
         link = await self._link()
         try:
-            async with asyncio.timeout(LOGIN_SECONDS):
+            async with asyncio.timeout(self._login_seconds):
                 return await asyncssh.connect(
                     self._host.address, sock=link, options=self._options()
                 )
@@ -111,7 +122,7 @@ class SshTunnel:
             agent_path=None,
             agent_forwarding=False,
             preferred_auth="publickey",
-            login_timeout=LOGIN_SECONDS,
+            login_timeout=self._login_seconds,
             keepalive_interval=KEEPALIVE_SECONDS,
             keepalive_count_max=KEEPALIVE_COUNT,
             **user,
@@ -146,7 +157,7 @@ class SshTunnel:
     async def _remote_socket(self, connection: asyncssh.SSHClientConnection) -> str:
         """Return the first of libvirt's sockets that answers on the host."""
         failures = []
-        for path in REMOTE_SOCKETS:
+        for path in self._remote_sockets:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     _, writer = await connection.open_unix_connection(path)

@@ -175,22 +175,24 @@ def start(case: Case) -> Step:
 
 def become_starting(case: Case) -> Step:
     """Say that the domain exists and is coming up."""
+    runs = look_of(case.seen) is Look.RUNNING
     return Become(
         state=SandboxState.STARTING,
         reason_code="starting",
-        reason_message=f"the domain is {_describe(case.seen)}; bringing it up",
+        reason_message="the domain runs already" if runs else "the domain is there; starting it",
         address_lost=case.sandbox.state is SandboxState.STOPPED,
     )
 
 
 def go_on_to_running(case: Case) -> Step:
     """RUNNING means that the domain runs and its address is known."""
-    if case.sandbox.ip_address is None:
+    address = case.sandbox.ip_address
+    if address is None:
         return SeekAddress()
     return Become(
         state=SandboxState.RUNNING,
         reason_code="running",
-        reason_message="the domain runs and its address is known",
+        reason_message=f"the domain runs and has the address {address}",
     )
 
 

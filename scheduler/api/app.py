@@ -11,7 +11,7 @@ from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
 from scheduler.api.routes.placements import PlacementRoutes
 from scheduler.api.routes.sandboxes import SandboxRoutes
-from scheduler.api.routing import methods_at
+from scheduler.api.routing import methods_at, mount
 from scheduler.service.services import Services
 
 _DESCRIPTION = (
@@ -33,15 +33,12 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = [
-        SandboxRoutes(services).router(),
-        HostRoutes(services).router(),
-        PlacementRoutes(services).router(),
-        FleetRoutes(services, missing).router(),
-    ]
-    for router in routers:
-        app.include_router(router)
-    problems.install(app, methods_at(routers))
+    # The busiest path first: routes are tried in order.
+    mount(app, "sandboxes", SandboxRoutes(services).operations())
+    mount(app, "hosts", HostRoutes(services).operations())
+    mount(app, "placement", PlacementRoutes(services).operations())
+    mount(app, "fleet", FleetRoutes(services, missing).operations())
+    problems.install(app, methods_at(app))
     return app
 
 

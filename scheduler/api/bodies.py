@@ -10,7 +10,8 @@ import json
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
 from scheduler.api.problems import Refused
 
@@ -34,17 +35,29 @@ class BoundedRequest(Request):
         return self._json
 
     async def _read(self) -> bytes:
-        declared = self.headers.get("content-length", "0")
-        if not declared.isdecimal() or len(declared) > 12 or int(declared) > MOST_BYTES:
+        declared = header(self.scope, b"content-length") or b"0"
+        if not declared.isdigit() or len(declared) > 12 or int(declared) > MOST_BYTES:
             _too_large()
-        parts: list[bytes] = []
-        size = 0
-        async for part in self.stream():
-            size += len(part)
+        message = await self.receive()
+        parts: list[bytes] = [message.get("body", b"")]
+        size = len(parts[0])
+        while message.get("more_body", False):
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
             if size > MOST_BYTES:
                 _too_large()
-            parts.append(part)
         return b"".join(parts)
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Return a header's value, None when it is not there; `name` in lower case."""
+    for given, value in scope["headers"]:
+        if given == name:
+            return bytes(value)
+    return None
 
 
 def parse(body: bytes) -> Any:

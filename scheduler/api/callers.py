@@ -16,13 +16,14 @@ from fastapi import Request
 from starlette.responses import Response
 
 from scheduler.api.answers import Form, respond
+from scheduler.api.bodies import header
 from scheduler.api.problems import Refused
 from scheduler.service.idempotency import KeptAnswers
 from scheduler.service.intents import Intent, Key
 
 T = TypeVar("T")
 
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_KEY = re.compile(rb"[\x21-\x7e]{1,200}")
 _REVISION = re.compile(r'"([0-9]{1,18})"')
 
 
@@ -69,7 +70,7 @@ def expected_revision(request: Request) -> int | None:
 
 
 async def _key_of(request: Request) -> Key | None:
-    given = request.headers.get("idempotency-key")
+    given = header(request.scope, b"idempotency-key")
     if given is None:
         return None
     if _KEY.fullmatch(given) is None:
@@ -83,6 +84,6 @@ async def _key_of(request: Request) -> Key | None:
     return Key(
         actor=actor_of(request),
         route=f"{request.method} {request.scope['path']}",
-        key=given,
+        key=given.decode(),
         body_hash=digest.hexdigest(),
     )

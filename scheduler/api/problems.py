@@ -12,12 +12,11 @@ from dataclasses import asdict
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from scheduler.errors import Invalid, SandboxdError
-from scheduler.validation.faults import MOST_FAULTS, Fault, faults_of
+from scheduler.validation.faults import Fault
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -50,6 +49,14 @@ class Refused(HTTPException):
         super().__init__(status, detail)
         self.code = code
         self.remedy = remedy
+
+
+class Unacceptable(Exception):
+    """A request with faults in its fields."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(f"{len(faults)} faults")
+        self.faults = faults
 
 
 def problem(
@@ -91,7 +98,7 @@ def install(app: FastAPI, methods_at: Callable[[str], Collection[str]]) -> None:
         return _refused(error)
 
     app.exception_handler(SandboxdError)(_expected)
-    app.exception_handler(RequestValidationError)(_unacceptable)
+    app.exception_handler(Unacceptable)(_unacceptable)
     app.exception_handler(HTTPException)(refused)
     app.exception_handler(Exception)(_bug)
 
@@ -116,18 +123,8 @@ async def _expected(_request: Request, error: SandboxdError) -> Response:
     )
 
 
-async def _unacceptable(_request: Request, error: RequestValidationError) -> Response:
-    faults: list[Fault] = []
-    for fault in error.errors()[:MOST_FAULTS]:
-        if tuple(fault["loc"]) == ("body",) and fault["type"] == "missing":
-            faults.append(_NO_BODY)
-        else:
-            faults.extend(faults_of([fault], skip=1 if fault["loc"][0] == "body" else 0))
-    return unacceptable(faults)
-
-
-def unacceptable(faults: Sequence[Fault]) -> Response:
-    """Return the refusal of a request for the faults in its fields."""
+async def _unacceptable(_request: Request, error: Unacceptable) -> Response:
+    faults = error.faults
     told = "; ".join(f"{fault.path or 'the body'}: {fault.message}" for fault in faults[:3])
     more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
     return problem(
@@ -168,7 +165,6 @@ async def _bug(_request: Request, _error: Exception) -> Response:
     )
 
 
-_NO_BODY = Fault(path="", message="it is missing", remedy="send a JSON object as the body")
 _SEE = "see /openapi.json for the paths and their methods"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from scheduler.api import answers
@@ -15,7 +15,7 @@ from scheduler.api.answers import Form, Listing
 from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, EventStream
 from scheduler.api.problems import Refused, problem
 from scheduler.api.queries import EventQuery
-from scheduler.api.routing import StrictRoute
+from scheduler.api.routing import Operation
 from scheduler.model import Event
 from scheduler.service.services import Services
 from scheduler.store import EventFilter
@@ -42,19 +42,25 @@ class FleetRoutes:
         self._hosts = services.hosts
         self._missing = missing
 
-    def router(self) -> APIRouter:
+    def operations(self) -> tuple[Operation, ...]:
         """Return the table."""
-        router = APIRouter(tags=["fleet"], route_class=StrictRoute)
-        routes: tuple[tuple[str, Any, Any, dict[int | str, Any]], ...] = (
-            ("/v1/events", self.events, Listing[Event], {200: {"content": {MEDIA_TYPE: {}}}}),
-            ("/healthz", self.health, Status, {}),
-            ("/readyz", self.readiness, Status, {503: {"description": "Not ready."}}),
+        return (
+            Operation(
+                method="GET",
+                path="/v1/events",
+                endpoint=self.events,
+                answer=Listing[Event],
+                responses={200: {"content": {MEDIA_TYPE: {}}}},
+            ),
+            Operation(method="GET", path="/healthz", endpoint=self.health, answer=Status),
+            Operation(
+                method="GET",
+                path="/readyz",
+                endpoint=self.readiness,
+                answer=Status,
+                responses={503: {"description": "Not ready."}},
+            ),
         )
-        for path, endpoint, answer, responses in routes:
-            router.add_api_route(
-                path, endpoint, methods=["GET"], response_model=answer, responses=responses
-            )
-        return router
 
     async def events(self, request: Request, query: Annotated[EventQuery, Query()]) -> Response:
         """List events, or stream them when `text/event-stream` is accepted.

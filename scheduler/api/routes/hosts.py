@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from scheduler.api import answers
 from scheduler.api.answers import DrainReport, Listing
 from scheduler.api.callers import actor_of, expected_revision, intent_of, once
 from scheduler.api.queries import DryRun, HostName, HostQuery
-from scheduler.api.routing import StrictRoute
+from scheduler.api.routing import Operation
 from scheduler.model import HostResources
 from scheduler.service.requests import Because, DrainHost
 from scheduler.service.services import Services
 from scheduler.store import HostFilter
 from scheduler.validation.hosts import AddHost, EditHost
+
+_ALL = "/v1/hosts"
+_ONE = "/v1/hosts/{name}"
 
 
 class HostRoutes:
@@ -27,28 +30,25 @@ class HostRoutes:
         self._drains = services.drains
         self._kept = services.kept_answers
 
-    def router(self) -> APIRouter:
+    def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
-        router = APIRouter(prefix="/v1/hosts", tags=["hosts"], route_class=StrictRoute)
-        one = "/{name}"
-        routes: tuple[tuple[str, str, Any, Any, int], ...] = (
-            ("GET", "", self.find, Listing[HostResources], 200),
-            ("POST", "", self.add, HostResources, 201),
-            ("GET", one, self.get, HostResources, 200),
-            ("PATCH", one, self.edit, HostResources, 200),
-            ("DELETE", one, self.remove, HostResources, 200),
-            ("POST", f"{one}/cordon", self.cordon, HostResources, 200),
-            ("POST", f"{one}/uncordon", self.uncordon, HostResources, 200),
-            ("GET", f"{one}/drain", self.drain_status, DrainReport, 200),
-            ("POST", f"{one}/drain", self.drain, DrainReport, 202),
-            ("POST", f"{one}/drain/abort", self.abort_drain, DrainReport, 200),
-            ("POST", f"{one}/drain/undo", self.undo_drain, DrainReport, 200),
+        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+            ("GET", _ALL, self.find, Listing[HostResources], 200),
+            ("POST", _ALL, self.add, HostResources, 201),
+            ("GET", _ONE, self.get, HostResources, 200),
+            ("PATCH", _ONE, self.edit, HostResources, 200),
+            ("DELETE", _ONE, self.remove, HostResources, 200),
+            ("POST", f"{_ONE}/cordon", self.cordon, HostResources, 200),
+            ("POST", f"{_ONE}/uncordon", self.uncordon, HostResources, 200),
+            ("GET", f"{_ONE}/drain", self.drain_status, DrainReport, 200),
+            ("POST", f"{_ONE}/drain", self.drain, DrainReport, 202),
+            ("POST", f"{_ONE}/drain/abort", self.abort_drain, DrainReport, 200),
+            ("POST", f"{_ONE}/drain/undo", self.undo_drain, DrainReport, 200),
         )
-        for method, path, endpoint, answer, status in routes:
-            router.add_api_route(
-                path, endpoint, methods=[method], response_model=answer, status_code=status
-            )
-        return router
+        return tuple(
+            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
+            for method, path, endpoint, answer, status in rows
+        )
 
     async def find(self, query: Annotated[HostQuery, Query()]) -> Response:
         """List hosts."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from scheduler.api import answers
 from scheduler.api.answers import Form
 from scheduler.api.queries import Reference
-from scheduler.api.routing import StrictRoute
+from scheduler.api.routing import Operation
 from scheduler.model import Decision
 from scheduler.placement.documents import Document, explanation_document
 from scheduler.service.requests import Wanted
@@ -25,16 +24,16 @@ class PlacementRoutes:
     def __init__(self, services: Services) -> None:
         self._placements = services.placements
 
-    def router(self) -> APIRouter:
+    def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
-        router = APIRouter(prefix="/v1", tags=["placement"], route_class=StrictRoute)
-        routes: tuple[tuple[str, str, Any, Any], ...] = (
-            ("POST", "/placements/explain", self.explain, dict[str, Any]),
-            ("GET", "/decisions/{reference}", self.decision, Decision),
+        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+            ("POST", "/v1/placements/explain", self.explain, dict[str, Any], 200),
+            ("GET", "/v1/decisions/{reference}", self.decision, Decision, 200),
         )
-        for method, path, endpoint, answer in routes:
-            router.add_api_route(path, endpoint, methods=[method], response_model=answer)
-        return router
+        return tuple(
+            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
+            for method, path, endpoint, answer, status in rows
+        )
 
     async def explain(self, body: Wanted) -> Response:
         """Weigh every host against every constraint; nothing is claimed."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from scheduler.api import answers
 from scheduler.api.answers import AddressAnswer, Form, Listing
 from scheduler.api.callers import intent_of, once
 from scheduler.api.queries import DryRun, Reference, SandboxQuery, Wait, wait_seconds
-from scheduler.api.routing import StrictRoute
+from scheduler.api.routing import Operation
 from scheduler.model import Decision, Sandbox
 from scheduler.service import wishes
 from scheduler.service.requests import CreateSandbox, ExtendLease
@@ -20,6 +20,9 @@ from scheduler.service.sandboxes import Holdings
 from scheduler.service.services import Services
 
 _HOLDINGS: Form[Holdings] = Form(Holdings)
+
+_ALL = "/v1/sandboxes"
+_ONE = "/v1/sandboxes/{reference}"
 
 
 class SandboxRoutes:
@@ -29,27 +32,24 @@ class SandboxRoutes:
         self._sandboxes = services.sandboxes
         self._kept = services.kept_answers
 
-    def router(self) -> APIRouter:
+    def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
-        router = APIRouter(prefix="/v1/sandboxes", tags=["sandboxes"], route_class=StrictRoute)
-        one = "/{reference}"
-        routes: tuple[tuple[str, str, Any, Any, int], ...] = (
-            ("GET", "", self.find, Listing[Sandbox], 200),
-            ("POST", "", self.create, Sandbox, 202),
-            ("GET", one, self.get, Sandbox, 200),
-            ("DELETE", one, self.destroy, Sandbox, 202),
-            ("POST", f"{one}/start", self.start, Sandbox, 202),
-            ("POST", f"{one}/stop", self.stop, Sandbox, 202),
-            ("POST", f"{one}/retry", self.retry, Sandbox, 202),
-            ("POST", f"{one}/extend", self.extend, Sandbox, 200),
-            ("GET", f"{one}/ip", self.ip, AddressAnswer, 200),
-            ("GET", f"{one}/decision", self.decision, Decision, 200),
+        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+            ("POST", _ALL, self.create, Sandbox, 202),
+            ("GET", _ALL, self.find, Listing[Sandbox], 200),
+            ("GET", _ONE, self.get, Sandbox, 200),
+            ("DELETE", _ONE, self.destroy, Sandbox, 202),
+            ("POST", f"{_ONE}/start", self.start, Sandbox, 202),
+            ("POST", f"{_ONE}/stop", self.stop, Sandbox, 202),
+            ("POST", f"{_ONE}/retry", self.retry, Sandbox, 202),
+            ("POST", f"{_ONE}/extend", self.extend, Sandbox, 200),
+            ("GET", f"{_ONE}/ip", self.ip, AddressAnswer, 200),
+            ("GET", f"{_ONE}/decision", self.decision, Decision, 200),
         )
-        for method, path, endpoint, answer, status in routes:
-            router.add_api_route(
-                path, endpoint, methods=[method], response_model=answer, status_code=status
-            )
-        return router
+        return tuple(
+            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
+            for method, path, endpoint, answer, status in rows
+        )
 
     async def create(
         self, request: Request, body: CreateSandbox, wait: Wait = None, dry_run: DryRun = False

@@ -52,9 +52,9 @@ EXIT_HELD_BY_ANOTHER = 75
 CLUSTER_SETTING = "cluster.id"
 
 DEMO_HOSTS = (
-    SimulatedHost(name="demo-1", cpus=8, memory_mb=16384, storage_mb=204800, subnet=121),
-    SimulatedHost(name="demo-2", cpus=16, memory_mb=32768, storage_mb=409600, subnet=122),
-    SimulatedHost(name="demo-3", cpus=4, memory_mb=8192, storage_mb=102400, subnet=123),
+    SimulatedHost(name="demo-1", cpus=8, memory_mb=16384, subnet=121),
+    SimulatedHost(name="demo-2", cpus=16, memory_mb=32768, subnet=122),
+    SimulatedHost(name="demo-3", cpus=4, memory_mb=8192, subnet=123),
 )
 
 _log = structlog.get_logger("scheduler.daemon")

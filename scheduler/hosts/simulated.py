@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from lxml import etree
 
@@ -33,12 +34,11 @@ class SimulatedDomain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedHost:
-    """A host to simulate; memory and storage in MiB."""
+    """A host to simulate, memory in MiB; libvirt gives each simulated pool 100 GiB of storage."""
 
     name: str
     cpus: int
     memory_mb: int
-    storage_mb: int
     images: Sequence[SimulatedImage] = field(default=(SimulatedImage(name="debian-12.qcow2"),))
     foreign_domains: Sequence[SimulatedDomain] = ()
     arch: str = "x86_64"
@@ -55,7 +55,7 @@ def write_node_file(directory: Path, host: SimulatedHost) -> str:
     """
     path = directory / f"{host.name}.xml"
     path.write_text(node_xml(host), encoding="utf-8")
-    return f"test://{path.absolute()}"
+    return f"test://{quote(str(path.absolute()))}"
 
 
 def node_xml(host: SimulatedHost) -> str:
@@ -96,11 +96,7 @@ def _add_network(node: etree._Element, host: SimulatedHost) -> None:
 
 def _add_pool(node: etree._Element, host: SimulatedHost) -> None:
     pool = _add(node, "pool", type="dir")
-    used_mb = sum(image.physical_mb for image in host.images)
     _add(pool, "name", host.pool)
-    _add(pool, "capacity", str(host.storage_mb), unit="MiB")
-    _add(pool, "allocation", "0", unit="MiB")
-    _add(pool, "available", str(host.storage_mb - used_mb), unit="MiB")
     _add(_add(pool, "target"), "path", f"/var/lib/libvirt/images/{host.name}")
     for image in host.images:
         volume = _add(pool, "volume", type="file")

@@ -114,7 +114,6 @@ async def simulated(directory: Path) -> AsyncIterator[Subject]:
         name="sim-1",
         cpus=8,
         memory_mb=16384,
-        storage_mb=100_000,
         images=[SimulatedImage(name=IMAGE, capacity_mb=IMAGE_MB, physical_mb=8)],
     )
     record = host_record("sim-1", transport=Transport.TEST, uri=write_node_file(directory, host))

@@ -31,7 +31,11 @@ DEAD = libvirt_error(libvirt.VIR_FROM_RPC, libvirt.VIR_ERR_INTERNAL_ERROR)
 @pytest.fixture
 def handle(tmp_path: Path) -> Iterator[Handle]:
     start_event_loop()
-    host = SimulatedHost(name="sim", cpus=1, memory_mb=1024, storage_mb=1000)
+    host = SimulatedHost(
+        name="sim",
+        cpus=1,
+        memory_mb=1024,
+    )
     made = open_handle(write_node_file(tmp_path, host), TEST_IN_PROCESS, None)
     yield made
     made.close()

@@ -44,7 +44,6 @@ def handle(tmp_path: Path) -> Iterator[Handle]:
         name="sim",
         cpus=4,
         memory_mb=4096,
-        storage_mb=10_000,
         images=[SimulatedImage(name=name, capacity_mb=64) for name in ("a.qcow2", "b.qcow2")],
         foreign_domains=[
             SimulatedDomain(name="one", vcpus=2, memory_mb=1024),
@@ -189,7 +188,11 @@ def test_a_pool_that_is_absent_or_inactive_is_told_so(handle: Handle, memory: Me
 def test_a_listener_is_told_in_libvirts_thread(tmp_path: Path) -> None:
     start_event_loop()
     told: list[str] = []
-    host = SimulatedHost(name="sim", cpus=1, memory_mb=1024, storage_mb=1000)
+    host = SimulatedHost(
+        name="sim",
+        cpus=1,
+        memory_mb=1024,
+    )
     handle = open_handle(
         write_node_file(tmp_path, host),
         TEST_IN_PROCESS,

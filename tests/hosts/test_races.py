@@ -51,7 +51,6 @@ def handle(tmp_path: Path) -> Iterator[Handle]:
         name="sim",
         cpus=4,
         memory_mb=4096,
-        storage_mb=10_000,
         images=[SimulatedImage(name="golden.qcow2", capacity_mb=64)],
     )
     made = open_handle(write_node_file(tmp_path, host), TEST_IN_PROCESS, None)

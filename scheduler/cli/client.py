@@ -131,7 +131,7 @@ class Client:
         sent = {"Accept": "application/json", "Connection": "close", **(headers or {})}
         if content is not None:
             sent["Content-Type"] = "application/json"
-        if method == "POST":
+        if method == "POST" and "idempotency-key" not in map(str.lower, sent):
             sent["Idempotency-Key"] = key or secrets.token_hex(16)
         attempts = 2 if method in _REPEATABLE else 1
         while True:

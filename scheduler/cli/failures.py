@@ -79,10 +79,11 @@ class Refused(Failure):
 
     def __init__(self, status: int, document: Mapping[str, Any]) -> None:
         code = str(document.get("code", ""))
+        detail = str(document.get("detail") or document.get("title") or f"HTTP status {status}")
         super().__init__(
-            str(document.get("detail") or document.get("title") or f"HTTP status {status}"),
+            detail,
             exit_code=_BY_CODE.get(code) or _BY_STATUS.get(status, Exit.FAILED),
-            reasons=_field_errors(document),
+            reasons=tuple(fault for fault in _field_errors(document) if fault not in detail),
             hint=_hint(document),
             document=document,
         )

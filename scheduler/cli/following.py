@@ -72,6 +72,7 @@ class _Watch:
         self._session = session
         self._subject = subject
         self._deadline = deadline
+        self._moved = False
         self._told_after = moment((subject.before or {}).get("updated_at"))
 
     def run(self) -> Document:
@@ -112,12 +113,18 @@ class _Watch:
         at = moment(event.get("at"))
         if at is None or (self._told_after is not None and at <= self._told_after):
             return
+        self._moved = self._moved or event["kind"] == "sandbox.state"
         self._session.narrator.happened(events.sentence(event, self._subject.names), at)
 
     def _unchanged(self, document: Document) -> bool:
         before = self._subject.before
-        return before is not None and all(
-            before.get(field) == document.get(field) for field in ("state", "reason_code", "phase")
+        return (
+            not self._moved
+            and before is not None
+            and all(
+                before.get(field) == document.get(field)
+                for field in ("state", "reason_code", "phase")
+            )
         )
 
     def _stop_when_due(self) -> None:

@@ -11,7 +11,7 @@ import sys
 import click
 
 from scheduler.cli.commands.creation import create, explain
-from scheduler.cli.commands.events import events
+from scheduler.cli.commands.events import events_
 from scheduler.cli.commands.hosts import host
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
 from scheduler.cli.commands.placements import why
@@ -35,7 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     why,
     explain,
     host,
-    events,
+    events_,
     api,
     completion,
     version,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.api.app import build_app
@@ -31,8 +31,9 @@ class Fleet:
     """Whether what is built or started fails."""
     idle: bool = False
     """Whether nothing is done at all."""
+    keeps: bool = False
+    """Whether a drain leaves what is there."""
     image: str = IMAGE
-    _told: int = field(default=0)
 
     async def work(self) -> None:
         """Fulfil every wish, until cancelled."""
@@ -64,7 +65,7 @@ class Fleet:
     async def _drain(self, host_id: str) -> None:
         """Destroy what is there, then say that the drain is finished."""
         left = await self.plane.store.read(lambda tx: tx.sandboxes.of_host(host_id))
-        for sandbox in left:
+        for sandbox in () if self.keeps else left:
             await self.plane.bury(sandbox)
         now = self.plane.clock.now()
 

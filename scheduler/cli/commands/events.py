@@ -8,17 +8,15 @@ import click
 
 from scheduler.cli.completion import complete_hosts, complete_sandboxes
 from scheduler.cli.exits import Exit
-from scheduler.cli.printing import Format
+from scheduler.cli.printing import Format, View
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
-from scheduler.cli.views import events as view
-
-Document = dict[str, Any]
+from scheduler.cli.views import events
 
 _IDLE_SECONDS = 60.0
 
 
-@click.command(cls=Verb)
+@click.command("events", cls=Verb)
 @click.option(
     "--sandbox", "reference", help="Only of this sandbox.", shell_complete=complete_sandboxes
 )
@@ -33,7 +31,7 @@ _IDLE_SECONDS = 60.0
     help="The newest so many; 20 unless --since says where to begin.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
-def events(
+def events_(
     session: Session,
     *,
     reference: str | None,
@@ -52,25 +50,31 @@ def events(
         "last": 20 if last is None and since is None else last,
         **filters,
     }
+    view = events.view(_host_names(session))
     if not follow:
-        _show(session, list(session.client.items("/v1/events", query)))
+        found = session.client.items("/v1/events", query)
+        session.printer.many(found, view)
         return
     try:
-        _follow(session, query)
+        _follow(session, view, query)
     except KeyboardInterrupt:
         raise click.exceptions.Exit(Exit.INTERRUPTED) from None
 
 
-def _show(session: Session, found: list[Document]) -> None:
-    session.printer.many(found, view.VIEW)
+def _host_names(session: Session) -> dict[str, str]:
+    # Nobody knows hosts by their ids, and no command takes one.
+    if session.printer.structured:
+        return {}
+    return {host["id"]: host["name"] for host in session.client.items("/v1/hosts")}
 
 
-def _follow(session: Session, query: dict[str, Any]) -> None:
+def _follow(session: Session, view: View, query: dict[str, Any]) -> None:
     printer = session.printer
     stream = session.client.events(idle_seconds=_IDLE_SECONDS, **query)
-    if printer.form in (Format.TABLE, Format.WIDE):
-        printer.lines([view.header()])
+    bare = printer.form is Format.NAME
+    if not bare and not printer.structured:
+        printer.lines([events.header(view)])
     for event in stream:
         if event is not None:
-            bare = printer.form is Format.NAME
-            printer.streamed(event, view.VIEW.reference(event) if bare else view.line(event))
+            line = view.reference(event) if bare else events.line(event, view)
+            printer.streamed(event, line)

@@ -81,6 +81,8 @@ def extend(session: Session, *, reference: str, ttl: int) -> None:
     """Let SANDBOX live longer; its end is never moved to an earlier time."""
     box = find_sandbox(session.client, reference)
     box = session.client.post(f"/v1/sandboxes/{box['id']}/extend", {"ttl_seconds": ttl})
+    if box["ttl_seconds"] is None and box["expires_at"] is None:
+        session.narrator.note("it lives without a limit already; nothing was changed")
     session.printer.one(box, sandboxes.view(session.now(), [box]))
 
 

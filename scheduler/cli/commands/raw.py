@@ -26,8 +26,8 @@ def api(
     session: Session, *, method: str, path: str, data: str | None, headers: tuple[str, ...]
 ) -> None:
     """Send METHOD to PATH, such as GET /v1/hosts, and print the answer as JSON or YAML."""
-    if not path.startswith("/"):
-        raise click.BadParameter("a path begins with '/'", param_hint="PATH")
+    if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+        raise click.BadParameter("a path begins with '/' and is percent-encoded", param_hint="PATH")
     answer = session.client.request(
         method.upper(), path, body=_body(data), headers=dict(map(_header, headers))
     )

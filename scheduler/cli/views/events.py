@@ -11,25 +11,26 @@ from scheduler.cli.tables import GAP, Column
 from scheduler.cli.views.states import text_of
 
 Document = dict[str, Any]
+Names = Mapping[str, str]
+"""From ids to names."""
 
 # While events stream, nobody knows how wide a column will have to be.
 _WIDTHS = (6, 25, 22, 30, 10, 0)
 
 
-def line(event: Document) -> str:
+def line(event: Document, view: View) -> str:
     """Return one event as a line of aligned columns."""
-    return _aligned([str(column.cell(event)) for column in VIEW.columns])
+    return _aligned([str(column.cell(event)) for column in view.columns])
 
 
-def header() -> str:
+def header(view: View) -> str:
     """Return the headers above `line`s."""
-    return _aligned([column.header for column in VIEW.columns])
+    return _aligned([column.header for column in view.columns])
 
 
-def sentence(event: Document, names: Mapping[str, str] | None = None) -> str:
+def sentence(event: Document, names: Names | None = None) -> str:
     """Return what happened as one sentence; it begins with whom when there are `names`."""
-    subject = _subject(event)
-    whom = "" if names is None else f"{names.get(subject, subject)} "
+    whom = "" if names is None else f"{_subject(event, names)} "
     return whom + (_change(event) or f"{_kind(event)}: {_why(event)}")
 
 
@@ -63,8 +64,9 @@ def _kind(event: Document) -> str:
     return str(event["kind"]).removeprefix("sandbox.").replace(".", " ").replace("_", " ")
 
 
-def _subject(event: Document) -> str:
-    return text_of(event.get("sandbox_id") or event.get("host_id"))
+def _subject(event: Document, names: Names) -> str:
+    subject = text_of(event.get("sandbox_id") or event.get("host_id"))
+    return names.get(subject, subject)
 
 
 def _aligned(cells: list[str]) -> str:
@@ -72,14 +74,16 @@ def _aligned(cells: list[str]) -> str:
     return GAP.join(padded).rstrip()
 
 
-VIEW = View(
-    reference=lambda event: str(event["seq"]),
-    columns=(
-        Column(header="SEQ", cell=lambda event: text_of(event["seq"])),
-        Column(header="TIME", cell=lambda event: absolute(event["at"])),
-        Column(header="KIND", cell=lambda event: text_of(event["kind"])),
-        Column(header="SUBJECT", cell=_subject),
-        Column(header="ACTOR", cell=lambda event: text_of(event["actor"])),
-        Column(header="WHAT", cell=_what, flexible=True),
-    ),
-)
+def view(names: Names) -> View:
+    """Return the view of events; `names` has what to call subjects that people know by name."""
+    return View(
+        reference=lambda event: str(event["seq"]),
+        columns=(
+            Column(header="SEQ", cell=lambda event: text_of(event["seq"])),
+            Column(header="TIME", cell=lambda event: absolute(event["at"])),
+            Column(header="KIND", cell=lambda event: text_of(event["kind"])),
+            Column(header="SUBJECT", cell=lambda event: _subject(event, names)),
+            Column(header="ACTOR", cell=lambda event: text_of(event["actor"])),
+            Column(header="WHAT", cell=_what, flexible=True),
+        ),
+    )

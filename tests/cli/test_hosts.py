@@ -1,0 +1,117 @@
+"""host: against the real application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from scheduler.cli.tables import fill
+from scheduler.cli.views import hosts
+from tests.cli.fleet import Fleet
+from tests.cli.running import Sandboxctl
+from tests.cli.test_sandboxes import NOW
+
+
+async def test_list_shows_what_is_reserved_of_what_may_be(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    await sandboxctl.run("create", fleet.image, "--host", "beta", "--vcpus", "3")
+    ran = await sandboxctl.run("host", "list")
+    header, alpha, beta = (" ".join(line) for line in ran.rows)
+    assert header == "NAME STATE HEALTH SANDBOXES CPU MEMORY STORAGE SEEN"
+    assert alpha.startswith("alpha ACTIVE UP 0 0/4 0/8 GiB 0/976.6 GiB")
+    assert beta.startswith("beta ACTIVE UP 1 3/8 2.2/16 GiB 10/976.6 GiB")
+    wide = await sandboxctl.run("host", "list", "-o", "wide")
+    assert {"ADDRESS", "TRANSPORT", "POOL", "LABELS", "REASON"} <= set(wide.rows[0])
+    assert "zone=one" in wide.out
+    documents = (await sandboxctl.run("host", "list", "-o", "json")).document
+    assert [host["name"] for host in documents] == ["alpha", "beta"]
+    assert yaml.safe_load((await sandboxctl.run("host", "list", "-o", "yaml")).out) == documents
+    assert (await sandboxctl.run("host", "list", "-o", "name")).out == "alpha\nbeta\n"
+    assert (
+        await sandboxctl.run("host", "list", "--label", "zone=two", "-o", "name")
+    ).out == "beta\n"
+
+
+async def test_a_full_host_stands_out(fleet: Fleet) -> None:
+    host = await fleet.plane.services.hosts.get("alpha")
+    document: dict[str, Any] = {
+        name: getattr(host, name) for name in type(host).__dataclass_fields__
+    }
+
+    def style(reserved: int) -> str:
+        table = fill(hosts.view(NOW).columns, [{**document, "reserved_cpus": reserved}], wide=False)
+        return table.rows[0][4].style
+
+    assert [style(1), style(4), style(5)] == ["", "yellow", "bold red"]
+
+
+async def test_show(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    ran = await sandboxctl.run("host", "show", "alpha")
+    assert ran.code == 0
+    assert "memory:          0 MiB of 8 GiB reserved (total 8 GiB" in ran.out
+    assert (await sandboxctl.run("host", "show", "alpha", "-o", "json")).document["name"] == "alpha"
+    missing = await sandboxctl.run("host", "show", "gamma")
+    assert missing.code == 3
+
+
+async def test_add_edit_remove(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    options = (
+        "--transport ssh --address 192.0.2.9 --ssh-user vm --ssh-port 2222 --ssh-key /keys/id "
+        "--ssh-known-hosts /keys/known --label zone=three --pool fast --network lab "
+        "--virt-type kvm --system-reserved-cpus 1 --system-reserved-memory 2GiB "
+        "--system-reserved-storage 10GiB --ratio-cpu 2 --ratio-memory 1.5 --ratio-storage 1 "
+        "--max-sandboxes 7"
+    )
+    planned = await sandboxctl.run("host", "add", "gamma", *options.split(), "--dry-run")
+    assert planned.code == 0, planned.err
+    assert (await sandboxctl.run("host", "show", "gamma")).code == 3
+    added = await sandboxctl.run("host", "add", "gamma", *options.split(), "-o", "json")
+    made = added.document
+    assert made["transport"] == "ssh"
+    assert made["system_reserved_memory_mb"] == 2048
+    assert made["max_sandboxes"] == 7
+    assert made["labels"] == {"zone": "three"}
+    assert "hint: it takes sandboxes once its health is UP" in added.err
+    again = await sandboxctl.run("host", "add", "gamma", *options.split())
+    assert again.code == 5
+    edited = await sandboxctl.run(
+        "host", "edit", "gamma", "--label", "disk=ssd", "--unset-label", "zone", "-o", "json"
+    )
+    assert edited.document["labels"] == {"disk": "ssd"}
+    assert edited.document["max_sandboxes"] == 7, "what is not named stays"
+    assert (await sandboxctl.run("host", "remove", "gamma")).code == 2
+    assert (await sandboxctl.run("host", "remove", "gamma", "--dry-run")).code == 0
+    removed = await sandboxctl.run("host", "remove", "gamma", "-y", "-o", "name")
+    assert (removed.code, removed.out) == (0, "gamma\n")
+    assert (await sandboxctl.run("host", "show", "gamma")).code == 3
+
+
+async def test_a_host_in_use_is_not_removed(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    await sandboxctl.run("create", fleet.image, "--host", "alpha")
+    for mode in ("-y", "--dry-run"):
+        ran = await sandboxctl.run("host", "remove", "alpha", mode)
+        assert ran.code == 5
+        assert "still holds 1 sandbox" in ran.err
+        assert "hint: drain the host first" in ran.err
+
+
+async def test_an_edit_of_nothing_is_a_usage_error(sandboxctl: Sandboxctl) -> None:
+    assert sandboxctl("host", "edit", "alpha").code == 2
+
+
+async def test_cordon_keeps_new_sandboxes_away(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    ran = await sandboxctl.run("host", "cordon", "alpha", "--reason", "disk swap", "-o", "json")
+    assert (ran.document["state"], ran.document["state_reason"]) == ("CORDONED", "disk swap")
+    refused = await sandboxctl.run("create", fleet.image, "--host", "alpha")
+    assert refused.code == 6
+    assert "disk swap" in refused.err
+    assert (await sandboxctl.run("host", "uncordon", "alpha")).code == 0
+    assert (await sandboxctl.run("create", fleet.image, "--host", "alpha")).code == 0
+
+
+async def test_an_empty_fleet_shows_the_next_step(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    for name in ("alpha", "beta"):
+        await sandboxctl.run("host", "remove", name, "-y")
+    assert "hint: no hosts yet; add one" in (await sandboxctl.run("host", "list")).err

@@ -44,6 +44,10 @@ class Backoff:
         return min(self.last_seconds, self.first_seconds * 2.0 ** min(failures - 1, 16))
 
 
+class _FoundLost(HostUnreachable):
+    """The connection was lost before the call, which was therefore not begun."""
+
+
 class Connection:
     """One of a host's connections; belongs to the event loop's thread."""
 
@@ -86,24 +90,31 @@ class Connection:
         function: Callable[[Handle], T],
         *,
         subject: str | None = None,
-        doing: str | None = None,
     ) -> T:
         """Run `function` with the open connection in a thread, in time or with an error.
 
-        Raises the HostError family only: libvirt's own errors are translated here.
+        `subject` is what the call is about, see `Terms`. Raises the HostError family only:
+        libvirt's own errors are translated here.
         """
+        try:
+            return await self._call_once(verb, function, subject)
+        except _FoundLost:  # while nobody called; the call was not begun, so it may be anew
+            return await self._call_once(verb, function, subject)
+
+    async def _call_once(
+        self, verb: Verb, function: Callable[[Handle], T], subject: str | None
+    ) -> T:
         handle = await self.open()
         handle.in_flight += 1
-        doing = doing or verb.value
         terms = Terms(
-            doing=doing,
+            doing=verb.value,
             deadline_seconds=self._deadlines[verb],
             slots=handle.slots,
             subject=subject,
         )
         try:
             return await self._lane.call(
-                partial(self._guarded, function, handle, doing),
+                partial(self._guarded, function, handle, verb.value),
                 terms,
                 ended=partial(self._ended, handle),
             )
@@ -123,8 +134,8 @@ class Connection:
             await asyncio.wait(self._closings, timeout=self._deadlines[Verb.CLOSE])
 
     def _guarded(self, function: Callable[[Handle], T], handle: Handle, doing: str) -> T:
-        if handle.retired:
-            raise HostUnreachable(f"host {self._host} is being connected to anew")
+        if handle.retired or not _alive(handle.conn):
+            raise _FoundLost(f"host {self._host} was lost before it was asked to {doing}")
         try:
             return function(handle)
         except libvirt.libvirtError as error:

@@ -1,0 +1,168 @@
+"""Faults of a real host behind ssh: libvirtd, sshd, its pool and hostile images."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from scheduler.errors import HostError, HostRefused, HostUnreachable
+from scheduler.hosts import HostDriver
+from scheduler.hosts.tunnel import SshTunnel
+from scheduler.model.observations import DomainState
+from tests.fleet.fleet import Fleet
+from tests.fleet.host import IMAGES, Host
+from tests.hosts import subjects
+from tests.hosts.subjects import Subject
+from tests.hosts.test_image_header import qcow2
+from tests.waits import until_answer
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def host(one_host: Fleet) -> Host:
+    return one_host["h1"]
+
+
+@pytest.fixture
+async def subject(one_host: Fleet, host: Host, tmp_path: Path) -> AsyncIterator[Subject]:
+    async with subjects.real(tmp_path, host, one_host.access) as made:
+        yield made
+
+
+async def answers(driver: HostDriver) -> bool:
+    try:
+        await driver.inventory()
+    except HostError:
+        return False
+    return True
+
+
+async def test_a_restarted_libvirtd_is_found_again_with_its_running_guests(
+    subject: Subject, host: Host
+) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    host.stop_libvirtd()
+    with pytest.raises(HostUnreachable):
+        await subject.driver.inventory()
+    host.start_libvirtd()
+    await until_answer(lambda: answers(subject.driver), seconds=20, what="the restarted libvirtd")
+    found = await subject.driver.domain(plan.uuid)
+    assert found is not None
+    assert found.state is DomainState.RUNNING
+    assert found.mark is not None
+
+
+async def test_a_lost_ssh_connection_is_made_anew(subject: Subject, host: Host) -> None:
+    await subject.driver.inventory()
+    tunnel = subject.driver._route  # type: ignore[attr-defined]
+    assert isinstance(tunnel, SshTunnel)
+    assert tunnel._connection is not None
+    host.stop_sshd()
+    tunnel._connection.abort()
+    with pytest.raises(HostUnreachable):
+        await subject.driver.inventory()
+    host.start_sshd()
+    await until_answer(lambda: answers(subject.driver), seconds=20, what="the restarted sshd")
+
+
+async def test_a_stopped_pool_is_seen_and_started(subject: Subject, host: Host) -> None:
+    await subject.driver.inventory()
+    host.virsh("pool-destroy", "default")
+    stopped = await subject.driver.inventory()
+    assert stopped.pool is not None
+    assert not stopped.pool.active
+    with pytest.raises(HostRefused, match="not active"):
+        await subject.driver.volume(subject.image)
+    await subject.driver.ensure_pool()
+    started = await subject.driver.inventory()
+    assert started.pool is not None
+    assert started.pool.active
+    assert subject.image in {volume.name for volume in started.pool.volumes}
+
+
+async def test_a_pool_whose_directory_was_away_is_back_after_a_refresh(
+    subject: Subject, host: Host
+) -> None:
+    host.run("mv", IMAGES, f"{IMAGES}.away")
+    with pytest.raises(HostRefused):
+        await subject.driver.refresh_pool()
+    gone = await subject.driver.inventory()
+    assert gone.pool is not None
+    assert not gone.pool.active
+    with pytest.raises(HostRefused):
+        await subject.driver.volumes_absent([subject.image])
+    host.run("mv", f"{IMAGES}.away", IMAGES)
+    await subject.driver.refresh_pool()
+    assert await subject.driver.volume(subject.image) is not None
+
+
+async def test_an_image_put_there_by_hand_is_seen_after_a_refresh(
+    subject: Subject, host: Host
+) -> None:
+    host.file(f"{IMAGES}/by-hand.qcow2").write_bytes(qcow2())
+    assert await subject.driver.volume("by-hand.qcow2") is None
+    assert await subject.driver.volumes_absent(["by-hand.qcow2"]) is False
+    base = await subject.driver.inspect_base("by-hand.qcow2")
+    assert (base.format, base.capacity) == ("qcow2", 2**30)
+    changed = host.file(f"{IMAGES}/by-hand.qcow2")
+    changed.write_bytes(qcow2(capacity=2**31))
+    assert (await subject.driver.inspect_base("by-hand.qcow2")).fingerprint != base.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (qcow2(backing=104)[:4096] + b"/etc/hostname", "backing file"),
+        (qcow2(incompatible=1 << 2), "data file"),
+        (qcow2(encryption=1), "encrypted"),
+        (b"KDMV" + bytes(65536), "VMDK"),
+        (b"LUKS\xba\xbe" + struct.pack(">H", 1) + bytes(65536), "LUKS"),
+    ],
+)
+async def test_a_hostile_image_is_refused_by_its_own_bytes(
+    subject: Subject, host: Host, content: bytes, why: str
+) -> None:
+    host.file(f"{IMAGES}/hostile.img").write_bytes(content)
+    await subject.driver.refresh_pool()
+    with pytest.raises(HostRefused, match=why):
+        await subject.driver.inspect_base("hostile.img")
+
+
+async def test_a_raw_image_is_cloned_as_raw(subject: Subject, host: Host) -> None:
+    host.file(f"{IMAGES}/raw.img").write_bytes(b"QFI" + bytes(2**20 - 3))
+    await subject.driver.refresh_pool()
+    base = await subject.driver.inspect_base("raw.img")
+    assert (base.format, base.capacity) == ("raw", 2**20)
+    plan = subject.plan()
+    await subject.driver.create_overlay(plan.overlay, base, 8)
+    await subject.driver.create_seed(plan.seed or "", bytes(4096))
+    await subject.driver.define(plan)
+    assert "<format type='raw'/>" in host.virsh("dumpxml", plan.name)
+    await subject.driver.start(plan.uuid)
+
+
+async def test_a_seed_arrives_byte_by_byte_and_again_over_a_torn_one(
+    subject: Subject, host: Host
+) -> None:
+    content = bytes(range(256)) * 8192
+    for sent in (b"\1" * 4096, content, content[::-1]):
+        assert await subject.driver.create_seed("seed.iso", sent)
+        assert host.file(f"{IMAGES}/seed.iso").read_bytes() == sent
+
+
+async def test_a_domain_with_all_that_libvirt_keeps_beside_it_leaves_nothing(
+    subject: Subject, host: Host
+) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    host.virsh("managedsave", plan.name)
+    await subject.driver.undefine(plan.uuid)
+    assert plan.name not in host.virsh("list", "--all")
+    assert host.run("ls", "/var/lib/libvirt/qemu/save").split() == []

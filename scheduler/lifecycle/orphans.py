@@ -7,11 +7,13 @@ domain: it is reported, and an operator decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from scheduler.lifecycle.mark_documents import marked_volumes
 from scheduler.model import Inventory, ObservedDomain
 
 
@@ -20,6 +22,24 @@ class OrphanKind(StrEnum):
 
     DOMAIN = "domain"
     VOLUME = "volume"
+
+
+class OrphanCode(StrEnum):
+    """Why nothing live stands for it."""
+
+    NO_RECORD = "no_record"
+    TOMBSTONED = "tombstoned"
+    STRAY_COPY = "stray_copy"
+    FORGED_MARK = "forged_mark"
+    UNLISTED_VOLUME = "unlisted_volume"
+
+
+_WHY: Mapping[OrphanCode, str] = {
+    OrphanCode.NO_RECORD: "it has our mark, but there is no record",
+    OrphanCode.TOMBSTONED: "its sandbox was destroyed, and it is there again",
+    OrphanCode.STRAY_COPY: "its sandbox is recorded on another host",
+    OrphanCode.FORGED_MARK: "it carries a mark of ours that does not verify",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +101,7 @@ OrphanStep = DestroyOrphan | ReportOrphan | HoldDestroys
 MIN_AGE_SECONDS = 900
 VOLUME_PREFIX = "sbx-"
 """How the names of our volumes begin; it is a pattern, never a proof."""
+_VOLUME_NAME = re.compile(r"(sbx-[0-9a-z]{26})(-[a-z]+)?\.[a-z0-9]+")
 
 
 def orphans(
@@ -127,6 +148,46 @@ def _of_host(
     yield from _of_volumes(view)
 
 
+def code_of(
+    domain: ObservedDomain,
+    host_id: str,
+    live: Mapping[str, Collection[str]],
+    tombstones: Mapping[str, datetime],
+) -> OrphanCode | None:
+    """Return why a domain of this host is an orphan; None when it is not, or is not ours."""
+    if domain.forged:
+        return OrphanCode.FORGED_MARK
+    if domain.mark is None:
+        return None
+    sandbox_id = domain.mark.sandbox_id
+    if sandbox_id in live:
+        return None if host_id in live[sandbox_id] else OrphanCode.STRAY_COPY
+    return OrphanCode.TOMBSTONED if sandbox_id in tombstones else OrphanCode.NO_RECORD
+
+
+def told_of(domain: ObservedDomain, code: OrphanCode) -> str:
+    """Return a sentence for people on an orphaned domain."""
+    return f"domain {domain.name!r}: {_WHY[code]}"
+
+
+def unlisted_volumes(inventory: Inventory, listed: Collection[str]) -> tuple[str, ...]:
+    """Return the volumes that are named like ours and that neither a record nor a mark lists."""
+    pool = inventory.pool
+    marks = [domain.mark.document for domain in inventory.domains if domain.mark is not None]
+    marked = frozenset[str]().union(*map(marked_volumes, marks))
+    return tuple(
+        volume.name
+        for volume in (() if pool is None else pool.volumes)
+        if volume.name.startswith(VOLUME_PREFIX) and volume.name not in {*listed, *marked}
+    )
+
+
+def owner_named(volume: str) -> str | None:
+    """Return the id of the sandbox after which a volume is named: a hint, never a proof."""
+    match = _VOLUME_NAME.fullmatch(volume)
+    return None if match is None else match[1].upper()
+
+
 def _of_domain(
     view: HostView,
     domain: ObservedDomain,
@@ -135,21 +196,13 @@ def _of_domain(
     now: datetime,
 ) -> DestroyOrphan | ReportOrphan | None:
     host_id = view.inventory.host_id
-    if domain.forged:
-        return _report(
-            host_id, domain, "forged_mark", "it carries a mark of ours that does not verify"
-        )
-    if domain.mark is None:
+    code = code_of(domain, host_id, live, tombstones)
+    if code is None:
         return None
+    if code is not OrphanCode.TOMBSTONED or domain.mark is None:
+        return _report(host_id, domain, code)
     sandbox_id = domain.mark.sandbox_id
-    if sandbox_id in live:
-        if host_id in live[sandbox_id]:
-            return None
-        return _report(host_id, domain, "stray_copy", "its sandbox is recorded on another host")
-    buried_at = tombstones.get(sandbox_id)
-    if buried_at is None:
-        return _report(host_id, domain, "no_record", "it has our mark, but there is no record")
-    aged = now - buried_at >= timedelta(seconds=MIN_AGE_SECONDS)
+    aged = now - tombstones[sandbox_id] >= timedelta(seconds=MIN_AGE_SECONDS)
     if not aged or not _seen_before(view, domain):
         return None
     return DestroyOrphan(
@@ -167,26 +220,24 @@ def _seen_before(view: HostView, domain: ObservedDomain) -> bool:
     )
 
 
-def _report(host_id: str, domain: ObservedDomain, code: str, why: str) -> ReportOrphan:
+def _report(host_id: str, domain: ObservedDomain, code: OrphanCode) -> ReportOrphan:
     return ReportOrphan(
         host_id=host_id,
         kind=OrphanKind.DOMAIN,
         name=domain.name,
         reason_code=code,
-        message=f"domain {domain.name!r}: {why}",
+        message=told_of(domain, code),
         domain_uuid=domain.uuid,
         sandbox_id=None if domain.mark is None else domain.mark.sandbox_id,
     )
 
 
 def _of_volumes(view: HostView) -> Iterator[ReportOrphan]:
-    pool = view.inventory.pool
-    for volume in () if pool is None else pool.volumes:
-        if volume.name.startswith(VOLUME_PREFIX) and volume.name not in view.listed_volumes:
-            yield ReportOrphan(
-                host_id=view.inventory.host_id,
-                kind=OrphanKind.VOLUME,
-                name=volume.name,
-                reason_code="unlisted_volume",
-                message=f"volume {volume.name!r} is named like ours, but no record lists it",
-            )
+    for name in unlisted_volumes(view.inventory, view.listed_volumes):
+        yield ReportOrphan(
+            host_id=view.inventory.host_id,
+            kind=OrphanKind.VOLUME,
+            name=name,
+            reason_code=OrphanCode.UNLISTED_VOLUME,
+            message=f"volume {name!r} is named like ours, but no record lists it",
+        )

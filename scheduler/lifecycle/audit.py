@@ -1,0 +1,357 @@
+"""Records against listings: what does not add up, told and never repaired here.
+
+It judges by the same sightings as reconciliation, so whatever is merely on its way is no finding. A
+host that cannot be judged is named with the reason: silence is not a clean bill of health.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from scheduler.lifecycle.findings import Comparison, Finding, FindingCode, HostAudit, Orphan
+from scheduler.lifecycle.orphans import (
+    OrphanCode,
+    OrphanKind,
+    code_of,
+    owner_named,
+    told_of,
+    unlisted_volumes,
+)
+from scheduler.lifecycle.sightings import Absent, Doubt, Present, Unknown, sight
+from scheduler.lifecycle.usage import unmanaged
+from scheduler.model import (
+    Allocation,
+    DesiredState,
+    HostResources,
+    Inventory,
+    ObservedDomain,
+    Phase,
+    Resources,
+    Sandbox,
+    Volume,
+    VolumeState,
+)
+
+MutatedAt = Callable[[str], float | None]
+"""Tells when our last host call for a sandbox ended; see `sightings.sight`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnesses:
+    """What was last seen of one host; `age_seconds` is how old the latest listing is."""
+
+    latest: Inventory | None = None
+    previous: Inventory | None = None
+    age_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the store says at one moment, which must be later than the listings'."""
+
+    hosts: Sequence[HostResources]
+    sandboxes: Mapping[str, Sandbox]
+    """The live ones, by id."""
+    allocations: Sequence[Allocation]
+    volumes: Mapping[str, Sequence[Volume]]
+    """By host."""
+    tombstones: Mapping[str, datetime]
+    """When each destroyed sandbox that a listing names was buried."""
+
+    def homes(self) -> Mapping[str, frozenset[str]]:
+        """Return the hosts on which each live sandbox may be: those that hold its allocations."""
+        homes: dict[str, set[str]] = {sandbox_id: set() for sandbox_id in self.sandboxes}
+        for allocation in self.allocations:
+            if allocation.sandbox_id in homes:
+                homes[allocation.sandbox_id].add(allocation.host_id)
+        return {sandbox_id: frozenset(hosts) for sandbox_id, hosts in homes.items()}
+
+
+def compare(
+    books: Books,
+    witnesses: Mapping[str, Witnesses],
+    *,
+    mutated_at: MutatedAt,
+    stale_after_seconds: float,
+) -> Comparison:
+    """Return everything that does not add up, host by host."""
+    homes = books.homes()
+    findings = [*_unaccounted(books, homes), *_overcommitted(books.hosts)]
+    orphans: list[Orphan] = []
+    audits: list[HostAudit] = []
+    for host in books.hosts:
+        seen = witnesses.get(host.id, Witnesses())
+        reason = _unfit(host, seen, stale_after_seconds)
+        audit = HostAudit(
+            host_id=host.id,
+            host_name=host.name,
+            health=host.health.value,
+            audited=reason is None,
+            reason=reason,
+        )
+        if seen.latest is not None:
+            view = _View(host, seen.latest, seen.previous, books, homes)
+            audit = view.counted(audit, seen.age_seconds)
+            if reason is None:
+                findings.extend(view.findings(mutated_at))
+                orphans.extend(view.orphans())
+        audits.append(audit)
+    return Comparison(findings=tuple(findings), orphans=tuple(orphans), hosts=tuple(audits))
+
+
+def _unfit(host: HostResources, seen: Witnesses, stale_after_seconds: float) -> str | None:
+    if seen.latest is None:
+        why = host.health_reason or "it has not been listed completely since the daemon started"
+        return f"host {host.name} is {host.health}: {why}"
+    if seen.age_seconds > stale_after_seconds:
+        return f"its last complete listing is older than {stale_after_seconds:g} s"
+    return None
+
+
+def _unaccounted(books: Books, homes: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    """Check that live sandboxes and allocations stand for each other (I2)."""
+    hosts = {host.id: host for host in books.hosts}
+    for sandbox in books.sandboxes.values():
+        host = hosts.get(sandbox.host_id or "")
+        if host is not None and host.id not in homes[sandbox.id]:
+            yield Finding(
+                code=FindingCode.ALLOCATION_MISSING,
+                host_id=host.id,
+                host_name=host.name,
+                sandbox_id=sandbox.id,
+                message=f"sandbox {sandbox.id} is on {host.name} without an allocation there",
+                remedy="destroy it: what it uses is not accounted for",
+            )
+    for allocation in books.allocations:
+        if allocation.sandbox_id not in homes:
+            host = hosts[allocation.host_id]
+            yield Finding(
+                code=FindingCode.ALLOCATION_UNOWNED,
+                host_id=host.id,
+                host_name=host.name,
+                sandbox_id=allocation.sandbox_id,
+                message=f"an allocation on {host.name} is for {allocation.sandbox_id}, "
+                "which is no live sandbox",
+                remedy="please report it: no path of this program leads here",
+            )
+
+
+def _overcommitted(hosts: Sequence[HostResources]) -> Iterator[Finding]:
+    for host in hosts:
+        if not host.limit.covers(host.reserved):
+            yield Finding(
+                code=FindingCode.OVERCOMMITTED,
+                host_id=host.id,
+                host_name=host.name,
+                message=f"host {host.name} has {_amounts(host.reserved)} reserved, "
+                f"and its limits are {_amounts(host.limit)} now",
+                remedy="nothing is evicted, nothing new is placed; drain it or raise its limits",
+            )
+
+
+def _amounts(amounts: Resources) -> str:
+    return f"{amounts.vcpus} CPUs, {amounts.memory_mb} MiB memory, {amounts.storage_mb} MiB storage"
+
+
+class _View:
+    """One host's latest listing beside the books."""
+
+    def __init__(
+        self,
+        host: HostResources,
+        inventory: Inventory,
+        previous: Inventory | None,
+        books: Books,
+        homes: Mapping[str, frozenset[str]],
+    ) -> None:
+        self._host = host
+        self._inventory = inventory
+        self._previous = previous
+        self._books = books
+        self._homes = homes
+        self._volumes = books.volumes.get(host.id, ())
+
+    def counted(self, audit: HostAudit, age_seconds: float) -> HostAudit:
+        """Return the audit with what was counted, and why it is not whole if it is not."""
+        ours = {box.domain_uuid for box in self._books.sandboxes.values() if box.domain_uuid}
+        domains = self._inventory.domains
+        return replace(
+            audit,
+            reason=audit.reason or self._unseen(),
+            seen_at=self._inventory.seen_at,
+            age_seconds=round(age_seconds, 1),
+            domains=len(domains),
+            foreign_domains=sum(1 for domain in domains if domain.mark is None),
+            unmanaged=unmanaged(self._inventory, ours, {volume.name for volume in self._volumes}),
+        )
+
+    def findings(self, mutated_at: MutatedAt) -> Iterator[Finding]:
+        """Yield what is missing here, taken by somebody else, or about to go."""
+        expected = self._expected()
+        for sandbox in expected.values():
+            yield from self._of_domain(sandbox, mutated_at(sandbox.id))
+        if self._unseen() is None:
+            yield from self._missing_volumes(expected, mutated_at)
+        for owner in sorted({v.owner for v in self._volumes} - self._books.sandboxes.keys()):
+            yield Finding(
+                code=FindingCode.LEFTOVER,
+                host_id=self._host.id,
+                host_name=self._host.name,
+                sandbox_id=owner,
+                message=f"what {owner} left on {self._host.name} is being removed",
+                remedy="nothing; if it stays, the daemon's log tells why",
+            )
+
+    def orphans(self) -> Iterator[Orphan]:
+        """Yield what is like ours and has nothing live behind it.
+
+        What was buried after the listing was taken may be gone since: that is no orphan yet.
+        """
+        for domain in self._inventory.domains:
+            code = code_of(domain, self._host.id, self._homes, self._books.tombstones)
+            sandbox_id = domain.mark.sandbox_id if domain.mark is not None else None
+            if code is not None and not self._buried_since(sandbox_id):
+                yield self._domain(domain, code)
+        for name in unlisted_volumes(self._inventory, {v.name for v in self._volumes}):
+            owner = owner_named(name)
+            if not self._buried_since(owner):
+                yield self._volume(name, owner)
+
+    def _unseen(self) -> str | None:
+        pool = self._inventory.pool
+        if pool is None or not pool.active:
+            return f"its pool {self._host.pool} is not active, so that no volume was seen"
+        return None
+
+    def _expected(self) -> Mapping[str, Sandbox]:
+        """Return the sandboxes that were built here once and are meant to be here still."""
+        built = {v.owner for v in self._volumes if v.state is VolumeState.CREATED}
+        return {
+            sandbox.id: sandbox
+            for sandbox in self._books.sandboxes.values()
+            if sandbox.host_id == self._host.id
+            and sandbox.id in built
+            and sandbox.phase is not Phase.BUILD
+            and sandbox.desired_state is not DesiredState.DESTROYED
+        }
+
+    def _buried_since(self, sandbox_id: str | None) -> bool:
+        buried_at = self._books.tombstones.get(sandbox_id or "")
+        return buried_at is not None and buried_at >= self._inventory.seen_at
+
+    def _of_domain(self, sandbox: Sandbox, mutated_at: float | None) -> Iterator[Finding]:
+        seen = sight(sandbox, self._inventory, self._previous, mutated_at=mutated_at)
+        if isinstance(seen, Absent):
+            yield self._finding(
+                FindingCode.DOMAIN_MISSING,
+                sandbox,
+                f"the domain of sandbox {sandbox.id} is not on {self._host.name}",
+                remedy="bring it back on its host, or delete the sandbox",
+            )
+        elif isinstance(seen, Unknown) and seen.doubt is Doubt.FOREIGN_DOMAIN:
+            yield self._finding(
+                FindingCode.FOREIGN_DOMAIN,
+                sandbox,
+                seen.reason,
+                remedy="somebody replaced the domain; look at it on its host: it is never touched",
+            )
+        elif isinstance(seen, Present) and seen.domain.name != sandbox.sandbox_name:
+            yield self._finding(
+                FindingCode.DOMAIN_RENAMED,
+                sandbox,
+                f"the domain of sandbox {sandbox.id} is named {seen.domain.name!r} on its host, "
+                f"not {sandbox.sandbox_name!r}",
+                remedy="harmless, as domains are found by their UUID; rename it back if you like",
+            )
+
+    def _missing_volumes(
+        self, expected: Mapping[str, Sandbox], mutated_at: MutatedAt
+    ) -> Iterator[Finding]:
+        """Tell of created volumes that two listings since our last call lack (I6)."""
+        if self._previous is None:
+            return
+        seen = {*_volume_names(self._inventory), *_volume_names(self._previous)}
+        for volume in self._volumes:
+            sandbox = expected.get(volume.owner)
+            if sandbox is None or volume.state is not VolumeState.CREATED or volume.name in seen:
+                continue
+            changed_at = mutated_at(sandbox.id)
+            if changed_at is None or changed_at < self._previous.begun_at:
+                yield self._finding(
+                    FindingCode.VOLUME_MISSING,
+                    sandbox,
+                    f"volume {volume.name} of sandbox {sandbox.id} is not in pool {volume.pool} "
+                    f"of {self._host.name}",
+                    remedy="bring the file back, or delete the sandbox: it cannot start again",
+                    subject=volume.name,
+                )
+
+    def _finding(
+        self,
+        code: FindingCode,
+        sandbox: Sandbox,
+        message: str,
+        *,
+        remedy: str,
+        subject: str | None = None,
+    ) -> Finding:
+        return Finding(
+            code=code,
+            host_id=self._host.id,
+            host_name=self._host.name,
+            sandbox_id=sandbox.id,
+            subject=subject or sandbox.domain_uuid,
+            message=message,
+            remedy=remedy,
+        )
+
+    def _domain(self, domain: ObservedDomain, code: OrphanCode) -> Orphan:
+        return Orphan(
+            code=code,
+            kind=OrphanKind.DOMAIN,
+            host_id=self._host.id,
+            host_name=self._host.name,
+            name=domain.name,
+            message=told_of(domain, code),
+            remedy=_REMEDIES[code],
+            domain_uuid=domain.uuid,
+            domain_state=domain.state,
+            sandbox_id=None if domain.mark is None else domain.mark.sandbox_id,
+            verbs=_VERBS.get(code, ()),
+            healable=code is OrphanCode.TOMBSTONED,
+        )
+
+    def _volume(self, name: str, owner: str | None) -> Orphan:
+        known = owner in self._books.tombstones or owner in self._books.sandboxes
+        whose = f"; it may have been of {owner}" if known else ""
+        return Orphan(
+            code=OrphanCode.UNLISTED_VOLUME,
+            kind=OrphanKind.VOLUME,
+            host_id=self._host.id,
+            host_name=self._host.name,
+            name=name,
+            message=f"volume {name!r} is named like ours, but no record lists it{whose}",
+            remedy=_REMEDIES[OrphanCode.UNLISTED_VOLUME],
+            sandbox_id=owner if known else None,
+        )
+
+
+def _volume_names(inventory: Inventory) -> Iterator[str]:
+    pool = inventory.pool
+    yield from (volume.name for volume in (() if pool is None else pool.volumes))
+
+
+_VERBS: Mapping[OrphanCode, tuple[str, ...]] = {
+    OrphanCode.NO_RECORD: ("adopt", "reap"),
+    OrphanCode.TOMBSTONED: ("reap",),
+}
+_REMEDIES: Mapping[OrphanCode, str] = {
+    OrphanCode.NO_RECORD: "adopt it to keep it, or reap it; after the loss of a database: rebuild",
+    OrphanCode.TOMBSTONED: "it is destroyed by itself after a while; reap it to have that now",
+    OrphanCode.STRAY_COPY: "look which of the two is right; this one is never touched by itself",
+    OrphanCode.FORGED_MARK: "find out who made it: it is foreign and never touched",
+    OrphanCode.UNLISTED_VOLUME: "a name proves nothing, so it is never touched; when nobody needs "
+    "it: virsh vol-delete",
+}

@@ -46,6 +46,7 @@ def volumes(owner: str = "SBX-1") -> tuple[Volume, Volume]:
     created_at=st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1)),  # noqa: DTZ001
 )
 def test_every_field_is_read_back_as_it_was(
+    *,
     labels: dict[str, str],
     ttl: int | None,
     on_expire: OnExpire,

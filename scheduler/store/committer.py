@@ -115,7 +115,8 @@ class Committer:
         try:
             connection.commit()
         except DRIVER_ERRORS as error:
-            self._roll_back(connection)
+            # A transaction whose commit failed is in a state that no driver agrees on.
+            self._drop()
             raise _uncertain(translate(error)) from error
 
     def _begin(self) -> tuple[Connection, Transaction]:

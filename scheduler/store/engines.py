@@ -30,7 +30,6 @@ _STATEMENT_SECONDS = 60
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA synchronous = FULL",
-    f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}",
     f"PRAGMA journal_size_limit = {64 << 20}",
 )
 _WRITER_PRAGMAS = (*_PRAGMAS, "PRAGMA journal_mode = WAL")
@@ -78,10 +77,12 @@ def _pool(config: StoreConfig, size: int) -> dict[str, Any]:
 
 
 def _sqlite(config: StoreConfig, url: URL) -> Engines:
+    # How long SQLite waits for another process's lock; the URL may say it otherwise.
+    url = url.update_query_dict({"timeout": str(WAIT_SECONDS)} | dict(url.query))
     if config.read_only:
         path = Path(str(url.database))
         query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if is_frozen(path) else {})
-        url = url.set(database=f"file:{quote(str(path))}", query=query)
+        url = url.set(database=f"file:{quote(str(path))}").update_query_dict(query)
     writer = create_engine(url, poolclass=NullPool)
     readers = create_engine(url, **_pool(config, config.reader_conns))
     interactive = create_async_engine(

@@ -70,6 +70,7 @@ class SandboxesFace(Face):
     find = awaited(Sandboxes.find)
     live = awaited(Sandboxes.live)
     of_host = awaited(Sandboxes.of_host)
+    counts = awaited(Sandboxes.counts)
     due = awaited(Sandboxes.due)
     next_expiry = awaited(Sandboxes.next_expiry)
     unsettled = awaited(Sandboxes.unsettled)
@@ -134,6 +135,7 @@ class EventsFace(Face):
     add = awaited(Events.add)
     find = awaited(Events.find)
     latest = awaited(Events.latest)
+    before_last = awaited(Events.before_last)
     purge = awaited(Events.purge)
 
 

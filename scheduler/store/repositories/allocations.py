@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import BindParameter, bindparam, delete, func, or_, select, update
+from sqlalchemy import BindParameter, bindparam, delete, exists, func, or_, select, update
 
-from scheduler.errors import AlreadyExists, Conflict, Invalid
+from scheduler.errors import Conflict, Invalid
 from scheduler.model import Allocation, AllocationState, Event, HostResources, HostState, Resources
+from scheduler.store.codecs import storable
 from scheduler.store.repositories import host_queries
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.repository import Repository, absent
@@ -26,7 +27,9 @@ _CPUS: BindParameter[int] = bindparam("vcpus")
 _MEMORY: BindParameter[int] = bindparam("memory_mb")
 _STORAGE: BindParameter[int] = bindparam("storage_mb")
 
-_CLAIM = Statement(
+_GROUP: BindParameter[str] = bindparam("group")
+
+_GUARDED = (
     update(HOSTS.table)
     .where(
         _HOST.id == bindparam("host"),
@@ -42,11 +45,21 @@ _CLAIM = Statement(
         reserved_storage_mb=_HOST.reserved_storage_mb + _STORAGE,
         reserved_sandboxes=_HOST.reserved_sandboxes + 1,
         generation=_HOST.generation + 1,
+    )
+)
+_AMOUNTS = ("host", "vcpus", "memory_mb", "storage_mb")
+_CLAIM = Statement(_GUARDED, *_AMOUNTS)
+_CLAIM_APART = Statement(
+    _GUARDED.where(~exists().where(_ROWS.host_id == _HOST.id, _ROWS.anti_affinity_group == _GROUP)),
+    *_AMOUNTS,
+    "group",
+)
+_GROUP_THERE = Statement(
+    select(_ROWS.sandbox_id).where(
+        _ROWS.host_id == bindparam("host"), _ROWS.anti_affinity_group == _GROUP
     ),
     "host",
-    "vcpus",
-    "memory_mb",
-    "storage_mb",
+    "group",
 )
 _GIVE_BACK = Statement(
     update(HOSTS.table)
@@ -147,24 +160,21 @@ class Allocations(Repository):
         """
         if min(allocation.vcpus, allocation.memory_mb, allocation.storage_mb) < 0:
             raise Invalid("a claim cannot be negative", remedy="Release what is held instead.")
-        wanted = (
+        amounts = (
             allocation.host_id,
             allocation.vcpus,
             allocation.memory_mb,
             allocation.storage_mb,
         )
-        if not self._cursor.change(_CLAIM, wanted):
+        group = allocation.anti_affinity_group
+        claimed = (
+            self._cursor.change(_CLAIM, amounts)
+            if group is None
+            else self._cursor.change(_CLAIM_APART, (*amounts, storable(group)))
+        )
+        if not claimed:
             raise self._refusal(allocation)
-        try:
-            self._insert(ALLOCATIONS, _INSERT, allocation)
-        except AlreadyExists as error:
-            if "anti_affinity_group" not in error.details["fields"]:  # type: ignore[operator]
-                raise
-            raise Conflict(
-                f"another sandbox of group {allocation.anti_affinity_group!r} is on this host",
-                remedy="Choose another host for it.",
-                details={"filter": "anti_affinity", "host_id": allocation.host_id},
-            ) from error
+        self._insert(ALLOCATIONS, _INSERT, allocation)
         return allocation
 
     def activate(self, sandbox_id: str, host_id: str) -> None:
@@ -261,6 +271,13 @@ class Allocations(Repository):
                 f"host {host.name} is {host.state} and takes no new work",
                 remedy="Choose another host, or uncordon this one.",
                 details={"filter": "state", "host_id": host.id, "state": str(host.state)},
+            )
+        group = wanted.anti_affinity_group
+        if group is not None and self._cursor.row(_GROUP_THERE, host.id, group) is not None:
+            return Conflict(
+                f"another sandbox of group {group!r} is on host {host.name}",
+                remedy="Choose another host for it.",
+                details={"filter": "anti_affinity", "host_id": host.id},
             )
         short = _shortage(host, wanted.resources)
         return Conflict(

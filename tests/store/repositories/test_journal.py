@@ -33,6 +33,20 @@ async def test_events_are_numbered_and_read_from_where_one_stopped(store: Store)
     assert await store.read(lambda tx: tx.events.find(numbers[-1])) == ()
 
 
+async def test_the_newest_events_begin_after_a_number(store: Store) -> None:
+    assert await store.read(lambda tx: tx.events.before_last(3)) == 0
+    numbers = await store.submit(lambda tx: journal(tx, *[event() for _ in range(4)]))
+    for count in range(4):
+        start = await store.read(partial(_start, count))
+        assert start == numbers[-1 - count]
+        assert len(await store.read(partial(_find, since=start, limit=9))) == count
+    assert await store.read(partial(_start, 4)) == 0
+
+
+def _start(count: int, tx: Transaction) -> int:
+    return tx.events.before_last(count)
+
+
 async def test_i13_numbers_grow_in_the_order_of_commits(store: Store) -> None:
     """A reader that follows the journal by number never finds one below what it has read."""
     seen = [0]
@@ -93,7 +107,7 @@ async def test_events_are_never_asked_for_from_before_the_beginning(store: Store
     assert await store.read(lambda tx: tx.events.latest()) == 0
 
 
-def _find(tx: Transaction, *, since: int, limit: int) -> object:
+def _find(tx: Transaction, *, since: int, limit: int) -> tuple[Event, ...]:
     return tx.events.find(since, None, limit)
 
 

@@ -314,6 +314,23 @@ async def test_live_and_of_host_leave_tombstones_out(store: Store) -> None:
     assert [one.id for one in there] == ["SBX-2", "SBX-1"]
 
 
+async def test_live_sandboxes_are_counted_by_host_and_state(store: Store) -> None:
+    await added(
+        store,
+        sandbox("SBX-1", host_id="HST-1", state=RUNNING),
+        sandbox("SBX-2", host_id="HST-1", state=RUNNING),
+        sandbox("SBX-3", host_id="HST-1", state=ERROR),
+        sandbox("SBX-4"),
+        sandbox("SBX-5"),
+    )
+    await store.submit(lambda tx: tx.sandboxes.bury("SBX-5", at=START))
+    assert await store.read(lambda tx: tx.sandboxes.counts()) == {
+        ("HST-1", RUNNING): 2,
+        ("HST-1", ERROR): 1,
+        (None, CREATED): 1,
+    }
+
+
 @pytest.mark.parametrize(
     ("filter", "ids"),
     [

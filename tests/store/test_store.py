@@ -1,0 +1,206 @@
+"""The three ways in: what each promises when others write, leave, hang or crash."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler.errors import AlreadyExists, Conflict, NotFound, ReadOnly, Unavailable
+from scheduler.store import Store, StoreConfig, Transaction, faces
+from scheduler.store import store as store_module
+from scheduler.store.repositories.repository import Repository
+from tests.fleet.postgres import PostgresCluster
+from tests.store.samples import sandbox
+from tests.waits import until
+
+
+async def test_a_read_sees_one_snapshot_while_others_write(store: Store) -> None:
+    loop = asyncio.get_running_loop()
+
+    def unit(tx: Transaction) -> tuple[int, int]:
+        before = len(tx.sandboxes.live())
+        written = asyncio.run_coroutine_threadsafe(
+            store.submit(lambda own: own.sandboxes.add(sandbox())), loop
+        )
+        written.result(10)
+        return before, len(tx.sandboxes.live())
+
+    assert await store.read(unit) == (0, 0)
+    assert len(await store.read(lambda tx: tx.sandboxes.live())) == 1
+
+
+async def test_a_read_cannot_write(store: Store) -> None:
+    with pytest.raises(ReadOnly):
+        await store.read(lambda tx: tx.sandboxes.add(sandbox()))
+
+
+async def test_i8_reads_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "WAITING_READS", 0)
+    with pytest.raises(Unavailable, match="0 reads are waiting"):
+        await store.ping()
+
+
+async def test_an_interactive_transaction_commits_whole_or_not_at_all(store: Store) -> None:
+    await _add_in_one(store, "SBX-1")
+    with pytest.raises(AlreadyExists):
+        await _add_in_one(store, "SBX-2", "SBX-1")
+    live = await store.read(lambda own: own.sandboxes.live())
+    assert [one.id for one in live] == ["SBX-1"]
+
+
+async def _add_in_one(store: Store, *ids: str) -> None:
+    async with store.transaction() as tx:
+        for id in ids:
+            await tx.sandboxes.add(sandbox(id))
+
+
+async def test_an_ended_transaction_is_of_no_more_use(store: Store) -> None:
+    async with store.transaction() as tx:
+        pass
+    with pytest.raises(RuntimeError, match="has ended"):
+        await tx.sandboxes.live()
+
+
+async def test_a_reading_transaction_is_a_snapshot_and_holds_nobody_up(store: Store) -> None:
+    async with store.transaction(read_only=True) as tx:
+        assert await tx.sandboxes.live() == ()
+        await store.submit(lambda own: own.sandboxes.add(sandbox()))
+        with pytest.raises(ReadOnly):
+            await tx.sandboxes.add(sandbox("SBX-2"))
+    async with store.transaction(read_only=True) as tx:
+        assert len(await tx.sandboxes.live()) == 1
+
+
+async def test_writers_wait_for_each_other_whichever_way_they_came(store: Store) -> None:
+    async def interactive() -> None:
+        async with store.transaction() as tx:
+            before = int(await tx.settings.get("count") or 0)
+            await asyncio.sleep(0)
+            await tx.settings.put("count", str(before + 1))
+
+    def unit(tx: Transaction) -> None:
+        tx.settings.put("count", str(int(tx.settings.get("count") or 0) + 1))
+
+    ways: list[Callable[[], Any]] = [interactive, lambda: store.submit(unit)]
+    await asyncio.gather(*(ways[number % 2]() for number in range(60)))
+    assert await store.read(lambda tx: tx.settings.get("count")) == "60"
+
+
+async def test_a_task_that_would_wait_for_itself_is_told(store: Store) -> None:
+    async with store.transaction():
+        with pytest.raises(RuntimeError, match="wait for ever"):
+            await store.submit(lambda tx: None)
+        with pytest.raises(RuntimeError, match="wait for ever"):
+            async with store.transaction():
+                pass
+    await store.submit(lambda tx: None)
+
+
+async def test_i8_nobody_waits_for_ever_for_a_writer(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(store_module, "LONGEST_TRANSACTION_SECONDS", 0.2)
+
+    async def hold() -> None:
+        async with store.transaction() as tx:
+            await tx.settings.put("held", "yes")
+            await asyncio.Event().wait()
+
+    holder = asyncio.create_task(hold())
+    await until(lambda: store._holder is holder)
+    with pytest.raises(Unavailable, match="keep the store busy"):
+        async with store.transaction():
+            pass
+    with pytest.raises(Unavailable, match="lasted longer"):
+        await holder
+    await store.submit(lambda tx: tx.settings.put("free", "yes"))
+    assert await store.read(lambda tx: tx.settings.get("held")) is None
+
+
+async def test_cancelling_at_random_leaks_no_connection_and_tears_nothing(store: Store) -> None:
+    rng = random.Random(7)
+
+    async def pair(number: int) -> None:
+        async with store.transaction() as tx:
+            await tx.settings.put(f"a{number}", "x")
+            await tx.settings.put(f"b{number}", "x")
+
+    for number in range(60):
+        task = asyncio.create_task(pair(number))
+        for _ in range(rng.randrange(40)):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not store._lock.locked()
+    assert store._engines.interactive.pool.checkedout() == 0  # type: ignore[attr-defined]
+    halves = await store.read(
+        lambda tx: [(tx.settings.get(f"a{n}"), tx.settings.get(f"b{n}")) for n in range(60)]
+    )
+    assert all(first == second for first, second in halves)
+    assert len(set(halves)) == 2, "some committed and some did not, else nothing was tested"
+
+
+async def test_a_unit_that_raises_is_rolled_back_and_raises_here(store: Store) -> None:
+    def unit(tx: Transaction) -> None:
+        tx.sandboxes.add(sandbox())
+        raise Conflict("no")
+
+    with pytest.raises(Conflict, match="no"):
+        await store.submit(unit)
+    with pytest.raises(NotFound):
+        await store.read(lambda tx: tx.sandboxes.get("SBX-1"))
+
+
+async def test_the_configuration_is_the_one_it_was_opened_with(store: Store, url: str) -> None:
+    assert store.config == StoreConfig(database_url=url)
+
+
+def test_every_repository_has_a_complete_face() -> None:
+    for repository in _subclasses(Repository):
+        face = getattr(faces, f"{repository.__name__}Face")
+        public = {name for name, _ in inspect.getmembers(repository, inspect.isfunction)}
+        methods = {name for name in public if not name.startswith("_")}
+        offered = {
+            name: value.method
+            for name, value in vars(face).items()
+            if isinstance(value, faces.awaited)
+        }
+        assert offered == {name: getattr(repository, name) for name in methods}
+
+
+def _subclasses(kind: type[Repository]) -> list[type[Repository]]:
+    return [one for one in kind.__subclasses__() if one.__module__.startswith("scheduler.")]
+
+
+async def test_a_server_that_restarts_is_found_again() -> None:
+    with PostgresCluster.make() as cluster:
+        config = StoreConfig(database_url=cluster.database())
+        async with Store.open(config) as store:
+            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-1")))
+            async with store.transaction() as tx:
+                await tx.sandboxes.get("SBX-1")
+            cluster.crash()
+            with pytest.raises(Unavailable, match="does not answer"):
+                await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-2")))
+            with pytest.raises(Unavailable):
+                await store.ping()
+            cluster.restart()
+            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-2")))
+            await store.ping()
+            async with store.transaction() as tx:
+                assert len(await tx.sandboxes.live()) == 2
+
+
+async def test_a_server_that_restarted_while_nobody_asked_is_not_noticed() -> None:
+    with PostgresCluster.make() as cluster:
+        async with Store.open(StoreConfig(database_url=cluster.database())) as store:
+            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-1")))
+            cluster.restart()
+            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-2")))
+            assert len(await store.read(lambda tx: tx.sandboxes.live())) == 2

@@ -6,12 +6,15 @@ call ends in the same place.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from scheduler.clock import Clock
 from scheduler.control.records import Records
 from scheduler.errors import HostRefused
 from scheduler.guests.seed import seed_iso
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.lifecycle.mark_documents import mark_document
 from scheduler.lifecycle.steps import ConditionKind, Note
 from scheduler.model import (
     HostResources,
@@ -53,7 +56,9 @@ class Effects:
         await driver.create_overlay(overlay, base, sandbox.storage_mb)
         iso = seed_iso(sandbox.id, sandbox.sandbox_name, sandbox.ssh_public_keys)
         seeded = await driver.create_seed(seed, iso)
-        await driver.define(_domain(sandbox, host, seed if seeded else None))
+        group = await self._records.anti_affinity_group(sandbox)
+        mark = mark_document(sandbox, planned, anti_affinity_group=group)
+        await driver.define(_domain(sandbox, host, seed if seeded else None, mark))
         await self._records.built(sandbox, {overlay, seed} if seeded else {overlay})
 
     async def start(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
@@ -154,7 +159,9 @@ class Effects:
         )
 
 
-def _domain(sandbox: Sandbox, host: HostResources, seed: str | None) -> DomainPlan:
+def _domain(
+    sandbox: Sandbox, host: HostResources, seed: str | None, mark: Mapping[str, object]
+) -> DomainPlan:
     return DomainPlan(
         uuid=_uuid(sandbox),
         name=sandbox.sandbox_name,
@@ -166,30 +173,8 @@ def _domain(sandbox: Sandbox, host: HostResources, seed: str | None) -> DomainPl
         pool=host.pool,
         overlay=overlay_name(sandbox.id),
         seed=seed,
-        mark_document=mark_document(sandbox),
+        mark_document=mark,
     )
-
-
-def mark_document(sandbox: Sandbox) -> dict[str, object]:
-    """Return what the domain's mark says beside its identity: enough to rebuild the record."""
-    return {
-        "sandbox_id": sandbox.id,
-        "domain_uuid": _uuid(sandbox),
-        "agent_id": sandbox.agent_id,
-        "job_id": sandbox.job_id,
-        "sandbox_name": sandbox.sandbox_name,
-        "base_image": sandbox.base_image,
-        "network": sandbox.network,
-        "mac": sandbox.mac,
-        "vcpus": sandbox.vcpus,
-        "memory_mb": sandbox.memory_mb,
-        "storage_mb": sandbox.storage_mb,
-        "volumes": [overlay_name(sandbox.id), seed_name(sandbox.id)],
-        "labels": dict(sandbox.labels),
-        "ttl_seconds": sandbox.ttl_seconds,
-        "on_expire": sandbox.on_expire.value,
-        "created_at": sandbox.created_at.isoformat(),
-    }
 
 
 def _uuid(sandbox: Sandbox) -> str:

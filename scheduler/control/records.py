@@ -1,14 +1,15 @@
 """What converging writes down: phases before host calls, states after their proof.
 
 Every write compares and sets; a loser gets `Conflict` and judges again from what is true by then.
+Times are those that leases are counted in, read in the transaction that writes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
-from typing import Any
 
 from scheduler.clock import Clock
 from scheduler.control.clock_guard import lease_time
@@ -36,6 +37,15 @@ Changed = Callable[[Sandbox, Sandbox], None]
 """Told of a sandbox as it was and as it is after its public state was written."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A sandbox and its host as they are recorded, and when that was read."""
+
+    sandbox: Sandbox
+    host: HostResources
+    now: datetime
+
+
 class Records:
     """The converger's side of the store."""
 
@@ -45,18 +55,27 @@ class Records:
         self._changed = changed
         self._released = released
 
-    async def sandbox_on_host(self, sandbox_id: str) -> tuple[Sandbox, HostResources]:
+    async def standing(self, sandbox_id: str) -> Standing:
         """Read a sandbox with the host it was placed on; raises `NotFound`."""
 
-        def read(tx: Transaction) -> tuple[Sandbox, HostResources]:
+        def read(tx: Transaction) -> Standing:
             sandbox = tx.sandboxes.get(sandbox_id)
-            return sandbox, tx.hosts.get(sandbox.host_id or "")
+            return Standing(
+                sandbox=sandbox,
+                host=tx.hosts.get(sandbox.host_id or ""),
+                now=lease_time(tx, self._clock),
+            )
 
         return await self._store.read(read)
 
     async def volumes(self, sandbox: Sandbox) -> tuple[Volume, ...]:
         """Read the volumes listed for a sandbox: all that destroying it may delete."""
         return await self._store.read(lambda tx: tx.volumes.of_owner(sandbox.id))
+
+    async def anti_affinity_group(self, sandbox: Sandbox) -> str | None:
+        """Read the group of which the sandbox is the only one on its host."""
+        held = await self._store.read(lambda tx: tx.allocations.of_sandbox(sandbox.id))
+        return next((a.anti_affinity_group for a in held if a.host_id == sandbox.host_id), None)
 
     @staticmethod
     def untouched(sandbox: Sandbox) -> bool:
@@ -69,24 +88,24 @@ class Records:
         """Commit the intent for a phase of host work, once; what is planned is listed with it."""
         if sandbox.phase is phase:
             return sandbox
-        wanted = outcomes.begun(sandbox, phase, now=self._clock.now())
 
         def write(tx: Transaction) -> Sandbox:
             listed = {volume.name for volume in tx.volumes.of_owner(sandbox.id)}
             for volume in volumes:
                 if volume.name not in listed:
                     tx.volumes.add(volume)
-            return _put(tx, sandbox, wanted)
+            return _put(tx, sandbox, outcomes.begun(sandbox, phase, now=self._now(tx)))
 
         return await self._store.submit(write)
 
     async def base_seen(self, sandbox: Sandbox, fingerprint: str) -> Sandbox:
         """Remember what the base looked like before anything was built on it."""
-        return await self._replace(sandbox, base_fingerprint=fingerprint)
+        return await self._write(
+            sandbox, lambda now: replace(sandbox, base_fingerprint=fingerprint, updated_at=now)
+        )
 
     async def built(self, sandbox: Sandbox, created: Collection[str]) -> Sandbox:
         """Record that the domain exists, and which of its planned volumes do."""
-        finished = outcomes.done(sandbox, now=self._clock.now())
 
         def write(tx: Transaction) -> Sandbox:
             for volume in tx.volumes.of_owner(sandbox.id):
@@ -95,38 +114,42 @@ class Records:
                     tx.volumes.mark_created(*key)
                 else:
                     tx.volumes.remove(*key)
-            return _put(tx, sandbox, finished)
+            return _put(tx, sandbox, outcomes.done(sandbox, now=self._now(tx)))
 
         return await self._store.submit(write)
 
     async def called(self, sandbox: Sandbox) -> Sandbox:
         """Record that the host took the call of the present phase; its proof is yet to come."""
-        return await self._write(sandbox, outcomes.done(sandbox, now=self._clock.now()))
+        return await self._write(sandbox, lambda now: outcomes.done(sandbox, now=now))
 
     async def refused(self, sandbox_id: str, error: SandboxdError) -> Sandbox:
         """Record that the host refused the work of the present phase, and when to try again."""
-        now = self._clock.now()
 
         def write(tx: Transaction) -> Sandbox:
             sandbox = tx.sandboxes.get(sandbox_id)
-            return _put(tx, sandbox, outcomes.failed(sandbox, error.message, now=now))
+            return _put(tx, sandbox, outcomes.failed(sandbox, error.message, now=self._now(tx)))
 
         return await self._store.submit(write)
 
     async def address_found(self, sandbox: Sandbox, report: AddressReport) -> Sandbox:
         """Record a guest's address and who named it."""
-        return await self._replace(
-            sandbox,
-            ip_address=report.address,
-            ip_source=report.source,
-            ip_seen_at=self._clock.now(),
-        )
+
+        def found(now: datetime) -> Sandbox:
+            return replace(
+                sandbox,
+                ip_address=report.address,
+                ip_source=report.source,
+                ip_seen_at=now,
+                updated_at=now,
+            )
+
+        return await self._write(sandbox, found)
 
     async def become(self, sandbox: Sandbox, step: Become) -> Sandbox:
         """Write the public state a step names, with its event, its lease and its allocation."""
 
         def write(tx: Transaction) -> Sandbox:
-            wanted = outcomes.become(sandbox, step, now=lease_time(tx, self._clock))
+            wanted = outcomes.become(sandbox, step, now=self._now(tx))
             changed = _put(tx, sandbox, wanted)
             if wanted.state in PROVEN:
                 tx.allocations.activate(sandbox.id, sandbox.host_id or "")
@@ -138,11 +161,11 @@ class Records:
 
     async def note(self, sandbox: Sandbox, step: Note) -> Sandbox:
         """Add a condition."""
-        return await self._write(sandbox, outcomes.noted(sandbox, step, now=self._clock.now()))
+        return await self._write(sandbox, lambda now: outcomes.noted(sandbox, step, now=now))
 
     async def clear(self, sandbox: Sandbox, step: Clear) -> Sandbox:
         """Remove conditions that hold no longer."""
-        return await self._write(sandbox, outcomes.cleared(sandbox, step, now=self._clock.now()))
+        return await self._write(sandbox, lambda now: outcomes.cleared(sandbox, step, now=now))
 
     async def bury(self, sandbox: Sandbox) -> None:
         """Record that nothing is left of a sandbox, and release what it had claimed."""
@@ -159,18 +182,17 @@ class Records:
             tx.allocations.release(sandbox.id, allocation.host_id)
         buried = tx.sandboxes.bury(
             sandbox.id,
-            at=self._clock.now(),
+            at=self._now(tx),
             reason_code=current.reason_code or "destroyed",
             reason_message=current.reason_message or "nothing is left on its host",
         )
         return buried, freed
 
-    async def _replace(self, sandbox: Sandbox, **changes: Any) -> Sandbox:
-        changed = replace(sandbox, updated_at=self._clock.now(), **changes)
-        return await self._write(sandbox, changed)
+    async def _write(self, before: Sandbox, after: Callable[[datetime], Sandbox]) -> Sandbox:
+        return await self._store.submit(lambda tx: _put(tx, before, after(self._now(tx))))
 
-    async def _write(self, before: Sandbox, after: Sandbox) -> Sandbox:
-        return await self._store.submit(lambda tx: _put(tx, before, after))
+    def _now(self, tx: Transaction) -> datetime:
+        return lease_time(tx, self._clock)
 
 
 def _put(tx: Transaction, before: Sandbox, after: Sandbox) -> Sandbox:

@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from scheduler.clock import Clock
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
-from scheduler.control.records import Records
+from scheduler.control.records import Records, Standing
 from scheduler.errors import Conflict, HostRefused, NotFound
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle.drift import judge, sight, witness
@@ -80,14 +79,12 @@ class Converger:
         effects: Effects,
         listings: Listings,
         drivers: Callable[[HostResources], HostDriver],
-        clock: Clock,
         limits: Limits,
     ) -> None:
         self._records = records
         self._effects = effects
         self._listings = listings
         self._drivers = drivers
-        self._clock = clock
         self._limits = limits
         self._stopping = False
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
@@ -131,23 +128,24 @@ class Converger:
 
     async def _step(self, sandbox_id: str) -> float | None:
         try:
-            sandbox, host = await self._records.sandbox_on_host(sandbox_id)
+            standing = await self._records.standing(sandbox_id)
         except NotFound:
             return None
-        if not sandbox.live:
+        if not standing.sandbox.live:
             return None
-        async with self._places[host.id]:
-            return await self._turn(sandbox, host)
+        async with self._places[standing.host.id]:
+            return await self._turn(standing)
 
-    async def _turn(self, sandbox: Sandbox, host: HostResources) -> float | None:
+    async def _turn(self, standing: Standing) -> float | None:
+        sandbox, host = standing.sandbox, standing.host
         if self._records.untouched(sandbox) and sandbox.desired_state is DesiredState.DESTROYED:
             await self._records.bury(sandbox)
             return None
         driver = self._drivers(host)
         seen = await self._look(sandbox, host, driver)
-        step = judge(sandbox, seen, now=self._clock.now(), limits=self._limits)
+        step = judge(sandbox, seen, now=standing.now, limits=self._limits)
         if isinstance(step, Wait):
-            return self._pause(step, sandbox)
+            return _pause(step, standing)
         if isinstance(step, Settled):
             return None
         if isinstance(step, SeekAddress):
@@ -172,7 +170,7 @@ class Converger:
                 await carry(sandbox, host, driver)
         except HostRefused as error:
             failed = await self._records.refused(sandbox.id, error)
-            return self._until(failed.retry_at)
+            return _left(failed.retry_at, failed.updated_at)
         return _AT_ONCE
 
     async def _look(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> Seen:
@@ -192,14 +190,16 @@ class Converger:
             unreachable=unreachable,
         )
 
-    def _pause(self, step: Wait, sandbox: Sandbox) -> float | None:
-        if step.code == "backing_off":
-            return self._until(sandbox.retry_at)
-        return _PAUSES.get(step.code, _LOOK_AGAIN_SECONDS)
 
-    def _until(self, at: datetime | None) -> float:
-        left = 0.0 if at is None else (at - self._clock.now()).total_seconds()
-        return max(left, _SHORTEST_PAUSE_SECONDS)
+def _pause(step: Wait, standing: Standing) -> float | None:
+    if step.code == "backing_off":
+        return _left(standing.sandbox.retry_at, standing.now)
+    return _PAUSES.get(step.code, _LOOK_AGAIN_SECONDS)
+
+
+def _left(until: datetime | None, now: datetime) -> float:
+    left = 0.0 if until is None else (until - now).total_seconds()
+    return max(left, _SHORTEST_PAUSE_SECONDS)
 
 
 def _absence_is_ours(sandbox: Sandbox) -> bool:

@@ -97,7 +97,6 @@ class ControlPlane:
             effects=Effects(records, clock),
             listings=listings,
             drivers=drivers.get,
-            clock=clock,
             limits=pace.limits,
         )
         self.workers = Workers(

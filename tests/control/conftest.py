@@ -1,0 +1,30 @@
+"""The world that these tests act on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.control.world import World, world
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def empty(tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
+    """A world without hosts."""
+    async with world(tmp_path, clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def there(empty: World) -> World:
+    """A world with one host, `alpha`, that was looked at and takes sandboxes."""
+    await empty.add_seen_host("alpha")
+    return empty

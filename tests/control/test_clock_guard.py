@@ -1,0 +1,198 @@
+"""Steps of the wall clock move every recorded end, and none is ever early (I10)."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler.control.clock_guard import ClockGuard, lease_time
+from scheduler.control.reaper import Reaper
+from scheduler.model import DesiredState, DrainPolicy, Phase, Sandbox, SandboxState
+from scheduler.service.drains import DrainStatus
+from scheduler.service.intents import Intent
+from scheduler.service.requests import DrainHost
+from tests.clocks import ManualClock
+from tests.control.world import BOOT, ME, World
+
+HOUR = 3600
+
+
+def guard_of(world: World, boot_id: str = BOOT) -> ClockGuard:
+    return ClockGuard(world.store, world.clock, boot_id)
+
+
+def reaper_of(world: World) -> Reaper:
+    return Reaper(
+        world.store,
+        world.clock,
+        stopped_retention_seconds=60,
+        wake=lambda _: None,
+        count=lambda _: None,
+    )
+
+
+async def leased(world: World, ttl_seconds: int = 600) -> Sandbox:
+    return await world.created(ttl_seconds=ttl_seconds)
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR, 1, -1])
+async def test_i10_a_step_shifts_every_lease_and_is_told(there: World, step: int) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    made = [await leased(there) for _ in range(3)]
+    there.clock.set_wall(step)
+    await guard.watch()
+    await guard.watch()
+
+    for before in made:
+        after = await there.sandbox(before.id)
+        assert before.expires_at is not None
+        assert after.expires_at is not None
+        assert (after.expires_at - before.expires_at).total_seconds() == step
+    (event,) = await there.events(kind="clock.stepped")
+    assert event.reason_code == "clock_stepped"
+    assert event.evidence == {"seconds": step, "leases": 3}
+
+
+async def test_noise_and_the_passing_of_time_are_no_step(there: World) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    made = await leased(there)
+    there.clock.set_wall(0.3)
+    there.clock.advance(HOUR)
+    await guard.watch()
+    assert (await there.sandbox(made.id)).expires_at == made.expires_at
+    assert await there.events(kind="clock.stepped") == []
+
+
+async def test_i10_a_restart_within_one_boot_sees_what_happened_meanwhile(there: World) -> None:
+    await guard_of(there).watch()
+    made = await leased(there)
+    there.clock.advance(30)
+    there.clock.set_wall(HOUR)
+    await guard_of(there).watch()
+
+    after = await there.sandbox(made.id)
+    assert made.expires_at is not None
+    assert after.expires_at is not None
+    assert (after.expires_at - made.expires_at).total_seconds() == HOUR
+
+
+async def test_i10_across_a_reboot_the_wall_clock_is_trusted(there: World) -> None:
+    await guard_of(there).watch()
+    made = await leased(there)
+    there.clock.set_wall(HOUR)
+    await guard_of(there, "the-next-boot").watch()
+    assert (await there.sandbox(made.id)).expires_at == made.expires_at
+    assert await there.events(kind="clock.stepped") == []
+
+
+async def test_i10_nothing_is_reaped_between_a_step_and_its_shift(there: World) -> None:
+    guard, reaper = guard_of(there), reaper_of(there)
+    await guard.watch()
+    made = await leased(there)
+    there.clock.set_wall(HOUR)
+    pause = await reaper.reap()
+
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
+    assert pause == 60.0
+    await guard.watch()
+    await reaper.reap()
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
+    there.clock.advance(600)
+    await reaper.reap()
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.DESTROYED
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+async def test_i10_a_lease_begun_between_a_step_and_its_shift_is_whole(
+    there: World, step: int
+) -> None:
+    guard, reaper = guard_of(there), reaper_of(there)
+    await guard.watch()
+    made = await there.create(ttl_seconds=600)
+    there.clock.set_wall(step)
+    await there.settle(made.id)
+    assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+    await guard.watch()
+    there.clock.advance(599)
+    await reaper.reap()
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
+    there.clock.advance(1)
+    await reaper.reap()
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.DESTROYED
+
+
+async def test_waits_of_work_under_way_move_too(there: World) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    made = await there.create()
+    begun = await there.records.begin(made, Phase.BUILD)
+    there.clock.set_wall(-HOUR)
+    await guard.watch()
+
+    moved = await there.sandbox(made.id)
+    assert begun.phase_at is not None
+    assert moved.phase_at is not None
+    assert moved.queued_at is not None
+    assert (moved.phase_at - begun.phase_at).total_seconds() == -HOUR
+    assert moved.queued_at == there.clock.now() - (
+        begun.phase_at - (made.queued_at or begun.phase_at)
+    )
+    assert moved.retry_at is None
+    await there.settle(made.id)
+    assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+
+
+async def test_a_step_forward_is_no_timeout_of_a_build(there: World) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    made = await there.create(provision_timeout_seconds=60)
+    there.clock.set_wall(HOUR)
+    await guard.watch()
+    await there.settle(made.id)
+    assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+
+
+async def test_deadlines_of_drains_move_and_endless_ones_stay(there: World) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    await there.add_seen_host("beta")
+    drains = there.services.drains
+    intent: Intent[DrainStatus] = Intent(actor=ME)
+    waiting = DrainHost(policy=DrainPolicy.EXPIRE, deadline_seconds=60)
+    first = await drains.drain("alpha", waiting, intent)
+    endless = DrainHost(policy=DrainPolicy.EXPIRE, deadline_seconds=None)
+    await drains.drain("beta", endless, intent)
+    there.clock.set_wall(HOUR)
+    await guard.watch()
+
+    before, after = first.drain.deadline_at, (await drains.status("alpha")).drain.deadline_at
+    assert before is not None
+    assert after is not None
+    assert (after - before).total_seconds() == HOUR
+    assert (await drains.status("beta")).drain.deadline_at is None
+
+
+class Stopped(ManualClock):
+    """A clock whose process is stopped for long within every reading."""
+
+    def boottime(self) -> float:
+        reading = super().boottime()
+        if self.stops:
+            self.advance(30)
+        return reading
+
+    stops = False
+
+
+async def test_a_reading_that_was_interrupted_says_nothing(there: World) -> None:
+    made = await leased(there)
+    clock = Stopped(there.clock.now())
+    guard = ClockGuard(there.store, clock, BOOT)
+    await guard.watch()
+    clock.stops = True
+    await guard.watch()
+    assert (await there.sandbox(made.id)).expires_at == made.expires_at
+    assert await there.events(kind="clock.stepped") == []
+    told = await there.store.read(lambda tx: lease_time(tx, clock))
+    assert told == clock.now()

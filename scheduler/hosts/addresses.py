@@ -30,6 +30,8 @@ Address = IPv4Address | IPv6Address
 Subnet = IPv4Interface | IPv6Interface
 """A network's own address with its prefix."""
 
+AGENT_SECONDS = 5
+"""How long a guest's agent may think; by itself libvirt waits for ever, which guests could use."""
 ADDRESSES_READ = 32
 """How many addresses of one guest are looked at; the agent's answer is as long as it likes."""
 
@@ -78,6 +80,8 @@ def report(answers: Iterator[Answer], subnets: tuple[Subnet, ...]) -> AddressRep
 
 def _ask(domain: libvirt.virDomain, source: IpSource, mac: str) -> Answer:
     try:
+        if source is IpSource.AGENT:
+            domain.agentSetResponseTimeout(AGENT_SECONDS, 0)
         interfaces = domain.interfaceAddresses(SOURCES[source], 0)
     except libvirt.libvirtError as error:
         if meaning(error) in (Failure.LOST, Failure.ABSENT):

@@ -57,12 +57,15 @@ def start(handle: Handle, uuid: str, keyring: Keyring) -> None:
 
 
 def shut_down(handle: Handle, uuid: str, keyring: Keyring) -> None:
-    """Ask the guest to shut down, by its agent or by ACPI as libvirt sees fit."""
+    """Press the guest's power button; its agent is not asked, since a guest could hang that."""
     domain = _ours(handle, uuid, keyring)
     if domain is None or not domain.isActive():
         return
     try:
-        domain.shutdown()
+        if handle.abilities.hypervisor:
+            domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        else:
+            domain.shutdown()
     except libvirt.libvirtError:
         if domain.isActive():
             raise

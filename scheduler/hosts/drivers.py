@@ -74,7 +74,7 @@ class Drivers:
         way = _way(host)
         known = self._drivers.get(host.id)
         if known is not None and known[0] == way:
-            known[1].expect(host.host_uuid)
+            known[1].adopt(host)
             return known[1]
         if known is not None:
             self._let_go(known[1])
@@ -139,9 +139,8 @@ class _NoRoute:
 
 
 def _way(host: HostResources) -> tuple[object, ...]:
-    """Return what of a host's record its driver was made from."""
+    """Return what of a host's record leads to it; the rest a driver takes as it comes."""
     return (
-        host.name,
         host.transport,
         host.uri,
         host.address,
@@ -149,6 +148,4 @@ def _way(host: HostResources) -> tuple[object, ...]:
         host.ssh_port,
         host.ssh_key,
         host.ssh_known_hosts,
-        host.pool,
-        host.virt_type,
     )

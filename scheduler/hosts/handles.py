@@ -85,10 +85,16 @@ class Handle:
         return 0
 
 
-def open_handle(uri: str, abilities: Abilities, listener: Listener | None) -> Handle:
+def open_handle(
+    uri: str,
+    abilities: Abilities,
+    listener: Listener | None,
+    *,
+    dial: Callable[[str], libvirt.virConnect] = libvirt.open,
+) -> Handle:
     """Dial, keep alive, identify and listen; blocking, and closed when a part of it fails."""
     _preflight(uri)
-    conn = libvirt.open(uri)
+    conn = dial(uri)
     try:
         if abilities.keepalive:
             conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)

@@ -88,12 +88,13 @@ class LibvirtDriver:
         )
         shared = host.transport is Transport.TEST
         self._mutating = self._observing if shared else connect()
-        self.expect(host.host_uuid)
+        self.adopt(host)
 
-    def expect(self, host_uuid: str | None) -> None:
-        """Accept only this host from now on; None accepts whoever answers."""
-        self._observing.expect(host_uuid)
-        self._mutating.expect(host_uuid)
+    def adopt(self, host: HostResources) -> None:
+        """Go by this record from now on: another pool, or another machine to be expected."""
+        self._host = host
+        self._observing.expect(host.host_uuid)
+        self._mutating.expect(host.host_uuid)
 
     async def inventory(self) -> Inventory:
         """Return a complete look at the host, its pool refreshed now and then before it."""

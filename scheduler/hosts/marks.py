@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
 
 from scheduler.errors import Invalid
+from scheduler.hosts.private_files import write_once
 from scheduler.hosts.xml_reader import read_xml
 from scheduler.model.observations import Mark
 
@@ -58,7 +57,8 @@ class Keyring:
         Raises Invalid when a key file has another size or others may read it.
         """
         if not path.exists():
-            _make_key(path)
+            # A twin that is faster wins: both read the same key afterwards.
+            write_once(path, secrets.token_bytes(_KEY_BYTES))
         older = sorted(path.parent.glob(f"{path.name}.*"))
         return cls([_read_key(file) for file in (path, *older)], cluster_id)
 
@@ -133,30 +133,6 @@ def _canonical(document: Mapping[str, object]) -> str:
 
 def _signature(key: _Key, text: str) -> str:
     return hmac.new(key.secret, text.encode(), hashlib.sha256).hexdigest()
-
-
-def _make_key(path: Path) -> None:
-    """Write a fresh key whole or not at all; a twin that was faster wins."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_key(path: Path) -> bytes:

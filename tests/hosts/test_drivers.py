@@ -74,8 +74,9 @@ async def test_a_host_has_one_driver_for_as_long_as_the_way_stays(
 ) -> None:
     driver = drivers.get(record)
     await driver.inventory()
-    changed = replace(record, labels={"a": "b"}, ratio_cpu=2.0, generation=7)
+    changed = replace(record, labels={"a": "b"}, ratio_cpu=2.0, generation=7, pool="other")
     assert drivers.get(changed) is driver
+    assert (await driver.inventory()).pool is None
 
 
 async def test_another_way_is_another_driver_and_the_old_one_is_closed(

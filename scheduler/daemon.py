@@ -28,10 +28,10 @@ from scheduler.config import DEFAULT_PATH, Settings, load
 from scheduler.control.loop import Loop
 from scheduler.control.plane import ControlPlane, Pace
 from scheduler.errors import Conflict, Invalid, SandboxdError
+from scheduler.hosts.cluster import open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.simulated import SimulatedHost, write_node_file
-from scheduler.ids import new_cluster_id
 from scheduler.lifecycle.steps import Limits
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.metrics import serve as serve_page
@@ -77,15 +77,14 @@ async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIter
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(_store_config(settings), clock=clock))
-        cluster_id = await _cluster_id(store)
-        keyring = Keyring.open(settings.state_dir / "cluster.key", str(cluster_id))
+        keyring = await _open_cluster(settings.state_dir, store)
         drivers = await stack.enter_async_context(
             Drivers.open(
                 settings.state_dir, keyring, clock, lambda host_id: plane.hint_host(host_id)
             )
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))
-        terms = _terms(settings, cluster_id)
+        terms = _terms(settings, UUID(keyring.cluster_id))
         meter = Meter(clock)
         fleet = FleetView(
             store,
@@ -182,13 +181,13 @@ async def _first_of(event: asyncio.Event, loops: asyncio.Task[None]) -> None:
     waiting.cancel()
 
 
-async def _cluster_id(store: Store) -> UUID:
-    """Return the fleet's id, drawn when this database was new."""
-    fresh = str(new_cluster_id())
-    known = await store.read(lambda tx: tx.settings.get(CLUSTER_SETTING))
-    if known is None:
-        known = await store.submit(lambda tx: tx.settings.ensure(CLUSTER_SETTING, fresh))
-    return UUID(known)
+async def _open_cluster(state_dir: Path, store: Store) -> Keyring:
+    """Return the fleet's keyring; an empty database takes over the state directory's cluster."""
+    recorded = await store.read(lambda tx: tx.settings.get(CLUSTER_SETTING))
+    keyring = open_cluster(state_dir, recorded)
+    if recorded is None:
+        await store.submit(lambda tx: tx.settings.ensure(CLUSTER_SETTING, keyring.cluster_id))
+    return keyring
 
 
 def _store_config(settings: Settings) -> StoreConfig:

@@ -164,6 +164,8 @@ class LibvirtDriver:
 
     async def volumes_absent(self, names: Sequence[str]) -> bool:
         """Return whether a fresh look at the pool proves that none of these volumes exists."""
+        if not names:
+            return True
         absent = await self._on_pool(
             Verb.POOL, lambda handle, pool: volumes.all_absent(handle, pool, names)
         )

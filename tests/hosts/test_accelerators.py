@@ -47,7 +47,7 @@ def then(end: Callable[[libvirt.virDomain], object]) -> Callable[..., libvirt.vi
     def create(
         method: Callable[[str, int], libvirt.virDomain], xml: str, _flags: int
     ) -> libvirt.virDomain:
-        domain = method(xml.replace("type='kvm'", "type='test'").replace('"kvm"', '"test"'), 0)
+        domain = method(xml.replace('type="kvm"', 'type="test"'), 0)
         threading.Thread(target=end, args=(domain,), daemon=True).start()
         return domain
 
@@ -55,30 +55,23 @@ def then(end: Callable[[libvirt.virDomain], object]) -> Callable[..., libvirt.vi
 
 
 @pytest.mark.parametrize(
-    ("end", "proven"),
+    ("end", "seconds", "proven"),
     [
-        (lambda domain: domain.shutdown(), VirtType.KVM),
-        (lambda domain: domain.destroy(), VirtType.QEMU),
-        (lambda _domain: None, VirtType.QEMU),
+        (libvirt.virDomain.shutdown, 10, VirtType.KVM),
+        (libvirt.virDomain.destroy, 10, VirtType.QEMU),
+        (lambda _domain: None, 0.05, VirtType.QEMU),
     ],
+    ids=["ends by itself", "is killed", "goes on"],
 )
 def test_only_a_machine_that_ends_by_itself_proves_kvm(
-    handle: Handle, end: Callable[[libvirt.virDomain], object], proven: VirtType
+    handle: Handle,
+    end: Callable[[libvirt.virDomain], object],
+    seconds: float,
+    proven: VirtType,
 ) -> None:
     hooked = interleaved(handle, {"createXML": then(end)})
-    seconds = 0.05 if end(_Nothing()) is None and proven is VirtType.QEMU else 10
     assert prove_virt_type(hooked, seconds=seconds) is proven
     assert handle.conn.listAllDomains(0) == []
-
-
-class _Nothing:
-    """Takes the same ends as a domain."""
-
-    def shutdown(self) -> bool:
-        return True
-
-    def destroy(self) -> bool:
-        return True
 
 
 def test_a_host_that_refuses_the_probe_has_no_kvm(handle: Handle) -> None:

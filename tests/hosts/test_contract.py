@@ -202,6 +202,10 @@ async def test_what_is_absent_is_absent_and_no_error_to_remove(subject: Subject)
         await driver.inspect_base("none.qcow2")
 
 
+async def test_of_no_volumes_none_is_there(subject: Subject) -> None:
+    assert await subject.driver.volumes_absent([]) is True
+
+
 async def test_a_domain_is_not_defined_before_its_volumes(subject: Subject) -> None:
     plan = subject.plan()
     with pytest.raises(ObjectAbsent):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
+import libvirt
 import pytest
 
+import scheduler.hosts
 from scheduler.clock import SystemClock
 from scheduler.errors import HostTimeout, HostUnreachable, IdentityChanged
-from scheduler.hosts import Drivers, Keyring
+from scheduler.hosts import BaseImage, DomainPlan, Drivers, HostDriver, Keyring
 from scheduler.hosts.deadlines import DEADLINE_SECONDS
 from scheduler.hosts.lanes import CallNotBegun
 from scheduler.hosts.libvirt_driver import LibvirtDriver
-from scheduler.model.hosts import HostResources
+from scheduler.model.hosts import HostResources, VirtType
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.hosts.subjects import CLUSTER, host_record
 from tests.waits import until, until_answer
@@ -24,6 +27,19 @@ from tests.waits import until, until_answer
 MakeFarm = Callable[[int], LibvirtdFarm]
 SHORT = {**DEADLINE_SECONDS, **dict.fromkeys(DEADLINE_SECONDS, 1.0)}
 NOBODY = "00000000-0000-4000-8000-000000000000"
+BASE = BaseImage(name="b", path="/b", format="qcow2", capacity=1, physical=1)
+PLAN = DomainPlan(
+    uuid=NOBODY,
+    name="x",
+    vcpus=1,
+    memory_mb=1,
+    mac="52:54:00:00:00:01",
+    network="default",
+    virt_type=VirtType.TEST,
+    pool="default-pool",
+    overlay="x",
+    mark_document={"sandbox_id": "SBX-1", "domain_uuid": NOBODY},
+)
 
 
 @pytest.fixture
@@ -128,6 +144,68 @@ async def test_a_host_that_is_down_is_dialled_now_and_then_only(
         await driver.inventory()
     with pytest.raises(HostUnreachable, match=r"dialled again in 0\.\d s"):
         await driver.inventory()
+
+
+VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
+    "inventory": lambda driver: driver.inventory(),
+    "domain": lambda driver: driver.domain(NOBODY),
+    "ensure_pool": lambda driver: driver.ensure_pool(),
+    "refresh_pool": lambda driver: driver.refresh_pool(),
+    "volume": lambda driver: driver.volume("x"),
+    "inspect_base": lambda driver: driver.inspect_base("x"),
+    "create_overlay": lambda driver: driver.create_overlay("x", BASE, 1),
+    "create_seed": lambda driver: driver.create_seed("x", b""),
+    "delete_volume": lambda driver: driver.delete_volume("x"),
+    "volumes_absent": lambda driver: driver.volumes_absent(["x"]),
+    "define": lambda driver: driver.define(PLAN),
+    "start": lambda driver: driver.start(NOBODY),
+    "shutdown": lambda driver: driver.shutdown(NOBODY),
+    "power_off": lambda driver: driver.power_off(NOBODY),
+    "undefine": lambda driver: driver.undefine(NOBODY),
+    "addresses": lambda driver: driver.addresses(NOBODY, "52:54:00:00:00:01", "default"),
+}
+
+
+def test_every_verb_is_tried_on_a_dead_host() -> None:
+    port = {name for name in vars(HostDriver) if not name.startswith("_")}
+    assert port - set(VERBS) == {"aclose"}
+
+
+@pytest.mark.parametrize("dies", ["between calls", "while being dialled"])
+async def test_no_verb_answers_for_a_dead_host(
+    drivers: Drivers, make_farm: MakeFarm, dies: str
+) -> None:
+    farm = make_farm(1)
+    driver = driver_of(drivers, farm[0])
+    if dies == "between calls":
+        await driver.inventory()
+        await driver.undefine(NOBODY)
+    farm[0].kill()
+    for verb, call in VERBS.items():
+        with pytest.raises(HostUnreachable):
+            raise AssertionError(f"{verb} answered {await call(driver)!r}")
+
+
+def test_the_call_that_answers_zero_for_a_dead_host_is_not_used() -> None:
+    rooms = Path(scheduler.hosts.__file__).parent
+    assert not [file for file in rooms.glob("*.py") if "getFreeMemory" in file.read_text()]
+
+
+async def test_what_changed_while_a_host_was_away_is_seen(
+    drivers: Drivers, make_farm: MakeFarm
+) -> None:
+    farm = make_farm(1)
+    driver = driver_of(drivers, farm[0])
+    (before,) = (await driver.inventory()).domains
+    driver._observing._give_up(driver._observing._handle)  # type: ignore[arg-type]
+    with closing(libvirt.open(farm[0].uri)) as operator:
+        domain = operator.lookupByName(before.name)
+        xml = domain.XMLDesc(0).replace("<vcpu placement='static'>2<", "<vcpu>7<")
+        domain.destroy()
+        operator.defineXML(xml)
+        del domain
+    (after,) = (await driver.inventory()).domains
+    assert (before.vcpus, after.vcpus) == (2, 7)
 
 
 async def test_another_machine_at_the_same_address_is_refused_until_accepted(

@@ -47,7 +47,7 @@ class Choice:
     @property
     def nearest(self) -> tuple[Refusal, ...]:
         """Write out the hosts that came closest among those that refused."""
-        return self.evidence.nearest(NEAREST)
+        return self.evidence.nearest(NEAREST) if self.refusals else ()
 
     @property
     def hosts(self) -> tuple[Refusal, ...]:

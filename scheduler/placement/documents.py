@@ -6,7 +6,6 @@ Names of hosts, images and labels are passed on as they are: escaping is for who
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 
 from scheduler.model import Decision
@@ -69,7 +68,9 @@ def explanation_document(explanation: Explanation) -> Document:
 def demand_document(demand: Demand) -> Document:
     """Return a demand; its memory is what is charged, overhead included."""
     return {
-        **asdict(demand.resources),
+        "vcpus": demand.resources.vcpus,
+        "memory_mb": demand.resources.memory_mb,
+        "storage_mb": demand.resources.storage_mb,
         "image": demand.image,
         "network": demand.network,
         "pool": demand.pool,
@@ -82,9 +83,20 @@ def demand_document(demand: Demand) -> Document:
 
 def refusal_document(refusal: Refusal) -> Document:
     """Return why one host was refused."""
-    return asdict(refusal)
+    # Written out, here and below: `asdict` copies deeply, which costs as much as the decision.
+    return {
+        "host_id": refusal.host_id,
+        "host_name": refusal.host_name,
+        "filter": refusal.filter,
+        "have": refusal.have,
+        "need": refusal.need,
+        "message": refusal.message,
+    }
 
 
 def _ranking(choice: Choice) -> tuple[Document, ...]:
     ranked: tuple[Scored, ...] = (choice.chosen, *choice.alternates) if choice.chosen else ()
-    return tuple(asdict(each) for each in ranked)
+    return tuple(
+        {"host_id": each.host_id, "host_name": each.host_name, "score": each.score}
+        for each in ranked
+    )

@@ -1,7 +1,7 @@
 """Policies: which of the hosts with room is best. A score for every host, the greatest wins.
 
 All of them look at what would be left free of each resource, as a share of the host's limit. Why
-`pack` scores as it does: docs/decisions and benchmarks/packing.py.
+`pack` scores as it does is measured by benchmarks/packing.py and told in docs/decisions.
 """
 
 from __future__ import annotations
@@ -36,10 +36,6 @@ def scores(policy: Policy, fleet: Fleet, wanted: Resources) -> FloatColumn:
     return _SCORES[policy](fleet)
 
 
-def _spread(fleet: Fleet) -> FloatColumn:
-    return _least(fleet)
-
-
 def _balanced(fleet: Fleet) -> FloatColumn:
     least, most = _least(fleet), fleet.scratch.work
     np.maximum.reduce(fleet.scratch.left, axis=0, out=most)
@@ -53,8 +49,33 @@ def _least(fleet: Fleet) -> FloatColumn:
     return least
 
 
+def _pack(fleet: Fleet) -> FloatColumn:
+    """Return how even the leftovers are: what is free of one resource alone cannot be used.
+
+    Unevenness counts more where much is left, because on a nearly full host little is lost by it,
+    and a host with nothing on it is opened only when that keeps the leftovers clearly more even.
+    """
+    left, apart, room = fleet.scratch.left, fleet.scratch.apart, fleet.scratch.work
+    for row in range(3):
+        np.subtract(left[row], left[row - 1], apart[row])
+    np.multiply(apart, apart, apart)
+    uneven: FloatColumn = np.add.reduce(apart, axis=0)
+    np.add.reduce(left, axis=0, out=room)
+    np.add(room, _UNEVENNESS_OF_THE_FULL, room)
+    np.multiply(uneven, room, uneven)
+    empty = np.equal(fleet.free[3], fleet.limit[3], fleet.scratch.mask)
+    np.add(uneven, _OPENING, uneven, where=empty)
+    np.negative(uneven, uneven)
+    return uneven
+
+
+_UNEVENNESS_OF_THE_FULL = 1.5
+"""The weight of unevenness where nothing is left; where all is left it is 3 more."""
+_OPENING = 0.08
+"""What it costs to put the first sandbox on a host, in the same unit."""
+
 _SCORES: Mapping[Policy, Callable[[Fleet], FloatColumn]] = {
-    Policy.SPREAD: _spread,
-    Policy.PACK: _spread,
+    Policy.SPREAD: _least,
+    Policy.PACK: _pack,
     Policy.BALANCED: _balanced,
 }

@@ -25,4 +25,5 @@ class Scratch:
         self.wanted = np.zeros((3, 1))
         self.left = np.zeros((3, length))
         """Shares of each resource that would be left free."""
+        self.apart = np.zeros((3, length))
         self.work = np.zeros(length)

@@ -12,7 +12,8 @@ from enum import StrEnum
 from uuid import UUID, uuid5
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LENGTH = 26
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+"""Two digits at a time: every creation needs three ids."""
 
 
 class Prefix(StrEnum):
@@ -36,9 +37,7 @@ class Prefix(StrEnum):
 def new_id(prefix: Prefix) -> str:
     """Return a fresh id such as `SBX-01JD...`."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    digits = [
-        _ALPHABET[(value >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5)
-    ]
+    digits = [_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)]
     return f"{prefix.value}-{''.join(digits)}"
 
 

@@ -98,6 +98,7 @@ def _config(app: Any, gate: Gate) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=1024,
         timeout_keep_alive=gate.bounds.idle_seconds,
         timeout_graceful_shutdown=gate.bounds.stop_seconds,

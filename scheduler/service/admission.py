@@ -25,8 +25,6 @@ from scheduler.placement.documents import decision_of
 from scheduler.service.requests import CreateSandbox, Wanted
 from scheduler.service.terms import Terms
 
-_SIZES = ("vcpus", "memory_mb", "storage_mb")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
@@ -64,8 +62,12 @@ def size_of(wanted: Wanted, terms: Terms) -> Resources:
         memory_mb=wanted.memory_mb or terms.default_memory_mb,
         storage_mb=wanted.storage_mb or terms.default_storage_mb,
     )
-    most = {name: getattr(terms, f"max_{name}") for name in _SIZES}
-    over = {n: m for n, m in most.items() if m is not None and getattr(size, n) > m}
+    asked = (
+        ("vcpus", size.vcpus, terms.max_vcpus),
+        ("memory_mb", size.memory_mb, terms.max_memory_mb),
+        ("storage_mb", size.storage_mb, terms.max_storage_mb),
+    )
+    over = {name: most for name, wish, most in asked if most is not None and wish > most}
     if over:
         limits = ", ".join(f"{name} {limit}" for name, limit in over.items())
         raise Invalid(

@@ -99,6 +99,7 @@ class AllocationsFace(Face):
     """Allocations, awaited."""
 
     claim = awaited(Allocations.claim)
+    record = awaited(Allocations.record)
     activate = awaited(Allocations.activate)
     mark_releasing = awaited(Allocations.mark_releasing)
     release = awaited(Allocations.release)
@@ -116,6 +117,7 @@ class VolumesFace(Face):
     get = awaited(Volumes.get)
     of_owner = awaited(Volumes.of_owner)
     of_host = awaited(Volumes.of_host)
+    all = awaited(Volumes.all)
     mark_created = awaited(Volumes.mark_created)
     remove = awaited(Volumes.remove)
 

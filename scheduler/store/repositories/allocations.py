@@ -13,6 +13,7 @@ from sqlalchemy import BindParameter, bindparam, delete, exists, func, or_, sele
 
 from scheduler.errors import Conflict, Invalid
 from scheduler.model import Allocation, AllocationState, Event, HostResources, HostState, Resources
+from scheduler.model.events import SYSTEM
 from scheduler.store.codecs import storable
 from scheduler.store.repositories import host_queries
 from scheduler.store.repositories.events import Events
@@ -29,16 +30,10 @@ _STORAGE: BindParameter[int] = bindparam("storage_mb")
 
 _GROUP: BindParameter[str] = bindparam("group")
 
-_GUARDED = (
+_AMOUNTS = ("host", "vcpus", "memory_mb", "storage_mb")
+_CHARGED = (
     update(HOSTS.table)
-    .where(
-        _HOST.id == bindparam("host"),
-        _HOST.state == HostState.ACTIVE.value,
-        _HOST.reserved_cpus + _CPUS <= _HOST.limit_cpus,
-        _HOST.reserved_memory_mb + _MEMORY <= _HOST.limit_memory_mb,
-        _HOST.reserved_storage_mb + _STORAGE <= _HOST.limit_storage_mb,
-        or_(_HOST.limit_sandboxes.is_(None), _HOST.reserved_sandboxes < _HOST.limit_sandboxes),
-    )
+    .where(_HOST.id == bindparam("host"))
     .values(
         reserved_cpus=_HOST.reserved_cpus + _CPUS,
         reserved_memory_mb=_HOST.reserved_memory_mb + _MEMORY,
@@ -47,7 +42,15 @@ _GUARDED = (
         generation=_HOST.generation + 1,
     )
 )
-_AMOUNTS = ("host", "vcpus", "memory_mb", "storage_mb")
+_WITHIN_LIMITS = _CHARGED.where(
+    _HOST.reserved_cpus + _CPUS <= _HOST.limit_cpus,
+    _HOST.reserved_memory_mb + _MEMORY <= _HOST.limit_memory_mb,
+    _HOST.reserved_storage_mb + _STORAGE <= _HOST.limit_storage_mb,
+    or_(_HOST.limit_sandboxes.is_(None), _HOST.reserved_sandboxes < _HOST.limit_sandboxes),
+)
+_GUARDED = _WITHIN_LIMITS.where(_HOST.state == HostState.ACTIVE.value)
+_CHARGE = Statement(_CHARGED, *_AMOUNTS)
+_RECORD = Statement(_WITHIN_LIMITS, *_AMOUNTS)
 _CLAIM = Statement(_GUARDED, *_AMOUNTS)
 _CLAIM_APART = Statement(
     _GUARDED.where(~exists().where(_ROWS.host_id == _HOST.id, _ROWS.anti_affinity_group == _GROUP)),
@@ -158,14 +161,7 @@ class Allocations(Repository):
         The host must be ACTIVE and have room in every dimension at this moment. `Conflict` too when
         another sandbox of the same anti-affinity group is there, `AlreadyExists` when this one is.
         """
-        if min(allocation.vcpus, allocation.memory_mb, allocation.storage_mb) < 0:
-            raise Invalid("a claim cannot be negative", remedy="Release what is held instead.")
-        amounts = (
-            allocation.host_id,
-            allocation.vcpus,
-            allocation.memory_mb,
-            allocation.storage_mb,
-        )
+        amounts = _amounts(allocation)
         group = allocation.anti_affinity_group
         claimed = (
             self._cursor.change(_CLAIM, amounts)
@@ -174,6 +170,20 @@ class Allocations(Repository):
         )
         if not claimed:
             raise self._refusal(allocation)
+        self._insert(ALLOCATIONS, _INSERT, allocation)
+        return allocation
+
+    def record(self, allocation: Allocation, *, beyond_limits: bool = False) -> Allocation:
+        """Charge a host for what is there already, whether or not it takes new work.
+
+        `Conflict` when its limits do not allow that, unless `beyond_limits`; `Conflict` too when
+        another sandbox of the same anti-affinity group is there.
+        """
+        amounts = _amounts(allocation)
+        host = self._one(HOSTS, host_queries.BY_ID, allocation.host_id)
+        self._check_group(allocation, host)
+        if not self._cursor.change(_CHARGE if beyond_limits else _RECORD, amounts):
+            raise _no_room(host, allocation)
         self._insert(ALLOCATIONS, _INSERT, allocation)
         return allocation
 
@@ -210,7 +220,7 @@ class Allocations(Repository):
         """Return the whole ledger, by host."""
         return self._all(ALLOCATIONS, _ALL)
 
-    def audit(self, *, heal: bool = False) -> tuple[Discrepancy, ...]:
+    def audit(self, *, heal: bool = False, actor: str = SYSTEM) -> tuple[Discrepancy, ...]:
         """Return the hosts whose counters are not the sum of their rows; `heal` corrects them."""
         hosts = {host.id: host for host in self._all(HOSTS, host_queries.ALL)}
         found = []
@@ -232,10 +242,10 @@ class Allocations(Repository):
             )
         if heal:
             for discrepancy in found:
-                self._heal(discrepancy)
+                self._heal(discrepancy, actor)
         return tuple(sorted(found, key=lambda one: one.host_name))
 
-    def _heal(self, found: Discrepancy) -> None:
+    def _heal(self, found: Discrepancy, actor: str) -> None:
         right = found.allocated
         self._cursor.change(
             _HEAL,
@@ -251,6 +261,7 @@ class Allocations(Repository):
             Event(
                 at=self._clock.now(),
                 kind="ledger.healed",
+                actor=actor,
                 host_id=found.host_id,
                 message="the counters were not the sum of the allocations",
                 evidence={
@@ -272,19 +283,37 @@ class Allocations(Repository):
                 remedy="Choose another host, or uncordon this one.",
                 details={"filter": "state", "host_id": host.id, "state": str(host.state)},
             )
+        self._check_group(wanted, host)
+        return _no_room(host, wanted)
+
+    def _check_group(self, wanted: Allocation, host: HostResources) -> None:
         group = wanted.anti_affinity_group
         if group is not None and self._cursor.row(_GROUP_THERE, host.id, group) is not None:
-            return Conflict(
+            raise Conflict(
                 f"another sandbox of group {group!r} is on host {host.name}",
                 remedy="Choose another host for it.",
                 details={"filter": "anti_affinity", "host_id": host.id},
             )
-        short = _shortage(host, wanted.resources)
-        return Conflict(
-            f"host {host.name} has no room for this any more",
-            remedy="Choose another host, or wait until something is released.",
-            details={"host_id": host.id, **short},
-        )
+
+
+def _amounts(allocation: Allocation) -> tuple[str, int, int, int]:
+    if min(allocation.vcpus, allocation.memory_mb, allocation.storage_mb) < 0:
+        raise Invalid("a claim cannot be negative", remedy="Release what is held instead.")
+    return (
+        allocation.host_id,
+        allocation.vcpus,
+        allocation.memory_mb,
+        allocation.storage_mb,
+    )
+
+
+def _no_room(host: HostResources, wanted: Allocation) -> Conflict:
+    short = _shortage(host, wanted.resources)
+    return Conflict(
+        f"host {host.name} has no room for this any more",
+        remedy="Choose another host, or wait until something is released.",
+        details={"host_id": host.id, **short},
+    )
 
 
 def _shortage(host: HostResources, wanted: Resources) -> Mapping[str, object]:

@@ -23,6 +23,7 @@ _OF_OWNER = Statement(
 _OF_HOST = Statement(
     select(_TABLE).where(_COLUMNS.host_id == bindparam("of")).order_by(*_BY_NAME), "of"
 )
+_ALL = Statement(select(_TABLE).order_by(*_BY_NAME))
 _MARK = Statement(
     update(_TABLE)
     .where(*(_COLUMNS[key] == bindparam(f"of_{key}") for key in _KEY))
@@ -52,6 +53,10 @@ class Volumes(Repository):
     def of_host(self, host_id: str) -> tuple[Volume, ...]:
         """Return everything listed on a host."""
         return self._all(VOLUMES, _OF_HOST, host_id)
+
+    def all(self) -> tuple[Volume, ...]:
+        """Return everything listed on any host."""
+        return self._all(VOLUMES, _ALL)
 
     def mark_created(self, host_id: str, pool: str, name: str) -> None:
         """Say that the host has answered that the volume exists."""

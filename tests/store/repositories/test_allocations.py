@@ -180,3 +180,53 @@ async def test_a_counter_never_falls_below_nothing(fleet: Store) -> None:
 def test_the_counters_are_nobody_elses_to_write() -> None:
     written = str(host_queries.OVERWRITE.clause)
     assert not [name for name in host_queries.COUNTERS if f" {name}=" in written]
+
+
+def record(wanted: Allocation, *, beyond_limits: bool, tx: Transaction) -> Allocation:
+    return tx.allocations.record(wanted, beyond_limits=beyond_limits)
+
+
+@pytest.mark.parametrize("state", HostState)
+async def test_what_is_there_already_is_charged_whatever_the_host_s_state(
+    fleet: Store, state: HostState
+) -> None:
+    await fleet.submit(
+        lambda tx: tx.hosts.set_state("HST-1", HostState.ACTIVE, state, at=START, reason="")
+    )
+    await fleet.submit(lambda tx: record(allocation(), beyond_limits=False, tx=tx))
+    charged = await fleet.read(lambda tx: tx.hosts.get("HST-1"))
+    assert charged.reserved == allocation().resources
+    assert await fleet.read(lambda tx: tx.allocations.audit()) == ()
+
+
+async def test_i1_what_is_there_already_is_charged_beyond_a_limit_only_when_told(
+    fleet: Store,
+) -> None:
+    large = allocation(vcpus=9)
+    with pytest.raises(Conflict) as refused:
+        await fleet.submit(lambda tx: record(large, beyond_limits=False, tx=tx))
+    assert refused.value.details == {"host_id": "HST-1", "filter": "cpu", "have": 8, "need": 9}
+    assert await fleet.read(lambda tx: tx.allocations.all()) == ()
+    await fleet.submit(lambda tx: record(large, beyond_limits=True, tx=tx))
+    charged = await fleet.read(lambda tx: tx.hosts.get("HST-1"))
+    assert (charged.reserved.vcpus, charged.free.vcpus) == (9, -1)
+    with pytest.raises(Conflict):
+        await fleet.submit(lambda tx: tx.allocations.claim(allocation("SBX-2", vcpus=1)))
+
+
+async def test_a_group_stays_apart_even_beyond_limits(fleet: Store) -> None:
+    await fleet.submit(lambda tx: tx.allocations.claim(allocation(anti_affinity_group="db")))
+    second = allocation("SBX-2", anti_affinity_group="db")
+    with pytest.raises(Conflict) as refused:
+        await fleet.submit(lambda tx: record(second, beyond_limits=True, tx=tx))
+    assert refused.value.details["filter"] == "anti_affinity"
+    charged = await fleet.read(lambda tx: tx.hosts.get("HST-1"))
+    assert charged.reserved_sandboxes == 1
+
+
+async def test_healing_says_who_asked_for_it(fleet: Store) -> None:
+    await fleet.submit(lambda tx: tx.allocations.claim(allocation()))
+    await fleet.submit(_falsify)
+    await fleet.submit(lambda tx: tx.allocations.audit(heal=True, actor="uid:7"))
+    events = await fleet.read(lambda tx: tx.events.find())
+    assert [(one.kind, one.actor) for one in events] == [("ledger.healed", "uid:7")]

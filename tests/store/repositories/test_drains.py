@@ -67,6 +67,7 @@ async def test_a_volume_is_listed_before_it_is_created(store: Store) -> None:
     assert created == replace(listed, state=VolumeState.CREATED)
     assert await store.read(lambda tx: tx.volumes.of_owner("SBX-1")) == (created,)
     assert await store.read(lambda tx: tx.volumes.of_host("HST-1")) == (created,)
+    assert await store.read(lambda tx: tx.volumes.all()) == (created,)
     await store.submit(lambda tx: tx.volumes.remove(*key))
     for gone in (
         store.read(lambda tx: tx.volumes.get(*key)),

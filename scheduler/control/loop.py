@@ -82,7 +82,8 @@ class Loop:
             if self._rest > 0:
                 await self._clock.wait(self._stopping, self._rest)
             if not self._stopping.is_set():
-                await self._clock.wait(self._wake, self._every if again is None else again)
+                pause = self._every if again is None else again
+                await self._clock.wait(self._wake, max(0.0, pause - self._rest))
 
     async def _pass(self) -> float | None:
         begun = self._clock.monotonic()

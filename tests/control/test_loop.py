@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from scheduler.clock import SystemClock
-from scheduler.control.loop import Loop
+from scheduler.control.loop import PATIENCE_SECONDS, STORE_AGAIN_SECONDS, Loop
+from scheduler.errors import ReadOnly, Unavailable
 from tests.clocks import ManualClock
 
 
@@ -103,3 +104,84 @@ async def test_a_bug_in_a_pass_escapes() -> None:
     loop = Loop("test", bug, every=1, limit=1, clock=ManualClock())
     with pytest.raises(ZeroDivisionError):
         await loop.run()
+
+
+async def test_rest_lies_between_two_passes_however_often_one_is_woken() -> None:
+    clock, work = ManualClock(), Counted()
+    loop = Loop("test", work, every=10, limit=None, clock=clock, rest=1)
+    running = asyncio.create_task(loop.run())
+    await work.reaches(1)
+    for _ in range(5):
+        loop.wake()
+        await settle()
+    assert work.done == 1
+    clock.advance(1)
+    await work.reaches(2)
+    clock.advance(1)
+    await settle()
+    clock.advance(9)
+    await work.reaches(3)
+    loop.stop()
+    await running
+    assert work.done == 3
+
+
+class Refused:
+    """A pass that the store refuses, so often or for ever."""
+
+    def __init__(self, error: ReadOnly | Unavailable, times: int = 1_000_000) -> None:
+        self.error = error
+        self.times = times
+        self.asked = 0
+
+    async def __call__(self) -> float | None:
+        self.asked += 1
+        if self.asked <= self.times:
+            raise self.error
+        return None
+
+
+async def passing(clock: ManualClock, refused: Refused, times: int) -> None:
+    for _ in range(times):
+        asked = refused.asked
+        clock.advance(STORE_AGAIN_SECONDS)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert refused.asked == asked + 1
+
+
+async def test_a_full_disk_is_waited_for_however_long_it_lasts() -> None:
+    clock, work = ManualClock(), Refused(ReadOnly("the disk is full"), times=1000)
+    loop = Loop("test", work, every=1e9, limit=None, clock=clock)
+    running = asyncio.create_task(loop.run())
+    await settle()
+    before = loop.finished_at
+    await passing(clock, work, 999)
+    assert loop.finished_at == before
+    await passing(clock, work, 1)
+    assert loop.finished_at == clock.monotonic()
+    loop.stop()
+    await running
+
+
+async def test_a_database_that_is_gone_for_long_ends_the_loop() -> None:
+    clock, work = ManualClock(), Refused(Unavailable("the database does not answer"))
+    loop = Loop("test", work, every=1, limit=None, clock=clock)
+    running = asyncio.create_task(loop.run())
+    await settle()
+    await passing(clock, work, int(PATIENCE_SECONDS / STORE_AGAIN_SECONDS))
+    with pytest.raises(Unavailable, match="does not answer"):
+        await running
+
+
+async def test_patience_begins_anew_with_every_good_pass() -> None:
+    clock, work = ManualClock(), Refused(Unavailable("locked"), times=100)
+    loop = Loop("test", work, every=STORE_AGAIN_SECONDS, limit=None, clock=clock)
+    running = asyncio.create_task(loop.run())
+    await settle()
+    await passing(clock, work, 101)
+    work.times, work.asked = 100, 0
+    await passing(clock, work, 101)
+    assert not running.done()
+    loop.stop()
+    await running

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+HOUR = timedelta(hours=1)
+
 
 @contextmanager
-def hourly(wake: Callable[[], None]) -> Iterator[None]:
-    """Call `wake` once an hour, late rather than never, until the block is left."""
+def waking(wake: Callable[[], None], *, every: timedelta = HOUR) -> Iterator[None]:
+    """Call `wake` once in every interval, late rather than never, until the block is left."""
     calendar = AsyncIOScheduler(
         timezone=UTC,
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
-    calendar.add_job(wake, "interval", hours=1)
+    calendar.add_job(wake, "interval", seconds=every.total_seconds())
     calendar.start()
     try:
         yield

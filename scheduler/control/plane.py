@@ -17,11 +17,12 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.control.bugs import BugRecorder
-from scheduler.control.calendar import hourly
+from scheduler.control.calendar import waking
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
+from scheduler.control.leftovers import Leftovers, sandbox_of
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop
@@ -91,7 +92,8 @@ class ControlPlane:
         listings = Listings(clock)
         records = Records(store, clock, changed=self._changed, released=self._released)
         bugs = BugRecorder(store, clock, parked=tally.parked)
-        self._listings = listings
+        self.listings = listings
+        """What was last seen of each host, to be read only."""
         self._converger = Converger(
             records=records,
             effects=Effects(records, clock),
@@ -103,7 +105,13 @@ class ControlPlane:
             "converge", self._converger.converge, clock=clock, report_bug=bugs.of_sandbox
         )
         self._reconciler = Reconciler(clock, listings, limits=pace.limits, nudge=self.workers.nudge)
-        self._orphans = OrphanKeeper(store, clock, listings, drivers=drivers.get)
+        self._leftovers = Workers(
+            "leftovers",
+            Leftovers(store, clock, drivers=drivers.get).remove,
+            clock=clock,
+            report_bug=lambda key, traceback: bugs.of_sandbox(sandbox_of(key), traceback),
+        )
+        self._orphans = OrphanKeeper(store, clock, listings, remove=self._leftovers.nudge)
         self.poller = Poller(
             store,
             clock,
@@ -161,11 +169,12 @@ class ControlPlane:
         await self._guard_clock()
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
-        with hourly(self._forget.wake):
+        with waking(self._forget.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in (self._reap, self._drain, self._guard, self._forget):
                     group.create_task(loop.run(), name=loop.name)
                 group.create_task(self.workers.run(), name="converge")
+                group.create_task(self._leftovers.run(), name="leftovers")
                 group.create_task(self.poller.run(), name="poll")
                 begun()
         if self._partings:
@@ -177,6 +186,7 @@ class ControlPlane:
             loop.stop()
         self._converger.stop()
         self.workers.stop()
+        self._leftovers.stop()
         self.poller.stop()
 
     async def _looked(self, look: Look) -> None:
@@ -200,7 +210,7 @@ class ControlPlane:
         self._tally.became(before, after)
 
     def _released(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
-        self._listings.forget(sandbox.id)
+        self.listings.forget(sandbox.id)
         for allocation in freed:
             self._fleet.release(
                 allocation.host_id, allocation.resources, allocation.anti_affinity_group

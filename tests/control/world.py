@@ -41,6 +41,7 @@ from scheduler.store import EventFilter, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
 from tests.clocks import ManualClock
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
+from tests.waits import until
 
 CLUSTER = UUID("0e2b9a34-64a0-4d5e-8f6a-3f1d6f2b7c55")
 IMAGE = "golden.qcow2"
@@ -245,9 +246,7 @@ class World:
         self.bell.plane = plane
         loops = asyncio.create_task(plane.run(begun.set))
         try:
-            await asyncio.wait(
-                {loops, asyncio.ensure_future(begun.wait())}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await until(lambda: begun.is_set() or loops.done())
             yield plane
         finally:
             self.bell.plane = None
@@ -263,10 +262,12 @@ class World:
         await task
 
     async def breathe(self) -> None:
-        """Let every other task take a few steps, and the store answer once."""
-        for _ in range(10):
-            await asyncio.sleep(0)
-        await self.store.read(lambda tx: tx.settings.get("breath"))
+        """Let every other task take a few steps, and the store do what it was asked before."""
+        for _ in range(3):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await self.store.read(lambda tx: tx.settings.get("breath"))
+            await self.store.submit(lambda tx: None)
 
     async def until(
         self, true: Callable[[], Awaitable[bool]], *, within: float = 120, what: str = ""

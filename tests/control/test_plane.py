@@ -280,7 +280,7 @@ async def test_nothing_is_kept_of_what_is_gone(there: World) -> None:
         await there.breathe()
         assert len(plane.workers) == 0
         assert len(plane.workers.parking) == 0
-        assert len(plane._listings) == 0
+        assert len(plane.listings) == 0
 
 
 async def test_each_loop_says_how_long_ago_it_was_done(there: World) -> None:

@@ -1,21 +1,22 @@
-"""Domains with our mark that no live record stands for: destroyed only by proof, else reported.
+"""Domains with our mark that no live record stands for: condemned only by proof, else reported.
 
-A report is an event, written once for as long as the thing is there; an operator decides.
+A report is an event, written once for as long as the thing is there; an operator decides. What is
+condemned is removed by `leftovers`, so that a slow removal never holds up the next look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.leftovers import key_of
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look
-from scheduler.errors import HostError, NotFound
-from scheduler.hosts.driver import HostDriver
+from scheduler.errors import Invalid, NotFound
 from scheduler.lifecycle.orphans import (
     VOLUME_PREFIX,
     Budget,
@@ -26,7 +27,9 @@ from scheduler.lifecycle.orphans import (
     ReportOrphan,
     orphans,
 )
-from scheduler.model import Event, HostResources, Inventory, SandboxState
+from scheduler.lifecycle.restoration import left_behind
+from scheduler.model import Event, HostResources, Inventory, SandboxState, Volume
+from scheduler.service.leftovers import ORPHAN_EVENT, condemn, tombstone, with_spent
 from scheduler.store import Store, Transaction
 
 _log = structlog.get_logger("scheduler.control")
@@ -41,12 +44,12 @@ class OrphanKeeper:
         clock: Clock,
         listings: Listings,
         *,
-        drivers: Callable[[HostResources], HostDriver],
+        remove: Callable[[str], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._listings = listings
-        self._drivers = drivers
+        self._remove = remove
         self._budget = Budget()
         self._reported: dict[str, set[str]] = {}
 
@@ -55,13 +58,15 @@ class OrphanKeeper:
         inventory = look.inventory
         if inventory is None:
             return 0
+        for owner in _condemned(look):
+            self._remove(key_of(look.host.id, owner))
         steps = await self._steps(look, inventory)
         host_id = look.host.id
         told = self._reported.get(host_id, set())
         current = {_key(step) for step in steps}
         for step in steps:
             if isinstance(step, DestroyOrphan):
-                await self._destroy(look.host, step, told=_key(step) in told)
+                await self._condemn(look, inventory, step, told=_key(step) in told)
             elif _key(step) not in told:
                 await self._report(host_id, step)
         self._reported[host_id] = current
@@ -95,38 +100,33 @@ class OrphanKeeper:
             now_listed = await self._store.read(lambda tx: tx.volumes.of_host(host_id))
             listed |= {volume.name for volume in now_listed}
         view = HostView(
-            inventory=inventory, previous=self._listings.previous(host_id), listed_volumes=listed
+            inventory=inventory,
+            previous=self._listings.previous(host_id),
+            listed_volumes=listed,
+            condemned=_condemned(look),
         )
+        budget = self._budget
+        if tombstones:
+            budget = await self._store.read(lambda tx: with_spent(tx, budget))
         return orphans(
-            (view,), live=live, tombstones=tombstones, now=self._clock.now(), budget=self._budget
+            (view,), live=live, tombstones=tombstones, now=self._clock.now(), budget=budget
         )
 
-    async def _destroy(self, host: HostResources, step: DestroyOrphan, *, told: bool) -> None:
-        """Destroy a domain whose tombstone proves that it should be gone (I4: told first).
-
-        A host that will not is asked again after the next look: its orphan costs nobody else.
-        """
-        now = self._clock.now()
-        self._budget = replace(self._budget, spent=(*self._budget.spent[-100:], now))
+    async def _condemn(
+        self, look: Look, inventory: Inventory, step: DestroyOrphan, *, told: bool
+    ) -> None:
+        """Record that a domain whose tombstone proves it should be gone is to be removed (I4)."""
         if not told:
-            await self._tell(
-                now,
-                step.host_id,
-                step.sandbox_id,
-                "reappeared",
-                f"domain {step.name!r} of a destroyed sandbox is there again; destroying it",
-            )
-        try:
-            await self._remove(host, step)
-        except HostError as error:
-            _log.warning("orphan stays", host=host.name, name=step.name, error=error.message)
+            volumes = _left_volumes(look.host, inventory, step, self._clock.now())
+            await self._store.submit(partial(self._record, look.host, step, volumes))
+        self._remove(key_of(step.host_id, step.sandbox_id))
 
-    async def _remove(self, host: HostResources, step: DestroyOrphan) -> None:
-        driver = self._drivers(host)
-        domain = await driver.domain(step.domain_uuid)
-        if domain is not None and domain.mark is not None:
-            await driver.power_off(step.domain_uuid)
-            await driver.undefine(step.domain_uuid)
+    def _record(
+        self, host: HostResources, step: DestroyOrphan, volumes: tuple[Volume, ...], tx: Transaction
+    ) -> None:
+        sandbox = tombstone(tx, step.sandbox_id)
+        if sandbox is not None:
+            condemn(tx, sandbox, host, volumes, at=self._clock.now())
 
     async def _report(self, host_id: str, step: ReportOrphan | HoldDestroys) -> None:
         if isinstance(step, ReportOrphan):
@@ -141,13 +141,32 @@ class OrphanKeeper:
     ) -> None:
         event = Event(
             at=at,
-            kind="host.orphan",
+            kind=ORPHAN_EVENT,
             host_id=host_id,
             sandbox_id=sandbox_id,
             reason_code=code,
             message=message,
         )
         await self._store.submit(lambda tx: tx.events.add(event))
+
+
+def _condemned(look: Look) -> frozenset[str]:
+    """Return the sandboxes of which volumes are listed here, and which do not live here."""
+    return frozenset(v.owner for v in look.records.volumes) - {
+        sandbox.id for sandbox in look.records.sandboxes if sandbox.live
+    }
+
+
+def _left_volumes(
+    host: HostResources, inventory: Inventory, step: DestroyOrphan, now: datetime
+) -> tuple[Volume, ...]:
+    """Return the volumes that the domain's mark lists, none when it cannot be read."""
+    (domain,) = (one for one in inventory.domains if one.uuid == step.domain_uuid)
+    try:
+        return left_behind(domain, host, now)
+    except Invalid as error:
+        _log.warning("volumes not listed", host=host.name, name=step.name, error=error.message)
+        return ()
 
 
 def _key(step: OrphanStep) -> str:

@@ -63,6 +63,8 @@ class HostView:
     inventory: Inventory
     previous: Inventory | None = None
     listed_volumes: frozenset[str] = field(default_factory=frozenset)
+    condemned: frozenset[str] = field(default_factory=frozenset)
+    """The destroyed sandboxes whose remains here are recorded and being removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +204,8 @@ def _of_domain(
     if code is not OrphanCode.TOMBSTONED or domain.mark is None:
         return _report(host_id, domain, code)
     sandbox_id = domain.mark.sandbox_id
+    if sandbox_id in view.condemned:
+        return None
     aged = now - tombstones[sandbox_id] >= timedelta(seconds=MIN_AGE_SECONDS)
     if not aged or not _seen_before(view, domain):
         return None

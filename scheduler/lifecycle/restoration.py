@@ -6,7 +6,7 @@ off. The lease begins anew, because the mark knows of no extension and nothing m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -71,9 +71,7 @@ def restored(
 
     Raises `Invalid` when its mark cannot be read, `Conflict` when its volumes cannot be reached.
     """
-    if domain.mark is None:
-        raise Invalid(f"domain {domain.name!r} carries no valid mark: it is not ours")
-    marked = _read(domain.mark, domain.name)
+    marked = _read(_mark_of(domain), domain.name)
     if marked.pool != host.pool or pool is None or not pool.active:
         raise Conflict(
             f"the volumes of {marked.sandbox_id} are in pool {marked.pool} of host {host.name}, "
@@ -84,7 +82,7 @@ def restored(
     return Restoration(
         sandbox=_sandbox(marked, domain, host, now),
         claim=_claim(marked, host, overhead, now),
-        volumes=_volumes(marked, host, pool, now),
+        volumes=_volumes(marked, host, [volume.name for volume in pool.volumes], now),
     )
 
 
@@ -92,6 +90,15 @@ def doomed(restoration: Restoration) -> Restoration:
     """Return the records of a domain that gets them only to be destroyed by them (I4)."""
     sandbox = replace(restoration.sandbox, desired_state=DesiredState.DESTROYED)
     return replace(restoration, sandbox=sandbox)
+
+
+def left_behind(domain: ObservedDomain, host: HostResources, now: datetime) -> tuple[Volume, ...]:
+    """Return the volumes of a destroyed sandbox whose domain is there again, as its mark says.
+
+    Raises `Invalid` when the mark cannot be read.
+    """
+    marked = _read(_mark_of(domain), domain.name)
+    return _volumes(marked, host, (), now)
 
 
 def rightful(found: Iterable[Found]) -> tuple[Mapping[str, Found], Mapping[str, Sequence[Found]]]:
@@ -120,6 +127,15 @@ def lease_after(ttl_seconds: int | None, now: datetime) -> datetime | None:
     if ttl_seconds is None:
         return None
     return now + timedelta(seconds=max(ttl_seconds, LEAST_LEASE_SECONDS))
+
+
+def _mark_of(domain: ObservedDomain) -> Mark:
+    if domain.mark is None:
+        raise Invalid(
+            f"domain {domain.name!r} carries no valid mark: it is not ours",
+            remedy="look at it on its host; it is never touched from here",
+        )
+    return domain.mark
 
 
 def _read(mark: Mark, name: str) -> MarkedSandbox:
@@ -194,10 +210,9 @@ def _claim(
 
 
 def _volumes(
-    marked: MarkedSandbox, host: HostResources, pool: ObservedPool, now: datetime
+    marked: MarkedSandbox, host: HostResources, there: Collection[str], now: datetime
 ) -> tuple[Volume, ...]:
     """List what the mark lists; a seed that the host never took is planned and never created."""
-    seen = {volume.name for volume in pool.volumes}
     return tuple(
         Volume(
             owner=marked.sandbox_id,
@@ -205,7 +220,7 @@ def _volumes(
             pool=marked.pool,
             name=name,
             role=role,
-            state=VolumeState.CREATED if name in seen else VolumeState.PLANNED,
+            state=VolumeState.CREATED if name in there else VolumeState.PLANNED,
             created_at=now,
         )
         for name, role in sorted(marked.volumes.items())

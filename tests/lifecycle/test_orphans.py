@@ -71,6 +71,11 @@ def test_one_sighting_is_not_enough(previous: Inventory | None) -> None:
     assert found(view, tombstones={"SBX-1": OLD}) == ()
 
 
+def test_one_that_is_being_removed_already_is_not_condemned_again() -> None:
+    view = replace(twice(marked()), condemned=frozenset({"SBX-1"}))
+    assert found(view, tombstones={"SBX-1": OLD}) == ()
+
+
 def test_a_young_tombstone_waits() -> None:
     young = OLD + timedelta(seconds=1)
     assert found(twice(marked()), tombstones={"SBX-1": young}) == ()

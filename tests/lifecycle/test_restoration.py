@@ -15,6 +15,7 @@ from scheduler.lifecycle.restoration import (
     Restoration,
     doomed,
     lease_after,
+    left_behind,
     restored,
     rightful,
 )
@@ -117,6 +118,16 @@ def test_what_is_restored_to_be_reaped_wants_only_that() -> None:
     doom = doomed(restore(orphan()))
     assert doom.sandbox.desired_state is DesiredState.DESTROYED
     assert doom.claim == restore(orphan()).claim
+
+
+def test_what_a_destroyed_sandbox_left_is_what_its_mark_lists() -> None:
+    left = left_behind(orphan(), HOST, NOW)
+    assert [(v.owner, v.pool, v.name) for v in left] == [
+        ("SBX-1", "fast", "sbx-1-seed.iso"),
+        ("SBX-1", "fast", "sbx-1.qcow2"),
+    ]
+    with pytest.raises(Invalid, match="not ours"):
+        left_behind(domain(), HOST, NOW)
 
 
 def test_a_domain_without_a_mark_is_not_ours() -> None:

@@ -10,11 +10,11 @@ from sqlalchemy import Select, bindparam, delete, func, select
 
 from scheduler.errors import Invalid
 from scheduler.model import Event
-from scheduler.store.codecs import micros
 from scheduler.store.options import MAX_LIMIT
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement, numbered
 from scheduler.store.tables import EVENTS
+from scheduler.store.values import micros
 
 _COLUMNS = EVENTS.table.c
 _INSERT = numbered(EVENTS, "seq")
@@ -30,6 +30,7 @@ class EventFilter:
     host_id: str | None = None
     kind: str | None = None
     actor: str | None = None
+    reason_code: str | None = None
 
 
 class Events(Repository):
@@ -75,7 +76,7 @@ class Events(Repository):
 
 def _matching(query: Select[Any], filter: EventFilter | None) -> Select[Any]:
     wanted = filter or EventFilter()
-    for name in ("sandbox_id", "host_id", "actor"):
+    for name in ("sandbox_id", "host_id", "actor", "reason_code"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(_COLUMNS[name] == EVENTS.encode(name, value))
     if wanted.kind is None:

@@ -9,17 +9,29 @@ on preallocated columns; it gives back a row and thirteen numbers, and could not
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 
-from benchmarks.rounds import Table, compare
+from benchmarks.rounds import Table, compare, duration
 from scheduler.model import HostHealth, HostResources, HostState, Resources
-from scheduler.placement import Demand, Fleet, Policy, choose
+from scheduler.placement import (
+    Demand,
+    Fleet,
+    Policy,
+    choose,
+    decision_of,
+    explain,
+    explanation_document,
+)
+
+Value = TypeVar("Value")
+Decide = Callable[[Demand], object]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-BURST = 400
 SIZES = (100, 1_000, 10_000)
 SHAPES = ((2, 2_304, 10_240), (4, 8_512, 40_960), (1, 768, 5_120), (8, 16_768, 81_920))
 DEMANDS = tuple(
@@ -48,7 +60,7 @@ def _host(number: int, draw: random.Random) -> HostResources:
     cpus = draw.choice((32, 64, 96, 128))
     limit = Resources(vcpus=4 * cpus, memory_mb=4_096 * cpus, storage_mb=20_480 * cpus)
 
-    def mostly(usual: object, rare: object) -> object:
+    def mostly(usual: Value, rare: Value) -> Value:
         return usual if draw.random() < 0.97 else rare
 
     return HostResources(
@@ -56,14 +68,14 @@ def _host(number: int, draw: random.Random) -> HostResources:
         name=f"kvm-{number:05}",
         address=f"10.0.{number // 256}.{number % 256}",
         updated_at=NOW,
-        state=HostState(mostly(HostState.ACTIVE, HostState.CORDONED)),
-        health=HostHealth(mostly(HostHealth.UP, HostHealth.DOWN)),
-        observed_at=NOW - timedelta(seconds=float(str(mostly(5, 100)))),
-        arch=str(mostly("x86_64", "aarch64")),
-        labels={"tier": str(mostly("ci", "agents"))},
-        observed_images=(str(mostly("debian-12", "alpine-3")),),
-        observed_networks=(str(mostly("default", "isolated")),),
-        observed_pool_active=bool(mostly(True, False)),
+        state=mostly(HostState.ACTIVE, HostState.CORDONED),
+        health=mostly(HostHealth.UP, HostHealth.DOWN),
+        observed_at=NOW - timedelta(seconds=mostly(5, 100)),
+        arch=mostly("x86_64", "aarch64"),
+        labels={"tier": mostly("ci", "agents")},
+        observed_images=(mostly("debian-12", "alpine-3"),),
+        observed_networks=(mostly("default", "isolated"),),
+        observed_pool_active=mostly(True, False),
         limit_cpus=limit.vcpus,
         limit_memory_mb=limit.memory_mb,
         limit_storage_mb=limit.storage_mb,
@@ -99,18 +111,19 @@ class Bare:
         """Return the best row and how many hosts were left after each of the thirteen filters."""
         wanted = demand.resources
         amounts = (wanted.vcpus, wanted.memory_mb, wanted.storage_mb, 1)
-        eligible, mask, left = self.eligible, self.mask, []
+        eligible, mask = self.eligible, self.mask
+        left: list[int] = []
         eligible[:] = True
         for trait in self.traits:
             np.logical_and(eligible, trait, eligible)
-            left.append(np.count_nonzero(eligible))
+            left.append(int(np.count_nonzero(eligible)))
         np.greater_equal(self.seen, NOW.timestamp() - 60, mask)
         np.logical_and(eligible, mask, eligible)
-        left.append(np.count_nonzero(eligible))
+        left.append(int(np.count_nonzero(eligible)))
         for free, amount in zip(self.free, amounts, strict=True):
             np.greater_equal(free, amount, mask)
             np.logical_and(eligible, mask, eligible)
-            left.append(np.count_nonzero(eligible))
+            left.append(int(np.count_nonzero(eligible)))
         np.multiply(self.inverse, np.array(amounts[:3], np.float64)[:, None], self.left)
         np.subtract(self.share, self.left, self.left)
         np.minimum.reduce(self.left, axis=0, out=self.score)
@@ -118,43 +131,66 @@ class Bare:
         return int(self.score.argmax()), left
 
 
-def decisions(size: int, rounds: int = 7) -> Table:
+def decisions(size: int, rounds: int = 9) -> Table:
     """Compare decisions over `size` hosts with the floor."""
     fleet = mixed_fleet(size)
     bare = Bare(fleet, DEMANDS[0])
     for demand in DEMANDS:
-        chosen = choose(demand, fleet, Policy.SPREAD, now=NOW).evidence
-        assert chosen.hosts[bare.decide(demand)[0]].id == _chosen(fleet, demand)
+        choice = choose(demand, fleet, Policy.SPREAD, now=NOW)
+        assert choice.chosen is not None
+        assert choice.chosen.host_id == fleet.records[bare.decide(demand)[0]].id
 
-    def burst(decide: Callable[[Demand], object]) -> Callable[[], int]:
-        def run() -> int:
-            for turn in range(BURST):
-                decide(DEMANDS[turn % len(DEMANDS)])
-            return BURST
-
-        return run
-
-    def by(policy: Policy) -> Callable[[Demand], object]:
+    def by(policy: Policy) -> Decide:
         return lambda demand: choose(demand, fleet, policy, now=NOW)
 
-    return compare(
-        f"decision, {size:,} hosts",
-        {"bare numpy, spread": burst(bare.decide)}
-        | {f"choose, {policy.value}": burst(by(policy)) for policy in Policy},
-        rounds,
-    )
+    def anew(demand: Demand) -> object:
+        fleet.memory.clear()
+        return choose(demand, fleet, Policy.SPREAD, now=NOW)
+
+    def stored(demand: Demand) -> object:
+        choice = choose(demand, fleet, Policy.SPREAD, now=NOW)
+        return decision_of(choice, id="DEC-1", sandbox_id="SBX-1", at=NOW)
+
+    candidates: dict[str, Decide] = {"bare numpy, spread": bare.decide}
+    candidates |= {f"choose, {policy.value}": by(policy) for policy in Policy}
+    candidates |= {"choose, spread, a record has changed": anew}
+    candidates |= {"choose, spread, and the decision to store": stored}
+    bursts = {label: _burst(decide, size) for label, decide in candidates.items()}
+    return compare(f"decision, {size:,} hosts", bursts, rounds)
 
 
-def _chosen(fleet: Fleet, demand: Demand) -> str:
-    choice = choose(demand, fleet, Policy.SPREAD, now=NOW)
-    assert choice.chosen is not None
-    return choice.chosen.host_id
+def _burst(decide: Decide, size: int) -> Callable[[], int]:
+    count = 1_000 if size <= 1_000 else 300
+
+    def run() -> int:
+        for turn in range(count):
+            decide(DEMANDS[turn % len(DEMANDS)])
+        return count
+
+    return run
+
+
+def explanations(size: int, tries: int = 5) -> tuple[float, float]:
+    """Return the best seconds of an explanation of all hosts, and of its document."""
+    fleet = mixed_fleet(size)
+    told, written = [], []
+    for _ in range(tries):
+        begun = time.perf_counter()
+        explanation = explain(DEMANDS[0], fleet, Policy.SPREAD, now=NOW)
+        between = time.perf_counter()
+        explanation_document(explanation)
+        written.append(time.perf_counter() - between)
+        told.append(between - begun)
+    return min(told), min(written)
 
 
 def main() -> None:
     """Print the tables of docs/performance.md."""
     for size in SIZES:
         print(decisions(size).markdown(), "\n")
+    for size in SIZES:
+        told, written = explanations(size)
+        print(f"explain {size:,} hosts: {duration(told)}, as a document {duration(written)} more")
 
 
 if __name__ == "__main__":

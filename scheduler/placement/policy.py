@@ -52,27 +52,21 @@ def _least(fleet: Fleet) -> FloatColumn:
 def _pack(fleet: Fleet) -> FloatColumn:
     """Return how even the leftovers are: what is free of one resource alone cannot be used.
 
-    Unevenness counts more where much is left, because on a nearly full host little is lost by it,
-    and a host with nothing on it is opened only when that keeps the leftovers clearly more even.
+    A host with nothing on it is opened only when that keeps the leftovers clearly more even.
     """
-    left, apart, room = fleet.scratch.left, fleet.scratch.apart, fleet.scratch.work
+    left, apart = fleet.scratch.left, fleet.scratch.apart
     for row in range(3):
         np.subtract(left[row], left[row - 1], apart[row])
     np.multiply(apart, apart, apart)
     uneven: FloatColumn = np.add.reduce(apart, axis=0)
-    np.add.reduce(left, axis=0, out=room)
-    np.add(room, _UNEVENNESS_OF_THE_FULL, room)
-    np.multiply(uneven, room, uneven)
     empty = np.equal(fleet.free[3], fleet.limit[3], fleet.scratch.mask)
     np.add(uneven, _OPENING, uneven, where=empty)
     np.negative(uneven, uneven)
     return uneven
 
 
-_UNEVENNESS_OF_THE_FULL = 1.5
-"""The weight of unevenness where nothing is left; where all is left it is 3 more."""
-_OPENING = 0.08
-"""What it costs to put the first sandbox on a host, in the same unit."""
+_OPENING = 0.018
+"""What it costs to put the first sandbox on a host: a variance of the leftovers of 0.002."""
 
 _SCORES: Mapping[Policy, Callable[[Fleet], FloatColumn]] = {
     Policy.SPREAD: _least,

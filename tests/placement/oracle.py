@@ -83,5 +83,5 @@ def score_of(policy: Policy, host: HostResources, demand: Demand) -> float:
         case Policy.PACK:
             cpu, memory, storage = left
             uneven = (cpu - storage) ** 2 + (memory - cpu) ** 2 + (storage - memory) ** 2
-            opening = 0.0 if host.reserved_sandboxes else 0.08
-            return -(uneven * (cpu + memory + storage + 1.5) + opening)
+            opening = 0.0 if host.reserved_sandboxes else 0.018
+            return -(uneven + opening)

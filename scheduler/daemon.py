@@ -22,12 +22,12 @@ import structlog
 
 from scheduler import logs, statedir
 from scheduler.api.app import build_app
-from scheduler.api.listener import serve
+from scheduler.api.listener import Listener, serve
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import DEFAULT_PATH, Settings, load
 from scheduler.control.loop import Loop
 from scheduler.control.plane import ControlPlane, Pace
-from scheduler.errors import Conflict, Invalid, SandboxdError
+from scheduler.errors import Invalid, SandboxdError, Unavailable
 from scheduler.hosts.cluster import open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
@@ -133,12 +133,13 @@ async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, de
                 settings.socket,
                 settings.api.group or None,
                 on_stop=daemon.journal.close,
-            ),
+            ) as listener,
             _metrics(settings, daemon.page),
             asyncio.TaskGroup() as group,
         ):
             for loop in daemon.measuring:
                 group.create_task(loop.run(), name=loop.name)
+            listening = group.create_task(_listen(listener), name="listening")
             loops = group.create_task(daemon.plane.run(begun.set), name="loops")
             await _first_of(begun, loops)
             notifier.ready(f"{len(hosts)} hosts configured")
@@ -146,6 +147,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, de
             await _first_of(stop, loops)
             notifier.stopping("finishing what is in progress")
             _log.info("stopping")
+            listening.cancel()
             daemon.plane.stop()
             for loop in daemon.measuring:
                 loop.stop()
@@ -177,8 +179,18 @@ def _boot_id() -> str:
 async def _first_of(event: asyncio.Event, loops: asyncio.Task[None]) -> None:
     """Wait for the event, or for the loops to end, which they do by themselves only in failure."""
     waiting = asyncio.ensure_future(event.wait())
-    await asyncio.wait({waiting, loops}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    try:
+        await asyncio.wait({waiting, loops}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+async def _listen(listener: Listener) -> None:
+    """Raise when the admin socket's server ends by itself: nobody could tell the daemon to."""
+    await listener.ended()
+    raise Unavailable(
+        f"nobody serves {listener.path} any more", remedy="look for the cause above; start it anew"
+    )
 
 
 async def _open_cluster(state_dir: Path, store: Store) -> Keyring:
@@ -290,6 +302,17 @@ def _say(error: SandboxdError) -> None:
     sys.stderr.write(f"sandboxd: {error.message}{remedy}\n")
 
 
+def _tell(error: Exception) -> None:
+    """Say what ended the daemon: our own errors in a sentence, bugs with their traceback."""
+    if isinstance(error, SandboxdError):
+        _say(error)
+    elif isinstance(error, ExceptionGroup):
+        for one in error.exceptions:
+            _tell(one)
+    else:
+        _log.error("a bug ended the daemon", exc_info=error)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sandboxd`; return its exit code: 0, 1 failed, 2 configuration, 75 already running."""
     arguments = _arguments(argv)
@@ -306,11 +329,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         statedir.prepare(settings.state_dir)
         with statedir.held(settings.state_dir):
             asyncio.run(_until_told(settings, notifier=Notifier(os.environ), demo=arguments.demo))
-    except Conflict as error:
+    except statedir.HeldByAnother as error:
         _say(error)
         return EXIT_HELD_BY_ANOTHER
-    except SandboxdError as error:
-        _say(error)
+    except Exception as error:
+        _tell(error)
         return EXIT_FAILED
     return EXIT_OK
 

@@ -1,12 +1,17 @@
 """Telling systemd how the daemon is: the notification protocol, which is one datagram.
 
-Without a supervisor (no NOTIFY_SOCKET) every call does nothing.
+Without a supervisor (no NOTIFY_SOCKET) every call does nothing, and one that does not listen is no
+reason to end.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+
+import structlog
+
+_log = structlog.get_logger("scheduler.notify")
 
 
 class Notifier:
@@ -28,4 +33,7 @@ class Notifier:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            channel.sendto(state.encode(), self._address)
+            try:
+                channel.sendto(state.encode(), self._address)
+            except OSError as error:
+                _log.warning("the supervisor was not told", error=str(error))

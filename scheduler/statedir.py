@@ -17,6 +17,10 @@ from scheduler.errors import Conflict, Invalid
 LOCK_FILE = "lock"
 
 
+class HeldByAnother(Conflict):
+    """Another daemon holds the state directory; trying again does not help while it lives."""
+
+
 def prepare(path: Path) -> None:
     """Make the directory if it is missing, readable by its owner only.
 
@@ -38,14 +42,14 @@ def prepare(path: Path) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the directory's lock; raises `Conflict` naming the holder when another daemon does."""
-    handle = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the directory's lock; raises `HeldByAnother`, naming who does, or `Invalid`."""
+    handle = _opened(path / LOCK_FILE)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
-            raise Conflict(
+            raise HeldByAnother(
                 f"another daemon (pid {holder}) holds the state directory {path}",
                 remedy="stop it first, or give this one a --state-dir of its own",
             ) from None
@@ -54,3 +58,13 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Invalid(
+            f"the lock {path} cannot be opened: {error.strerror}",
+            remedy="run as the owner of the state directory; the lock is a plain file of its",
+        ) from error

@@ -6,10 +6,12 @@ models. Decisions, drains and explanations answer flat documents of the values t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
@@ -85,13 +87,17 @@ class Form(Generic[T]):
 
     def respond(self, result: T) -> Response:
         """Return the response; header templates are filled with the result's attributes."""
-        headers = {name: text.format(result) for name, text in self._headers.items()}
-        return Response(self._adapter.dump_json(result), self._status, headers, JSON)
+        return Response(self._adapter.dump_json(result), self._status, self._filled(result), JSON)
 
+    def repeat(self, answer: Answer) -> Response:
+        """Return the response to a request that was answered so before."""
+        headers = self._filled(SimpleNamespace(**json.loads(answer.text)))
+        return Response(
+            answer.text, answer.status, {**headers, "idempotency-replayed": "true"}, JSON
+        )
 
-def respond(answer: Answer, headers: Mapping[str, str]) -> Response:
-    """Return a kept answer as a response."""
-    return Response(answer.text, answer.status, dict(headers), JSON)
+    def _filled(self, result: object) -> dict[str, str]:
+        return {name: text.format(result) for name, text in self._headers.items()}
 
 
 def drain_report(status: DrainStatus) -> DrainReport:

@@ -15,11 +15,11 @@ from typing import TypeVar
 from fastapi import Request
 from starlette.responses import Response
 
-from scheduler.api.answers import Form, respond
+from scheduler.api.answers import Form
 from scheduler.api.bodies import header
 from scheduler.api.problems import Refused
 from scheduler.service.idempotency import KeptAnswers
-from scheduler.service.intents import Intent, Key
+from scheduler.service.intents import Answer, Intent, Key
 
 T = TypeVar("T")
 
@@ -42,10 +42,10 @@ async def once(
     key = await _key_of(request)
     if key is None:
         return form.respond(await perform(Intent(actor=actor_of(request))))
-    async with kept.turn(key) as before:
-        if before is not None:
-            return respond(before, {"idempotency-replayed": "true"})
-        return form.respond(await perform(Intent(actor=key.actor, key=key, render=form.answer)))
+    done = await kept.once(key, form.answer, perform)
+    if isinstance(done, Answer):
+        return form.repeat(done)
+    return form.respond(done)
 
 
 def intent_of(request: Request) -> Intent[T]:

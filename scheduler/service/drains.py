@@ -57,11 +57,11 @@ class DrainService:
 
         def unit(tx: Transaction) -> DrainStatus:
             host = tx.hosts.by_name(name)
-            status = self._under_way(tx, host, request) or self._begin(tx, host, request, intent)
-            intent.keep(tx, status, self._clock.now())
-            return status
+            return self._under_way(tx, host, request) or self._begin(
+                tx, host, request, intent.actor
+            )
 
-        return self._committed(await self._store.submit(unit))
+        return self._committed(await self._store.submit(intent.once(unit)))
 
     async def preview(self, name: str, request: DrainHost, actor: str) -> DrainStatus:
         """Return what a drain would mean for every sandbox, changing nothing."""
@@ -98,11 +98,12 @@ class DrainService:
     async def _end(
         self, name: str, reason: str, to: HostState, intent: Intent[DrainStatus]
     ) -> DrainStatus:
-        status = await self._store.submit(partial(self._record_end, name, reason, to, intent))
+        unit = partial(self._record_end, name, reason, to, intent.actor)
+        status = await self._store.submit(intent.once(unit))
         return self._committed(status)
 
     def _record_end(
-        self, name: str, reason: str, to: HostState, intent: Intent[DrainStatus], tx: Transaction
+        self, name: str, reason: str, to: HostState, actor: str, tx: Transaction
     ) -> DrainStatus:
         now = self._clock.now()
         host = tx.hosts.by_name(name)
@@ -116,11 +117,9 @@ class DrainService:
             )
         if drain.state is DrainState.ACTIVE:
             drain = tx.drains.replace(replace(drain, state=DrainState.ABORTED, ended_at=now))
-        host = tx.hosts.set_state(host.id, expected, to, at=now, actor=intent.actor, reason=reason)
-        tx.events.add(_event("drain.aborted", drain, intent.actor, reason, now=now))
-        status = self._status(tx, host, drain)
-        intent.keep(tx, status, now)
-        return status
+        host = tx.hosts.set_state(host.id, expected, to, at=now, actor=actor, reason=reason)
+        tx.events.add(_event("drain.aborted", drain, actor, reason, now=now))
+        return self._status(tx, host, drain)
 
     def _under_way(
         self, tx: Transaction, host: HostResources, request: DrainHost
@@ -141,21 +140,21 @@ class DrainService:
         tx: Transaction,
         host: HostResources,
         request: DrainHost,
-        intent: Intent[DrainStatus],
+        actor: str,
     ) -> DrainStatus:
         check_state(host, _DRAINABLE, HostState.DRAINING)
-        drain = self._planned(tx, host, request, intent.actor)
+        drain = self._planned(tx, host, request, actor)
         reason = drain.reason or "drained"
         draining = tx.hosts.set_state(
             host.id,
             _DRAINABLE,
             HostState.DRAINING,
             at=drain.started_at,
-            actor=intent.actor,
+            actor=actor,
             reason=reason,
         )
         tx.drains.add(drain)
-        tx.events.add(_event("drain.started", drain, intent.actor, reason, now=drain.started_at))
+        tx.events.add(_event("drain.started", drain, actor, reason, now=drain.started_at))
         return self._status(tx, draining, drain)
 
     def _planned(

@@ -59,11 +59,9 @@ class HostService:
         """Take a host into the fleet; raises `AlreadyExists` for a name in use."""
 
         def unit(tx: Transaction) -> HostResources:
-            host = self._add(tx, request, intent.actor)
-            intent.keep(tx, host, self._clock.now())
-            return host
+            return self._add(tx, request, intent.actor)
 
-        return self._committed(await self._store.submit(unit))
+        return self._committed(await self._store.submit(intent.once(unit)))
 
     async def preview(self, request: AddHost) -> HostResources:
         """Return the host that `add` would write; raises what it would raise."""
@@ -101,11 +99,9 @@ class HostService:
         def unit(tx: Transaction) -> HostResources:
             host = tx.hosts.by_name(name)
             _check_revision(host, expected_revision)
-            changed = self._changed(tx, host, _fields(request), intent.actor)
-            intent.keep(tx, changed, self._clock.now())
-            return changed
+            return self._changed(tx, host, _fields(request), intent.actor)
 
-        return self._committed(await self._store.submit(unit))
+        return self._committed(await self._store.submit(intent.once(unit)))
 
     async def cordon(self, name: str, reason: str, intent: Intent[HostResources]) -> HostResources:
         """Place nothing new on a host; what is there stays."""
@@ -137,7 +133,7 @@ class HostService:
             check_empty(tx, host)
             return self._remove(tx, host, intent)
 
-        host = await self._store.submit(unit)
+        host = await self._store.submit(intent.once(unit))
         self._fleet.drop(host.id)
         self._journal.poke()
         self._wake(host.id)
@@ -213,10 +209,9 @@ class HostService:
                 host = tx.hosts.set_state(
                     host.id, expected, new, at=now, actor=intent.actor, reason=reason
                 )
-            intent.keep(tx, host, now)
             return host
 
-        return self._committed(await self._store.submit(unit))
+        return self._committed(await self._store.submit(intent.once(unit)))
 
     def _remove(
         self, tx: Transaction, host: HostResources, intent: Intent[HostResources]
@@ -241,7 +236,6 @@ class HostService:
                 message=f"host {host.name} left the fleet",
             )
         )
-        intent.keep(tx, host, now)
         return host
 
     def _refuse_file_fields(self, name: str, fields: Collection[str]) -> None:

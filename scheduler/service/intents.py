@@ -1,7 +1,7 @@
 """A caller's intent: who asks, and how the answer is kept if they named it with a key.
 
-An answer is written in the same unit of work as what it answers, so that a crash can never leave
-one without the other. Services do not know what an answer looks like: `render` does.
+An answer is looked for and kept in the very unit of work it answers, so that a crash can never
+leave one without the other. Services do not know what an answer looks like: `render` does.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Generic, TypeVar
 
 from scheduler.model import IdempotencyRecord
-from scheduler.store import Transaction
+from scheduler.store import Transaction, Unit
 
 T = TypeVar("T")
 
@@ -36,26 +37,50 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping(Generic[T]):
+    """How the answer to a request with a key is kept."""
+
+    key: Key
+    at: datetime
+    render: Callable[[T], Answer]
+
+
+class Repeated(Exception):
+    """The key was used before: nothing was done, and `record` has what was answered then."""
+
+    def __init__(self, record: IdempotencyRecord) -> None:
+        super().__init__(record.key)
+        self.record = record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(Generic[T]):
-    """Who asks, and, when the request carried a key, what its answer will look like."""
+    """Who asks, and, when the request carried a key, how its answer is kept."""
 
     actor: str
-    key: Key | None = None
-    render: Callable[[T], Answer] | None = None
+    keeping: Keeping[T] | None = None
 
-    def keep(self, tx: Transaction, result: T, at: datetime) -> None:
-        """Store the answer in the running unit of work; nothing to do without a key."""
-        if self.key is None or self.render is None:
-            return
-        answer = self.render(result)
-        tx.idempotency.add(
-            IdempotencyRecord(
-                actor=self.key.actor,
-                route=self.key.route,
-                key=self.key.key,
-                body_hash=self.key.body_hash,
-                status=answer.status,
-                answer=answer.text,
-                created_at=at,
-            )
+    def once(self, unit: Unit[T]) -> Unit[T]:
+        """Return the unit so that it is carried out once for its key; then raises `Repeated`."""
+        return unit if self.keeping is None else partial(_once, unit, self.keeping)
+
+
+def _once(unit: Unit[T], keeping: Keeping[T], tx: Transaction) -> T:
+    key = keeping.key
+    before = tx.idempotency.get(key.actor, key.route, key.key)
+    if before is not None:
+        raise Repeated(before)
+    result = unit(tx)
+    answer = keeping.render(result)
+    tx.idempotency.add(
+        IdempotencyRecord(
+            actor=key.actor,
+            route=key.route,
+            key=key.key,
+            body_hash=key.body_hash,
+            status=answer.status,
+            answer=answer.text,
+            created_at=keeping.at,
         )
+    )
+    return result

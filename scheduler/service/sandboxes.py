@@ -169,7 +169,7 @@ class SandboxService:
             now = self._clock.now()
             sandbox = _by_reference(reference, tx)
             tx.sandboxes.replace(wishes.retry(sandbox, now), expected_generation=sandbox.generation)
-            starting = tx.sandboxes.transition(
+            return tx.sandboxes.transition(
                 sandbox.id,
                 SandboxState.ERROR,
                 SandboxState.STARTING,
@@ -178,10 +178,8 @@ class SandboxService:
                 reason_code="retried",
                 reason_message="its owner asked for another attempt",
             )
-            intent.keep(tx, starting, now)
-            return starting
 
-        sandbox = await self._store.submit(unit)
+        sandbox = await self._store.submit(intent.once(unit))
         self._committed(sandbox.id)
         return sandbox
 
@@ -228,7 +226,9 @@ class SandboxService:
         charge = self._fleet.charge(host_id, choice.demand)
         committed = False
         try:
-            sandbox = await self._store.submit(partial(self._record, admission, intent))
+            sandbox = await self._store.submit(
+                intent.once(partial(self._record, admission, intent.actor))
+            )
             committed = True
         except (Conflict, Draining):
             await self._fleet.reread(host_id)
@@ -237,7 +237,7 @@ class SandboxService:
             self._fleet.settle(charge, committed=committed)
         return sandbox
 
-    def _record(self, admission: Admission, intent: Intent[Sandbox], tx: Transaction) -> Sandbox:
+    def _record(self, admission: Admission, actor: str, tx: Transaction) -> Sandbox:
         sandbox = admission.sandbox
         self._check_quota(tx, sandbox.agent_id)
         # First, because a claim refused before anything was written spoils nobody else's commit.
@@ -248,7 +248,7 @@ class SandboxService:
             Event(
                 at=sandbox.created_at,
                 kind="sandbox.created",
-                actor=intent.actor,
+                actor=actor,
                 sandbox_id=sandbox.id,
                 host_id=sandbox.host_id,
                 reason_code=sandbox.reason_code,
@@ -256,7 +256,6 @@ class SandboxService:
                 evidence={"decision_id": admission.decision.id},
             )
         )
-        intent.keep(tx, sandbox, sandbox.created_at)
         return sandbox
 
     def _check_quota(self, tx: Transaction, agent_id: str) -> None:
@@ -274,16 +273,17 @@ class SandboxService:
     async def _wish(
         self, reference: str, intent: Intent[Sandbox], wish: wishes.Wish, kind: str
     ) -> Sandbox:
-        sandbox = await self._store.submit(partial(self._grant, reference, intent, wish, kind))
+        unit = partial(self._grant, reference, wish, kind, intent.actor)
+        sandbox = await self._store.submit(intent.once(unit))
         self._committed(sandbox.id)
         return sandbox
 
     def _grant(
         self,
         reference: str,
-        intent: Intent[Sandbox],
         wish: wishes.Wish,
         kind: str,
+        actor: str,
         tx: Transaction,
     ) -> Sandbox:
         now = self._clock.now()
@@ -291,8 +291,7 @@ class SandboxService:
         after = wish(before, now)
         if after is not before:
             after = tx.sandboxes.replace(after, expected_generation=before.generation)
-            tx.events.add(_wished(before, after, kind=kind, actor=intent.actor, at=now))
-        intent.keep(tx, after, now)
+            tx.events.add(_wished(before, after, kind=kind, actor=actor, at=now))
         return after
 
     def _committed(self, sandbox_id: str) -> None:

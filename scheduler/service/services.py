@@ -60,5 +60,5 @@ class Services:
             drains=DrainService(store, clock, fleet=fleet, journal=journal, wake=wakes.drain),
             placements=PlacementService(store, terms=terms, fleet=fleet),
             events=EventService(store, clock, journal),
-            kept_answers=KeptAnswers(store),
+            kept_answers=KeptAnswers(store, clock),
         )

@@ -93,6 +93,7 @@ async def test_twins_at_once_make_one_sandbox(http: httpx2.AsyncClient) -> None:
 
     assert {twin.status_code for twin in twins} == {202}
     assert len({twin.text for twin in twins}) == 1
+    assert len({twin.headers["location"] for twin in twins}) == 1
     assert sum("idempotency-replayed" not in twin.headers for twin in twins) == 1
     assert len((await http.get("/v1/sandboxes")).json()["items"]) == 1
 

@@ -1,0 +1,96 @@
+"""Drains are begun once, planned anew on every look, and called off."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from scheduler.errors import Conflict, NotFound
+from scheduler.model import DrainPolicy, DrainState, HostState
+from scheduler.service.drains import DrainStatus
+from scheduler.service.intents import Intent
+from scheduler.service.requests import DrainHost
+from scheduler.store import EventFilter
+from tests.clocks import ManualClock
+from tests.service.planes import ME, Plane
+
+INTENT: Intent[DrainStatus] = Intent(actor=ME)
+
+
+async def test_a_drain_is_one_durable_wish(cloud: Plane, clock: ManualClock) -> None:
+    made = await cloud.create()
+    drains = cloud.services.drains
+
+    begun = await drains.drain("alpha", DrainHost(deadline_seconds=600, reason="repair"), INTENT)
+    clock.advance(60)
+    seen = await drains.status("alpha")
+
+    assert (begun.drain.state, begun.host.state) == (DrainState.ACTIVE, HostState.DRAINING)
+    assert begun.drain.deadline_at == begun.drain.started_at + timedelta(seconds=600)
+    assert (begun.drain.total, begun.drain.actor) == (1, ME)
+    assert [action.sandbox_id for action in seen.plan.actions] == [made.id]
+    assert cloud.woken[-1] == begun.host.id
+    assert cloud.fleet.record(begun.host.id).state is HostState.DRAINING
+    events = await cloud.services.events.find(0, EventFilter(kind="drain."), 10)
+    assert [event.kind for event in events] == ["drain.started"]
+
+
+async def test_a_preview_writes_nothing(cloud: Plane) -> None:
+    await cloud.create()
+    before = await cloud.services.events.latest()
+
+    seen = await cloud.services.drains.preview("alpha", DrainHost(), ME)
+
+    assert seen.plan.remaining == 1
+    assert seen.host.state is HostState.ACTIVE
+    assert await cloud.services.events.latest() == before
+    with pytest.raises(NotFound):
+        await cloud.services.drains.status("alpha")
+
+
+async def test_the_same_wish_twice_is_one_drain(cloud: Plane) -> None:
+    drains = cloud.services.drains
+    first = await drains.drain("alpha", DrainHost(), INTENT)
+
+    assert (await drains.drain("alpha", DrainHost(), INTENT)).drain == first.drain
+    with pytest.raises(Conflict, match="drained already"):
+        await drains.drain("alpha", DrainHost(policy=DrainPolicy.EXPIRE), INTENT)
+    with pytest.raises(Conflict):
+        await drains.preview("alpha", DrainHost(), ME)
+
+
+async def test_an_aborted_drain_leaves_the_host_cordoned(cloud: Plane) -> None:
+    drains = cloud.services.drains
+    await drains.drain("alpha", DrainHost(), INTENT)
+
+    ended = await drains.abort("alpha", "", INTENT)
+
+    assert (ended.drain.state, ended.host.state) == (DrainState.ABORTED, HostState.CORDONED)
+    with pytest.raises(Conflict, match="no drain"):
+        await drains.abort("alpha", "", INTENT)
+    again = await drains.drain("alpha", DrainHost(deadline_seconds=None), INTENT)
+    assert again.drain.id != ended.drain.id
+    assert again.drain.deadline_at is None
+
+
+async def test_a_finished_drain_is_undone(cloud: Plane) -> None:
+    drains = cloud.services.drains
+    begun = await drains.drain("alpha", DrainHost(), INTENT)
+    at = cloud.clock.now()
+    await cloud.store.submit(
+        lambda tx: tx.hosts.set_state(begun.host.id, HostState.DRAINING, HostState.DRAINED, at=at)
+    )
+
+    undone = await drains.undo("alpha", "", INTENT)
+
+    assert undone.host.state is HostState.ACTIVE
+    with pytest.raises(Conflict):
+        await drains.undo("alpha", "", INTENT)
+
+
+async def test_a_host_never_drained_has_nothing_to_undo(cloud: Plane) -> None:
+    with pytest.raises(Conflict):
+        await cloud.services.drains.abort("alpha", "", INTENT)
+    with pytest.raises(NotFound):
+        await cloud.services.drains.drain("nowhere", DrainHost(), INTENT)

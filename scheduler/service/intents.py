@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from typing import Generic, TypeVar
 
 from scheduler.model import IdempotencyRecord
@@ -61,8 +61,11 @@ class Intent(Generic[T]):
     keeping: Keeping[T] | None = None
 
     def once(self, unit: Unit[T]) -> Unit[T]:
-        """Return the unit so that it is carried out once for its key; then raises `Repeated`."""
-        return unit if self.keeping is None else partial(_once, unit, self.keeping)
+        """Return the unit that, under its own name, is carried out once for its key; then raises `Repeated`."""
+        keeping = self.keeping
+        if keeping is None:
+            return unit
+        return wraps(unit)(partial(_once, unit, keeping))
 
 
 def _once(unit: Unit[T], keeping: Keeping[T], tx: Transaction) -> T:

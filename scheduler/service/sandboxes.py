@@ -77,7 +77,10 @@ class SandboxService:
         """
         ttl_of(request, self._terms)
         demand = demand_of(request, self._terms)
-        for _ in range(TRIES):
+        for tried in range(TRIES):
+            if tried > 1:
+                # One row was not all that memory lacked.
+                await self._fleet.reload()
             choice = await self._fleet.choose(demand)
             if choice.chosen is None:
                 raise await self._refused(choice)

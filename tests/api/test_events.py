@@ -161,3 +161,21 @@ async def test_a_reader_that_does_not_read_is_disconnected() -> None:
     stream = EventStream(pages(), slow_seconds=0.01)
     with pytest.raises(TimeoutError):
         await stream({"type": "http"}, never, take_head)
+
+
+async def test_the_newest_few_and_what_follows_a_cursor(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    for number in range(3):
+        await cloud.create(sandbox_name=f"box-{number}")
+    query = "/v1/events?kind=sandbox.created"
+    everything = (await http.get(query)).json()["items"]
+
+    newest = (await http.get(f"{query}&last=2")).json()["items"]
+    news = (await http.get(f"{query}&last=0")).json()["items"]
+    first = (await http.get(f"{query}&limit=1")).json()
+    rest = (await http.get(f"{query}&cursor={first['next_cursor']}")).json()["items"]
+
+    assert newest == everything[1:]
+    assert news == []
+    assert first["items"] + rest == everything

@@ -128,6 +128,13 @@ async def test_a_path_beyond_the_kernel_s_limit_is_refused(tmp_path: Path) -> No
             pass
 
 
+async def test_a_place_where_no_socket_can_be_is_told() -> None:
+    path = Path("/proc/admin.sock")
+    with pytest.raises(Invalid, match="cannot be made"):
+        async with serve(Echo(), path, group=None):
+            pass
+
+
 async def test_another_one_s_socket_is_not_unlinked(socket_path: Path) -> None:
     async with serve(Echo(), socket_path, group=None):
         write(socket_path, "somebody else's")

@@ -19,7 +19,7 @@ from scheduler.errors import (
     QuotaExceeded,
     SandboxdError,
 )
-from scheduler.model import DesiredState, OnExpire, Sandbox, SandboxState
+from scheduler.model import DesiredState, OnExpire, Resources, Sandbox, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.store import EventFilter
 from tests.clocks import START, ManualClock
@@ -252,6 +252,8 @@ async def test_what_is_being_destroyed_takes_no_other_wish(cloud: Plane) -> None
     buried = await cloud.bury(gone)
     assert await sandboxes.destroy(made.id, INTENT) == buried
     with pytest.raises(Conflict, match="destroyed"):
+        await sandboxes.retry(made.id, INTENT)
+    with pytest.raises(Conflict, match="destroyed"):
         await sandboxes.start(made.id, INTENT)
 
 
@@ -304,3 +306,38 @@ async def test_holdings_tell_what_destroying_would_remove(cloud: Plane) -> None:
     assert held.sandbox == made
     assert [allocation.host_id for allocation in held.allocations] == [made.host_id]
     assert held.volumes == ()
+
+
+async def test_a_group_that_memory_does_not_know_is_found_out(
+    cloud: Plane, clock: ManualClock
+) -> None:
+    first = await cloud.create(anti_affinity_group="db")
+    # As if another room had placed it: memory has the room's numbers, not the group.
+    cloud.fleet.release(str(first.host_id), Resources(), "db")
+
+    with pytest.raises(CapacityExhausted, match="taken by others"):
+        await cloud.create(anti_affinity_group="db")
+    clock.advance(2)
+    with pytest.raises(CapacityExhausted, match="anti_affinity"):
+        await cloud.create(anti_affinity_group="db")
+
+
+async def test_an_empty_fleet_says_so(tmp_path: Path, clock: ManualClock) -> None:
+    async with plane(database(tmp_path), clock) as cloud:
+        with pytest.raises(ConstraintImpossible, match="no hosts"):
+            await cloud.create()
+
+
+async def test_a_sandbox_without_a_decision_says_so(cloud: Plane) -> None:
+    made = await cloud.create()
+    bare = replace(made, id="SBX-BARE", sandbox_name="bare", decision_id=None)
+    await cloud.store.submit(lambda tx: tx.sandboxes.add(bare))
+
+    with pytest.raises(NotFound, match="no decision"):
+        await cloud.services.sandboxes.decision("bare")
+
+
+async def test_starting_what_is_to_run_changes_nothing(cloud: Plane) -> None:
+    made = await cloud.create()
+
+    assert await cloud.services.sandboxes.start(made.id, INTENT) == made

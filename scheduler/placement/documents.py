@@ -1,6 +1,7 @@
 """Placement's values as JSON-able documents: what the store keeps and the API answers.
 
 Names of hosts, images and labels are passed on as they are: escaping is for whoever renders them.
+Fields are written out, because `asdict` copies deeply and would cost as much as the decision.
 """
 
 from __future__ import annotations
@@ -83,7 +84,6 @@ def demand_document(demand: Demand) -> Document:
 
 def refusal_document(refusal: Refusal) -> Document:
     """Return why one host was refused."""
-    # Written out, here and below: `asdict` copies deeply, which costs as much as the decision.
     return {
         "host_id": refusal.host_id,
         "host_name": refusal.host_name,

@@ -97,7 +97,7 @@ class Changes(RuleBasedStateMachine):
 
 
 TestChanges = Changes.TestCase
-TestChanges.settings = settings(stateful_step_count=15, deadline=None)
+TestChanges.settings = settings(max_examples=50, stateful_step_count=12, deadline=None)
 
 
 def test_a_group_is_heeded_whether_or_not_it_was_asked_for_before() -> None:

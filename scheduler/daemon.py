@@ -11,9 +11,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
@@ -26,7 +26,7 @@ from scheduler.api.listener import Listener, serve
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import DEFAULT_PATH, Settings, load
 from scheduler.control.loop import Loop
-from scheduler.control.plane import ControlPlane, Pace
+from scheduler.control.plane import ControlPlane, HostDrivers, Pace
 from scheduler.errors import Invalid, SandboxdError, Unavailable
 from scheduler.hosts.cluster import open_cluster
 from scheduler.hosts.drivers import Drivers
@@ -60,6 +60,21 @@ DEMO_HOSTS = (
 _log = structlog.get_logger("scheduler.daemon")
 
 
+OpenStore = Callable[..., AbstractAsyncContextManager[Store]]
+OpenDrivers = Callable[
+    [Path, Keyring, Clock, Callable[[str], None]], AbstractAsyncContextManager[HostDrivers]
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Through what a daemon reaches time, database and hosts; proofs hand in what dies there."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    open_store: OpenStore = Store.open
+    open_drivers: OpenDrivers = Drivers.open
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
     """A running daemon: its loops, its services and the fleet it places on."""
@@ -73,13 +88,16 @@ class Daemon:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIterator[Daemon]:
+async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> AsyncIterator[Daemon]:
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
+    clock = outside.clock
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(Store.open(_store_config(settings), clock=clock))
+        store = await stack.enter_async_context(
+            outside.open_store(_store_config(settings), clock=clock)
+        )
         keyring = await _open_cluster(settings.state_dir, store)
         drivers = await stack.enter_async_context(
-            Drivers.open(
+            outside.open_drivers(
                 settings.state_dir, keyring, clock, lambda host_id: plane.hint_host(host_id)
             )
         )
@@ -118,10 +136,12 @@ async def opened(settings: Settings, clock: Clock, *, boot_id: str) -> AsyncIter
         )
 
 
-async def run(settings: Settings, *, stop: asyncio.Event, notifier: Notifier, demo: bool) -> None:
+async def run(
+    settings: Settings, outside: Outside, *, stop: asyncio.Event, notifier: Notifier, demo: bool
+) -> None:
     """Run the daemon until `stop` is set; a bug in a loop ends it with its exception."""
     hosts = (*settings.hosts, *(_demo_hosts(settings.state_dir) if demo else ()))
-    async with opened(settings, SystemClock(), boot_id=_boot_id()) as daemon:
+    async with opened(settings, outside, boot_id=_boot_id()) as daemon:
         begun = asyncio.Event()
         await daemon.services.hosts.ensure_from_file(hosts)
         app = build_app(
@@ -257,12 +277,14 @@ def _demo_hosts(state_dir: Path) -> tuple[AddHost, ...]:
     )
 
 
-async def _until_told(settings: Settings, *, notifier: Notifier, demo: bool) -> None:
+async def _until_told(
+    settings: Settings, outside: Outside, *, notifier: Notifier, demo: bool
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run(settings, stop=stop, notifier=notifier, demo=demo)
+    await run(settings, outside, stop=stop, notifier=notifier, demo=demo)
 
 
 def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -313,7 +335,7 @@ def _tell(error: Exception) -> None:
         _log.error("a bug ended the daemon", exc_info=error)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -> int:
     """Run `sandboxd`; return its exit code: 0, 1 failed, 2 configuration, 75 already running."""
     arguments = _arguments(argv)
     try:
@@ -328,7 +350,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         statedir.prepare(settings.state_dir)
         with statedir.held(settings.state_dir):
-            asyncio.run(_until_told(settings, notifier=Notifier(os.environ), demo=arguments.demo))
+            asyncio.run(
+                _until_told(
+                    settings,
+                    outside or Outside(),
+                    notifier=Notifier(os.environ),
+                    demo=arguments.demo,
+                )
+            )
     except statedir.HeldByAnother as error:
         _say(error)
         return EXIT_HELD_BY_ANOTHER

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 
 from scheduler.clock import Clock
 from scheduler.control.clock_guard import lease_time
@@ -189,7 +189,11 @@ class Records:
         return buried, freed
 
     async def _write(self, before: Sandbox, after: Callable[[datetime], Sandbox]) -> Sandbox:
-        return await self._store.submit(lambda tx: _put(tx, before, after(self._now(tx))))
+        @wraps(after)
+        def write(tx: Transaction) -> Sandbox:
+            return _put(tx, before, after(self._now(tx)))
+
+        return await self._store.submit(write)
 
     def _now(self, tx: Transaction) -> datetime:
         return lease_time(tx, self._clock)

@@ -61,7 +61,7 @@ class Intent(Generic[T]):
     keeping: Keeping[T] | None = None
 
     def once(self, unit: Unit[T]) -> Unit[T]:
-        """Return the unit that, under its own name, is carried out once for its key; then raises `Repeated`."""
+        """Return the unit, under its own name, carried out once for its key: then `Repeated`."""
         keeping = self.keeping
         if keeping is None:
             return unit

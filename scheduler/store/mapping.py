@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table
 from sqlalchemy.schema import SchemaItem
 
 from scheduler.store.codecs import Codec, codec_of
+from scheduler.store.values import storable
 
 E = TypeVar("E")
 
@@ -31,7 +32,13 @@ class Mapper(Generic[E]):
         self.kind = entity
         self._codecs = codecs
         self._values: Callable[[E], tuple[Any, ...]] = attrgetter(*self.columns)
-        self._encoders = [(i, one.encode) for i, one in enumerate(codecs.values())]
+        # All texts are checked at once; what is stored as it is costs nothing.
+        self._texts = [i for i, one in enumerate(codecs.values()) if one.is_text]
+        self._encoders = [
+            (i, one.encode)
+            for i, one in enumerate(codecs.values())
+            if one.encode is not None and not one.is_text
+        ]
         self._decoders = [
             (i, one.decode) for i, one in enumerate(codecs.values()) if one.decode is not None
         ]
@@ -42,6 +49,7 @@ class Mapper(Generic[E]):
         for index, encode in self._encoders:
             if values[index] is not None:
                 values[index] = encode(values[index])
+        storable("".join([text for index in self._texts if (text := values[index])]))
         return values
 
     def entity(self, row: Sequence[Any]) -> E:
@@ -54,7 +62,8 @@ class Mapper(Generic[E]):
 
     def encode(self, column: str, value: Any) -> Any:
         """Return one field's value as it is stored."""
-        return None if value is None else self._codecs[column].encode(value)
+        encode = self._codecs[column].encode
+        return value if value is None or encode is None else encode(value)
 
 
 def mapped(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -117,6 +118,13 @@ def test_a_text_no_engine_could_search_is_refused(column: str, value: object) ->
 def test_a_number_that_is_not_finite_is_refused() -> None:
     with pytest.raises(Invalid, match="not finite"):
         tables.EVENTS.encode("evidence", {"load": float("inf")})
+
+
+def test_evidence_is_json_or_a_bug() -> None:
+    read_only = MappingProxyType({"a": 1})
+    assert tables.EVENTS.encode("evidence", read_only) == '{"a":1}'
+    with pytest.raises(TypeError, match="set is not JSON"):
+        tables.EVENTS.encode("evidence", {"hosts": {"ab", "cd"}})
 
 
 def test_output_keeps_bytes_that_text_columns_refuse() -> None:

@@ -14,12 +14,12 @@ from sqlalchemy import BindParameter, bindparam, delete, exists, func, or_, sele
 from scheduler.errors import Conflict, Invalid
 from scheduler.model import Allocation, AllocationState, Event, HostResources, HostState, Resources
 from scheduler.model.events import SYSTEM
-from scheduler.store.codecs import storable
 from scheduler.store.repositories import host_queries
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.repository import Repository, absent
 from scheduler.store.statements import Statement, inserted, selected
 from scheduler.store.tables import ALLOCATIONS, HOSTS
+from scheduler.store.values import storable
 
 _ROWS = ALLOCATIONS.table.c
 _HOST = HOSTS.table.c

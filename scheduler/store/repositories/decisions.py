@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, select
 
 from scheduler.model import Decision
-from scheduler.store.codecs import micros
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement, inserted, selected
 from scheduler.store.tables import DECISIONS
+from scheduler.store.values import micros
 
 _TABLE = DECISIONS.table
 _INSERT = inserted(DECISIONS)

@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete
 
 from scheduler.model import IdempotencyRecord
-from scheduler.store.codecs import micros
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement, inserted, selected
 from scheduler.store.tables import IDEMPOTENCY
+from scheduler.store.values import micros
 
 _INSERT = inserted(IDEMPOTENCY)
 _BY_KEY = selected(IDEMPOTENCY, "actor", "route", "key")

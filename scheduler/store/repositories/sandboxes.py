@@ -15,7 +15,6 @@ from scheduler.errors import Conflict, Invalid
 from scheduler.lifecycle import transitions
 from scheduler.model import DesiredState, Event, Sandbox, SandboxState
 from scheduler.model.events import SYSTEM
-from scheduler.store.codecs import micros, moment
 from scheduler.store.options import UNSET, ListOptions, Page, Unset, given
 from scheduler.store.repositories import sandbox_queries as queries
 from scheduler.store.repositories.events import Events
@@ -23,6 +22,7 @@ from scheduler.store.repositories.repository import Repository, absent
 from scheduler.store.repositories.sandbox_changes import SandboxChanges, checked, journalled
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
 from scheduler.store.tables import SANDBOXES
+from scheduler.store.values import micros, moment
 
 
 class Sandboxes(Repository):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, insert, select, update
 
-from scheduler.store.codecs import storable
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement
 from scheduler.store.tables import SETTINGS
+from scheduler.store.values import storable
 
 _GET = Statement(select(SETTINGS.c.value).where(SETTINGS.c.key == bindparam("name")), "name")
 _ADD = Statement(insert(SETTINGS), "key", "value")

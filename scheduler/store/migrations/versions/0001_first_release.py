@@ -247,6 +247,7 @@ TABLES: dict[str, list[sa.schema.SchemaItem]] = {
         _number("phase_at", null=True),
         _number("attempts"),
         _number("retry_at", null=True),
+        _document("failed_hosts"),
         _key("sandboxes", "id"),
     ],
     "settings": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ class Daemon:
 
     state_dir: Path
     config: Path
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     process: Server | None = None
 
     @property
@@ -45,7 +47,9 @@ class Daemon:
         argv += ["--config", str(self.config), "--state-dir", str(self.state_dir)]
         root = Path(__file__).parents[2]
         environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONWARNINGS": "error"}
-        self.process = Server.start(argv, log=self.log, environment=environment)
+        self.process = Server.start(
+            [*argv, *self.arguments], log=self.log, environment=environment | self.environment
+        )
         self.process.wait_until_ready(self.is_ready)
 
     def kill(self) -> None:
@@ -99,11 +103,16 @@ class Daemon:
 
 
 @contextmanager
-def running(directory: Path, config: str) -> Iterator[Daemon]:
+def running(directory: Path, config: str, *arguments: str, **environment: str) -> Iterator[Daemon]:
     """Run a daemon with this configuration; it is ended whatever happens."""
     path = directory / "config.toml"
     path.write_text(config)
-    daemon = Daemon(state_dir=directory / "state", config=path)
+    daemon = Daemon(
+        state_dir=directory / "state",
+        config=path,
+        arguments=arguments,
+        environment=environment,
+    )
     daemon.start()
     try:
         yield daemon

@@ -1,0 +1,322 @@
+"""The daemon from boot to end: as a process of its own, and in this one where it is to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from scheduler import daemon
+from scheduler.api.listener import Listener
+from scheduler.api.protocol import Bounds, Gate
+from scheduler.cli.client import Client
+from scheduler.cli.failures import Failure
+from scheduler.config import Settings, load
+from scheduler.control.reaper import Reaper
+from scheduler.daemon import (
+    EXIT_BAD_CONFIGURATION,
+    EXIT_FAILED,
+    EXIT_HELD_BY_ANOTHER,
+    EXIT_OK,
+    Outside,
+)
+from scheduler.errors import Unavailable
+from scheduler.ids import Prefix, new_id
+from scheduler.model import HostResources, Transport
+from scheduler.notify import Notifier
+from scheduler.statedir import held
+from scheduler.store import Store, StoreConfig
+from tests.clocks import START
+from tests.fleet.farm import FarmHost, LibvirtdFarm
+from tests.fleet.process import run, wait_until
+from tests.proof.daemon import Daemon, running
+from tests.waits import until_answer
+
+MakeFarm = Callable[[int], LibvirtdFarm]
+
+QUICK = """
+[lifecycle]
+poll_seconds = 1
+[metrics]
+listen = "127.0.0.1:0"
+"""
+DEMO_IMAGE = "debian-12.qcow2"
+SMALL = {"agent_id": "test", "vcpus": 1, "memory_mb": 256, "storage_mb": 2048}
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """The daemon configures logging for its process; other tests share this one."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def main(*arguments: object) -> int:
+    return daemon.main([str(argument) for argument in arguments])
+
+
+def settings_in(directory: Path) -> Settings:
+    path = directory / "config.toml"
+    path.write_text(QUICK)
+    return load(path, state_dir=directory / "state", environ={})
+
+
+def test_from_boot_to_a_clean_end(tmp_path: Path) -> None:
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(str(tmp_path / "notify"))
+    told.settimeout(30)
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with told, running(tmp_path, QUICK, "--demo", **environment) as sandboxd:
+        assert told.recv(4096).startswith(b"READY=1\n")
+        wait_until(lambda: sandboxd.host("demo-1")["health"] == "UP", what="demo-1 UP")
+        created = sandboxd.api.post("/v1/sandboxes", {"base_image": DEMO_IMAGE, **SMALL})
+        up = sandboxd.wait_for(created["id"], state="RUNNING", seconds=60)
+        assert up["host_name"] in {"demo-1", "demo-2", "demo-3"}
+
+        assert sandboxd.process is not None
+        for _ in range(2):
+            sandboxd.process._process.send_signal(signal.SIGTERM)
+        assert sandboxd.stop() == EXIT_OK
+        assert told.recv(4096).startswith(b"STOPPING=1\n")
+        assert not sandboxd.socket.exists()
+        assert "Traceback" not in sandboxd.log_tail()
+
+
+def test_i12_a_second_daemon_leaves_the_first_alone(tmp_path: Path) -> None:
+    with running(tmp_path, QUICK) as first:
+        assert first.process is not None
+        before = first.socket.stat()
+        second = Daemon(state_dir=first.state_dir, config=first.config)
+        code, said = _run_to_its_end(second)
+        assert code == EXIT_HELD_BY_ANOTHER
+        assert f"pid {first.process.pid}" in said
+        assert "--state-dir" in said
+        assert first.socket.stat().st_ino == before.st_ino
+        assert first.is_ready()
+
+
+def _run_to_its_end(sandboxd: Daemon) -> tuple[int, str]:
+    """Start a daemon that is to end by itself; return its code and what it said."""
+    argv = [sys.executable, "-m", "scheduler.daemon"]
+    argv += ["--config", str(sandboxd.config), "--state-dir", str(sandboxd.state_dir)]
+    root = Path(__file__).parents[1]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, cwd=root)
+    return ended.returncode, ended.stderr
+
+
+class Host:
+    """A farm host with a golden image, written into the store as an operator's command would."""
+
+    def __init__(self, farm_host: FarmHost) -> None:
+        self.farm_host = farm_host
+        # The test driver comes with a guest of its own, larger than the machine it says it is.
+        self.virsh("destroy", "test")
+        self.virsh("undefine", "test")
+        self.virsh("vol-create-as", "default-pool", "golden.qcow2", "64M", "--format", "qcow2")
+
+    def virsh(self, *arguments: str) -> str:
+        return run("virsh", "-q", "-c", self.farm_host.uri, *arguments)
+
+    def domains(self) -> list[str]:
+        return self.virsh("list", "--all", "--name").split()
+
+    def volumes(self) -> set[str]:
+        return {line.split()[0] for line in self.virsh("vol-list", "default-pool").splitlines()}
+
+    async def join(self, state_dir: Path) -> None:
+        record = HostResources(
+            id=new_id(Prefix.HOST),
+            name=self.farm_host.name,
+            address="localhost",
+            transport=Transport.UNIX,
+            uri=self.farm_host.uri,
+            pool="default-pool",
+            created_at=START,
+            updated_at=START,
+        )
+        config = StoreConfig(database_url=f"sqlite:///{state_dir / 'sandboxd.db'}")
+        async with Store.open(config) as store:
+            await store.submit(lambda tx: tx.hosts.add(record))
+
+
+def test_i9_killed_in_the_middle_it_carries_on_with_exactly_one_domain(
+    tmp_path: Path, make_farm: MakeFarm
+) -> None:
+    host = Host(make_farm(1)[0])
+    (tmp_path / "state").mkdir(mode=0o700)
+    asyncio.run(host.join(tmp_path / "state"))
+    body = {"base_image": "golden.qcow2", **SMALL, "storage_mb": 64}
+    with running(tmp_path, QUICK) as sandboxd:
+        wait_until(lambda: sandboxd.host("farm1")["health"] == "UP", what="UP")
+        for number in range(2):
+            sandboxd.api.post("/v1/sandboxes", {**body, "sandbox_name": f"box-{number}"})
+        sandboxd.kill()
+        sandboxd.start()
+        for number in range(2):
+            sandboxd.wait_for(f"box-{number}", state="RUNNING", seconds=60)
+        assert sorted(host.domains()) == ["box-0", "box-1"]
+
+        doomed = sandboxd.sandbox("box-0")["id"]
+        sandboxd.api.delete(f"/v1/sandboxes/{doomed}")
+        sandboxd.kill()
+        sandboxd.start()
+        sandboxd.wait_for(doomed, state="DESTROYED", seconds=60)
+        assert host.domains() == ["box-1"]
+        kept = sandboxd.sandbox("box-1")["id"].lower()
+        assert {name for name in host.volumes() if name.startswith("sbx-")} == {f"{kept}.qcow2"}
+        record = sandboxd.host("farm1")
+        assert (record["reserved_cpus"], record["reserved_storage_mb"]) == (1, 64)
+        assert sandboxd.stop() == EXIT_OK
+
+
+async def test_it_runs_and_ends_within_a_process(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.state_dir.mkdir()
+    api = Client(str(settings.socket))
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        daemon.run(settings, Outside(), stop=stop, notifier=Notifier({}), demo=True)
+    )
+
+    async def is_ready() -> bool:
+        if running.done():
+            await running
+        return settings.socket.exists() and bool(await asyncio.to_thread(_answers, api))
+
+    await until_answer(is_ready, seconds=60)
+    hosts = await asyncio.to_thread(lambda: list(api.items("/v1/hosts")))
+    assert {host["name"] for host in hosts} == {"demo-1", "demo-2", "demo-3"}
+    stop.set()
+    async with asyncio.timeout(30):
+        await running
+    assert not settings.socket.exists()
+
+
+def _answers(api: Client) -> bool:
+    try:
+        api.get("/readyz")
+    except Failure:
+        return False
+    return True
+
+
+def test_a_bug_in_a_loop_ends_it_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def bug(_self: Reaper) -> float | None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(Reaper, "reap", bug)
+    config = tmp_path / "config.toml"
+    config.write_text(QUICK)
+    assert main("--config", config, "--state-dir", tmp_path / "state") == EXIT_FAILED
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (told,) = [line for line in logged if line["event"] == "a bug ended the daemon"]
+    assert "ZeroDivisionError: boom" in told["exception"]
+    assert not (tmp_path / "state" / "admin.sock").exists()
+
+
+def test_a_damaged_database_is_told_and_never_recreated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = tmp_path / "sandboxd.db"
+    database.write_bytes(b"this was a database once" * 1000)
+    before = database.read_bytes()
+    assert main("--state-dir", tmp_path) == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "damaged" in said
+    assert "restore" in said
+    assert "Traceback" not in said
+    assert database.read_bytes() == before
+    assert not (tmp_path / "admin.sock").exists()
+
+
+def test_a_held_directory_is_a_code_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held(tmp_path):
+        assert main("--state-dir", tmp_path) == EXIT_HELD_BY_ANOTHER
+    assert "another daemon (pid" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_a_directory_that_cannot_be_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main("--state-dir", tmp_path / "file" / "state") == EXIT_FAILED
+    assert "cannot be made" in capsys.readouterr().err
+
+
+def test_a_good_configuration_is_valid_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(QUICK)
+    state = tmp_path / "state"
+    assert main("--config", config, "--state-dir", state, "--check-config") == EXIT_OK
+    assert "valid" in capsys.readouterr().out
+    assert not state.exists()
+
+
+def test_every_fault_of_a_configuration_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[daemon]\nlog_level = "loud"\n[lifecycle]\npoll_seconds = -1\n[nonsense]\na = 1\n'
+        '[[hosts]]\nname = "Bad Name"\n'
+    )
+    assert main("--config", config, "--check-config") == EXIT_BAD_CONFIGURATION
+    captured = capsys.readouterr()
+    for path in ("daemon.log_level", "lifecycle.poll_seconds", "nonsense", "hosts.0.name"):
+        assert path in captured.err
+    assert captured.out == ""
+
+
+def test_a_file_that_is_not_there_is_a_fault_of_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("--config", tmp_path / "none.toml") == EXIT_BAD_CONFIGURATION
+    assert "none.toml" in capsys.readouterr().err
+
+
+def test_a_store_that_may_only_be_read_cannot_run_a_fleet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(QUICK)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+
+    async def make() -> None:
+        async with Store.open(StoreConfig(database_url=f"sqlite:///{state / 'sandboxd.db'}")):
+            pass
+
+    asyncio.run(make())
+    config.write_text(QUICK + "[store]\nread_only = true\n")
+    assert main("--config", config, "--state-dir", state) == EXIT_FAILED
+    assert "only reads" in capsys.readouterr().err
+
+
+async def test_a_socket_that_nobody_serves_ends_the_daemon(tmp_path: Path) -> None:
+    async def served() -> None:
+        return
+
+    task = asyncio.create_task(served())
+    listener = Listener(tmp_path / "admin.sock", Gate(Bounds()), task)
+    with pytest.raises(Unavailable, match=r"nobody serves .*admin\.sock"):
+        await daemon._listen(listener)

@@ -107,7 +107,11 @@ class Client:
             if last_id is not None:
                 headers["Last-Event-ID"] = last_id
             connection = _UnixConnection(self.socket_path, idle_seconds)
-            answer = self._exchange(connection, "GET", _target("/v1/events", query), None, headers)
+            target = _target("/v1/events", query)
+            try:
+                answer = self._exchange(connection, "GET", target, None, headers)
+            except ConnectionError as error:
+                raise _lost("GET", self.socket_path) from error
             _raise_for_status(answer)
             return answer
 
@@ -138,9 +142,13 @@ class Client:
             attempts -= 1
             try:
                 return self._answer(method, _target(path, query or {}), content, sent)
-            except (ConnectionResetError, BrokenPipeError) as error:
+            except ConnectionError as error:
                 if not attempts:
                     raise _lost(method, self.socket_path) from error
+            except KeyboardInterrupt:
+                if method == "GET":
+                    raise
+                raise _interrupted() from None
 
     def _answer(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
@@ -220,6 +228,15 @@ def _garbled(error: Exception) -> Failure:
         f"the daemon's answer broke off or is not HTTP: {type(error).__name__} {error}",
         exit_code=Exit.UNREACHABLE,
         hint="the request may have been carried out; look before you repeat it",
+    )
+
+
+def _interrupted() -> Failure:
+    return Failure(
+        "interrupted before the daemon answered",
+        exit_code=Exit.INTERRUPTED,
+        reasons=("the request may have been carried out",),
+        hint="look before you repeat it",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.event_stream import EventStream
 from scheduler.cli.exits import Exit
-from scheduler.cli.failures import Failure
+from scheduler.cli.failures import Failure, Refused
 from scheduler.cli.moments import moment
 from scheduler.cli.session import Session
 from scheduler.cli.views import events
@@ -26,6 +26,7 @@ Outcome = Failure | bool
 _IDLE_SECONDS = 5.0
 _PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.25
+_UNAVAILABLE = 503
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,26 +73,35 @@ class _Watch:
         self._session = session
         self._subject = subject
         self._deadline = deadline
+        self._patience: Deadline | None = None
         self._moved = False
         self._told_after = moment((subject.before or {}).get("updated_at"))
 
     def run(self) -> Document:
-        patience = Deadline(_PATIENCE_SECONDS)
         while True:
             try:
                 return self._watch()
             except Failure as failure:
-                if failure.exit_code is not Exit.UNREACHABLE or patience.passed:
-                    raise
-                self._session.narrator.awaited("the daemon does not answer; waiting for it")
-                self._stop_when_due()
-                time.sleep(_PAUSE_SECONDS)
+                self._outlive(failure)
+
+    def _outlive(self, failure: Failure) -> None:
+        """Wait a moment for a daemon that is away; raises any other failure, and after a while."""
+        away = isinstance(failure, Refused) and failure.status == _UNAVAILABLE
+        if not away and failure.exit_code is not Exit.UNREACHABLE:
+            raise failure
+        self._patience = self._patience or Deadline(_PATIENCE_SECONDS)
+        if self._patience.passed:
+            raise failure
+        self._session.narrator.awaited("the daemon does not answer; waiting for it")
+        self._stop_when_due()
+        time.sleep(_PAUSE_SECONDS)
 
     def _watch(self) -> Document:
         for event in self._subject.stream:
             if event is not None:
                 self._tell(event)
             document = self._subject.read()
+            self._patience = None
             self._session.narrator.awaited(self._subject.awaited(document))
             outcome = self._subject.outcome(document)
             if isinstance(outcome, Failure) and self._unchanged(document):

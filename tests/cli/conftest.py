@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.daemon import FaultyDaemon, faulty_daemon
+from tests.cli.daemon import FaultyDaemon, serving
 from tests.cli.fleet import Fleet, running_fleet
 from tests.cli.running import Sandboxctl
 
@@ -29,7 +29,7 @@ def sandboxctl(socket_path: Path) -> Sandboxctl:
 @pytest.fixture
 def daemon(socket_path: Path) -> Iterator[FaultyDaemon]:
     """A daemon whose every answer the test decides."""
-    with faulty_daemon(socket_path) as running:
+    with serving(FaultyDaemon(socket_path)) as running:
         yield running
 
 

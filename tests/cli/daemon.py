@@ -43,7 +43,7 @@ class FaultyDaemon:
     """Ends whatever a reply is holding back."""
 
     def on(self, method: str, path: str, *replies: Reply) -> Self:
-        """Say how a path answers, query strings aside."""
+        """Say how a path answers, query strings aside; STREAM is a GET for an event stream."""
         self.replies[method, path] = list(replies)
         return self
 
@@ -75,8 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         daemon = self.server.daemon
         daemon.seen.append(Seen(self.command, self.path, dict(self.headers), body))
-        self.close_connection = True
-        daemon.take(self.command, self.path.partition("?")[0])(self)
+        streamed = self.headers.get("Accept") == "text/event-stream"
+        method = "STREAM" if streamed else self.command
+        daemon.take(method, self.path.partition("?")[0])(self)
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = serve
 
@@ -160,9 +161,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 @contextmanager
-def faulty_daemon(path: Path) -> Iterator[FaultyDaemon]:
-    """Serve on a socket at `path` until the block is left."""
-    daemon = FaultyDaemon(path)
+def serving(daemon: FaultyDaemon) -> Iterator[FaultyDaemon]:
+    """Serve on the daemon's socket until the block is left; the socket's file stays."""
     with _Server(daemon) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -1,9 +1,18 @@
-"""Running the command line: in this process, without a terminal, and looking at what it said."""
+"""Running the command line: in this process without a terminal, or as a process on one."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,3 +57,75 @@ class Sandboxctl:
     async def run(self, *arguments: str, stdin: str = "") -> Ran:
         """Run while this event loop serves the daemon."""
         return await asyncio.to_thread(self, *arguments, stdin=stdin)
+
+
+PROGRAM = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
+
+
+def environment(socket: Path, **more: str) -> dict[str, str]:
+    """Return what a process of its own needs to find the daemon, and no taste of the tester's."""
+    kept = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "TERM"}}
+    return {**kept, "SANDBOXD_SOCKET": str(socket), "USER": "ana", "LOGNAME": "ana", **more}
+
+
+@contextmanager
+def started(socket: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a process of its own with its outputs piped; it does not outlive the block."""
+    with subprocess.Popen(
+        [*PROGRAM, *arguments],
+        env=environment(socket),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def on_terminal(
+    socket: Path, *arguments: str, prompt: str = "", typed: str = "", **more: str
+) -> Ran:
+    """Run a process of its own on a terminal and type at its prompt; its outputs come as one."""
+    ours, its = pty.openpty()
+    try:
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        with subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env=environment(socket, **{"TERM": "xterm-256color", **more}),
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        ) as process:
+            try:
+                os.close(its)
+                shown = _read(ours, until=prompt) if prompt else ""
+                os.write(ours, typed.encode())
+                shown += _read(ours)
+            except BaseException:
+                process.kill()
+                raise
+        return Ran(process.returncode, shown, "")
+    finally:
+        os.close(ours)
+
+
+def _take_terminal() -> None:
+    # Ctrl-C typed on it then reaches the process as a signal.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _read(terminal: int, *, until: str | None = None) -> str:
+    """Return what is shown up to a text, or to the end."""
+    shown = b""
+    while until is None or until.encode() not in shown:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        shown += part
+    return shown.decode().replace("\r\n", "\n")

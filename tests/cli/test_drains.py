@@ -24,33 +24,26 @@ async def test_a_drain_is_told_to_its_end(fleet: Fleet, sandboxctl: Sandboxctl) 
 async def test_a_plan_names_every_sandbox_and_changes_nothing(
     fleet: Fleet, sandboxctl: Sandboxctl
 ) -> None:
-    nothing = await sandboxctl.run("host", "drain", "alpha", "--plan")
-    assert nothing.out == "nothing is on the host\n"
+    plan = ("host", "drain", "alpha", "--plan")
+    assert (await sandboxctl.run(*plan)).out == "nothing is on the host\n"
     made = await sandboxctl.run(
-        "create", fleet.image, "--name", "web", "--host", "alpha", "-o", "json"
+        "create", fleet.image, "--name", "web", "--host", "alpha", "-o", "name"
     )
-    ran = await sandboxctl.run("host", "drain", "alpha", "--plan", "--policy", "destroy")
+    ran = await sandboxctl.run(*plan, "--policy", "destroy")
     assert ran.code == 0
-    assert ran.rows[1][:5] == ["web", made.document["id"], "ana", "destroy", "now"]
+    assert ran.rows[1][:5] == ["web", made.out.strip(), "ana", "destroy", "now"]
     assert "1 on the host, 0 blocked, empty as soon as they are gone" in ran.out
-    waits = await sandboxctl.run(
-        "host", "drain", "alpha", "--plan", "--policy", "expire", "--no-deadline"
-    )
+    waits = await sandboxctl.run(*plan, "--policy", "expire", "--no-deadline")
     assert "never" in waits.rows[1]
     assert "no_expiry" in waits.out
     assert "nobody knows when it will be empty" in waits.out
-    later = await sandboxctl.run(
-        "host", "drain", "alpha", "--plan", "--policy", "expire", "--deadline", "2h"
-    )
+    later = await sandboxctl.run(*plan, "--policy", "expire", "--deadline", "2h")
     assert "empty in 1h59m" in later.out
-    assert (await sandboxctl.run("host", "drain", "alpha", "--plan", "-o", "name")).out == (
-        made.document["id"] + "\n"
-    )
-    planned = await sandboxctl.run("host", "drain", "alpha", "--plan", "-o", "json")
+    assert (await sandboxctl.run(*plan, "-o", "name")).out == made.out
+    planned = await sandboxctl.run(*plan, "-o", "json")
     assert planned.document["actions"][0]["sandbox_name"] == "web"
-    assert (await sandboxctl.run("host", "show", "alpha", "-o", "json")).document[
-        "state"
-    ] == "ACTIVE"
+    host = await sandboxctl.run("host", "show", "alpha", "-o", "json")
+    assert host.document["state"] == "ACTIVE"
 
 
 async def test_without_a_terminal_a_drain_wants_a_yes(fleet: Fleet, sandboxctl: Sandboxctl) -> None:

@@ -8,6 +8,7 @@ from tests.cli.daemon import FaultyDaemon, sound
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
 
+SMALL = ("--vcpus", "1", "--memory", "64M", "--no-wait")
 NONE = sound({"items": [], "next_cursor": None})
 
 
@@ -30,7 +31,7 @@ async def test_an_ambiguous_prefix_lists_the_candidates(
     fleet: Fleet, sandboxctl: Sandboxctl
 ) -> None:
     for number in range(12):
-        await sandboxctl.run("create", fleet.image, "--name", f"n{number}", "--memory", "64M")
+        await sandboxctl.run("create", fleet.image, "--name", f"n{number}", *SMALL)
     ran = await sandboxctl.run("show", "SBX-0")
     assert ran.code == 2
     lines = ran.err.splitlines()

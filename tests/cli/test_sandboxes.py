@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from tests.cli.fleet import ADDRESS, Fleet
 from tests.cli.running import Sandboxctl
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-BOX = {
+BOX: dict[str, Any] = {
     "id": "SBX-01KAAAAAAAAAAAAAAAAAAAAAAA",
     "sandbox_name": "web",
     "state": "RUNNING",

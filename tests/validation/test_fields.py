@@ -34,7 +34,12 @@ KINDS: dict[str, tuple[Any, list[object], list[object]]] = {
     ),
     "uri": (
         fields.Uri,
-        ["qemu:///system", "qemu+unix:///session?socket=/run/x", "test:///default"],
+        [
+            "qemu:///system",
+            "qemu+unix:///session?socket=/run/x",
+            "test:///default",
+            "test+unix:///default?socket=/run/x",
+        ],
         ["qemu+tcp://a/system", "qemu+ssh://a/system", "xen:///", "qemu://", "test:///a b"],
     ),
     "user": (fields.UserName, ["root", "_libvirt"], ["", "1a", "a b", "a;id", "A", "a" * 33]),

@@ -11,12 +11,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.errors import Invalid, SandboxdError
 from scheduler.validation.faults import Fault
+
+log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -86,24 +90,49 @@ def problem(
     )
 
 
-def install(app: FastAPI, methods_at: Callable[[str], Collection[str]]) -> None:
-    """Make every error of the application a problem document.
+class Problems:
+    """Turns whatever an application raises into a problem document.
 
+    It stands in for the framework's stack of error layers, each of which costs every request.
     `methods_at` tells the methods of a path, for the refusal of any other.
     """
 
-    async def refused(request: Request, error: HTTPException) -> Response:
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return _wrong_method(request.method, methods_at(request.scope["path"]))
-        return _refused(error)
+    def __init__(self, app: ASGIApp, methods_at: Callable[[str], Collection[str]]) -> None:
+        self._app = app
+        self._methods_at = methods_at
 
-    app.exception_handler(SandboxdError)(_expected)
-    app.exception_handler(Unacceptable)(_unacceptable)
-    app.exception_handler(HTTPException)(refused)
-    app.exception_handler(Exception)(_bug)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; what is raised after an answer has begun is raised further."""
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            if started:
+                raise
+            await self._answer(error, scope)(scope, receive, send)
+
+    def _answer(self, error: Exception, scope: Scope) -> Response:
+        if isinstance(error, SandboxdError):
+            return _expected(error)
+        if isinstance(error, Unacceptable):
+            return _unacceptable(error)
+        if isinstance(error, HTTPException):
+            if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                return _wrong_method(scope["method"], self._methods_at(scope["path"]))
+            return _refused(error)
+        log.error("bug in a request", path=scope["path"], exc_info=error)
+        return _bug()
 
 
-async def _expected(_request: Request, error: SandboxdError) -> Response:
+def _expected(error: SandboxdError) -> Response:
     extensions = dict(error.details)
     if isinstance(error, Invalid):
         extensions = {"errors": _field_errors(error)}
@@ -123,7 +152,7 @@ async def _expected(_request: Request, error: SandboxdError) -> Response:
     )
 
 
-async def _unacceptable(_request: Request, error: Unacceptable) -> Response:
+def _unacceptable(error: Unacceptable) -> Response:
     faults = error.faults
     told = "; ".join(f"{fault.path or 'the body'}: {fault.message}" for fault in faults[:3])
     more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
@@ -156,7 +185,7 @@ def _wrong_method(method: str, allowed: Collection[str]) -> Response:
     )
 
 
-async def _bug(_request: Request, _error: Exception) -> Response:
+def _bug() -> Response:
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal_error",

@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
-from scheduler.api import problems
+from scheduler.api.problems import Problems
 from scheduler.errors import HostTimeout, SandboxdError, Unavailable
 from tests.service.planes import IMAGE, Plane
 
@@ -131,14 +132,34 @@ async def test_a_bug_tells_nothing_of_the_inside() -> None:
     assert "secret" not in answer.text
 
 
-async def _raised(error: Exception) -> httpx2.Response:
-    app = FastAPI()
+async def test_a_bug_after_the_answer_began_is_left_to_the_server() -> None:
+    async def begun(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
 
-    @app.get("/")
-    async def fail() -> None:
+    transport = httpx2.ASGITransport(app=Problems(begun, lambda _path: ()))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+        with pytest.raises(ZeroDivisionError):
+            await http.get("/")
+
+
+async def test_whoever_hangs_up_gets_no_answer() -> None:
+    async def hung_up(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ClientDisconnect
+
+    async def unused(_message: Message) -> None:
+        raise AssertionError
+
+    async def nothing() -> Message:
+        raise AssertionError
+
+    await Problems(hung_up, lambda _path: ())({"type": "http"}, nothing, unused)
+
+
+async def _raised(error: Exception) -> httpx2.Response:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise error
 
-    problems.install(app, lambda _path: ("GET",))
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    transport = httpx2.ASGITransport(app=Problems(fail, lambda _path: ()))
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
         return await http.get("/")

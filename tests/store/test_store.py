@@ -123,17 +123,24 @@ async def test_i8_nobody_waits_for_ever_for_a_writer(
     assert await store.read(lambda tx: tx.settings.get("held")) is None
 
 
-async def test_cancelling_at_random_leaks_no_connection_and_tears_nothing(store: Store) -> None:
+async def test_cancelling_anywhere_leaks_no_connection_and_tears_nothing(store: Store) -> None:
     rng = random.Random(7)
+    reached: list[str] = []
 
     async def pair(number: int) -> None:
         async with store.transaction() as tx:
+            reached.append("begun")
             await tx.settings.put(f"a{number}", "x")
+            reached.append("half")
             await tx.settings.put(f"b{number}", "x")
+            reached.append("whole")
+        reached.append("committed")
 
     for number in range(60):
+        reached.clear()
         task = asyncio.create_task(pair(number))
-        for _ in range(rng.randrange(40)):
+        await until(lambda: len(reached) >= number % 5)  # noqa: B023 - awaited within the turn
+        for _ in range(rng.randrange(12)):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -205,7 +205,7 @@ async def test_the_same_state_again_writes_fields_and_events_only_what_users_see
         "sandbox.lease",
         "sandbox.condition",
         "sandbox.reason",
-        "sandbox.host",
+        "sandbox.moved",
     ]
     assert events[2].evidence == {"from": [], "to": ["paused"]}
 

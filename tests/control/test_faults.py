@@ -161,7 +161,7 @@ def test_whatever_fails_all_ends_where_it_should(tmp_path: Path) -> None:
         try:
             driver = runner.run(_host(there))
 
-            @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+            @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
             @given(script=scripts, plan=acts)
             def holds(script: list[str], plan: list[str]) -> None:
                 runner.run(live(there, driver, script, plan))

@@ -48,6 +48,7 @@ IMAGE = "golden.qcow2"
 ME = "uid:1000"
 SMALL = {"vcpus": 1, "memory_mb": 512, "storage_mb": 1024}
 BOOT = "this-boot"
+DATABASE = "state.db"
 STEP_SECONDS = 0.25
 
 
@@ -300,7 +301,7 @@ async def world(
     limits: Limits | None = None,
 ) -> AsyncIterator[World]:
     """Open a world over the store in this directory; opened again, it is the same cluster."""
-    config = StoreConfig(database_url=f"sqlite:///{directory / 'state.db'}")
+    config = StoreConfig(database_url=f"sqlite:///{directory / DATABASE}")
     terms = Terms(cluster_id=CLUSTER)
     async with Store.open(config, clock=clock) as store, Journal.open(store, clock) as journal:
         fleet = FleetView(store, clock, policy=terms.policy, stale_after_seconds=60)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -104,8 +105,7 @@ def on_terminal(
             try:
                 os.close(its)
                 shown = _read(ours, until=prompt) if prompt else ""
-                os.write(ours, typed.encode())
-                shown += _read(ours)
+                shown += _read(ours, typed=typed)
             except BaseException:
                 process.kill()
                 raise
@@ -119,10 +119,15 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def _read(terminal: int, *, until: str | None = None) -> str:
-    """Return what is shown up to a text, or to the end."""
+def _read(terminal: int, *, until: str | None = None, typed: str = "") -> str:
+    """Return what is shown up to a text, or to the end, typing now and whenever nothing happens.
+
+    A Ctrl-C that comes a moment before input is read is lost on Python, as people know it is.
+    """
     shown = b""
     while until is None or until.encode() not in shown:
+        if typed and not (shown and select.select([terminal], [], [], 1)[0]):
+            os.write(terminal, typed.encode())
         try:
             part = os.read(terminal, 65536)
         except OSError:

@@ -123,7 +123,13 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
         )
         wakes = Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains)
         services = Services.over(
-            store, clock, terms=terms, fleet=fleet, journal=journal, wakes=wakes
+            store,
+            clock,
+            terms=terms,
+            fleet=fleet,
+            journal=journal,
+            wakes=wakes,
+            listings=plane.listings,
         )
         await fleet.load()
         snapshots = Snapshots(store, clock)

@@ -83,3 +83,26 @@ class DrainHost(Because):
     deadline_seconds: TtlSeconds | None = 3600
     """When patience ends; null waits for ever."""
     on_deadline: Annotated[OnDeadline, Field(strict=False)] = OnDeadline.DESTROY
+
+
+class AdoptOrphan(Because):
+    """How to take a domain over."""
+
+    force: bool = False
+    """Also beyond the limits of its host."""
+
+
+class RebuildFleet(Because):
+    """How to restore what a lost database knew."""
+
+    force: bool = False
+    """Also beyond the limits of the hosts."""
+
+
+class ForgetSandbox(Because):
+    """How to let a sandbox go of which nobody can prove that it is gone."""
+
+    host: Name | None = None
+    """Only what it holds on this host; null is everything it holds."""
+    force: bool = False
+    """Also while the host answers, where deleting would be the right thing."""

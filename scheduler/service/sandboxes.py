@@ -105,7 +105,7 @@ class SandboxService:
 
     async def get(self, reference: str) -> Sandbox:
         """Return a sandbox by its id, destroyed ones too, or by its name; raises `NotFound`."""
-        return await self._store.read(partial(_by_reference, reference))
+        return await self._store.read(partial(by_reference, reference))
 
     async def find(
         self, wanted: SandboxFilter, options: ListOptions, *, host: str | None = None
@@ -124,7 +124,7 @@ class SandboxService:
         """Return why a sandbox is where it is; raises `NotFound`."""
 
         def unit(tx: Transaction) -> Decision:
-            sandbox = _by_reference(reference, tx)
+            sandbox = by_reference(reference, tx)
             if sandbox.decision_id is None:
                 raise NotFound(f"no decision is recorded for sandbox {sandbox.id}")
             return tx.decisions.get(sandbox.decision_id)
@@ -135,7 +135,7 @@ class SandboxService:
         """Return everything a sandbox holds."""
 
         def unit(tx: Transaction) -> Holdings:
-            sandbox = _by_reference(reference, tx)
+            sandbox = by_reference(reference, tx)
             return Holdings(
                 sandbox=sandbox,
                 allocations=tuple(tx.allocations.of_sandbox(sandbox.id)),
@@ -170,7 +170,7 @@ class SandboxService:
 
         def unit(tx: Transaction) -> Sandbox:
             now = self._clock.now()
-            sandbox = _by_reference(reference, tx)
+            sandbox = by_reference(reference, tx)
             tx.sandboxes.replace(wishes.retry(sandbox, now), expected_generation=sandbox.generation)
             return tx.sandboxes.transition(
                 sandbox.id,
@@ -290,7 +290,7 @@ class SandboxService:
         tx: Transaction,
     ) -> Sandbox:
         now = self._clock.now()
-        before = _by_reference(reference, tx)
+        before = by_reference(reference, tx)
         after = wish(before, now)
         if after is not before:
             after = tx.sandboxes.replace(after, expected_generation=before.generation)
@@ -302,8 +302,8 @@ class SandboxService:
         self._wake(sandbox_id)
 
 
-def _by_reference(reference: str, tx: Transaction) -> Sandbox:
-    """Ids are upper case and names lower, so one text can never be both."""
+def by_reference(reference: str, tx: Transaction) -> Sandbox:
+    """Return a sandbox by id or name; ids are upper case, so one text can never be both."""
     if reference.islower():
         return tx.sandboxes.by_name(reference)
     return tx.sandboxes.get(reference)

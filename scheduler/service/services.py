@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 from scheduler.clock import Clock
+from scheduler.service.audits import AuditService
 from scheduler.service.drains import DrainService
 from scheduler.service.events import EventService
 from scheduler.service.fleet import FleetView
+from scheduler.service.forgetting import ForgetService
 from scheduler.service.hosts import HostService
 from scheduler.service.idempotency import KeptAnswers
 from scheduler.service.journal import Journal
+from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
+from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
+from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -29,6 +34,13 @@ class Wakes:
     """Takes the host's id."""
 
 
+class _Shared(TypedDict):
+    """What every service that changes something is given."""
+
+    fleet: FleetView
+    journal: Journal
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The use cases, a member per noun."""
@@ -39,6 +51,10 @@ class Services:
     placements: PlacementService
     events: EventService
     kept_answers: KeptAnswers
+    audits: AuditService
+    orphans: OrphanService
+    rebuilds: RebuildService
+    forgetting: ForgetService
 
     @classmethod
     def over(
@@ -50,15 +66,48 @@ class Services:
         fleet: FleetView,
         journal: Journal,
         wakes: Wakes,
+        listings: Listings | None = None,
     ) -> Self:
-        """Return all services over one store, sharing the fleet in memory and the journal."""
+        """Return all services over one store, sharing the fleet in memory and the journal.
+
+        `listings` is what the loops see of the hosts; without them nothing was ever seen.
+        """
+        sightings = Sightings(
+            listings or Unseen(),
+            clock,
+            wake=wakes.host,
+            stale_after_seconds=terms.stale_after_seconds,
+        )
+        shared: _Shared = {"fleet": fleet, "journal": journal}
+        audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
         return cls(
-            sandboxes=SandboxService(
-                store, clock, terms=terms, fleet=fleet, journal=journal, wake=wakes.sandbox
-            ),
-            hosts=HostService(store, clock, fleet=fleet, journal=journal, wake=wakes.host),
-            drains=DrainService(store, clock, fleet=fleet, journal=journal, wake=wakes.drain),
+            sandboxes=SandboxService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
+            hosts=HostService(store, clock, wake=wakes.host, **shared),
+            drains=DrainService(store, clock, wake=wakes.drain, **shared),
             placements=PlacementService(store, terms=terms, fleet=fleet),
             events=EventService(store, clock, journal),
             kept_answers=KeptAnswers(store, clock),
+            audits=audits,
+            orphans=OrphanService(
+                store,
+                clock,
+                terms=terms,
+                audits=audits,
+                sightings=sightings,
+                wake_sandbox=wakes.sandbox,
+                wake_host=wakes.host,
+                **shared,
+            ),
+            rebuilds=RebuildService(
+                store,
+                clock,
+                terms=terms,
+                audits=audits,
+                sightings=sightings,
+                wake=wakes.sandbox,
+                **shared,
+            ),
+            forgetting=ForgetService(
+                store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
+            ),
         )

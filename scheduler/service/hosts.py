@@ -93,13 +93,18 @@ class HostService:
         *,
         expected_revision: int | None = None,
     ) -> HostResources:
-        """Change the fields that are given; raises `SetInFile`, `StaleRevision`, `Invalid`."""
+        """Change the fields that are given; raises `SetInFile`, `StaleRevision`, `Invalid`.
+
+        The pool of a host that holds something of ours is a `Conflict`: it would be lost there.
+        """
         self._refuse_file_fields(name, request.model_fields_set)
 
         def unit(tx: Transaction) -> HostResources:
-            host = tx.hosts.by_name(name)
+            host, fields = tx.hosts.by_name(name), _fields(request)
             _check_revision(host, expected_revision)
-            return self._changed(tx, host, _fields(request), intent.actor)
+            if fields.get("pool", host.pool) != host.pool:
+                check_empty(tx, host)
+            return self._changed(tx, host, fields, intent.actor)
 
         return self._committed(await self._store.submit(intent.once(unit)))
 

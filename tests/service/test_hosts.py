@@ -55,6 +55,15 @@ async def test_an_edit_never_makes_a_host_unreachable(cloud: Plane) -> None:
         await cloud.services.hosts.edit("alpha", EditHost(transport="unix"), INTENT)
 
 
+async def test_the_pool_of_a_host_that_holds_something_stays(cloud: Plane) -> None:
+    made = await cloud.create()
+    with pytest.raises(Conflict, match="still holds 1 sandboxes"):
+        await cloud.services.hosts.edit("alpha", EditHost(pool="fast"), INTENT)
+    assert (await cloud.services.hosts.edit("alpha", EditHost(pool="default"), INTENT)).pool
+    await cloud.bury(made)
+    assert (await cloud.services.hosts.edit("alpha", EditHost(pool="fast"), INTENT)).pool == "fast"
+
+
 async def test_an_edit_of_another_revision_is_refused(cloud: Plane) -> None:
     host = await cloud.services.hosts.get("alpha")
     await cloud.services.hosts.edit("alpha", EditHost(pool="fast"), INTENT)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from scheduler.errors import Unavailable
-from scheduler.store.committer import Committer, Done, Outcome, Unit
+from scheduler.store.committer import Committer, Done, Failed, Outcome, Unit
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Writer:
                 )
             except BaseException:
                 for _, future in (*batch, *self._waiting):
-                    future.cancel()
+                    _deliver(future, Failed(_died()))
                 raise
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             _deliver(future, outcome)
@@ -96,3 +96,11 @@ def _deliver(future: asyncio.Future[Any], outcome: Outcome) -> None:
         future.set_result(outcome.value)
     else:
         future.set_exception(outcome.error)
+
+
+def _died() -> Unavailable:
+    """Return an error, never a cancellation, which a waiting loop would end by without a word."""
+    return Unavailable(
+        "the store's writer has ended; whether the change was committed is not known",
+        remedy="Start the daemon again.",
+    )

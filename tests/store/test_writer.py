@@ -196,3 +196,28 @@ async def test_a_bug_in_the_writer_leaves_nobody_waiting() -> None:
         await writer.submit(lambda _: 0)
     with pytest.raises(ZeroDivisionError):
         await writer.close()
+
+
+class DyingCommitter(HeldCommitter):
+    """A committer with a bug that is no unit's."""
+
+    def commit(self, units: list[Any]) -> list[Done]:
+        assert self.go.wait(10)
+        raise MemoryError
+
+
+async def test_a_writer_that_dies_tells_everyone_who_waits() -> None:
+    dying = DyingCommitter()
+    writer = Writer(dying, asyncio.Lock())  # type: ignore[arg-type]
+    waiting = [asyncio.create_task(writer.submit(partial(answer, n))) for n in (1, 2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(writer.submit(partial(answer, 3))))
+    await asyncio.sleep(0)
+    dying.go.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in results] == [Unavailable] * 3
+    with pytest.raises(Unavailable, match="closed"):
+        await writer.submit(partial(answer, 4))
+    with pytest.raises(MemoryError):
+        await writer.close()

@@ -45,7 +45,7 @@ class SimulatedHost:
     pool: str = "default"
     network: str = "default"
     subnet: int = 122
-    """The third byte of its network, 192.168.x.0/24."""
+    """The second byte of its network, 10.x.0.0/16: libvirt gives its guests addresses 20 apart."""
 
 
 def write_node_file(directory: Path, host: SimulatedHost) -> str:
@@ -85,13 +85,13 @@ def _add_cpu(node: etree._Element, host: SimulatedHost) -> None:
 
 
 def _add_network(node: etree._Element, host: SimulatedHost) -> None:
-    prefix = f"192.168.{host.subnet}"
+    prefix = f"10.{host.subnet}"
     network = _add(node, "network")
     _add(network, "name", host.network)
     _add(network, "forward", mode="nat")
     _add(network, "bridge", name=f"virbr{host.subnet}")
-    ip = _add(network, "ip", address=f"{prefix}.1", netmask="255.255.255.0")
-    _add(_add(ip, "dhcp"), "range", start=f"{prefix}.2", end=f"{prefix}.254")
+    ip = _add(network, "ip", address=f"{prefix}.0.1", netmask="255.255.0.0")
+    _add(_add(ip, "dhcp"), "range", start=f"{prefix}.0.2", end=f"{prefix}.255.254")
 
 
 def _add_pool(node: etree._Element, host: SimulatedHost) -> None:

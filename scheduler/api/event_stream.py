@@ -7,7 +7,8 @@ of the last event it has seen and misses nothing. Nothing is buffered for it but
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -26,7 +27,7 @@ class EventStream(Response):
     """Sends pages of events until the reader or the daemon goes."""
 
     def __init__(
-        self, pages: AsyncIterator[Sequence[Event]], *, slow_seconds: float = SLOW_SECONDS
+        self, pages: AsyncGenerator[Sequence[Event], None], *, slow_seconds: float = SLOW_SECONDS
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -58,8 +59,9 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         await self._send(send, b": connected\n\n")
-        async for page in self._pages:
-            await self._send(send, b"".join(map(_message, page)) or b": quiet\n\n")
+        async with aclosing(self._pages) as pages:
+            async for page in pages:
+                await self._send(send, b"".join(map(_message, page)) or b": quiet\n\n")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send, body: bytes) -> None:

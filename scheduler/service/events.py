@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from scheduler.clock import Clock
 from scheduler.model import Event
@@ -34,7 +34,7 @@ class EventService:
 
     async def follow(
         self, since: int, wanted: EventFilter, *, quiet_seconds: float
-    ) -> AsyncIterator[tuple[Event, ...]]:
+    ) -> AsyncGenerator[tuple[Event, ...], None]:
         """Yield what follows `since`, page by page, until the daemon stops.
 
         After `quiet_seconds` without an event an empty page is yielded, so that whoever streams

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 from scheduler.clock import Clock
-from scheduler.errors import Unavailable
+from scheduler.errors import SandboxdError
 from scheduler.store import Store
 
 LOOK_SECONDS = 0.05
@@ -91,7 +91,7 @@ class Journal:
                 self._wanted.clear()
                 continue
             self._poked.clear()
-            with suppress(Unavailable):
+            with suppress(SandboxdError):
                 await self._look()
             await self._clock.wait(self._poked, LOOK_SECONDS)
 

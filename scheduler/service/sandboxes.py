@@ -38,6 +38,7 @@ from scheduler.store import ListOptions, Page, SandboxFilter, Store, Transaction
 
 TRIES = 5
 """How often a creation is decided anew because the store refused the claim."""
+_ID = f"{ids.Prefix.SANDBOX.value}-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,12 +266,13 @@ class SandboxService:
         most = self._terms.max_sandboxes_per_agent
         if most is None:
             return
-        held = tx.sandboxes.find(SandboxFilter(agent_id=agent_id), ListOptions(limit=1000))
-        if len(held.items) >= most:
+        # Whether there is one at the last place allowed: no need to read or count the others.
+        last = ListOptions(limit=1, offset=max(0, most - 1))
+        if most == 0 or tx.sandboxes.find(SandboxFilter(agent_id=agent_id), last).items:
             raise QuotaExceeded(
-                f"agent {agent_id} has {len(held.items)} sandboxes, of {most} it may have",
-                remedy="delete one, or have placement.max_sandboxes_per_agent raised",
-                details={"limit": most, "held": len(held.items)},
+                f"agent {agent_id} has as many sandboxes as it may have: {most}",
+                remedy="delete one, or have the limit per agent raised in the configuration",
+                details={"limit": most},
             )
 
     async def _wish(
@@ -303,10 +305,10 @@ class SandboxService:
 
 
 def by_reference(reference: str, tx: Transaction) -> Sandbox:
-    """Return a sandbox by id or name; ids are upper case, so one text can never be both."""
-    if reference.islower():
-        return tx.sandboxes.by_name(reference)
-    return tx.sandboxes.get(reference)
+    """Return a sandbox by id or name; ids begin in upper case, so one text is never both."""
+    if reference.startswith(_ID):
+        return tx.sandboxes.get(reference)
+    return tx.sandboxes.by_name(reference)
 
 
 def _wished(before: Sandbox, after: Sandbox, *, kind: str, actor: str, at: datetime) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ async def test_whoever_hangs_up_costs_nothing(http: httpx2.AsyncClient, cloud: P
 
 
 async def test_a_reader_that_does_not_read_is_disconnected() -> None:
-    async def pages() -> AsyncIterator[Sequence[Event]]:
+    async def pages() -> AsyncGenerator[Sequence[Event], None]:
         yield (Event(seq=1, at=START, kind="sandbox.created"),)
 
     async def stuck(_message: Message) -> None:

@@ -165,6 +165,7 @@ async def test_a_quota_holds_against_concurrent_requests(
         refused = [result for result in results if isinstance(result, SandboxdError)]
         assert len(refused) == 7
         assert {type(error) for error in refused} == {QuotaExceeded}
+        assert len(await cloud.store.read(lambda tx: tx.sandboxes.live())) == 4
         assert other.agent_id == "agent-2"
 
 
@@ -298,6 +299,12 @@ async def test_unknown_sandboxes_are_not_found(cloud: Plane) -> None:
             await cloud.services.sandboxes.get(reference)
 
 
+async def test_a_name_of_digits_is_a_name(cloud: Plane) -> None:
+    made = await cloud.create(sandbox_name="42")
+
+    assert await cloud.services.sandboxes.get("42") == made
+
+
 async def test_holdings_tell_what_destroying_would_remove(cloud: Plane) -> None:
     made = await cloud.create()
 
@@ -341,3 +348,10 @@ async def test_starting_what_is_to_run_changes_nothing(cloud: Plane) -> None:
     made = await cloud.create()
 
     assert await cloud.services.sandboxes.start(made.id, INTENT) == made
+
+
+async def test_a_quota_of_nothing_refuses_everything(tmp_path: Path, clock: ManualClock) -> None:
+    async with plane(database(tmp_path), clock, terms=with_quota(0)) as cloud:
+        await cloud.add_host("alpha")
+        with pytest.raises(QuotaExceeded):
+            await cloud.create()

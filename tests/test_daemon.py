@@ -74,16 +74,17 @@ def settings_in(directory: Path) -> Settings:
     return load(path, state_dir=directory / "state", environ={})
 
 
+@pytest.mark.timeout(400)
 def test_from_boot_to_a_clean_end(tmp_path: Path) -> None:
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     told.bind(str(tmp_path / "notify"))
-    told.settimeout(30)
+    told.settimeout(180)
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with told, running(tmp_path, QUICK, "--demo", **environment) as sandboxd:
         assert told.recv(4096).startswith(b"READY=1\n")
-        wait_until(lambda: sandboxd.host("demo-1")["health"] == "UP", what="demo-1 UP")
+        wait_until(lambda: sandboxd.host("demo-1")["health"] == "UP", what="demo-1 UP", limit_s=180)
         created = sandboxd.api.post("/v1/sandboxes", {"base_image": DEMO_IMAGE, **SMALL})
-        up = sandboxd.wait_for(created["id"], state="RUNNING", seconds=60)
+        up = sandboxd.wait_for(created["id"], state="RUNNING", seconds=180)
         assert up["host_name"] in {"demo-1", "demo-2", "demo-3"}
 
         assert sandboxd.process is not None
@@ -95,6 +96,7 @@ def test_from_boot_to_a_clean_end(tmp_path: Path) -> None:
         assert "Traceback" not in sandboxd.log_tail()
 
 
+@pytest.mark.timeout(400)
 def test_i12_a_second_daemon_leaves_the_first_alone(tmp_path: Path) -> None:
     with running(tmp_path, QUICK) as first:
         assert first.process is not None
@@ -113,7 +115,7 @@ def _run_to_its_end(sandboxd: Daemon) -> tuple[int, str]:
     argv = [sys.executable, "-m", "scheduler.daemon"]
     argv += ["--config", str(sandboxd.config), "--state-dir", str(sandboxd.state_dir)]
     root = Path(__file__).parents[1]
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, cwd=root)
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=180, cwd=root)
     return ended.returncode, ended.stderr
 
 
@@ -152,6 +154,7 @@ class Host:
             await store.submit(lambda tx: tx.hosts.add(record))
 
 
+@pytest.mark.timeout(600)
 def test_i9_killed_in_the_middle_it_carries_on_with_exactly_one_domain(
     tmp_path: Path, make_farm: MakeFarm
 ) -> None:
@@ -160,20 +163,20 @@ def test_i9_killed_in_the_middle_it_carries_on_with_exactly_one_domain(
     asyncio.run(host.join(tmp_path / "state"))
     body = {"base_image": "golden.qcow2", **SMALL, "storage_mb": 64}
     with running(tmp_path, QUICK) as sandboxd:
-        wait_until(lambda: sandboxd.host("farm1")["health"] == "UP", what="UP")
+        wait_until(lambda: sandboxd.host("farm1")["health"] == "UP", what="UP", limit_s=180)
         for number in range(2):
             sandboxd.api.post("/v1/sandboxes", {**body, "sandbox_name": f"box-{number}"})
         sandboxd.kill()
         sandboxd.start()
         for number in range(2):
-            sandboxd.wait_for(f"box-{number}", state="RUNNING", seconds=60)
+            sandboxd.wait_for(f"box-{number}", state="RUNNING", seconds=180)
         assert sorted(host.domains()) == ["box-0", "box-1"]
 
         doomed = sandboxd.sandbox("box-0")["id"]
         sandboxd.api.delete(f"/v1/sandboxes/{doomed}")
         sandboxd.kill()
         sandboxd.start()
-        sandboxd.wait_for(doomed, state="DESTROYED", seconds=60)
+        sandboxd.wait_for(doomed, state="DESTROYED", seconds=180)
         assert host.domains() == ["box-1"]
         kept = sandboxd.sandbox("box-1")["id"].lower()
         assert {name for name in host.volumes() if name.startswith("sbx-")} == {f"{kept}.qcow2"}
@@ -196,7 +199,7 @@ async def test_it_runs_and_ends_within_a_process(tmp_path: Path) -> None:
             await running
         return settings.socket.exists() and bool(await asyncio.to_thread(_answers, api))
 
-    await until_answer(is_ready, seconds=60)
+    await until_answer(is_ready, seconds=180)
     hosts = await asyncio.to_thread(lambda: list(api.items("/v1/hosts")))
     assert {host["name"] for host in hosts} == {"demo-1", "demo-2", "demo-3"}
     stop.set()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Document = dict[str, Any]
+START_LIMIT_S = 180.0
+"""Imports alone take long on cores that many tests share."""
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Daemon:
         self.process = Server.start(
             [*argv, *self.arguments], log=self.log, environment=environment | self.environment
         )
-        self.process.wait_until_ready(self.is_ready)
+        self.process.wait_until_ready(self.is_ready, limit_s=START_LIMIT_S)
 
     def kill(self) -> None:
         """End it as a power failure would."""

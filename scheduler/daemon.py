@@ -49,6 +49,9 @@ EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 2
 EXIT_HELD_BY_ANOTHER = 75
 
+STOP_SECONDS = 60.0
+"""How long the steps in progress may take at the end; less than the unit's TimeoutStopSec."""
+
 CLUSTER_SETTING = "cluster.id"
 
 DEMO_HOSTS = (
@@ -174,9 +177,18 @@ async def run(
             notifier.stopping("finishing what is in progress")
             _log.info("stopping")
             listening.cancel()
-            daemon.plane.stop()
-            for loop in daemon.measuring:
-                loop.stop()
+            await _finish(daemon, loops)
+
+
+async def _finish(daemon: Daemon, loops: asyncio.Task[None]) -> None:
+    """Let the loops finish what they are doing, but wait for no hung host longer than is borne."""
+    daemon.plane.stop()
+    for loop in daemon.measuring:
+        loop.stop()
+    await asyncio.wait({loops}, timeout=STOP_SECONDS)
+    if not loops.done():
+        _log.warning("left unfinished; the next start goes on with it", seconds=STOP_SECONDS)
+        loops.cancel()
 
 
 def _measuring(snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
@@ -267,6 +279,7 @@ def _pace(settings: Settings) -> Pace:
         stopped_retention_seconds=section.stopped_retention_seconds,
         limits=Limits(
             build_attempts=section.build_attempts,
+            build_hosts=settings.placement.build_hosts,
             start_attempts=section.start_attempts,
             shutdown_seconds=section.shutdown_seconds,
         ),

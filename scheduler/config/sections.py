@@ -138,6 +138,8 @@ class PlacementSection(Section):
     overhead_memory_divisor: Annotated[Whole, Field(ge=1, le=1 << 20)] = 64
     """Every sandbox is charged base + vcpus x per vcpu + memory / divisor beside its own memory."""
     max_sandboxes_per_agent: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    build_hosts: Annotated[Whole, Field(ge=1, le=100)] = 3
+    """How many hosts may try to bring a sandbox up, one after the other, before it has failed."""
 
     @property
     def overhead(self) -> Overhead:

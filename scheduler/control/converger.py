@@ -15,18 +15,22 @@ from functools import partial
 
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
-from scheduler.control.records import Records, Standing
+from scheduler.control.records import Records, Standing, untouched
+from scheduler.control.relocator import Relocator
 from scheduler.errors import Conflict, HostRefused, NotFound
 from scheduler.hosts.driver import HostDriver
+from scheduler.lifecycle.alternates import arriving, stranded
 from scheduler.lifecycle.drift import judge, sight, witness
 from scheduler.lifecycle.sightings import Absent, Seen
 from scheduler.lifecycle.steps import (
     Become,
     Build,
     Clear,
+    ConditionKind,
     Limits,
     Note,
     PowerOff,
+    Relocate,
     SeekAddress,
     Settled,
     ShutDown,
@@ -78,11 +82,13 @@ class Converger:
         records: Records,
         effects: Effects,
         listings: Listings,
+        relocator: Relocator,
         drivers: Callable[[HostResources], HostDriver],
         limits: Limits,
     ) -> None:
         self._records = records
         self._effects = effects
+        self._relocator = relocator
         self._listings = listings
         self._drivers = drivers
         self._limits = limits
@@ -138,12 +144,24 @@ class Converger:
 
     async def _turn(self, standing: Standing) -> float | None:
         sandbox, host = standing.sandbox, standing.host
-        if self._records.untouched(sandbox) and sandbox.desired_state is DesiredState.DESTROYED:
-            await self._records.bury(sandbox)
-            return None
+        if sandbox.desired_state is DesiredState.DESTROYED:
+            if standing.left_elsewhere and _has_left(sandbox):
+                return None
+            if untouched(sandbox):
+                await self._records.bury(sandbox)
+                return _AT_ONCE
         driver = self._drivers(host)
-        seen = await self._look(sandbox, host, driver)
+        seen = await self._look(standing, driver)
         step = judge(sandbox, seen, now=standing.now, limits=self._limits)
+        if isinstance(step, Relocate):
+            why_not = await self._relocator.relocate(sandbox, step)
+            if why_not is None:
+                return _AT_ONCE
+            step = stranded(step, why_not)
+        return await self._take(step, standing, driver)
+
+    async def _take(self, step: Step, standing: Standing, driver: HostDriver) -> float | None:
+        sandbox, host = standing.sandbox, standing.host
         if isinstance(step, Wait):
             return _pause(step, standing)
         if isinstance(step, Settled):
@@ -173,8 +191,9 @@ class Converger:
             return _left(failed.retry_at, failed.updated_at)
         return _AT_ONCE
 
-    async def _look(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> Seen:
+    async def _look(self, standing: Standing, driver: HostDriver) -> Seen:
         """Ask the host itself about a sandbox that is on its way, else trust its listings."""
+        sandbox, host = standing.sandbox, standing.host
         unreachable = host.health_reason if host.health is HostHealth.DOWN else None
         if unreachable is None and (sandbox.desired_state, sandbox.state) not in RESTING:
             domain = await driver.domain(sandbox.domain_uuid or "")
@@ -204,4 +223,10 @@ def _left(until: datetime | None, now: datetime) -> float:
 
 def _absence_is_ours(sandbox: Sandbox) -> bool:
     """Return whether one answer NO_DOMAIN is enough: nothing was there yet, or we removed it."""
-    return sandbox.state is SandboxState.CREATED or sandbox.desired_state is DesiredState.DESTROYED
+    removed = sandbox.desired_state is DesiredState.DESTROYED
+    return removed or sandbox.state is SandboxState.CREATED or arriving(sandbox)
+
+
+def _has_left(sandbox: Sandbox) -> bool:
+    """Return whether its own host is proven empty, so that only others are waited for."""
+    return any(condition.kind == ConditionKind.LEAVING for condition in sandbox.conditions)

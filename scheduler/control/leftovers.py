@@ -1,7 +1,8 @@
-"""Removes what destroyed sandboxes left on hosts, as far as it is recorded (see the service).
+"""Removes what sandboxes left on hosts that they are no longer on, as far as it is recorded.
 
-One item is one destroyed sandbox on one host. Each step asks before it acts, so that a removal cut
-short is simply begun again; what cannot be proven ours stays.
+One item is one sandbox on one host: a destroyed one (see the service), or one that moved because
+this host failed it, whose `releasing` claim is given back once nothing is left. Each step asks
+before it acts, so that a removal cut short is simply begun again; what is not proven ours stays.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from scheduler.clock import Clock
+from scheduler.control.records import Released
 from scheduler.errors import HostRefused, NotFound
 from scheduler.hosts.driver import HostDriver
-from scheduler.model import Event, HostResources, Sandbox, Volume
-from scheduler.service.leftovers import tombstone
+from scheduler.model import Allocation, AllocationState, Event, HostResources, Sandbox, Volume
 from scheduler.store import Store, Transaction
 
 REMOVED = "removed"
@@ -25,6 +26,8 @@ class _Leftover:
     host: HostResources
     sandbox: Sandbox
     volumes: tuple[Volume, ...]
+    claim: Allocation | None
+    """What a sandbox that moved still has claimed here."""
 
 
 def key_of(host_id: str, sandbox_id: str) -> str:
@@ -41,11 +44,17 @@ class Leftovers:
     """Works on one leftover at a time; `Workers` sees to it that nobody else does."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, drivers: Callable[[HostResources], HostDriver]
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        drivers: Callable[[HostResources], HostDriver],
+        released: Released,
     ) -> None:
         self._store = store
         self._clock = clock
         self._drivers = drivers
+        self._released = released
 
     async def remove(self, key: str) -> None:
         """Remove domain and listed volumes, prove that they are gone, then strike them off."""
@@ -55,35 +64,50 @@ class Leftovers:
         driver = self._drivers(found.host)
         gone = await _remove_domain(driver, found)
         await _remove_volumes(driver, found)
-        if gone or found.volumes:
-            await self._store.submit(lambda tx: self._strike(tx, found))
+        if found.claim is not None:
+            await _prove_absent(driver, found)
+        elif not gone and not found.volumes:
+            return
+        freed = await self._store.submit(lambda tx: self._strike(tx, found))
+        if freed is not None:
+            self._released(found.sandbox, (freed,))
 
-    def _strike(self, tx: Transaction, found: _Leftover) -> None:
+    def _strike(self, tx: Transaction, found: _Leftover) -> Allocation | None:
+        """Record that nothing is left; return the claim that this gave back."""
         for volume in found.volumes:
             tx.volumes.remove(volume.host_id, volume.pool, volume.name)
+        moved = found.claim is not None
         tx.events.add(
             Event(
                 at=self._clock.now(),
-                kind="host.orphan",
+                kind="sandbox.released" if moved else "host.orphan",
                 host_id=found.host.id,
                 sandbox_id=found.sandbox.id,
                 reason_code=REMOVED,
                 message=f"nothing is left of {found.sandbox.id} on {found.host.name}",
             )
         )
+        return tx.allocations.release(found.sandbox.id, found.host.id) if moved else None
 
 
 def _find(key: str, tx: Transaction) -> _Leftover | None:
     host_id, _, sandbox_id = key.partition("/")
-    sandbox = tombstone(tx, sandbox_id)
-    if sandbox is None:
-        return None
     try:
-        host = tx.hosts.get(host_id)
+        sandbox, host = tx.sandboxes.get(sandbox_id), tx.hosts.get(host_id)
     except NotFound:
         return None
+    claim = _releasing(tx, sandbox, host)
+    if sandbox.live and claim is None:
+        return None
     volumes = tuple(v for v in tx.volumes.of_owner(sandbox_id) if v.host_id == host_id)
-    return _Leftover(host=host, sandbox=sandbox, volumes=volumes)
+    return _Leftover(host=host, sandbox=sandbox, volumes=volumes, claim=claim)
+
+
+def _releasing(tx: Transaction, sandbox: Sandbox, host: HostResources) -> Allocation | None:
+    for claim in tx.allocations.of_sandbox(sandbox.id):
+        if claim.host_id == host.id and claim.state is AllocationState.RELEASING:
+            return claim
+    return None
 
 
 async def _remove_domain(driver: HostDriver, found: _Leftover) -> bool:
@@ -119,5 +143,14 @@ async def _remove_volumes(driver: HostDriver, found: _Leftover) -> None:
     if not await driver.volumes_absent(names):
         raise HostRefused(
             f"host {found.host.name} still holds a volume of {found.sandbox.id} after its removal",
+            remedy="it is tried again; see the host's libvirt log if this stays",
+        )
+
+
+async def _prove_absent(driver: HostDriver, found: _Leftover) -> None:
+    """Ask again for the domain: a claim is given back on proof alone (I3)."""
+    if await driver.domain(found.sandbox.domain_uuid or "") is not None:
+        raise HostRefused(
+            f"host {found.host.name} still has the domain of {found.sandbox.id} after its removal",
             remedy="it is tried again; see the host's libvirt log if this stays",
         )

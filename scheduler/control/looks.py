@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
-from scheduler.errors import HostError, IdentityChanged, SandboxdError
+from scheduler.errors import HostError, IdentityChanged, NotFound, SandboxdError
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle import health
 from scheduler.lifecycle.health import Streak, Verdict
@@ -31,10 +32,17 @@ class HostRecords:
     host: HostResources
     sandboxes: tuple[Sandbox, ...]
     volumes: tuple[Volume, ...]
+    leaving: tuple[Sandbox, ...] = ()
+    """Live sandboxes that moved from here and may have left something, which is still charged."""
+
+    def ours(self) -> frozenset[str]:
+        """Return the UUIDs of the domains that a claim on this host stands for."""
+        known = (*self.sandboxes, *self.leaving)
+        return frozenset(one.domain_uuid for one in known if one.domain_uuid is not None)
 
     def explains(self, inventory: Inventory) -> bool:
         """Return whether a record stands for every domain that carries our mark."""
-        ours = {sandbox.domain_uuid for sandbox in self.sandboxes}
+        ours = self.ours()
         return all(domain.uuid in ours for domain in inventory.domains if domain.mark is not None)
 
     def with_newer(self, newer: HostRecords) -> HostRecords:
@@ -45,6 +53,7 @@ class HostRecords:
             host=newer.host,
             sandboxes=tuple(sandboxes.values()),
             volumes=tuple(volumes.values()),
+            leaving=newer.leaving,
         )
 
     def volume_names(self) -> frozenset[str]:
@@ -153,11 +162,22 @@ def _check_identity(
 
 def _records(tx: Transaction, host_id: str) -> HostRecords:
     host = tx.hosts.get(host_id)
+    sandboxes, volumes = tx.sandboxes.of_host(host_id), tx.volumes.of_host(host_id)
+    owners = {volume.owner for volume in volumes} - {sandbox.id for sandbox in sandboxes}
     return HostRecords(
         host=host,
-        sandboxes=tuple(tx.sandboxes.of_host(host_id)),
-        volumes=tuple(tx.volumes.of_host(host_id)),
+        sandboxes=sandboxes,
+        volumes=volumes,
+        leaving=tuple(one for one in map(partial(_live, tx), sorted(owners)) if one is not None),
     )
+
+
+def _live(tx: Transaction, sandbox_id: str) -> Sandbox | None:
+    try:
+        sandbox = tx.sandboxes.get(sandbox_id)
+    except NotFound:
+        return None
+    return sandbox if sandbox.live else None
 
 
 def _health_fields(verdict: Verdict) -> HostFacts:
@@ -186,9 +206,8 @@ def _health_event(tx: Transaction, host: HostResources, verdict: Verdict, code: 
 
 def _facts(records: HostRecords, inventory: Inventory) -> HostFacts:
     """Return what a complete look says of a host, as the fields of its record."""
-    ours = {s.domain_uuid for s in records.sandboxes if s.domain_uuid is not None}
     listed = records.volume_names()
-    foreign = unmanaged(inventory, ours, listed)
+    foreign = unmanaged(inventory, records.ours(), listed)
     pool = inventory.pool
     volumes = () if pool is None else pool.volumes
     return {

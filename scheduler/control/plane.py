@@ -22,7 +22,7 @@ from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
-from scheduler.control.leftovers import Leftovers, sandbox_of
+from scheduler.control.leftovers import Leftovers, key_of, sandbox_of
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop
@@ -31,6 +31,7 @@ from scheduler.control.poller import Poller
 from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
+from scheduler.control.relocator import Move, Relocator
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.workers import Workers
 from scheduler.hosts.driver import HostDriver
@@ -98,6 +99,7 @@ class ControlPlane:
             records=records,
             effects=Effects(records, clock),
             listings=listings,
+            relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
             drivers=drivers.get,
             limits=pace.limits,
         )
@@ -107,7 +109,7 @@ class ControlPlane:
         self._reconciler = Reconciler(clock, listings, limits=pace.limits, nudge=self.workers.nudge)
         self._leftovers = Workers(
             "leftovers",
-            Leftovers(store, clock, drivers=drivers.get).remove,
+            Leftovers(store, clock, drivers=drivers.get, released=self._left).remove,
             clock=clock,
             report_bug=lambda key, traceback: bugs.of_sandbox(sandbox_of(key), traceback),
         )
@@ -211,6 +213,21 @@ class ControlPlane:
 
     def _released(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
         self.listings.forget(sandbox.id)
+        self._give_back(freed)
+
+    def _moved(self, move: Move) -> None:
+        """Go on where a sandbox went, and see to what it left."""
+        self._journal.poke()
+        self._tally.moved(move.reason_code)
+        self._leftovers.nudge(key_of(move.before.host_id or "", move.before.id))
+        self._drain.wake()
+
+    def _left(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
+        self._journal.poke()
+        self._give_back(freed)
+        self.workers.nudge(sandbox.id)
+
+    def _give_back(self, freed: tuple[Allocation, ...]) -> None:
         for allocation in freed:
             self._fleet.release(
                 allocation.host_id, allocation.resources, allocation.anti_affinity_group

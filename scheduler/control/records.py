@@ -6,7 +6,7 @@ Times are those that leases are counted in, read in the transaction that writes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial, wraps
@@ -15,7 +15,7 @@ from scheduler.clock import Clock
 from scheduler.control.clock_guard import lease_time
 from scheduler.errors import SandboxdError
 from scheduler.lifecycle import outcomes
-from scheduler.lifecycle.steps import Become, Clear, Note
+from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import (
     AddressReport,
     Allocation,
@@ -31,7 +31,7 @@ PROVEN = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})
 """States in which the host is known to hold what was claimed."""
 
 Released = Callable[[Sandbox, tuple[Allocation, ...]], None]
-"""Told of a sandbox that was buried and of the allocations this released."""
+"""Told of a sandbox that was buried, or left a host, and of the allocations this released."""
 
 Changed = Callable[[Sandbox, Sandbox], None]
 """Told of a sandbox as it was and as it is after its public state was written."""
@@ -43,7 +43,13 @@ class Standing:
 
     sandbox: Sandbox
     host: HostResources
+    allocations: tuple[Allocation, ...]
     now: datetime
+
+    @property
+    def left_elsewhere(self) -> bool:
+        """Return whether another host may still hold something of the sandbox."""
+        return any(one.host_id != self.host.id for one in self.allocations)
 
 
 class Records:
@@ -63,24 +69,20 @@ class Records:
             return Standing(
                 sandbox=sandbox,
                 host=tx.hosts.get(sandbox.host_id or ""),
+                allocations=tx.allocations.of_sandbox(sandbox_id),
                 now=lease_time(tx, self._clock),
             )
 
         return await self._store.read(read)
 
     async def volumes(self, sandbox: Sandbox) -> tuple[Volume, ...]:
-        """Read the volumes listed for a sandbox: all that destroying it may delete."""
-        return await self._store.read(lambda tx: tx.volumes.of_owner(sandbox.id))
+        """Read the volumes listed for a sandbox on its host: all that is deleted there."""
+        return await self._store.read(lambda tx: _listed(tx, sandbox))
 
     async def anti_affinity_group(self, sandbox: Sandbox) -> str | None:
         """Read the group of which the sandbox is the only one on its host."""
         held = await self._store.read(lambda tx: tx.allocations.of_sandbox(sandbox.id))
         return next((a.anti_affinity_group for a in held if a.host_id == sandbox.host_id), None)
-
-    @staticmethod
-    def untouched(sandbox: Sandbox) -> bool:
-        """Return whether no host call was ever committed for the sandbox, hence none was made."""
-        return sandbox.state is SandboxState.CREATED and sandbox.phase is None
 
     async def begin(
         self, sandbox: Sandbox, phase: Phase, *, volumes: tuple[Volume, ...] = ()
@@ -90,11 +92,11 @@ class Records:
             return sandbox
 
         def write(tx: Transaction) -> Sandbox:
-            listed = {volume.name for volume in tx.volumes.of_owner(sandbox.id)}
+            listed = {volume.name for volume in _listed(tx, sandbox)}
             for volume in volumes:
                 if volume.name not in listed:
                     tx.volumes.add(volume)
-            return _put(tx, sandbox, outcomes.begun(sandbox, phase, now=self._now(tx)))
+            return put(tx, sandbox, outcomes.begun(sandbox, phase, now=self._now(tx)))
 
         return await self._store.submit(write)
 
@@ -108,13 +110,13 @@ class Records:
         """Record that the domain exists, and which of its planned volumes do."""
 
         def write(tx: Transaction) -> Sandbox:
-            for volume in tx.volumes.of_owner(sandbox.id):
+            for volume in _listed(tx, sandbox):
                 key = (volume.host_id, volume.pool, volume.name)
                 if volume.name in created:
                     tx.volumes.mark_created(*key)
                 else:
                     tx.volumes.remove(*key)
-            return _put(tx, sandbox, outcomes.done(sandbox, now=self._now(tx)))
+            return put(tx, sandbox, outcomes.done(sandbox, now=self._now(tx)))
 
         return await self._store.submit(write)
 
@@ -127,7 +129,7 @@ class Records:
 
         def write(tx: Transaction) -> Sandbox:
             sandbox = tx.sandboxes.get(sandbox_id)
-            return _put(tx, sandbox, outcomes.failed(sandbox, error.message, now=self._now(tx)))
+            return put(tx, sandbox, outcomes.failed(sandbox, error.message, now=self._now(tx)))
 
         return await self._store.submit(write)
 
@@ -150,7 +152,7 @@ class Records:
 
         def write(tx: Transaction) -> Sandbox:
             wanted = outcomes.become(sandbox, step, now=self._now(tx))
-            changed = _put(tx, sandbox, wanted)
+            changed = put(tx, sandbox, wanted)
             if wanted.state in PROVEN:
                 tx.allocations.activate(sandbox.id, sandbox.host_id or "")
             return changed
@@ -168,13 +170,20 @@ class Records:
         return await self._write(sandbox, lambda now: outcomes.cleared(sandbox, step, now=now))
 
     async def bury(self, sandbox: Sandbox) -> None:
-        """Record that nothing is left of a sandbox, and release what it had claimed."""
+        """Record that nothing is left of a sandbox, and release what it had claimed.
+
+        While another host, which it left, may still hold something of it, only that is noted.
+        """
         buried, freed = await self._store.submit(partial(self._bury, sandbox))
-        self._changed(sandbox, buried)
-        self._released(buried, freed)
+        if not buried.live:
+            self._changed(sandbox, buried)
+            self._released(buried, freed)
 
     def _bury(self, sandbox: Sandbox, tx: Transaction) -> tuple[Sandbox, tuple[Allocation, ...]]:
         current = tx.sandboxes.get(sandbox.id)
+        left = _left_elsewhere(tx, current)
+        if left is not None:
+            return put(tx, current, outcomes.noted(current, left, now=self._now(tx))), ()
         for volume in tx.volumes.of_owner(sandbox.id):
             tx.volumes.remove(volume.host_id, volume.pool, volume.name)
         freed = tx.allocations.of_sandbox(sandbox.id)
@@ -191,7 +200,7 @@ class Records:
     async def _write(self, before: Sandbox, after: Callable[[datetime], Sandbox]) -> Sandbox:
         @wraps(after)
         def write(tx: Transaction) -> Sandbox:
-            return _put(tx, before, after(self._now(tx)))
+            return put(tx, before, after(self._now(tx)))
 
         return await self._store.submit(write)
 
@@ -199,7 +208,37 @@ class Records:
         return lease_time(tx, self._clock)
 
 
-def _put(tx: Transaction, before: Sandbox, after: Sandbox) -> Sandbox:
+def untouched(sandbox: Sandbox) -> bool:
+    """Return whether no host call was ever committed where the sandbox is, hence none was made."""
+    return sandbox.state is SandboxState.CREATED and sandbox.phase is None
+
+
+def _listed(tx: Transaction, sandbox: Sandbox) -> tuple[Volume, ...]:
+    """Return what is listed for a sandbox on its host, which is not all that it ever had."""
+    volumes = tx.volumes.of_owner(sandbox.id)
+    return tuple(volume for volume in volumes if volume.host_id == sandbox.host_id)
+
+
+def _left_elsewhere(tx: Transaction, sandbox: Sandbox) -> Note | None:
+    held = tx.allocations.of_sandbox(sandbox.id)
+    hosts = [one.host_id for one in held if one.host_id != sandbox.host_id]
+    if not hosts:
+        return None
+    names = ", ".join(tx.hosts.get(host_id).name for host_id in hosts)
+    return Note(
+        kind=ConditionKind.LEAVING,
+        message=f"{names} failed to build it and may still hold something of it; "
+        "that is removed first",
+    )
+
+
+def put(
+    tx: Transaction,
+    before: Sandbox,
+    after: Sandbox,
+    *,
+    evidence: Mapping[str, object] | None = None,
+) -> Sandbox:
     """Write what has changed of a sandbox, unless it has moved on since `before` was read."""
     return tx.sandboxes.transition(
         before.id,
@@ -207,6 +246,13 @@ def _put(tx: Transaction, before: Sandbox, after: Sandbox) -> Sandbox:
         after.state,
         at=after.updated_at,
         expected_generation=before.generation,
+        evidence=evidence,
+        host_id=after.host_id,
+        host_name=after.host_name,
+        host_address=after.host_address,
+        network=after.network,
+        decision_id=after.decision_id,
+        failed_hosts=after.failed_hosts,
         ip_address=after.ip_address,
         ip_source=after.ip_source,
         ip_seen_at=after.ip_seen_at,

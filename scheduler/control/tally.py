@@ -22,6 +22,10 @@ class Tally(Protocol):
         """Take note of a lease that ended: `destroy` or `stop`."""
         ...
 
+    def moved(self, failure: str, /) -> None:
+        """Take note of a sandbox that left a host which failed it, by the code of the failure."""
+        ...
+
     def parked(self) -> None:
         """Take note of a bug that parked a sandbox."""
         ...
@@ -37,6 +41,9 @@ class Untold:
         """Take no note."""
 
     def expired(self, action: str, /) -> None:
+        """Take no note."""
+
+    def moved(self, failure: str, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

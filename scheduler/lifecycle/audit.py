@@ -6,7 +6,7 @@ host that cannot be judged is named with the reason: silence is not a clean bill
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -194,7 +194,7 @@ class _View:
             yield from self._of_domain(sandbox, mutated_at(sandbox.id))
         if self._unseen() is None:
             yield from self._missing_volumes(expected, mutated_at)
-        for owner in sorted({v.owner for v in self._volumes} - self._books.sandboxes.keys()):
+        for owner in sorted(self._condemned()):
             yield Finding(
                 code=FindingCode.LEFTOVER,
                 host_id=self._host.id,
@@ -207,12 +207,16 @@ class _View:
     def orphans(self) -> Iterator[Orphan]:
         """Yield what is like ours and has nothing live behind it.
 
-        What was buried after the listing was taken may be gone since: that is no orphan yet.
+        What was buried after the listing was taken may be gone since: that is no orphan yet. What
+        is being removed is a finding of its own.
         """
+        condemned = self._condemned()
         for domain in self._inventory.domains:
             code = code_of(domain, self._host.id, self._homes, self._books.tombstones)
             sandbox_id = domain.mark.sandbox_id if domain.mark is not None else None
-            if code is not None and not self._buried_since(sandbox_id):
+            if code is None or sandbox_id in condemned:
+                continue
+            if not self._buried_since(sandbox_id):
                 yield self._domain(domain, code)
         for name in unlisted_volumes(self._inventory, {v.name for v in self._volumes}):
             owner = owner_named(name)
@@ -236,6 +240,10 @@ class _View:
             and sandbox.phase is not Phase.BUILD
             and sandbox.desired_state is not DesiredState.DESTROYED
         }
+
+    def _condemned(self) -> Set[str]:
+        """Return the sandboxes that are no more and of which volumes are listed here."""
+        return {volume.owner for volume in self._volumes} - self._books.sandboxes.keys()
 
     def _buried_since(self, sandbox_id: str | None) -> bool:
         buried_at = self._books.tombstones.get(sandbox_id or "")

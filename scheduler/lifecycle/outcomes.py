@@ -82,6 +82,8 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
         changed = replace(changed, queued_at=now)
     if step.state is SandboxState.RUNNING and sandbox.state is not SandboxState.RUNNING:
         changed = replace(changed, running_at=now)
+    if step.state in (SandboxState.RUNNING, SandboxState.STOPPED):
+        changed = replace(changed, failed_hosts=())
     return replace(changed, expires_at=lease(changed, now))
 
 

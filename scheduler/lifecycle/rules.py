@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+from scheduler.lifecycle.alternates import elsewhere, story
 from scheduler.lifecycle.sightings import Absent, Doubt, Seen, Unknown, transient
 from scheduler.lifecycle.steps import (
     Become,
@@ -126,15 +127,19 @@ def provision_timeout(case: Case) -> Step:
         f"not up after {sandbox.provision_timeout_seconds} s: the domain {missing}"
         f"{_last_failure(sandbox)}"
     )
-    return Become(state=SandboxState.ERROR, reason_code="provision_timeout", reason_message=message)
+    return Become(
+        state=SandboxState.ERROR,
+        reason_code="provision_timeout",
+        reason_message=story(sandbox, message),
+    )
 
 
-def wait(case: Case) -> Step:
+def wait(case: Case) -> Wait:
     """Wait for a state that passes by itself or by its owner's hand."""
     return Wait(code="domain_busy", message=f"the domain is {_describe(case.seen)}")
 
 
-def wait_and_tell(case: Case) -> Step:
+def wait_and_tell(case: Case) -> Note | Wait:
     """Change nothing; record a doubt that only time or an operator can lift."""
     seen = case.seen
     if not isinstance(seen, Unknown):
@@ -143,6 +148,14 @@ def wait_and_tell(case: Case) -> Step:
     if kind is None or _has(case.sandbox, kind):
         return Wait(code=seen.doubt, message=seen.reason)
     return Note(kind=kind, message=seen.reason)
+
+
+def wait_or_move(case: Case) -> Step:
+    """Leave a host that went down while it was to bring the sandbox up; else wait and tell."""
+    seen, step = case.seen, wait_and_tell(case)
+    if not isinstance(seen, Unknown) or seen.doubt is not Doubt.HOST_UNREACHABLE or overdue(case):
+        return step
+    return elsewhere(case.sandbox, case.limits, seen.doubt, seen.reason, otherwise=step)
 
 
 def rest(case: Case) -> Step:
@@ -159,7 +172,7 @@ def build(case: Case) -> Step:
     """Build the domain, a bounded number of times."""
     tried = _tries(case, Phase.BUILD)
     if tried >= case.limits.build_attempts:
-        return _gave_up(case.sandbox, "build_failed", f"the domain was not built in {tried} tries")
+        return _gave_up(case, "build_failed", f"the domain was not built in {tried} tries")
     return _backing_off(case, Phase.BUILD) or Build()
 
 
@@ -167,9 +180,7 @@ def start(case: Case) -> Step:
     """Start the domain, a bounded number of times."""
     tried = _tries(case, Phase.START)
     if tried >= case.limits.start_attempts:
-        return _gave_up(
-            case.sandbox, "start_failed", f"the guest did not stay up in {tried} starts"
-        )
+        return _gave_up(case, "start_failed", f"the guest did not stay up in {tried} starts")
     return _backing_off(case, Phase.START) or Start()
 
 
@@ -306,8 +317,14 @@ def _backing_off(case: Case, phase: Phase) -> Wait | None:
     return Wait(code="backing_off", message=f"trying again at {until:%H:%M:%S} UTC")
 
 
-def _gave_up(sandbox: Sandbox, code: str, what: str) -> Become:
-    return _broken(code, f"{what}{_last_failure(sandbox)}")
+def _gave_up(case: Case, code: str, what: str) -> Step:
+    """Try another host when this one refused the calls; a guest that dies dies everywhere."""
+    sandbox = case.sandbox
+    message = f"{what}{_last_failure(sandbox)}"
+    broken = _broken(code, story(sandbox, message))
+    if not _has(sandbox, ConditionKind.FAILING):
+        return broken
+    return elsewhere(sandbox, case.limits, code, message, otherwise=broken)
 
 
 def _last_failure(sandbox: Sandbox) -> str:

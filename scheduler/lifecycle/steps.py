@@ -18,6 +18,8 @@ class ConditionKind(StrEnum):
     """The last host call for this sandbox failed; the message says how."""
     ADDRESS_REFUSED = "address_refused"
     """The guest named only addresses outside its network; they are never dialled."""
+    LEAVING = "leaving"
+    """It is destroyed but for what a host that failed to build it may still hold."""
     EXPIRED = "expired"
     """The lease ended and stopped the sandbox; its next end destroys it."""
 
@@ -27,6 +29,8 @@ class Limits:
     """How often and how long to try; seconds."""
 
     build_attempts: int = 3
+    build_hosts: int = 3
+    """Hosts that may try to bring a sandbox up, each so often, before it is given up."""
     start_attempts: int = 3
     shutdown_seconds: float = 60
     """A guest that has not shut down after this long is powered off."""
@@ -99,6 +103,16 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relocate:
+    """Claim another host and come up there; the present one failed for this reason."""
+
+    reason_code: str
+    reason_message: str
+    otherwise: Become | Note | Wait
+    """What to do when no other host takes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """What was seen is what was asked for, or only its owner can say how to go on."""
 
@@ -114,5 +128,6 @@ Step = (
     | Become
     | Note
     | Clear
+    | Relocate
     | Settled
 )

@@ -19,6 +19,8 @@ DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
 ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
 """Why a sandbox was destroyed, by its last reason; everything else was asked for by a user."""
 PHASES = ("build", "boot", "total")
+FAILURES = ("build_failed", "start_failed", "host_unreachable", "breaker_open")
+"""Why a sandbox leaves a host that was to bring it up."""
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 _PASSES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
@@ -83,6 +85,12 @@ class Meter:
             ["action"],
             registry=registry,
         )
+        self._moved = Counter(
+            "sandboxd_sandboxes_moved",
+            "Sandboxes that left a host which could not bring them up, by what failed there.",
+            ["failure"],
+            registry=registry,
+        )
         self._parked = Counter(
             "sandboxd_internal_errors",
             "Bugs met while working on one sandbox or one host, which then waits.",
@@ -138,6 +146,10 @@ class Meter:
         """Count a lease that ended: `destroy` or `stop`."""
         self._expired.labels(action).inc()
 
+    def moved(self, failure: str) -> None:
+        """Count a sandbox that left a host which failed it, by the code of the failure."""
+        self._moved.labels(failure).inc()
+
     def parked(self) -> None:
         """Count a bug that parked a sandbox or a host."""
         self._parked.inc()
@@ -178,5 +190,7 @@ class Meter:
         for reason in (*ENDINGS.values(), "user"):
             self._destroyed.labels(reason)
             self._lifetimes.labels(reason)
+        for failure in FAILURES:
+            self._moved.labels(failure)
         for action in OnExpire:
             self._expired.labels(action.value)

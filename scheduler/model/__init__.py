@@ -37,6 +37,7 @@ from scheduler.model.resources import Overhead, Resources
 from scheduler.model.sandboxes import (
     Condition,
     DesiredState,
+    HostFailure,
     IpSource,
     OnExpire,
     Phase,
@@ -66,6 +67,7 @@ __all__ = [
     "DrainPolicy",
     "DrainState",
     "Event",
+    "HostFailure",
     "HostHealth",
     "HostResources",
     "HostState",

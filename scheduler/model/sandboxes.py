@@ -67,6 +67,17 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostFailure:
+    """Why a sandbox that never came up on a host left it for another."""
+
+    host_id: str
+    host_name: str
+    reason_code: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """A sandbox's record; times are aware UTC, durations seconds, memory and storage MiB."""
 
@@ -115,13 +126,13 @@ class Sandbox:
     phase_at: datetime | None = None
     attempts: int = 0
     retry_at: datetime | None = None
+    failed_hosts: tuple[HostFailure, ...] = ()
+    """The hosts that could not bring it up, in order; forgotten once another one did."""
 
     @property
     def resources(self) -> Resources:
         """Return what the guest itself was given, without QEMU's overhead."""
-        return Resources(
-            vcpus=self.vcpus, memory_mb=self.memory_mb, storage_mb=self.storage_mb
-        )
+        return Resources(vcpus=self.vcpus, memory_mb=self.memory_mb, storage_mb=self.storage_mb)
 
     @property
     def live(self) -> bool:

@@ -1,4 +1,4 @@
-"""Filters on how a host stands to this one request: pinned, seen lately, without its group."""
+"""Filters on how a host stands to one request: pinned, seen lately, tried, without its group."""
 
 from __future__ import annotations
 
@@ -50,6 +50,45 @@ class Pin(Filter):
     def change(self, case: Case, question: Question) -> str:
         """Return which pin to drop."""
         return f"drop the pin to {question.demand.host}"
+
+
+class Tried(Filter):
+    """A host that failed a sandbox is not asked to bring up the same one again."""
+
+    name = "tried"
+
+    def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return every host but those."""
+        tried = question.demand.tried
+        if not tried:
+            return None
+        mask = fleet.scratch.mask
+        mask[:] = True
+        for name in tried:
+            row = fleet.row_named(name)
+            if row is not None:
+                mask[row] = False
+        return mask
+
+    def hopeful(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return the same: what was tried stays so."""
+        return self.passing(fleet, question)
+
+    def need(self, question: Question) -> object:
+        """Return the names that are out, None when there are none."""
+        return sorted(question.demand.tried) or None
+
+    def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
+        """Return every host's name."""
+        return [host.name for host in fleet.records]
+
+    def lacking(self, case: Case, question: Question) -> object:
+        """Return the refused host's name."""
+        return case.host.name
+
+    def reason(self, case: Case, question: Question) -> str:
+        """Return that this sandbox was there before."""
+        return "could not bring this sandbox up"
 
 
 class Freshness(Filter):

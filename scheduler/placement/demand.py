@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from scheduler.errors import Invalid
@@ -29,6 +29,8 @@ class Demand:
     """Labels that the host must carry with exactly these values."""
     anti_affinity_group: str | None = None
     """At most one sandbox of the group stands on a host."""
+    tried: Collection[str] = ()
+    """Names of hosts that could not bring this sandbox up or still hold something of it."""
 
     def __post_init__(self) -> None:
         wanted = self.resources

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from scheduler.model import Decision
+from scheduler.model import Decision, Resources
 from scheduler.placement.choice import Choice
 from scheduler.placement.demand import Demand
 from scheduler.placement.evidence import Refusal, Scored
@@ -79,7 +80,28 @@ def demand_document(demand: Demand) -> Document:
         "host": demand.host,
         "host_selector": dict(demand.selector),
         "anti_affinity_group": demand.anti_affinity_group,
+        "tried": sorted(demand.tried),
     }
+
+
+def demand_of(document: Document) -> Demand:
+    """Return the demand that a stored decision was about; the inverse of `demand_document`."""
+    fields: Any = document
+    return Demand(
+        resources=Resources(
+            vcpus=fields["vcpus"],
+            memory_mb=fields["memory_mb"],
+            storage_mb=fields["storage_mb"],
+        ),
+        image=fields["image"],
+        network=fields["network"],
+        pool=fields["pool"],
+        arch=fields["arch"],
+        host=fields["host"],
+        selector=fields["host_selector"],
+        anti_affinity_group=fields["anti_affinity_group"],
+        tried=tuple(fields["tried"]),
+    )
 
 
 def refusal_document(refusal: Refusal) -> Document:

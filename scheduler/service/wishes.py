@@ -80,6 +80,7 @@ def _afresh(sandbox: Sandbox, desired: DesiredState, now: datetime) -> Sandbox:
         desired_state=desired,
         attempts=0,
         retry_at=None,
+        failed_hosts=(),
         queued_at=now,
     )
 

@@ -62,7 +62,7 @@ async def revenant(there: World) -> Revenant:
 
 @pytest.fixture
 def leftovers(there: World) -> Leftovers:
-    return Leftovers(there.store, there.clock, drivers=there.drivers.get)
+    return there.leftovers
 
 
 async def condemned(there: World, revenant: Revenant) -> tuple[Volume, ...]:
@@ -101,8 +101,7 @@ async def test_one_cut_short_is_begun_again(
     with pytest.raises(HostTimeout):
         await leftovers.remove(revenant.key)
     assert len(await there.volumes(revenant.sandbox.id)) == 2, "recorded until proven gone"
-    again = Leftovers(there.store, there.clock, drivers=there.drivers.get)
-    await again.remove(revenant.key)
+    await leftovers.remove(revenant.key)
     revenant.assert_gone()
     assert await there.volumes(revenant.sandbox.id) == ()
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.control.leftovers import Leftovers
 from scheduler.control.looks import Look
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.errors import HostTimeout
@@ -25,7 +24,7 @@ class Keeper(OrphanKeeper):
 
     def __init__(self, there: World) -> None:
         self.ordered: list[str] = []
-        self.leftovers = Leftovers(there.store, there.clock, drivers=there.drivers.get)
+        self.leftovers = there.leftovers
         super().__init__(there.store, there.clock, there.listings, remove=self.ordered.append)
 
     async def keep(self, look: Look) -> int:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.lifecycle import outcomes
+from scheduler.lifecycle.alternates import coming_up
 from scheduler.lifecycle.drift import judge
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown
 from scheduler.lifecycle.steps import (
@@ -19,6 +20,7 @@ from scheduler.lifecycle.steps import (
     Limits,
     Note,
     PowerOff,
+    Relocate,
     SeekAddress,
     Settled,
     ShutDown,
@@ -44,7 +46,8 @@ from tests.lifecycle.samples import NOW, domain, mark, sandbox
 STEPS_AT_MOST = 400
 LIMITS = Limits(build_attempts=3, start_attempts=3, shutdown_seconds=60)
 STEP_TYPES = (
-    Wait, Build, Start, ShutDown, PowerOff, TearDown, SeekAddress, Become, Note, Clear, Settled,
+    Wait, Build, Start, ShutDown, PowerOff, TearDown, SeekAddress, Become, Note, Clear, Relocate,
+    Settled,
 )  # fmt: skip
 
 states = st.sampled_from(SandboxState)
@@ -99,6 +102,11 @@ def test_every_sandbox_and_sighting_gets_one_lawful_step(
 @given(record=sandboxes, seen=unknowns, now=moments)
 def test_nothing_is_done_on_what_is_unknown(record: Sandbox, seen: Seen, now: datetime) -> None:
     step = judge(record, seen, now=now, limits=LIMITS)
+    if isinstance(step, Relocate):  # which is done on what is known: that the host is down
+        assert isinstance(seen, Unknown)
+        assert seen.doubt is Doubt.HOST_UNREACHABLE
+        assert coming_up(record)
+        step = step.otherwise
     assert isinstance(step, Wait | Note | Settled)
     assert isinstance(step, Settled) is (record.state is SandboxState.DESTROYED)
 
@@ -167,6 +175,8 @@ class World:
                 self.record = replace(self.record, ip_address="10.0.0.5")
             case Wait():
                 self.now += timedelta(seconds=9)
+            case Relocate():
+                self.carry_out(step.otherwise)
             case _:
                 self.call(step)
 

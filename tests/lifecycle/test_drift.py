@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.lifecycle.drift import TABLE, judge
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown
-from scheduler.lifecycle.steps import Become, Limits, Note, Step, Wait
+from scheduler.lifecycle.steps import Become, Limits, Note, Relocate, Step, Wait
 from scheduler.lifecycle.transitions import allowed
 from scheduler.model import DesiredState, DomainState, Sandbox, SandboxState, StateReason
 from tests.lifecycle.samples import NOW, domain, mark, sandbox
@@ -46,6 +46,7 @@ UNKNOWN = {
     "transient": "Wait domain_busy",
     "no state": "Wait domain_busy",
 }
+MOVING = {"unreachable": "Relocate, else Note host_unreachable"}
 WAITING = dict.fromkeys(["paused", "suspended", "io error", "shutting down"], "Wait domain_busy")
 OFF = ["shutdown", "killed", "failed", "off", "crashed", "panicked"]
 STARTING = "STARTING starting"
@@ -68,6 +69,7 @@ DESIGN: dict[str, dict[str, str]] = {
         **WAITING,
         **dict.fromkeys(OFF, STARTING),
         "absent": "Build",
+        **MOVING,
     },
     "STOPPED/CREATED": {
         "running": "ShutDown",
@@ -75,6 +77,7 @@ DESIGN: dict[str, dict[str, str]] = {
         "shutting down": "ShutDown",
         **dict.fromkeys(OFF, STOPPED),
         "absent": "Build",
+        **MOVING,
     },
     "RUNNING/STARTING": {
         "running": "SeekAddress",
@@ -84,6 +87,7 @@ DESIGN: dict[str, dict[str, str]] = {
         "shutting down": "Wait domain_busy",
         **dict.fromkeys(OFF, "Start"),
         "absent": "Build",
+        **MOVING,
     },
     "RUNNING/RUNNING": {
         "running": "SeekAddress",
@@ -125,7 +129,7 @@ DESIGN: dict[str, dict[str, str]] = {
 CELLS = [
     pytest.param(row, look, step, id=f"{row}-{look}")
     for row, cells in DESIGN.items()
-    for look, step in (cells | UNKNOWN).items()
+    for look, step in (UNKNOWN | cells).items()
 ]
 
 
@@ -139,6 +143,8 @@ def told(step: Step) -> str:
             return f"Wait {code}"
         case Note(kind=kind):
             return f"Note {kind}"
+        case Relocate(otherwise=otherwise):
+            return f"Relocate, else {told(otherwise)}"
     return type(step).__name__
 
 
@@ -164,7 +170,7 @@ def test_each_cell_is_as_designed(row: str, look: str, expected: str) -> None:
 def test_the_table_has_every_row_of_the_design_and_no_other() -> None:
     assert {f"{desired}/{state}" for desired, state in TABLE} == set(DESIGN)
     for cells in DESIGN.values():
-        assert set(cells | UNKNOWN) == set(SEEN)
+        assert set(UNKNOWN | cells) == set(SEEN)
 
 
 @pytest.mark.parametrize("desired", DesiredState)

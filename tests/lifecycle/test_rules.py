@@ -17,6 +17,7 @@ from scheduler.lifecycle.steps import (
     ConditionKind,
     Limits,
     PowerOff,
+    Relocate,
     SeekAddress,
     Settled,
     ShutDown,
@@ -68,7 +69,7 @@ def becomes(step: Step) -> Become:
         (Phase.START, OFF, Start, "start_failed"),
     ],
 )
-def test_builds_and_starts_are_tried_three_times(
+def test_builds_and_starts_are_tried_three_times_on_a_host(
     phase: Phase, seen: Seen, step: type[Step], code: str
 ) -> None:
     tried = sandbox(
@@ -78,10 +79,16 @@ def test_builds_and_starts_are_tried_three_times(
         conditions=(condition(ConditionKind.FAILING, "no room in the pool"),),
     )
     assert isinstance(judged(tried, seen), step)
-    given_up = becomes(judged(replace(tried, attempts=3), seen))
+    moving = judged(replace(tried, attempts=3), seen)
+    assert isinstance(moving, Relocate)
+    assert moving.reason_code == code
+    assert "3" in moving.reason_message
+    assert moving.reason_message.endswith("; last failure: no room in the pool")
+    given_up = becomes(moving.otherwise)
     assert (given_up.state, given_up.reason_code) == (SandboxState.ERROR, code)
-    assert "3" in given_up.reason_message
-    assert given_up.reason_message.endswith("; last failure: no room in the pool")
+    assert given_up.reason_message == moving.reason_message
+    ran = replace(tried, attempts=3, running_at=NOW)
+    assert judged(ran, seen) == given_up
 
 
 def test_tries_of_one_phase_do_not_count_for_another() -> None:

@@ -101,6 +101,7 @@ def demands(draw: st.DrawFn) -> Demand:
         host=draw(_mostly(None, None, "kvm-01", "nobody")),
         selector=draw(st.dictionaries(st.just("zone"), _ZONES)),
         anti_affinity_group=draw(st.one_of(st.none(), _GROUPS)),
+        tried=draw(_mostly((), ("kvm-01",), ("kvm-02", "nobody"))),
     )
 
 

@@ -29,6 +29,7 @@ def refused_by(host: HostResources, demand: Demand, groups: Collection[str]) -> 
         "image": demand.image in host.observed_images,
         "network": (demand.network or host.network) in host.observed_networks,
         "pool": host.observed_pool_active and (demand.pool or host.pool) == host.pool,
+        "tried": host.name not in demand.tried,
         "cpu": host.reserved_cpus + wanted.vcpus <= host.limit_cpus,
         "memory": host.reserved_memory_mb + wanted.memory_mb <= host.limit_memory_mb,
         "storage": host.reserved_storage_mb + wanted.storage_mb <= host.limit_storage_mb,
@@ -49,6 +50,7 @@ def may_ever(host: HostResources, demand: Demand) -> bool:
     )
     return (
         demand.host in (None, host.name)
+        and host.name not in demand.tried
         and host.state is not HostState.REMOVING
         and demand.selector.items() <= host.labels.items()
         and demand.pool in (None, host.pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from scheduler.placement import (
     explain,
     explanation_document,
 )
+from scheduler.placement.documents import demand_document, demand_of
 from tests.placement import fleets, oracle
 from tests.placement.fleets import NOW, demand, host
 
@@ -95,6 +97,14 @@ def test_only_what_is_asked_is_a_constraint() -> None:
     assert set(asked(more)) - set(always) == {"pin", "labels", "anti_affinity"}
 
 
+@given(demand=fleets.demands())
+def test_a_stored_demand_is_read_back_as_it_was(demand: Demand) -> None:
+    stored = json.loads(json.dumps(demand_document(demand)))
+    again = demand_of(stored)
+    assert replace(again, tried=()) == replace(demand, tried=())
+    assert sorted(again.tried) == sorted(demand.tried)
+
+
 def test_documents_of_a_decision() -> None:
     hosts = [host("a"), host("b"), host("c", limit_cpus=1), host("d", state=HostState.CORDONED)]
     choice = choose(demand(selector={"zone": "a"}), Fleet.of(hosts), Policy.SPREAD, now=NOW)
@@ -115,6 +125,7 @@ def test_documents_of_a_decision() -> None:
         "host": None,
         "host_selector": {"zone": "a"},
         "anti_affinity_group": None,
+        "tried": [],
     }
     score = pytest.approx(1 - 2_304 / 16_384)
     assert decision.chosen == (

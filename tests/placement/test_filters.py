@@ -190,6 +190,16 @@ ROWS = (
         hope=False,
     ),
     Row(
+        filter="tried",
+        host=host("kvm-02"),
+        demand=demand(tried=("kvm-07", "kvm-02")),
+        have="kvm-02",
+        need=["kvm-02", "kvm-07"],
+        message="kvm-02: could not bring this sandbox up",
+        change=None,
+        hope=False,
+    ),
+    Row(
         filter="cpu",
         host=host(reserved_cpus=15),
         have=1,

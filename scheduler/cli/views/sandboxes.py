@@ -86,6 +86,10 @@ def detail(box: Document, now: datetime) -> Pairs:
         ("decision", text_of(box.get("decision_id"))),
     ]
     pairs += [
+        ("failed host", f"{one['host_name']} at {absolute(one['at'])}: {one['message']}")
+        for one in box.get("failed_hosts") or ()
+    ]
+    pairs += [
         ("condition", f"{found['kind']} since {absolute(found['since'])}: {found['message']}")
         for found in box.get("conditions") or ()
     ]
@@ -132,7 +136,7 @@ def _since(text: object, now: datetime) -> str:
 
 
 def _expires(box: Document, now: datetime) -> str:
-    return remaining(box.get("expires_at"), now)
+    return "-" if box["state"] == "DESTROYED" else remaining(box.get("expires_at"), now)
 
 
 def _ttl(box: Document) -> str:

@@ -8,7 +8,16 @@ from typing import TypedDict
 
 from scheduler.errors import Conflict
 from scheduler.lifecycle import transitions
-from scheduler.model import Condition, DesiredState, Event, IpSource, Phase, Sandbox, SandboxState
+from scheduler.model import (
+    Condition,
+    DesiredState,
+    Event,
+    HostFailure,
+    IpSource,
+    Phase,
+    Sandbox,
+    SandboxState,
+)
 
 
 class SandboxChanges(TypedDict, total=False):
@@ -29,6 +38,8 @@ class SandboxChanges(TypedDict, total=False):
     host_id: str | None
     host_name: str | None
     host_address: str | None
+    network: str
+    failed_hosts: tuple[HostFailure, ...]
     domain_uuid: str | None
     mac: str | None
     image_digest: str | None
@@ -39,7 +50,7 @@ class SandboxChanges(TypedDict, total=False):
 _EVENT_KINDS = (
     ("state", "sandbox.state"),
     ("desired_state", "sandbox.desired"),
-    ("host_id", "sandbox.host"),
+    ("host_id", "sandbox.moved"),
     ("expires_at", "sandbox.lease"),
     ("conditions", "sandbox.condition"),
     ("reason_code", "sandbox.reason"),

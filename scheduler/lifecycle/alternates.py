@@ -1,0 +1,116 @@
+"""When a sandbox that a host cannot bring up may come up on another one, and what is told of it.
+
+Only one that never came up anywhere moves: nobody has been given its address, and nothing is on its
+disk that was not there before. What the old host may still hold is charged to it until its absence
+is proven; this module never says that it is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from scheduler.lifecycle.steps import Become, Limits, Note, Relocate, Wait
+from scheduler.model import (
+    DesiredState,
+    HostFailure,
+    HostResources,
+    Phase,
+    Sandbox,
+    SandboxState,
+)
+
+MOVED = "moved"
+"""The reason of a sandbox that came to its host from another, until the next one is told."""
+
+_COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
+
+
+def coming_up(sandbox: Sandbox) -> bool:
+    """Return whether the sandbox was never up and is meant to be."""
+    return (
+        sandbox.state in _COMING_UP
+        and sandbox.running_at is None
+        and sandbox.desired_state is not DesiredState.DESTROYED
+    )
+
+
+def may_move(sandbox: Sandbox, limits: Limits) -> bool:
+    """Return whether one more host may be tried after the present one."""
+    return coming_up(sandbox) and len(sandbox.failed_hosts) + 1 < limits.build_hosts
+
+
+def elsewhere(
+    sandbox: Sandbox, limits: Limits, code: str, message: str, *, otherwise: Become | Note | Wait
+) -> Relocate | Become | Note | Wait:
+    """Return the order to leave this host for that reason, or `otherwise` where that is over."""
+    if not may_move(sandbox, limits):
+        return otherwise
+    return Relocate(reason_code=code, reason_message=message, otherwise=otherwise)
+
+
+def story(sandbox: Sandbox, message: str) -> str:
+    """Return why its present host failed, with the reasons of those before."""
+    if not sandbox.failed_hosts:
+        return message
+    before = "; ".join(f"{failed.host_name}: {failed.message}" for failed in sandbox.failed_hosts)
+    return f"no host could bring it up: {before}; {sandbox.host_name}: {message}"
+
+
+def arriving(sandbox: Sandbox) -> bool:
+    """Return whether it was moved to its host and nothing is proven to be there yet."""
+    return sandbox.reason_code == MOVED and sandbox.phase in (None, Phase.BUILD)
+
+
+def stranded(step: Relocate, why: str) -> Become | Note | Wait:
+    """Return what to do with a sandbox that no further host takes, for the reason given."""
+    otherwise = step.otherwise
+    if not isinstance(otherwise, Become):
+        return otherwise
+    message = f"{otherwise.reason_message}; no other host is tried: {why}"
+    return replace(otherwise, reason_message=message)
+
+
+def moved(
+    sandbox: Sandbox,
+    step: Relocate,
+    *,
+    to: HostResources,
+    network: str,
+    decision_id: str,
+    now: datetime,
+) -> Sandbox:
+    """Return the record on its new host, where nothing was begun yet.
+
+    Its time to come up goes on: it spans all hosts. Domain UUID and MAC are the sandbox's own, so
+    they stay; what was seen of the old host's base volume says nothing of the new one's.
+    """
+    failure = HostFailure(
+        host_id=sandbox.host_id or "",
+        host_name=sandbox.host_name or "",
+        reason_code=step.reason_code,
+        message=step.reason_message,
+        at=now,
+    )
+    return replace(
+        sandbox,
+        host_id=to.id,
+        host_name=to.name,
+        host_address=to.address,
+        network=network,
+        decision_id=decision_id,
+        base_fingerprint=None,
+        ip_address=None,
+        ip_source=None,
+        ip_seen_at=None,
+        phase=None,
+        phase_at=None,
+        attempts=0,
+        retry_at=None,
+        conditions=(),
+        failed_hosts=(*sandbox.failed_hosts, failure),
+        reason_code=MOVED,
+        reason_message=f"{sandbox.host_name} failed it ({step.reason_message}); "
+        f"placed on {to.name}, waiting to be built",
+        updated_at=now,
+    )

@@ -73,7 +73,7 @@ class Services:
         `listings` is what the loops see of the hosts; without them nothing was ever seen.
         """
         sightings = Sightings(
-            listings or Unseen(),
+            Unseen() if listings is None else listings,
             clock,
             wake=wakes.host,
             stale_after_seconds=terms.stale_after_seconds,

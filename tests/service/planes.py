@@ -15,6 +15,7 @@ from typing import Unpack
 from uuid import UUID
 
 from scheduler.clock import Clock
+from scheduler.control.listings import Listings
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
@@ -40,6 +41,8 @@ class Plane:
     journal: Journal
     fleet: FleetView
     services: Services
+    listings: Listings
+    """What a poller would have seen of the hosts."""
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -137,6 +140,7 @@ def database(directory: Path) -> StoreConfig:
 async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> AsyncIterator[Plane]:
     """Open a store and put the services over it."""
     woken: list[str] = []
+    listings = Listings(clock)
     async with Store.open(config, clock=clock) as store, Journal.open(store, clock) as journal:
         fleet = FleetView(
             store,
@@ -152,9 +156,16 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
             fleet=fleet,
             journal=journal,
             wakes=Wakes(sandbox=woken.append, host=woken.append, drain=woken.append),
+            listings=listings,
         )
         yield Plane(
-            store=store, clock=clock, journal=journal, fleet=fleet, services=services, woken=woken
+            store=store,
+            clock=clock,
+            journal=journal,
+            fleet=fleet,
+            services=services,
+            listings=listings,
+            woken=woken,
         )
 
 

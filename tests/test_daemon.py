@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from scheduler.api.listener import Listener
 from scheduler.api.protocol import Bounds, Gate
 from scheduler.cli.client import Client
 from scheduler.cli.failures import Failure
+from scheduler.clock import Clock
 from scheduler.config import Settings, load
 from scheduler.control.reaper import Reaper
 from scheduler.daemon import (
@@ -30,16 +32,19 @@ from scheduler.daemon import (
     Outside,
 )
 from scheduler.errors import Unavailable
+from scheduler.hosts.driver import HostDriver
+from scheduler.hosts.marks import Keyring
 from scheduler.ids import Prefix, new_id
 from scheduler.model import HostResources, Transport
 from scheduler.notify import Notifier
 from scheduler.statedir import held
 from scheduler.store import Store, StoreConfig
-from tests.clocks import START
+from tests.clocks import START, ManualClock
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.fleet.process import run, wait_until
+from tests.hosts.fake import FakeDriver, FakeHost
 from tests.proof.daemon import Daemon, running
-from tests.waits import until_answer
+from tests.waits import until, until_answer
 
 MakeFarm = Callable[[int], LibvirtdFarm]
 
@@ -202,6 +207,52 @@ async def test_it_runs_and_ends_within_a_process(tmp_path: Path) -> None:
     await until_answer(is_ready, seconds=180)
     hosts = await asyncio.to_thread(lambda: list(api.items("/v1/hosts")))
     assert {host["name"] for host in hosts} == {"demo-1", "demo-2", "demo-3"}
+    stop.set()
+    async with asyncio.timeout(30):
+        await running
+    assert not settings.socket.exists()
+
+
+class HungDrivers:
+    """Hosts of which none ever answers."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.asked = 0
+        self._keyring = keyring
+
+    def get(self, host: HostResources) -> HostDriver:
+        self.asked += 1
+        hung = FakeDriver(
+            FakeHost(host_id=host.id, host_uuid=host.id), self._keyring, ManualClock()
+        )
+        hung.gate = asyncio.Event()
+        return hung
+
+    async def forget(self, host_id: str) -> None:
+        pass
+
+
+async def test_the_end_waits_for_no_hung_host_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.2)
+    settings = settings_in(tmp_path)
+    settings.state_dir.mkdir()
+    made: list[HungDrivers] = []
+
+    @asynccontextmanager
+    async def hung(
+        _directory: Path, keyring: Keyring, _clock: Clock, _hint: Callable[[str], None]
+    ) -> AsyncIterator[HungDrivers]:
+        made.append(HungDrivers(keyring))
+        yield made[0]
+
+    stop = asyncio.Event()
+    outside = Outside(open_drivers=hung)
+    running = asyncio.create_task(
+        daemon.run(settings, outside, stop=stop, notifier=Notifier({}), demo=True)
+    )
+    await until(lambda: running.done() or bool(made and made[0].asked == 3), seconds=60)
     stop.set()
     async with asyncio.timeout(30):
         await running

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from scheduler.cli.deadlines import Deadline
@@ -42,9 +43,10 @@ class Subject:
     """The command that watches on."""
     names: Mapping[str, str] | None = None
     """What to call the subjects of events when there may be several."""
+    told_after: datetime | None = None
+    """Events up to here are not told; None tells the whole story."""
     before: Document | None = None
-    """What it was when the work was asked for: its older events are not told, and its old
-    failure is not taken for a new one."""
+    """What it was when the work was asked for: its old failure is not taken for a new one."""
 
 
 def event_stream(session: Session, deadline: Deadline, **query: object) -> EventStream:
@@ -75,7 +77,6 @@ class _Watch:
         self._deadline = deadline
         self._patience: Deadline | None = None
         self._moved = False
-        self._told_after = moment((subject.before or {}).get("updated_at"))
 
     def run(self) -> Document:
         while True:
@@ -121,7 +122,8 @@ class _Watch:
 
     def _tell(self, event: Document) -> None:
         at = moment(event.get("at"))
-        if at is None or (self._told_after is not None and at <= self._told_after):
+        after = self._subject.told_after
+        if at is None or (after is not None and at <= after):
             return
         self._moved = self._moved or event["kind"] == "sandbox.state"
         self._session.narrator.happened(events.sentence(event, self._subject.names), at)

@@ -51,6 +51,11 @@ class Printer:
         """Return whether the output is for machines."""
         return self.form in (Format.JSON, Format.YAML)
 
+    @property
+    def for_people(self) -> bool:
+        """Return whether the output is a table, which people look at."""
+        return self.form in (Format.TABLE, Format.WIDE)
+
     def many(
         self, documents: Iterable[Document], view: View, rows: Iterable[Document] | None = None
     ) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from scheduler.store import Store
 from tests.cli.daemon import FaultyDaemon, serving
 from tests.cli.fleet import Fleet, running_fleet
 from tests.cli.running import Sandboxctl
+from tests.service.planes import database
 
 
 @pytest.fixture
@@ -33,8 +37,22 @@ def daemon(socket_path: Path) -> Iterator[FaultyDaemon]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def blank_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a database that was migrated once for all tests."""
+    directory = tmp_path_factory.mktemp("blank")
+
+    async def migrate() -> None:
+        async with Store.open(database(directory)):
+            pass
+
+    asyncio.run(migrate())
+    return directory
+
+
 @pytest.fixture
-async def fleet(socket_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(socket_path: Path, blank_state: Path) -> AsyncIterator[Fleet]:
     """The real application over a real store, with hosts that always succeed."""
+    shutil.copytree(blank_state, socket_path.parent, dirs_exist_ok=True)
     async with running_fleet(socket_path) as running:
         yield running

@@ -139,6 +139,7 @@ async def test_an_empty_list_shows_the_next_step(fleet: Fleet, sandboxctl: Sandb
     assert ran.out.startswith("NAME")
     assert "hint: no sandboxes yet" in ran.err
     assert (await sandboxctl.run("list", "--agent", "nobody")).err == ""
+    assert (await sandboxctl.run("list", "-o", "name")).err == ""
 
 
 async def test_show_and_ip(fleet: Fleet, sandboxctl: Sandboxctl) -> None:

@@ -74,7 +74,7 @@ def create(
     box = answer
     if not no_wait:
         goal = reaches("STOPPED" if options["no_start"] else "RUNNING")
-        box = watch_sandbox(session, box, goal, deadline)
+        box = watch_sandbox(session, box, goal, deadline, newborn=True)
     session.printer.one(box, sandboxes.view(session.now(), [box]))
 
 

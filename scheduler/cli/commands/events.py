@@ -72,7 +72,7 @@ def _follow(session: Session, view: View, query: dict[str, Any]) -> None:
     printer = session.printer
     stream = session.client.events(idle_seconds=_IDLE_SECONDS, **query)
     bare = printer.form is Format.NAME
-    if not bare and not printer.structured:
+    if printer.for_people:
         printer.lines([events.header(view)])
     for event in stream:
         if event is not None:

@@ -61,7 +61,7 @@ def list_(session: Session, *, labels: tuple[tuple[str, str], ...]) -> None:
     selector = [f"{key}={value}" for key, value in labels] or None
     found = list(session.client.items("/v1/hosts", {"label": selector, "order_by": "name"}))
     session.printer.many(found, hosts.view(session.now()))
-    if not found and not labels:
+    if not found and session.printer.for_people and not labels:
         session.narrator.hint("no hosts yet; add one: sandboxctl host add --help")
 
 

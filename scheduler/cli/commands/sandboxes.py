@@ -48,7 +48,7 @@ def list_(
     found = session.client.items("/v1/sandboxes", query, at_most=limit)
     boxes = list(found)
     session.printer.many(boxes, sandboxes.view(session.now(), boxes))
-    if not boxes and not any(query.values()):
+    if not boxes and session.printer.for_people and not any(query.values()):
         session.narrator.hint("no sandboxes yet; make one: sandboxctl create IMAGE")
 
 

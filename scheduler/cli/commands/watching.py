@@ -9,6 +9,7 @@ import click
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.following import Subject, event_stream, follow
 from scheduler.cli.goals import Goal, all_of, parse
+from scheduler.cli.moments import moment
 from scheduler.cli.options import DURATION, sandbox_argument
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
@@ -49,9 +50,13 @@ def watch_sandbox(
     deadline: Deadline,
     *,
     wishes: tuple[str, ...] = ("state=RUNNING",),
+    newborn: bool = False,
     before: Document | None = None,
 ) -> Document:
-    """Follow one sandbox to a goal, telling what is newer than `before`, or its whole story."""
+    """Follow a sandbox to a goal, telling what is newer than `box`, or all of a newborn's story.
+
+    `before` is what it was when the change was asked for, if one was.
+    """
     path = f"/v1/sandboxes/{box['id']}"
     asked = " ".join(f"--for {wish}" for wish in wishes)
     subject = Subject(
@@ -60,6 +65,7 @@ def watch_sandbox(
         outcome=goal,
         awaited=_awaited,
         reattach=f"sandboxctl wait {box['id']} {asked}",
+        told_after=None if newborn else moment(box["updated_at"]),
         before=before,
     )
     return follow(session, subject, deadline)

@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=0)
     options = parser.parse_args()
     logs.configure("warning")
+    # As the daemon does.
+    sys.setswitchinterval(1e-4)
     asyncio.run(run(options.kind, options.directory, options.hosts))
 
 

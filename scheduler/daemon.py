@@ -44,6 +44,8 @@ from scheduler.service.terms import Terms
 from scheduler.store import Store, StoreConfig
 from scheduler.validation.hosts import AddHost
 
+SWITCH_SECONDS = 1e-4
+"""How long one thread of many may run on while another waits."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 2
@@ -299,6 +301,9 @@ def _demo_hosts(state_dir: Path) -> tuple[AddHost, ...]:
 async def _until_told(
     settings: Settings, outside: Outside, *, notifier: Notifier, demo: bool
 ) -> None:
+    # By default a thread waits up to 5 ms for another to give up the interpreter: the store's
+    # writer and the hosts' lanes would wait so long for the loop, and the loop for them.
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -229,11 +229,11 @@ async def test_a_preview_tells_the_same_and_changes_nothing(cloud: Plane, alpha:
     assert [replace(one, message="") for one in done.sandboxes] == [
         replace(one, message="") for one in planned.sandboxes
     ]
-    assert [one.outcome for one in done.sandboxes] == [
-        Outcome.RESTORED,
-        Outcome.BLOCKED,
-        Outcome.RESTORED,
-    ]
+    assert {one.domain_name: one.outcome for one in done.sandboxes} == {
+        "one": Outcome.RESTORED,
+        "taken": Outcome.BLOCKED,
+        "two": Outcome.RESTORED,
+    }
 
 
 async def test_a_host_that_nobody_saw_makes_it_incomplete(

@@ -19,7 +19,15 @@ from scheduler.lifecycle import health
 from scheduler.lifecycle.health import Streak, Verdict
 from scheduler.lifecycle.identity import identity_fault
 from scheduler.lifecycle.usage import unmanaged
-from scheduler.model import Event, HostHealth, HostResources, Inventory, Sandbox, Volume
+from scheduler.model import (
+    Event,
+    HostHealth,
+    HostResources,
+    Inventory,
+    Sandbox,
+    Volume,
+    VolumeState,
+)
 from scheduler.store import HostFacts, Store, Transaction
 
 _MIB = 1024 * 1024
@@ -59,6 +67,12 @@ class HostRecords:
     def volume_names(self) -> frozenset[str]:
         """Return the names of the volumes we listed in the host's pool."""
         return frozenset(v.name for v in self.volumes if v.pool == self.host.pool)
+
+    def appeared(self, inventory: Inventory) -> frozenset[str]:
+        """Return the planned volumes that are there: whoever made them died before saying so."""
+        pool = inventory.pool
+        there = {volume.name for volume in (() if pool is None else pool.volumes)}
+        return frozenset(v.name for v in self.volumes if _planned(v, self.host) and v.name in there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +154,15 @@ class Looker:
         verdict = self._judge(host, reason=None)
         now = self._clock.now()
         facts: HostFacts = {**_facts(records, inventory), **_health_fields(verdict)}
+        appeared = records.appeared(inventory)
 
         def write(tx: Transaction) -> HostResources:
             if host.host_uuid is None:
                 _check_identity(host, inventory, tx.hosts.all())
             _health_event(tx, host, verdict, "polled")
+            for volume in tx.volumes.of_host(host.id) if appeared else ():
+                if volume.name in appeared and _planned(volume, host):
+                    tx.volumes.mark_created(volume.host_id, volume.pool, volume.name)
             return tx.hosts.observe(host.id, at=now, **facts)
 
         return await self._store.submit(write)
@@ -158,6 +176,10 @@ def _check_identity(
         raise IdentityChanged(
             fault, remedy="put the right machine back, or remove the host and add it anew"
         )
+
+
+def _planned(volume: Volume, host: HostResources) -> bool:
+    return volume.state is VolumeState.PLANNED and volume.pool == host.pool
 
 
 def _records(tx: Transaction, host_id: str) -> HostRecords:

@@ -13,8 +13,12 @@ from scheduler.model import (
     HostHealth,
     HostResources,
     Inventory,
+    Phase,
     Sandbox,
     VirtType,
+    Volume,
+    VolumeRole,
+    VolumeState,
 )
 from scheduler.service.intents import Intent
 from tests.control.world import IMAGE, ME, World
@@ -61,6 +65,29 @@ async def test_a_host_without_its_pool_has_no_storage(there: World) -> None:
     host = await there.host("beta")
     assert (host.total_storage_mb, host.limit_storage_mb, host.observed_images) == (0, 0, ())
     assert not host.observed_pool_active
+
+
+async def test_a_planned_volume_that_is_there_was_made_by_a_daemon_that_died(there: World) -> None:
+    made = await there.create()
+    await there.records.begin(made, Phase.BUILD, volumes=planned(there, made, "a", "b"))
+    driver_of(there).host.add_image("a", 100, 1)
+    await there.look()
+    states = {volume.name: volume.state for volume in await there.volumes(made.id)}
+    assert states == {"a": VolumeState.CREATED, "b": VolumeState.PLANNED}
+
+
+def planned(there: World, made: Sandbox, *names: str) -> tuple[Volume, ...]:
+    return tuple(
+        Volume(
+            owner=made.id,
+            host_id=made.host_id or "",
+            pool="default",
+            name=name,
+            role=VolumeRole.OVERLAY,
+            created_at=there.clock.now(),
+        )
+        for name in names
+    )
 
 
 async def test_others_guests_and_volumes_are_counted_and_ours_are_not(there: World) -> None:

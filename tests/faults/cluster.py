@@ -1,0 +1,188 @@
+"""One cluster under proof: a state directory, a database, two hosts, and a daemon that dies often.
+
+Everything outlives the daemon: the hosts are libvirtd of their own, and the database is a file or a
+server. Beside what is ours each host holds what is somebody else's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import libvirt
+
+from scheduler.cli.client import Client
+from scheduler.cli.failures import Failure
+from scheduler.store import StoreConfig
+from tests.faults.fuse import Fuse
+from tests.faults.mortal import CLOCK_STEP, STATE
+from tests.faults.nursery import Child, Nursery
+from tests.fleet.farm import FarmHost
+from tests.fleet.process import wait_until
+
+Document = dict[str, Any]
+
+IMAGE = "base.qcow2"
+POOL = "default-pool"
+FOREIGN = "sbx-not-ours"
+"""Named as if it were ours: a domain and, with a suffix, a volume."""
+FOREIGN_VOLUME = "sbx-precious.img"
+NETWORK = """
+<network><name>default</name><forward mode='nat'/><ip address='10.0.0.1' netmask='255.0.0.0'>
+<dhcp><range start='10.0.0.2' end='10.0.255.254'/></dhcp></ip></network>"""
+READY_S = 60.0
+LOG_TAIL = 6000
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """A daemon's whole world; the daemon may be killed and started again."""
+
+    directory: Path
+    hosts: Sequence[FarmHost]
+    """The daemon is told of all but the last one, which is there to be added."""
+    nursery: Nursery
+    new_database: Callable[[], str]
+    database_url: str = ""
+    fuse: Fuse = field(init=False)
+    process: Child | None = None
+
+    def __post_init__(self) -> None:
+        self.fuse = Fuse(self.directory)
+        for host in self.hosts:
+            _furnish(host)
+        self.start_over()
+
+    @property
+    def spare(self) -> FarmHost:
+        """The host that the configuration does not name."""
+        return self.hosts[-1]
+
+    def start_over(self) -> None:
+        """Be a cluster that was never started: no state, an empty database, no daemon."""
+        self.kill()
+        shutil.rmtree(self.directory / STATE, ignore_errors=True)
+        self.database_url = self.new_database()
+        self.set_clock_forward(0)
+        (self.directory / "config.toml").write_text(self._configuration())
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "sandboxd.log"
+
+    @property
+    def api(self) -> Client:
+        return Client(str(self.directory / STATE / "admin.sock"), answer_seconds=60)
+
+    @property
+    def store_config(self) -> StoreConfig:
+        """How a proof reads what the daemon wrote."""
+        return StoreConfig(database_url=self.database_url, read_only=True)
+
+    def start(self) -> None:
+        """Start the daemon and wait until it says that it is ready."""
+        self.kill()
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the daemon, which may die before it is ready."""
+        argv = ["--config", str(self.directory / "config.toml")]
+        argv += ["--state-dir", str(self.directory / STATE)]
+        self.process = self.nursery.bear(self.directory, argv, log=self.log)
+
+    def wait_until_ready(self) -> None:
+        """Return once the daemon serves; fails at once when it ended instead."""
+        process = self.running
+        wait_until(
+            lambda: not process.is_running or self.is_ready(), what="readiness", limit_s=READY_S
+        )
+        assert process.is_running, f"ended with {process.code}\n{process.log_tail()}"
+
+    def is_up(self) -> bool:
+        """Whether the daemon has met its hosts, so that they take sandboxes."""
+        healths = [host["health"] for host in self.api.items("/v1/hosts")]
+        return len(healths) == len(self.hosts) - 1 and set(healths) == {"UP"}
+
+    @property
+    def running(self) -> Child:
+        assert self.process is not None, "the daemon was never started"
+        return self.process
+
+    def kill(self) -> None:
+        """End the daemon, if there is one, as a power failure would."""
+        if self.process is not None:
+            self.process.kill()
+
+    def log_tail(self) -> str:
+        """The last that daemons of this cluster wrote."""
+        return self.log.read_text(errors="replace")[-LOG_TAIL:] if self.log.exists() else ""
+
+    def is_ready(self) -> bool:
+        try:
+            self.api.get("/readyz")
+        except Failure:
+            return False
+        return True
+
+    def set_clock_forward(self, seconds: float) -> None:
+        """Have the daemon's wall clock be wrong by as much."""
+        draft = self.directory / f"{CLOCK_STEP}.draft"
+        draft.write_text(str(seconds))
+        draft.replace(self.directory / CLOCK_STEP)
+
+    def refurbish(self, host: FarmHost) -> None:
+        """Bring a killed host back, as it was at first."""
+        host.restart()
+        _furnish(host)
+
+    @contextmanager
+    def libvirt(self, host: FarmHost) -> Iterator[libvirt.virConnect]:
+        """A connection of an operator's own to one host."""
+        with closing(libvirt.open(host.uri)) as connection:
+            yield connection
+
+    def _configuration(self) -> str:
+        lines = ["[daemon]", 'log_level = "info"', "[metrics]", "enabled = false"]
+        lines += ["[store]", f'database_url = "{self.database_url}"']
+        lines += ["[api]", 'group = ""', "[lifecycle]", "poll_seconds = 0.4"]
+        for host in self.hosts[:-1]:
+            lines += ["[[hosts]]", f'name = "{host.name}"', f'uri = "{host.uri}"']
+            lines += ['transport = "unix"', f'pool = "{POOL}"']
+        return "\n".join(lines)
+
+
+def _furnish(host: FarmHost) -> None:
+    """Give a fresh host the golden image, and something of somebody else's."""
+    with closing(libvirt.open(host.uri)) as connection:
+        for domain in connection.listAllDomains():
+            domain.destroy()
+            domain.undefine()
+        # The test driver's guests get addresses 20 apart: a small network has room for 13 starts.
+        network = connection.networkLookupByName("default")
+        network.destroy()
+        network.undefine()
+        connection.networkDefineXML(NETWORK).create()
+        pool = connection.storagePoolLookupByName(POOL)
+        pool.createXML(_volume(IMAGE, "qcow2"))
+        pool.createXML(_volume(FOREIGN_VOLUME, "raw"))
+        connection.defineXML(_domain(FOREIGN)).create()
+
+
+def _volume(name: str, kind: str) -> str:
+    return (
+        f"<volume><name>{name}</name><capacity unit='MiB'>64</capacity>"
+        f"<allocation unit='MiB'>8</allocation><target><format type='{kind}'/></target></volume>"
+    )
+
+
+def _domain(name: str) -> str:
+    return (
+        f"<domain type='test'><name>{name}</name><uuid>{uuid4()}</uuid>"
+        "<memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type>hvm</type></os></domain>"
+    )

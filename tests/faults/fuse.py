@@ -1,0 +1,87 @@
+"""A fuse: at which point of its work a daemon is to die, set from outside while it runs.
+
+Its directory joins the two who use it: the daemon under proof tells every point it reaches, and the
+proof lights and reads. What was reached is kept as a trace, so that a story can be watched once and
+then be cut short at each of its points.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from threading import Lock
+
+ANY = "*"
+"""Every point counts: the daemon dies at the nth one, whichever that is."""
+DEATH = "died"
+
+
+class Fuse:
+    """The points of one daemon, and the one that ends it by SIGKILL."""
+
+    def __init__(self, directory: Path) -> None:
+        self._setting = directory / "fuse"
+        self._trace = directory / "trace"
+        self._lock = Lock()
+        self._lit = ""
+        self._passed = 0
+        self._serial = 0
+
+    def light(self, point: str, nth: int = 1) -> None:
+        """Have the daemon die when it reaches `point` for the nth time from now on."""
+        self._serial += 1
+        draft = self._setting.with_suffix(".draft")
+        draft.write_text(f"{point} {nth} {self._serial}")
+        self._trace.write_bytes(b"")
+        draft.replace(self._setting)
+
+    def put_out(self) -> None:
+        """Let the daemon live, and begin a new trace."""
+        self._setting.unlink(missing_ok=True)
+        self._trace.write_bytes(b"")
+
+    @property
+    def has_blown(self) -> bool:
+        """Whether a daemon died of it since it was lit."""
+        return self.trace()[-1:] == [DEATH]
+
+    def trace(self) -> list[str]:
+        """The points reached since the fuse was lit or put out, in order."""
+        return self._trace.read_text().splitlines() if self._trace.exists() else []
+
+    def reached(self, point: str) -> None:
+        """Tell, in the daemon, that it is at this point; does not return if it is the one."""
+        with self._lock:
+            setting = self._read()
+            if setting != self._lit:
+                self._lit, self._passed = setting, 0
+            self._write(point)
+            if not setting:
+                return
+            at, nth, _ = setting.split(" ")
+            self._passed += at in (point, ANY)
+            if self._passed == int(nth):
+                self._write(DEATH)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _read(self) -> str:
+        try:
+            return self._setting.read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _write(self, line: str) -> None:
+        with self._trace.open("a") as file:
+            file.write(f"{line}\n")
+
+
+def numbered(trace: list[str]) -> list[tuple[str, int]]:
+    """Each point of a trace with how often it had been reached by then, from 1."""
+    seen: Counter[str] = Counter()
+    steps = []
+    for point in trace:
+        seen[point] += 1
+        steps.append((point, seen[point]))
+    return steps

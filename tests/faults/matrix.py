@@ -1,0 +1,111 @@
+"""The whole matrix: every story, cut short at each of its points, and random deaths in pairs.
+
+Each story is watched once to learn its points; then it is told again for each of them. Clusters
+work side by side, each at one trial after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from random import Random
+from threading import Lock
+from typing import TypeVar
+
+from scheduler.cli.failures import Failure
+from tests.faults.fuse import numbered
+from tests.faults.site import Site
+from tests.faults.stories import BY_THE_WAY
+from tests.faults.story import Story
+from tests.faults.trial import Death, Trial
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+LATEST_SECOND_DEATH = 12
+"""The second death of a pair comes within so many points of the restart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A story and where the daemon dies in it."""
+
+    story: type[Story]
+    death: Death
+
+    def __str__(self) -> str:
+        return f"{self.story.name()}: {self.death}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a trial ended; seconds from the last restart to a faultless audit."""
+
+    row: Row
+    seconds: float = 0.0
+    fault: str | None = None
+
+
+def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
+    """Tell a story in peace and return a row for each point it reached."""
+    trace = Trial(cluster=site.cluster, story=story(site.cluster)).watch()
+    steps = numbered([point for point in trace if counts(point, story)])
+    return tuple(Row(story=story, death=Death(point=point, nth=nth)) for point, nth in steps)
+
+
+def counts(point: str, story: type[Story]) -> bool:
+    """Whether a point belongs to the story, or is only met while it is told."""
+    return point in story.points or point.rpartition(".")[0] not in BY_THE_WAY
+
+
+def attempt(row: Row, site: Site) -> Outcome:
+    """Run one trial; one that failed, whatever failed, costs the site its cluster."""
+    cluster = site.cluster
+    try:
+        seconds = Trial(cluster=cluster, story=row.story(cluster)).run(row.death)
+    except (AssertionError, TimeoutError, Failure) as error:
+        fault = f"{type(error).__name__}: {error}\n--- the daemon's log\n{cluster.log_tail()}"
+        site.spoil()
+        return Outcome(row=row, fault=fault)
+    return Outcome(row=row, seconds=seconds)
+
+
+def pairs(rows: Sequence[Row], number: int, seed: int) -> Iterator[Row]:
+    """Draw rows whose daemon dies once more while it recovers."""
+    chance = Random(seed)
+    for _ in range(number):
+        row = chance.choice(rows)
+        again_at = chance.randint(1, LATEST_SECOND_DEATH)
+        yield replace(row, death=replace(row.death, again_at=again_at))
+
+
+def spread(
+    work: Callable[[Job, Site], Result],
+    jobs: Iterable[Job],
+    sites: Sequence[Site],
+    tell: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """Have the sites share the jobs; return what came of them, and tell it as it comes.
+
+    A site's servers belong to its thread and end with it, so it is closed there.
+    """
+    waiting, lock = iter(jobs), Lock()
+    results: list[Result] = []
+
+    def take_turns(site: Site) -> None:
+        with site:
+            while True:
+                with lock:
+                    job = next(waiting, None)
+                if job is None:
+                    return
+                result = work(job, site)
+                with lock:
+                    results.append(result)
+                    tell(result)
+
+    with ThreadPoolExecutor(len(sites)) as threads:
+        for done in [threads.submit(take_turns, site) for site in sites]:
+            done.result()
+    return results

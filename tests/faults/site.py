@@ -1,0 +1,91 @@
+"""Where clusters are proven: hosts, database server and nursery for one trial after another.
+
+A trial that failed has spoilt its cluster; the next one gets new hosts and an empty database.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+from tests.faults.cluster import Cluster
+from tests.faults.nursery import Nursery
+from tests.fleet.cleanup import Scratch
+from tests.fleet.farm import LibvirtdFarm
+from tests.fleet.postgres import PostgresCluster
+from tests.fleet.process import wait_until
+
+HOSTS = 3
+
+
+class Engine(StrEnum):
+    """What keeps the records."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+class Site:
+    """One cluster at a time, on one engine."""
+
+    def __init__(self, engine: Engine, nursery: Nursery, postgres: PostgresCluster | None) -> None:
+        assert (engine is Engine.POSTGRESQL) is (postgres is not None)
+        self.engine = engine
+        self._nursery = nursery
+        self._postgres = postgres
+        self._scratch: Scratch | None = None
+        self._numbers = count(1)
+        self._stack = ExitStack()
+        self._cluster: Cluster | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The present cluster, its daemon running and its hosts up."""
+        if self._cluster is None:
+            self._cluster = self._made()
+        return self._cluster
+
+    def spoil(self) -> None:
+        """Give the present cluster up."""
+        self._cluster = None
+        self._stack.close()
+
+    def close(self) -> None:
+        """End everything and remove its files."""
+        self.spoil()
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _made(self) -> Cluster:
+        if self._scratch is None:
+            self._scratch = Scratch.make("faults")
+        farm = self._stack.enter_context(LibvirtdFarm(HOSTS))
+        directory = self._scratch.directory / f"cluster-{next(self._numbers)}"
+        directory.mkdir(mode=0o700)
+        self._stack.callback(shutil.rmtree, directory)
+        cluster = Cluster(
+            directory=directory,
+            hosts=farm.hosts,
+            nursery=self._nursery,
+            new_database=lambda: self._database(directory),
+        )
+        self._stack.callback(cluster.kill)
+        cluster.start()
+        wait_until(cluster.is_up, what="the hosts of a new cluster")
+        return cluster
+
+    def _database(self, directory: Path) -> str:
+        if self._postgres is not None:
+            return self._postgres.database()
+        return f"sqlite:///{directory / f'state-{next(self._numbers)}.db'}"

@@ -1,0 +1,474 @@
+"""The stories: each way through the daemon that makes something durable, as short as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import ClassVar
+
+import libvirt
+
+from scheduler.cli.exits import Exit
+from scheduler.cli.failures import Failure
+from scheduler.control.leftovers import REMOVED
+from tests.faults.story import CONVERGES_S, Story
+from tests.fleet.process import wait_until
+
+LONG_S = 3600
+SOON_S = 2
+
+
+class Create(Story):
+    """A sandbox is placed, built, started and found."""
+
+    def act(self) -> None:
+        self.create("one")
+
+    def is_done(self) -> bool:
+        return self.state("one") == "RUNNING"
+
+
+class CreateThree(Story):
+    """Three at once, their commits and calls interleaved."""
+
+    def act(self) -> None:
+        for name in ("one", "two", "three"):
+            self.create(name)
+
+    def is_done(self) -> bool:
+        return all(self.state(name) == "RUNNING" for name in ("one", "two", "three"))
+
+
+class CreateStopped(Story):
+    """Built and not started."""
+
+    def act(self) -> None:
+        self.create("one", auto_start=False)
+
+    def is_done(self) -> bool:
+        return self.state("one") == "STOPPED"
+
+
+class FindNoRoom(Story):
+    """A request is refused, and why is kept."""
+
+    def act(self) -> None:
+        with refused(Exit.NO_CAPACITY):
+            self.create("one", memory_mb=1 << 16)
+
+
+class BuildInVain(Story):
+    """Somebody else's domain has the name, so that the host refuses to define ours."""
+
+    def prepare(self) -> None:
+        with self.cluster.libvirt(self.cluster.hosts[0]) as connection:
+            connection.defineXML(
+                "<domain type='test'><name>one</name><memory>1024</memory><os>"
+                "<type>hvm</type></os></domain>"
+            )
+
+    def act(self) -> None:
+        self.create("one", host=self.cluster.hosts[0].name)
+
+    def is_done(self) -> bool:
+        return self.state("one") == "ERROR"
+
+    def mend(self) -> None:
+        with self.cluster.libvirt(self.cluster.hosts[0]) as connection:
+            connection.lookupByName("one").undefine()
+
+
+class WithSandbox(Story):
+    """There is a sandbox before the story begins."""
+
+    wanted: ClassVar[Mapping[str, object]] = {}
+    before: ClassVar[str] = "RUNNING"
+
+    def prepare(self) -> None:
+        made = self.created("one", self.before, **self.wanted)
+        self.id = str(made["id"])
+        self.place = next(h for h in self.cluster.hosts if h.name == made["host_name"])
+
+    def expires_at(self) -> datetime:
+        return datetime.fromisoformat(self.sandbox(self.id)["expires_at"])
+
+    def meddle(self, *, when: bool, act: Callable[[libvirt.virDomain], object]) -> None:
+        """Do something to the domain behind the daemon's back if it runs, or if it does not."""
+        with self.cluster.libvirt(self.place) as connection:
+            domain = connection.lookupByName("one")
+            if bool(domain.isActive()) is when:
+                act(domain)
+
+
+class Stop(WithSandbox):
+    """A guest is asked to shut down."""
+
+    def act(self) -> None:
+        self.post(f"/v1/sandboxes/{self.id}/stop")
+
+    def is_done(self) -> bool:
+        return self.state("one") == "STOPPED"
+
+
+class StopByForce(Stop):
+    """A paused guest cannot shut down: it is powered off."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.meddle(when=True, act=lambda domain: domain.suspend())
+        wait_until(lambda: bool(self.sandbox("one")["conditions"]), what="the pause to be seen")
+
+
+class Start(WithSandbox):
+    """A stopped sandbox is started again."""
+
+    before = "STOPPED"
+    wanted: ClassVar = {"auto_start": False}
+
+    def act(self) -> None:
+        self.post(f"/v1/sandboxes/{self.id}/start")
+
+    def is_done(self) -> bool:
+        return self.state("one") == "RUNNING"
+
+
+class Destroy(WithSandbox):
+    """Domain and volumes are removed, their absence proven, the room given back."""
+
+    def act(self) -> None:
+        self.delete(f"/v1/sandboxes/{self.id}")
+
+    def is_done(self) -> bool:
+        return self.state(self.id) == "DESTROYED"
+
+
+class Extend(WithSandbox):
+    """A lease is made longer."""
+
+    wanted: ClassVar = {"ttl_seconds": LONG_S}
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._ends_at = self.expires_at()
+
+    def act(self) -> None:
+        self.post(f"/v1/sandboxes/{self.id}/extend", {"ttl_seconds": 2 * LONG_S})
+
+    def is_done(self) -> bool:
+        return LONG_S <= (self.expires_at() - self._ends_at).total_seconds() < LONG_S + CONVERGES_S
+
+
+class Expire(WithSandbox):
+    """A lease ends, and with it the sandbox."""
+
+    wanted: ClassVar = {"ttl_seconds": SOON_S}
+
+    def is_done(self) -> bool:
+        return self.state(self.id) == "DESTROYED"
+
+
+class ExpireToStop(WithSandbox):
+    """A lease ends, and its sandbox is stopped and kept."""
+
+    wanted: ClassVar = {"ttl_seconds": SOON_S, "on_expire": "stop"}
+
+    def is_done(self) -> bool:
+        return self.state(self.id) == "STOPPED"
+
+
+class Fail(WithSandbox):
+    """Somebody kills the domain."""
+
+    def act(self) -> None:
+        self.meddle(when=True, act=lambda domain: domain.destroy())
+
+    def is_done(self) -> bool:
+        return self.state("one") == "ERROR"
+
+
+class Retry(Fail):
+    """A failed sandbox is brought up again on its owner's word."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        super().act()
+        wait_until(super().is_done, what="the failure to be seen")
+
+    def act(self) -> None:
+        self.post(f"/v1/sandboxes/{self.id}/retry")
+
+    def is_done(self) -> bool:
+        return self.state("one") == "RUNNING"
+
+
+class Lose(WithSandbox):
+    """Somebody removes the domain: the sandbox is lost, and keeps its room until it is deleted."""
+
+    before = "STOPPED"
+    wanted: ClassVar = {"auto_start": False}
+
+    def act(self) -> None:
+        with self.cluster.libvirt(self.place) as connection:
+            for domain in connection.listAllDomains():
+                if domain.name() == "one":
+                    domain.undefine()
+
+    def is_done(self) -> bool:
+        return str(self.sandbox("one")["reason_code"]) == "domain_lost"
+
+
+class Pause(WithSandbox):
+    """Somebody pauses the guest: a condition, and no change of state."""
+
+    def act(self) -> None:
+        self.meddle(when=True, act=lambda domain: domain.suspend())
+
+    def is_done(self) -> bool:
+        return [one["kind"] for one in self.sandbox("one")["conditions"]] == ["paused"]
+
+
+class Resume(Pause):
+    """And lets it go on."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        super().act()
+        wait_until(super().is_done, what="the pause to be seen")
+
+    def act(self) -> None:
+        def go_on(domain: libvirt.virDomain) -> None:
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+
+        self.meddle(when=True, act=go_on)
+
+    def is_done(self) -> bool:
+        return not self.sandbox("one")["conditions"]
+
+
+class Reappear(WithSandbox):
+    """A destroyed sandbox's domain is there again, as after a host's restore from a backup."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        with self.cluster.libvirt(self.place) as connection:
+            xml = connection.lookupByName("one").XMLDesc()
+            self.cluster.api.delete(f"/v1/sandboxes/{self.id}", wait=30)
+            connection.defineXML(xml).create()
+
+    def act(self) -> None:
+        self.cluster.set_clock_forward(LONG_S)
+
+    def is_done(self) -> bool:
+        events = self.cluster.api.get("/v1/events", sandbox_id=self.id, limit=1000)["items"]
+        return bool(events[-1]["reason_code"] == REMOVED)
+
+    def clean_up(self) -> None:
+        self.cluster.set_clock_forward(0)
+
+
+class StepClock(WithSandbox):
+    """The wall clock is set forward: leases follow it once, and nothing is reaped for it."""
+
+    wanted: ClassVar = {"ttl_seconds": LONG_S}
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._ends_at = self.expires_at()
+
+    def act(self) -> None:
+        self.cluster.set_clock_forward(2 * LONG_S)
+
+    def is_done(self) -> bool:
+        return abs((self.expires_at() - self._ends_at).total_seconds() - 2 * LONG_S) < SOON_S
+
+    def clean_up(self) -> None:
+        self.cluster.set_clock_forward(0)
+
+
+class Drain(Story):
+    """A host is emptied, its sandboxes destroyed, and this told when it is proven."""
+
+    def prepare(self) -> None:
+        for name in ("one", "two"):
+            self.created(name, host=self.place)
+
+    @property
+    def place(self) -> str:
+        return self.cluster.hosts[0].name
+
+    def act(self) -> None:
+        self.post(f"/v1/hosts/{self.place}/drain", {"policy": "destroy", "reason": "the story"})
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.place)["state"] == "DRAINED")
+
+
+class AbortDrain(Drain):
+    """A drain that waits for leases to end is called off."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        wish = {"policy": "expire", "deadline_seconds": None}
+        self.cluster.api.post(f"/v1/hosts/{self.place}/drain", wish)
+
+    def act(self) -> None:
+        self.post(f"/v1/hosts/{self.place}/drain/abort")
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.place)["state"] == "CORDONED")
+
+
+class UndoDrain(AbortDrain):
+    """And the host takes sandboxes again."""
+
+    def act(self) -> None:
+        self.post(f"/v1/hosts/{self.place}/drain/undo")
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.place)["state"] == "ACTIVE")
+
+
+class Cordon(Story):
+    """A host takes no more sandboxes."""
+
+    def act(self) -> None:
+        self.post(f"/v1/hosts/{self.cluster.hosts[0].name}/cordon", {"reason": "the story"})
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.cluster.hosts[0].name)["state"] == "CORDONED")
+
+
+class EditHost(Story):
+    """A host is changed."""
+
+    def act(self) -> None:
+        self.patch(f"/v1/hosts/{self.cluster.hosts[0].name}", {"max_sandboxes": 77})
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.cluster.hosts[0].name)["max_sandboxes"] == 77)
+
+    def clean_up(self) -> None:
+        self.patch(f"/v1/hosts/{self.cluster.hosts[0].name}", {"max_sandboxes": None})
+
+
+class AddHost(Story):
+    """A host is taken into the fleet and met for the first time."""
+
+    points = frozenset({"looks.seen.before", "looks.seen.after"})
+
+    def act(self) -> None:
+        spare = self.cluster.spare
+        self.post("/v1/hosts", {"name": spare.name, "uri": spare.uri, "pool": "default-pool"})
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.cluster.spare.name)["health"] == "UP")
+
+    def clean_up(self) -> None:
+        with refused(Exit.NOT_FOUND):
+            self.delete(f"/v1/hosts/{self.cluster.spare.name}")
+
+
+class WithSpareHost(AddHost):
+    """There is a host beside the configured ones, with nothing on it."""
+
+    points = frozenset()
+
+    def prepare(self) -> None:
+        super().act()
+        wait_until(super().is_done, what="the spare host to be up")
+
+
+class RemoveHost(WithSpareHost):
+    """An empty host is let go."""
+
+    def act(self) -> None:
+        with refused(Exit.NOT_FOUND):
+            self.delete(f"/v1/hosts/{self.cluster.spare.name}")
+
+    def is_done(self) -> bool:
+        names = {host["name"] for host in self.cluster.api.items("/v1/hosts")}
+        return self.cluster.spare.name not in names
+
+
+class LoseHost(WithSpareHost):
+    """A host answers no longer, and is missed."""
+
+    def act(self) -> None:
+        self.cluster.spare.kill()
+
+    def is_done(self) -> bool:
+        return bool(self.host(self.cluster.spare.name)["health"] == "DOWN")
+
+    def mend(self) -> None:
+        self.cluster.refurbish(self.cluster.spare)
+
+
+class FirstStart(Story):
+    """The very first start: schema, cluster, key, configured hosts, the first look at each."""
+
+    points = frozenset(
+        f"{point}.{side}"
+        for point in ("looks.seen", "clock_guard.keep", "plane.forget_answers")
+        for side in ("before", "after")
+    )
+
+    def prepare(self) -> None:
+        self.cluster.start_over()
+
+    def act(self) -> None:
+        self.cluster.launch()
+        child = self.cluster.running
+        wait_until(lambda: not child.is_running or self.cluster.is_ready(), what="the first start")
+
+    def repeat(self) -> None:
+        """Do nothing: whoever restarts the daemon has done it."""
+
+    def is_done(self) -> bool:
+        return self.cluster.is_up()
+
+
+@contextmanager
+def refused(code: Exit) -> Iterator[None]:
+    """Take this refusal for an answer."""
+    try:
+        yield
+    except Failure as failure:
+        if failure.exit_code is not code:
+            raise
+
+
+BY_THE_WAY = frozenset({"looks.seen", "clock_guard.keep", "plane.forget_answers"})
+"""Commits of loops that go round in every story; only those that count them are cut short there."""
+
+STORIES: tuple[type[Story], ...] = (
+    FirstStart,
+    Create,
+    CreateThree,
+    CreateStopped,
+    FindNoRoom,
+    BuildInVain,
+    Stop,
+    StopByForce,
+    Start,
+    Destroy,
+    Extend,
+    Expire,
+    ExpireToStop,
+    Fail,
+    Retry,
+    Lose,
+    Pause,
+    Resume,
+    Reappear,
+    StepClock,
+    Drain,
+    AbortDrain,
+    UndoDrain,
+    Cordon,
+    EditHost,
+    AddHost,
+    RemoveHost,
+    LoseHost,
+)

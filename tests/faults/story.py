@@ -1,0 +1,98 @@
+"""What a story consists of: what is there before, what is asked for, and how it must end."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+from uuid import uuid4
+
+from tests.faults.cluster import IMAGE, Cluster, Document
+
+CONVERGES_S = 60.0
+"""The longest that a daemon may take to bring everything to rest."""
+GUEST = {"base_image": IMAGE, "agent_id": "proof", "vcpus": 1, "memory_mb": 128, "storage_mb": 128}
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Story:
+    """Told once, and after the daemon's death once more, request by request with the same keys."""
+
+    points: ClassVar[frozenset[str]] = frozenset()
+    """Points that count although other stories meet them only by the way."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._tale = uuid4().hex
+        self._answers: dict[int, Document] = {}
+        self._asked = 0
+
+    @classmethod
+    def name(cls) -> str:
+        """Its name in tables: `StopThenStart` is `stop then start`."""
+        return _WORD.sub(" ", cls.__name__).lower()
+
+    def prepare(self) -> None:
+        """Bring about what is there before, with a daemon that lives."""
+
+    def act(self) -> None:
+        """Do what the daemon may die of, which then leaves the client without an answer."""
+
+    def repeat(self) -> None:
+        """Do it all again, as clients do that lost an answer."""
+        self._asked = 0
+        self.act()
+
+    def is_done(self) -> bool:
+        """Whether the story has come to its end."""
+        return True
+
+    def mend(self) -> None:
+        """Undo, at the end, what the story itself broke on a host."""
+
+    def clean_up(self) -> None:
+        """Remove what the story made beside sandboxes."""
+
+    def post(self, path: str, body: object = None) -> Document:
+        """Ask for something under a key; what was answered before must be answered again."""
+        self._asked += 1
+        number = self._asked
+        answer = self._send("POST", path, body, f"{self._tale}-{number}")
+        first = self._answers.setdefault(number, answer)
+        assert first == answer, f"{path} was answered {first} and then {answer}"
+        return answer
+
+    def delete(self, path: str) -> Document:
+        """Ask for an end, which needs no key."""
+        return self._send("DELETE", path)
+
+    def patch(self, path: str, body: object) -> Document:
+        """Ask for a change, of whichever revision there is."""
+        return self._send("PATCH", path, body)
+
+    def create(self, name: str, **fields: object) -> Document:
+        """Ask for a small sandbox."""
+        return self.post("/v1/sandboxes", {**GUEST, "sandbox_name": name, **fields})
+
+    def created(self, name: str, state: str = "RUNNING", **fields: object) -> Document:
+        """Make a small sandbox and wait until it is there."""
+        body = {**GUEST, "sandbox_name": name, **fields}
+        made: Document = self.cluster.api.post("/v1/sandboxes", body, wait=30)
+        assert made["state"] == state, made
+        return made
+
+    def sandbox(self, reference: str) -> Document:
+        answer: Document = self.cluster.api.get(f"/v1/sandboxes/{reference}")
+        return answer
+
+    def state(self, reference: str) -> str:
+        return str(self.sandbox(reference)["state"])
+
+    def host(self, name: str) -> Document:
+        answer: Document = self.cluster.api.get(f"/v1/hosts/{name}")
+        return answer
+
+    def _send(
+        self, method: str, path: str, body: object = None, key: str | None = None
+    ) -> Document:
+        document: Document = self.cluster.api.request(method, path, body=body, key=key).document()
+        return document

@@ -14,10 +14,12 @@ from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.events import events_
 from scheduler.cli.commands.hosts import host
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
+from scheduler.cli.commands.orphans import orphan
 from scheduler.cli.commands.placements import why
 from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
+from scheduler.cli.commands.trust import audit, forget, rebuild
 from scheduler.cli.commands.watching import wait
 from scheduler.cli.session import connection_options
 
@@ -36,6 +38,10 @@ COMMANDS: tuple[click.Command, ...] = (
     explain,
     host,
     events_,
+    audit,
+    orphan,
+    forget,
+    rebuild,
     api,
     completion,
     version,

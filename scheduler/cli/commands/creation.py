@@ -57,7 +57,10 @@ def create(
     idempotency_key: str | None,
     **options: Any,
 ) -> None:
-    """Create a sandbox from IMAGE, a volume in the hosts' pool, and wait until it runs."""
+    """Create a sandbox from IMAGE and wait until it runs.
+
+    IMAGE is a volume in the hosts' pool. The daemon's defaults fill what is not given.
+    """
     body = _body(**options)
     deadline = Deadline(timeout_seconds)
     try:
@@ -81,7 +84,10 @@ def create(
 @click.command(cls=Verb)
 @placement_options
 def explain(session: Session, **options: Any) -> None:
-    """Weigh every host against a request for IMAGE and show what speaks for and against it."""
+    """Weigh every host against a request for IMAGE.
+
+    Shows what each host has of everything asked for, which of it falls short, and what would help.
+    """
     explanation = session.client.post("/v1/placements/explain", placement_body(**options))
     eligible = [str(host["host_name"]) for host in explanation["hosts"] if host["eligible"]]
     session.printer.drawing(

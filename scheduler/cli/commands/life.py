@@ -46,9 +46,7 @@ def _changing(verb: str, state: str, summary: str) -> click.Command:
 
 
 start = _changing("start", "RUNNING", "Start stopped sandboxes.")
-stop = _changing(
-    "stop", "STOPPED", "Shut sandboxes down: gracefully first, by force when that takes too long."
-)
+stop = _changing("stop", "STOPPED", "Shut sandboxes down, by force when that takes too long.")
 retry = _changing("retry", "RUNNING", "Try again with sandboxes that are in ERROR.")
 
 
@@ -78,7 +76,7 @@ def delete(
 @sandbox_argument()
 @click.option("--ttl", type=DURATION, required=True, help="How long it lives from now, such as 2h.")
 def extend(session: Session, *, reference: str, ttl: int) -> None:
-    """Let SANDBOX live longer; its end is never moved to an earlier time."""
+    """Let SANDBOX live longer; its end never comes earlier."""
     box = find_sandbox(session.client, reference)
     box = session.client.post(f"/v1/sandboxes/{box['id']}/extend", {"ttl_seconds": ttl})
     if box["ttl_seconds"] is None and box["expires_at"] is None:

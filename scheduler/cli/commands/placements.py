@@ -18,7 +18,7 @@ Document = dict[str, Any]
 @click.command(cls=Verb)
 @click.argument("reference", metavar="SANDBOX|DECISION", shell_complete=complete_sandboxes)
 def why(session: Session, *, reference: str) -> None:
-    """Show why a sandbox stands where it does, or why a request was refused."""
+    """Show why a sandbox is where it is, or was refused."""
     decision = _decision(session, reference)
     session.printer.drawing(
         decision, [str(decision["id"])], lambda printer: decisions.draw(printer, decision)

@@ -25,7 +25,10 @@ METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 def api(
     session: Session, *, method: str, path: str, data: str | None, headers: tuple[str, ...]
 ) -> None:
-    """Send METHOD to PATH, such as GET /v1/hosts, and print the answer as JSON or YAML."""
+    """Send any request, such as GET /v1/hosts, and print the answer.
+
+    It is JSON, or YAML with -o yaml. Errors are told and exit as in every other command.
+    """
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
         raise click.BadParameter("a path begins with '/' and is percent-encoded", param_hint="PATH")
     answer = session.client.request(

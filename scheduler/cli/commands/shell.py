@@ -14,7 +14,9 @@ PROGRAM = "sandboxctl"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that teaches SHELL to complete, live names included.
+    """Print the script that teaches SHELL to complete.
+
+    Names of sandboxes and hosts are asked of the daemon.
 
     \b
     bash: eval "$(sandboxctl completion bash)"     in ~/.bashrc

@@ -38,7 +38,7 @@ from scheduler.model import (
     SandboxState,
 )
 from scheduler.store import Store, StoreConfig, Transaction, engines
-from scheduler.store.repositories import allocations, decisions, events, sandbox_queries
+from scheduler.store.repositories import allocation_queries, decisions, events, sandbox_queries
 from scheduler.store.statements import Statement, Statements
 from scheduler.store.tables import ALLOCATIONS, DECISIONS, EVENTS, SANDBOXES
 from tests.fleet.postgres import PostgresCluster
@@ -142,8 +142,8 @@ def raw(claim: Claim, statements: Statements) -> Ready:
         return prepared.text, prepared.bind(parameters)
 
     return [
-        ready(allocations._CLAIM, amounts),
-        ready(allocations._INSERT, ALLOCATIONS.row(wanted)),
+        ready(allocation_queries.CLAIM, amounts),
+        ready(allocation_queries.INSERT, ALLOCATIONS.row(wanted)),
         ready(sandbox_queries.INSERT, SANDBOXES.row(claim.sandbox)),
         ready(decisions._INSERT, DECISIONS.row(claim.decision)),
         ready(events._INSERT, EVENTS.row(claim.event)),

@@ -1,7 +1,7 @@
 """What is remembered: every entity, every event, one writer; SQLite or PostgreSQL below."""
 
 from scheduler.store.committer import Unit
-from scheduler.store.config import StoreConfig
+from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.interactive import AsyncTransaction
 from scheduler.store.options import UNSET, ListOptions, Page
 from scheduler.store.repositories.allocations import Discrepancy
@@ -26,6 +26,7 @@ __all__ = [
     "EventFilter",
     "HostFacts",
     "HostFilter",
+    "Limits",
     "ListOptions",
     "Page",
     "PublicationFilter",

@@ -20,6 +20,22 @@ _FEWEST_CONNECTIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long anything here waits, and for how much: every bound of the store in one value."""
+
+    wait_seconds: float = 5.0
+    """For a lock, a connection or a free place, before it gives up."""
+    transaction_seconds: float = 30.0
+    """An interactive transaction keeps other writers waiting: one that lasts longer is undone."""
+    waiting_writes: int = 10_000
+    """Units that may wait for the writer; more are refused at once."""
+    waiting_reads: int = 1_000
+    """Reads that may wait for a connection; more are refused at once."""
+    batch: int = 256
+    """Units in one commit at most, so that no caller waits for an endless one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreConfig:
     """The seed's Config; `conn_max_lifetime` in seconds."""
 

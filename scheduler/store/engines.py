@@ -8,6 +8,7 @@ so that several processes have one order of commits; readers get one snapshot a 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,11 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from scheduler.store.config import StoreConfig
+from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.media import is_frozen
 
 WRITE_LOCK = 0x5A4DB0C5
 """The key of the advisory lock that all writers of a PostgreSQL database share."""
-
-WAIT_SECONDS = 5
-"""How long anything here waits for a lock, a connection or a free place before it gives up."""
 
 _STATEMENT_SECONDS = 60
 
@@ -54,10 +52,11 @@ class Engines:
         self.writer.dispose()
 
 
-def make(config: StoreConfig) -> Engines:
+def make(config: StoreConfig, limits: Limits | None = None) -> Engines:
     """Return the engines for a configuration; nothing is connected yet."""
     url = config.url()
-    return _sqlite(config, url) if url.drivername == "sqlite" else _postgres(config, url)
+    build = _sqlite if url.drivername == "sqlite" else _postgres
+    return build(config, limits or Limits(), url)
 
 
 def begin_writing(connection: Connection) -> None:
@@ -66,27 +65,27 @@ def begin_writing(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
-def _pool(config: StoreConfig, size: int) -> dict[str, Any]:
+def _pool(config: StoreConfig, limits: Limits, size: int) -> dict[str, Any]:
     kept = min(size, config.max_idle_conns)
     return {
         "pool_size": kept,
         "max_overflow": size - kept,
-        "pool_timeout": WAIT_SECONDS,
+        "pool_timeout": limits.wait_seconds,
         "pool_recycle": config.conn_max_lifetime,
     }
 
 
-def _sqlite(config: StoreConfig, url: URL) -> Engines:
-    # How long SQLite waits for another process's lock; the URL may say it otherwise.
-    url = url.update_query_dict({"timeout": str(WAIT_SECONDS)} | dict(url.query))
+def _sqlite(config: StoreConfig, limits: Limits, url: URL) -> Engines:
+    # How long SQLite waits for another process's lock.
+    url = url.update_query_dict({"timeout": str(limits.wait_seconds)})
     if config.read_only:
         path = Path(str(url.database))
         query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if is_frozen(path) else {})
         url = url.set(database=f"file:{quote(str(path))}").update_query_dict(query)
     writer = create_engine(url, poolclass=NullPool)
-    readers = create_engine(url, **_pool(config, config.reader_conns))
+    readers = create_engine(url, **_pool(config, limits, config.reader_conns))
     interactive = create_async_engine(
-        url.set(drivername="sqlite+aiosqlite"), **_pool(config, config.interactive_conns)
+        url.set(drivername="sqlite+aiosqlite"), **_pool(config, limits, config.interactive_conns)
     )
     written = _READER_PRAGMAS if config.read_only else _WRITER_PRAGMAS
     _govern(writer, written, "BEGIN" if config.read_only else "BEGIN IMMEDIATE")
@@ -112,34 +111,40 @@ def _govern(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
         connection.exec_driver_sql("BEGIN" if only_reads else begin)
 
 
-def _postgres(config: StoreConfig, url: URL) -> Engines:
+def _postgres(config: StoreConfig, limits: Limits, url: URL) -> Engines:
     # The statements' parameters are positional on every dialect.
     common: dict[str, Any] = {"paramstyle": "format"}
-    reading = _session("-c default_transaction_read_only=on") | common
-    writing = reading if config.read_only else _session("-c synchronous_commit=on") | common
+    reading = _session(limits, "-c default_transaction_read_only=on") | common
+    writing = reading if config.read_only else _session(limits, "-c synchronous_commit=on") | common
     snapshot = _session(
-        r"-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\ read"
+        limits,
+        r"-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\ read",
     )
     return Engines(
         writer=create_engine(url, poolclass=NullPool, **writing),
         readers=create_engine(
-            url, pool_pre_ping=True, **common, **snapshot, **_pool(config, config.reader_conns)
+            url,
+            pool_pre_ping=True,
+            **common,
+            **snapshot,
+            **_pool(config, limits, config.reader_conns),
         ),
         interactive=create_async_engine(
-            url, pool_pre_ping=True, **writing, **_pool(config, config.interactive_conns)
+            url, pool_pre_ping=True, **writing, **_pool(config, limits, config.interactive_conns)
         ),
     )
 
 
-def _session(options: str) -> dict[str, Any]:
-    limits = (
-        f"-c lock_timeout={WAIT_SECONDS}s -c statement_timeout={_STATEMENT_SECONDS}s "
+def _session(limits: Limits, options: str) -> dict[str, Any]:
+    bounds = (
+        f"-c lock_timeout={limits.wait_seconds * 1000:.0f} "
+        f"-c statement_timeout={_STATEMENT_SECONDS}s "
         f"-c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s"
     )
     return {
         "connect_args": {
             "application_name": "sandboxd",
-            "connect_timeout": WAIT_SECONDS,
-            "options": f"{limits} {options}",
+            "connect_timeout": math.ceil(limits.wait_seconds),
+            "options": f"{bounds} {options}",
         }
     }

@@ -17,8 +17,8 @@ from scheduler.clock import Clock, SystemClock
 from scheduler.errors import ReadOnly, Unavailable
 from scheduler.store import engines, schema
 from scheduler.store.committer import Committer, Unit
-from scheduler.store.config import StoreConfig
-from scheduler.store.engines import WAIT_SECONDS, Engines
+from scheduler.store.config import Limits, StoreConfig
+from scheduler.store.engines import Engines
 from scheduler.store.faults import DRIVER_ERRORS, translate
 from scheduler.store.interactive import AsyncTransaction, to_its_end
 from scheduler.store.statements import Statements
@@ -27,39 +27,37 @@ from scheduler.store.writer import Writer
 
 T = TypeVar("T")
 
-LONGEST_TRANSACTION_SECONDS = 30
-"""An interactive transaction holds the writers' lock: one that lasts longer is rolled back."""
-
-WAITING_READS = 1000
-"""Reads that may wait for a connection; more are refused at once."""
-
 
 class Store:
     """The database handle; open it with `Store.open`."""
 
-    def __init__(self, config: StoreConfig, opened: Engines, clock: Clock) -> None:
+    def __init__(self, config: StoreConfig, opened: Engines, clock: Clock, limits: Limits) -> None:
         self.config = config
         self._engines = opened
         self._clock = clock
+        self._limits = limits
         self._statements = Statements(opened.writer.dialect)
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[object] | None = None
         self._reading = 0
         self._readers = ThreadPoolExecutor(config.reader_conns, "store-reader")
         committer = Committer(opened.writer, self._statements, clock)
-        self._writer = None if config.read_only else Writer(committer, self._lock)
+        self._writer = None if config.read_only else Writer(committer, self._lock, limits)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: StoreConfig, *, clock: Clock | None = None) -> AsyncIterator[Store]:
+    async def open(
+        cls, config: StoreConfig, *, clock: Clock | None = None, limits: Limits | None = None
+    ) -> AsyncIterator[Store]:
         """Connect, check or migrate the schema, and serve until the context is left.
 
         `Invalid` names what is wrong with the database and what to do; it is never recreated.
         """
-        opened = engines.make(config)
+        limits = limits or Limits()
+        opened = engines.make(config, limits)
         try:
             await to_its_end(asyncio.to_thread(schema.ensure, opened.writer, config))
-            store = cls(config, opened, clock or SystemClock())
+            store = cls(config, opened, clock or SystemClock(), limits)
             try:
                 yield store
             finally:
@@ -81,8 +79,8 @@ class Store:
 
     async def read(self, unit: Unit[T]) -> T:
         """Return what `unit` returned, from one consistent snapshot; writing raises `ReadOnly`."""
-        if self._reading >= WAITING_READS:
-            raise Unavailable(f"{WAITING_READS} reads are waiting", remedy="Try again later.")
+        if self._reading >= self._limits.waiting_reads:
+            raise Unavailable(f"{self._reading} reads are waiting", remedy="Try again later.")
         self._reading += 1
         try:
             loop = asyncio.get_running_loop()
@@ -117,17 +115,18 @@ class Store:
 
     @asynccontextmanager
     async def _interactive(self, *, writable: bool) -> AsyncIterator[AsyncTransaction]:
+        longest = self._limits.transaction_seconds
         transaction = AsyncTransaction(
             self._engines.interactive, self._statements, self._clock, writable=writable
         )
         try:
-            async with asyncio.timeout(LONGEST_TRANSACTION_SECONDS):
+            async with asyncio.timeout(longest):
                 await transaction.begin()
                 yield transaction
                 await transaction.commit()
         except TimeoutError:
             raise Unavailable(
-                f"a transaction lasted longer than {LONGEST_TRANSACTION_SECONDS} seconds",
+                f"a transaction lasted longer than {longest} seconds",
                 remedy="It was rolled back; try again.",
             ) from None
         finally:
@@ -135,7 +134,7 @@ class Store:
 
     async def _acquire(self) -> None:
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(self._limits.wait_seconds):
                 await self._lock.acquire()
         except TimeoutError:
             raise Unavailable("other writers keep the store busy", remedy="Try again.") from None

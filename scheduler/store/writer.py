@@ -13,14 +13,9 @@ from typing import Any, TypeVar, cast
 
 from scheduler.errors import Unavailable
 from scheduler.store.committer import Committer, Done, Failed, Outcome, Unit
+from scheduler.store.config import Limits
 
 T = TypeVar("T")
-
-BATCH = 256
-"""Units in one transaction at most, so that no caller waits for an endless one."""
-
-CAPACITY = 10_000
-"""Units that may wait; more are refused at once."""
 
 _Waiting = tuple[Unit[Any], asyncio.Future[Any]]
 
@@ -28,12 +23,10 @@ _Waiting = tuple[Unit[Any], asyncio.Future[Any]]
 class Writer:
     """Gathers submitted units into batches and has them committed on the writer's thread."""
 
-    def __init__(
-        self, committer: Committer, lock: asyncio.Lock, *, capacity: int = CAPACITY
-    ) -> None:
+    def __init__(self, committer: Committer, lock: asyncio.Lock, limits: Limits) -> None:
         self._committer = committer
         self._lock = lock
-        self._capacity = capacity
+        self._limits = limits
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -44,9 +37,9 @@ class Writer:
         """Return what the unit returned, once it is durable; raise what it raised."""
         if self._closing or self._pump.done():
             raise Unavailable("the store is closed", remedy="Start the daemon again.")
-        if len(self._waiting) >= self._capacity:
+        if len(self._waiting) >= self._limits.waiting_writes:
             raise Unavailable(
-                f"{self._capacity} writes are waiting already",
+                f"{self._limits.waiting_writes} writes are waiting already",
                 remedy="Try again later; look at the database's disk.",
             )
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -75,7 +68,7 @@ class Writer:
 
     async def _commit_some(self) -> None:
         async with self._lock:
-            size = min(BATCH, len(self._waiting))
+            size = min(self._limits.batch, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(size)]
             try:
                 outcomes = await asyncio.get_running_loop().run_in_executor(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -12,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.errors import Invalid, ReadOnly, Unavailable
+from scheduler.errors import Invalid, ReadOnly
 from scheduler.store import Store, StoreConfig, engines
 from scheduler.store.media import check_file, file_system
-from tests.clocks import START
 from tests.store.conftest import migrate
 from tests.store.samples import command, sandbox
 
@@ -122,17 +120,3 @@ async def test_a_medium_that_became_read_only_goes_on_reading(small_disk: Path) 
             pass
     async with Store.open(StoreConfig(database_url=url, read_only=True)) as store:
         assert (await store.read(lambda tx: tx.sandboxes.get("SBX-1"))).id == "SBX-1"
-
-
-async def test_a_lock_held_too_long_is_unavailable_and_reading_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "sandboxd.db"
-    config = StoreConfig(database_url=f"sqlite:///{path}?timeout=0.05")
-    async with Store.open(config) as store:
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="kept the database locked"):
-            await store.submit(lambda tx: tx.sandboxes.add(sandbox()))
-        assert (await store.read(lambda tx: tx.sandboxes.find())).items == ()
-        other.execute("ROLLBACK")
-        other.close()
-        await store.submit(lambda tx: tx.sandboxes.add(sandbox(created_at=START)))

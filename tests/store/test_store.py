@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound, ReadOnly, Unavailable
-from scheduler.store import Store, StoreConfig, Transaction, faces
-from scheduler.store import store as store_module
+from scheduler.store import Limits, Store, StoreConfig, Transaction, faces
 from scheduler.store.repositories.repository import Repository
 from tests.fleet.postgres import PostgresCluster
 from tests.store.samples import sandbox
@@ -39,9 +39,16 @@ async def test_a_read_cannot_write(store: Store) -> None:
         await store.read(lambda tx: tx.sandboxes.add(sandbox()))
 
 
-async def test_i8_reads_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "WAITING_READS", 0)
-    with pytest.raises(Unavailable, match="0 reads are waiting"):
+async def test_i8_reads_are_bounded(url: str) -> None:
+    go = threading.Event()
+    config = StoreConfig(database_url=url)
+    async with Store.open(config, limits=Limits(waiting_reads=2)) as store:
+        held = [asyncio.create_task(store.read(lambda tx: go.wait(10))) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="2 reads are waiting"):
+            await store.ping()
+        go.set()
+        assert await asyncio.gather(*held) == [True, True]
         await store.ping()
 
 
@@ -101,12 +108,13 @@ async def test_a_task_that_would_wait_for_itself_is_told(store: Store) -> None:
     await store.submit(lambda tx: None)
 
 
-async def test_i8_nobody_waits_for_ever_for_a_writer(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(store_module, "LONGEST_TRANSACTION_SECONDS", 0.2)
+async def test_i8_nobody_waits_for_ever_for_a_writer(url: str) -> None:
+    limits = Limits(wait_seconds=0.05, transaction_seconds=1.0)
+    async with Store.open(StoreConfig(database_url=url), limits=limits) as store:
+        await _outlast(store)
 
+
+async def _outlast(store: Store) -> None:
     async def hold() -> None:
         async with store.transaction() as tx:
             await tx.settings.put("held", "yes")

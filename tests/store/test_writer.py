@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, Unavailable
-from scheduler.store import Store, StoreConfig, Transaction, engines
+from scheduler.store import Limits, Store, StoreConfig, Transaction, engines
 from scheduler.store.committer import Committer, Done, Failed
 from scheduler.store.statements import Statements
-from scheduler.store.writer import BATCH, Writer
+from scheduler.store.writer import Writer
 from tests.clocks import ManualClock
 from tests.store.samples import allocation, host, sandbox
 
@@ -125,9 +125,10 @@ def test_a_search_that_fails_in_the_database_is_no_harmless_refusal(committer: C
 
 
 async def test_what_waits_goes_with_the_next_commit(store: Store) -> None:
-    results = await asyncio.gather(*(store.submit(add(number)) for number in range(3 * BATCH)))
-    assert results == [f"SBX-{number}" for number in range(3 * BATCH)]
-    assert len(await store.read(lambda tx: tx.sandboxes.live())) == 3 * BATCH
+    many = range(3 * Limits().batch)
+    results = await asyncio.gather(*(store.submit(add(number)) for number in many))
+    assert results == [f"SBX-{number}" for number in many]
+    assert len(await store.read(lambda tx: tx.sandboxes.live())) == len(many)
 
 
 async def test_a_caller_who_is_cancelled_breaks_no_other_and_its_unit_is_carried_out(
@@ -164,7 +165,7 @@ class HeldCommitter:
 
 async def test_i8_the_queue_is_bounded_and_closing_commits_what_waits() -> None:
     held = HeldCommitter()
-    writer = Writer(held, asyncio.Lock(), capacity=3)  # type: ignore[arg-type]
+    writer = Writer(held, asyncio.Lock(), Limits(waiting_writes=3))  # type: ignore[arg-type]
     first = asyncio.create_task(writer.submit(lambda _: 0))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -181,23 +182,6 @@ async def test_i8_the_queue_is_bounded_and_closing_commits_what_waits() -> None:
     await closing
 
 
-class BrokenCommitter(HeldCommitter):
-    """A committer with a bug of its own."""
-
-    def commit(self, units: list[Any]) -> list[Done]:
-        raise ZeroDivisionError
-
-
-async def test_a_bug_in_the_writer_leaves_nobody_waiting() -> None:
-    writer = Writer(BrokenCommitter(), asyncio.Lock())  # type: ignore[arg-type]
-    with pytest.raises(asyncio.CancelledError):
-        await writer.submit(lambda _: 0)
-    with pytest.raises(Unavailable):
-        await writer.submit(lambda _: 0)
-    with pytest.raises(ZeroDivisionError):
-        await writer.close()
-
-
 class DyingCommitter(HeldCommitter):
     """A committer with a bug that is no unit's."""
 
@@ -208,7 +192,7 @@ class DyingCommitter(HeldCommitter):
 
 async def test_a_writer_that_dies_tells_everyone_who_waits() -> None:
     dying = DyingCommitter()
-    writer = Writer(dying, asyncio.Lock())  # type: ignore[arg-type]
+    writer = Writer(dying, asyncio.Lock(), Limits())  # type: ignore[arg-type]
     waiting = [asyncio.create_task(writer.submit(partial(answer, n))) for n in (1, 2)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -41,6 +41,14 @@ class _Shared(TypedDict):
     journal: Journal
 
 
+class _Seeing(_Shared):
+    """What services that read the hosts' listings are given beside that."""
+
+    terms: Terms
+    audits: AuditService
+    sightings: Sightings
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The use cases, a member per noun."""
@@ -80,6 +88,7 @@ class Services:
         )
         shared: _Shared = {"fleet": fleet, "journal": journal}
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
+        seeing: _Seeing = {**shared, "terms": terms, "audits": audits, "sightings": sightings}
         return cls(
             sandboxes=SandboxService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
@@ -89,24 +98,9 @@ class Services:
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
             orphans=OrphanService(
-                store,
-                clock,
-                terms=terms,
-                audits=audits,
-                sightings=sightings,
-                wake_sandbox=wakes.sandbox,
-                wake_host=wakes.host,
-                **shared,
+                store, clock, wake_sandbox=wakes.sandbox, wake_host=wakes.host, **seeing
             ),
-            rebuilds=RebuildService(
-                store,
-                clock,
-                terms=terms,
-                audits=audits,
-                sightings=sightings,
-                wake=wakes.sandbox,
-                **shared,
-            ),
+            rebuilds=RebuildService(store, clock, wake=wakes.sandbox, **seeing),
             forgetting=ForgetService(
                 store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
             ),

@@ -1,7 +1,5 @@
 """P5: creating sandboxes through the API, beside a route that does nothing with the same models.
 
-    python -m benchmarks.create [--rounds 7] [--requests 3000] [--clients 64] [--directory DIR]
-
 Both are served by the same listener, each in a process of its own on its own Unix socket; the
 clients are protocols without an HTTP library, so that they do not become what is measured. The
 daemon's loops are left out: nothing is built on hosts, which are not part of the answer.

@@ -51,11 +51,20 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the daemon."""
+    """Leaves signals to the daemon, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.listening.set()
 
 
 @asynccontextmanager
@@ -105,12 +114,14 @@ def _config(app: Any, gate: Gate) -> uvicorn.Config:
     )
 
 
-async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
-    while not server.started:
-        if task.done():
-            await task
-            raise RuntimeError("the server ended before it had started")
-        await asyncio.sleep(0.001)
+async def _started(server: _Server, task: asyncio.Task[None]) -> None:
+    listening = asyncio.ensure_future(server.listening.wait())
+    try:
+        await asyncio.wait({listening, task}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        listening.cancel()
+    if task.done():
+        await task
 
 
 def _bind(path: Path, group: str | None) -> tuple[socket.socket, os.stat_result]:

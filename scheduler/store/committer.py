@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from scheduler.clock import Clock
-from scheduler.errors import SandboxdError, Unavailable
+from scheduler.errors import SandboxdError
 from scheduler.store.engines import begin_writing
-from scheduler.store.faults import DRIVER_ERRORS, of_medium, translate
+from scheduler.store.faults import DRIVER_ERRORS, of_medium, translate, uncertain
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
 
@@ -117,7 +117,7 @@ class Committer:
         except DRIVER_ERRORS as error:
             # A transaction whose commit failed is in a state that no driver agrees on.
             self._drop()
-            raise _uncertain(translate(error)) from error
+            raise uncertain(translate(error)) from error
 
     def _begin(self) -> tuple[Connection, Transaction]:
         reused = self._connection is not None
@@ -181,13 +181,3 @@ def _again(error: Exception) -> Exception:
     if isinstance(error, SandboxdError):
         return type(error)(error.message, remedy=error.remedy, details=error.details)
     return error
-
-
-def _uncertain(error: SandboxdError) -> SandboxdError:
-    if not isinstance(error, Unavailable):
-        return error
-    return Unavailable(
-        f"{error.message}; whether the change was committed is not known",
-        remedy="Look at the record before trying again; a request with a key may be repeated.",
-        details={**error.details, "outcome": "unknown"},
-    )

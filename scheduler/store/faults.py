@@ -94,6 +94,17 @@ def of_medium(error: BaseException) -> bool:
     return isinstance(error, SandboxdError) and "medium" in error.details
 
 
+def uncertain(error: SandboxdError) -> SandboxdError:
+    """Return what a failed commit means: whether it took effect may not be known."""
+    if not isinstance(error, Unavailable):
+        return error
+    return Unavailable(
+        f"{error.message}; whether the change was committed is not known",
+        remedy="Look at the record before trying again; a request with a key may be repeated.",
+        details={**error.details, "outcome": "unknown"},
+    )
+
+
 def taken(fields: list[str]) -> AlreadyExists:
     """Return the error of a unique key, naming its fields."""
     return AlreadyExists(

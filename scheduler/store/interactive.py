@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scheduler.clock import Clock
 from scheduler.store import faces
 from scheduler.store.engines import READING, begin_writing
-from scheduler.store.faults import translated
+from scheduler.store.faults import DRIVER_ERRORS, translate, translated, uncertain
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
 
@@ -87,9 +87,12 @@ class AsyncTransaction:
         return await to_its_end(self._connection.run_sync(lambda _: call()))
 
     async def _commit(self) -> None:
-        if self._connection is not None:
-            with translated():
-                await self._connection.commit()
+        if self._connection is None:
+            return
+        try:
+            await self._connection.commit()
+        except DRIVER_ERRORS as error:
+            raise uncertain(translate(error)) from error
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None

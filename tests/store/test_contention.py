@@ -10,7 +10,6 @@ from sqlalchemy import create_engine
 
 from scheduler.errors import Unavailable
 from scheduler.store import Limits, Store, StoreConfig, engines
-from tests.fleet.postgres import PostgresCluster
 from tests.store.samples import sandbox
 
 SOON = Limits(wait_seconds=0.1)
@@ -48,15 +47,3 @@ async def test_a_lock_held_at_open_is_unavailable(url: str) -> None:
     with another_writer(url), pytest.raises(Unavailable, match="kept the database locked"):
         async with Store.open(StoreConfig(database_url=url), limits=SOON):
             pass
-
-
-async def test_i8_a_server_that_hangs_is_not_waited_for() -> None:
-    with PostgresCluster.make() as cluster:
-        config = StoreConfig(database_url=cluster.database())
-        cluster.suspend()
-        with pytest.raises(Unavailable, match="does not answer"):
-            async with Store.open(config, limits=SOON):
-                pass
-        cluster.resume()
-        async with Store.open(config) as store:
-            await store.ping()

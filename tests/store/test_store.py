@@ -14,7 +14,6 @@ import pytest
 from scheduler.errors import AlreadyExists, Conflict, NotFound, ReadOnly, Unavailable
 from scheduler.store import Limits, Store, StoreConfig, Transaction, faces
 from scheduler.store.repositories.repository import Repository
-from tests.fleet.postgres import PostgresCluster
 from tests.store.samples import sandbox
 from tests.waits import until
 
@@ -191,31 +190,3 @@ def test_every_repository_has_a_complete_face() -> None:
 
 def _subclasses(kind: type[Repository]) -> list[type[Repository]]:
     return [one for one in kind.__subclasses__() if one.__module__.startswith("scheduler.")]
-
-
-async def test_a_server_that_restarts_is_found_again() -> None:
-    with PostgresCluster.make() as cluster:
-        config = StoreConfig(database_url=cluster.database())
-        async with Store.open(config) as store:
-            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-1")))
-            async with store.transaction() as tx:
-                await tx.sandboxes.get("SBX-1")
-            cluster.crash()
-            with pytest.raises(Unavailable, match="does not answer"):
-                await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-2")))
-            with pytest.raises(Unavailable):
-                await store.ping()
-            cluster.restart()
-            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-2")))
-            await store.ping()
-            async with store.transaction() as tx:
-                assert len(await tx.sandboxes.live()) == 2
-
-
-async def test_a_server_that_restarted_while_nobody_asked_is_not_noticed() -> None:
-    with PostgresCluster.make() as cluster:
-        async with Store.open(StoreConfig(database_url=cluster.database())) as store:
-            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-1")))
-            cluster.restart()
-            await store.submit(lambda tx: tx.sandboxes.add(sandbox("SBX-2")))
-            assert len(await store.read(lambda tx: tx.sandboxes.live())) == 2

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Unpack
 
 from scheduler.errors import Conflict, StaleRevision
-from scheduler.model import Event, HostResources, HostState
+from scheduler.model import Breaker, Event, HostResources, HostState
 from scheduler.model.events import SYSTEM
 from scheduler.placement.limits import with_limits
 from scheduler.store.options import ListOptions, Page
@@ -95,6 +95,13 @@ class Hosts(Repository):
         """
         old = self.get(id)
         return self._write(old, replace(old, **facts), revision=old.revision, at=at)
+
+    def set_breakers(
+        self, id: str, breakers: tuple[Breaker, ...], *, at: datetime
+    ) -> HostResources:
+        """Write which builds are kept off the host; the caller tells why, in the same unit."""
+        old = self.get(id)
+        return self._write(old, replace(old, breakers=breakers), revision=old.revision, at=at)
 
     def set_state(
         self,

@@ -18,7 +18,7 @@ from scheduler.model.events import SYSTEM
 from scheduler.store.options import UNSET, ListOptions, Page, Unset, given
 from scheduler.store.repositories import sandbox_queries as queries
 from scheduler.store.repositories.events import Events
-from scheduler.store.repositories.repository import Repository, absent
+from scheduler.store.repositories.repository import Repository
 from scheduler.store.repositories.sandbox_changes import SandboxChanges, checked, journalled
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
 from scheduler.store.tables import SANDBOXES
@@ -187,9 +187,7 @@ class Sandboxes(Repository):
         parameters = [*SANDBOXES.row(sandbox), sandbox.id, expected_generation]
         if self._cursor.change(queries.OVERWRITE, parameters) == 1:
             return
-        current = self._maybe(SANDBOXES, queries.BY_ID, sandbox.id)
-        if current is None:
-            raise absent(SANDBOXES, sandbox.id)
+        current = self.get(sandbox.id)
         raise Conflict(
             f"sandbox {sandbox.id} was changed meanwhile",
             remedy="Read it again and decide anew.",

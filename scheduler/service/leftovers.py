@@ -33,11 +33,15 @@ def condemn(
     actor: str = SYSTEM,
     why: str = "",
 ) -> None:
-    """Record that what is left of a destroyed sandbox on a host is to be removed."""
-    listed = {volume.name for volume in tx.volumes.of_owner(sandbox.id)}
+    """Record that what is of a sandbox on a host where it is not to be is to be removed.
+
+    It is destroyed, or lives elsewhere and has a `releasing` claim here.
+    """
+    there = {one.name for one in tx.volumes.of_owner(sandbox.id) if one.host_id == host.id}
     for volume in volumes:
-        if volume.name not in listed:
+        if volume.name not in there:
             tx.volumes.add(volume)
+    what = f"a copy of {sandbox.id}" if sandbox.live else f"destroyed sandbox {sandbox.id}"
     tx.events.add(
         Event(
             at=at,
@@ -46,8 +50,7 @@ def condemn(
             host_id=host.id,
             sandbox_id=sandbox.id,
             reason_code=reason_code,
-            message=f"destroyed sandbox {sandbox.id} is on {host.name} again; removing it"
-            + (f": {why}" if why else ""),
+            message=f"{what} is on {host.name}; removing it{f': {why}' if why else ''}",
             evidence={
                 "domain_uuid": sandbox.domain_uuid,
                 "volumes": [volume.name for volume in volumes],

@@ -1,19 +1,20 @@
 """Orphans: domains with our mark that nothing live stands for; adopted or reaped by an operator.
 
 Either way a record is written first, and the loops do the rest by it: an adopted domain is looked
-after like any sandbox, a reaped one is destroyed like any sandbox.
+after like any sandbox, and a reaped one is destroyed like one, or cleared like a host it has left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict
 from scheduler.lifecycle.findings import Orphan
 from scheduler.lifecycle.orphans import OrphanCode, code_of, told_of
 from scheduler.lifecycle.restoration import doomed, left_behind, restored
-from scheduler.model import HostResources, Inventory, ObservedDomain, Sandbox
+from scheduler.model import AllocationState, HostResources, Inventory, ObservedDomain, Sandbox
 from scheduler.service.audits import AuditService
 from scheduler.service.enrolment import Order, enrol
 from scheduler.service.fleet import FleetView
@@ -98,14 +99,18 @@ class OrphanService:
     ) -> Sandbox:
         """Have a marked domain without a live record destroyed, with the volumes its mark lists.
 
-        Raises `Conflict` when it is not ours, or its sandbox lives.
+        A copy of a sandbox that lives on another host goes too, and the sandbox lives on. Raises
+        `Conflict` when the domain is not ours, or is where its sandbox is recorded.
         """
         host, inventory, domain = await self._found(host_name, uuid, seconds)
+        reaps = {
+            OrphanCode.NO_RECORD: self._reap,
+            OrphanCode.TOMBSTONED: self._reap_remains,
+            OrphanCode.STRAY_COPY: self._reap_copy,
+        }
 
         def unit(tx: Transaction) -> Sandbox:
-            wanted = {OrphanCode.NO_RECORD, OrphanCode.TOMBSTONED}
-            code = _check(tx, host, domain, wanted)
-            reap = self._reap_again if code is OrphanCode.TOMBSTONED else self._reap
+            reap = reaps[_check(tx, host, domain, reaps.keys())]
             return reap(tx, host, inventory, domain, request=request, actor=intent.actor)
 
         return await self._committed(await self._store.submit(intent.once(unit)), host)
@@ -130,7 +135,36 @@ class OrphanService:
         )
         return enrol(tx, doomed(back), inventory, order)
 
-    def _reap_again(
+    def _reap_copy(
+        self,
+        tx: Transaction,
+        host: HostResources,
+        inventory: Inventory,
+        domain: ObservedDomain,
+        *,
+        request: Because,
+        actor: str,
+    ) -> Sandbox:
+        """Give the copy a claim that is given back once nothing is left of it here."""
+        now = self._clock.now()
+        pool, overhead = inventory.pool, self._terms.overhead
+        copy = restored(domain, tx.hosts.get(host.id), pool, overhead=overhead, now=now)
+        claim = replace(copy.claim, state=AllocationState.RELEASING, anti_affinity_group=None)
+        tx.allocations.record(claim, beyond_limits=True)
+        sandbox = tx.sandboxes.get(claim.sandbox_id)
+        condemn(
+            tx,
+            sandbox,
+            host,
+            copy.volumes,
+            at=now,
+            reason_code=REAPED,
+            actor=actor,
+            why=request.reason,
+        )
+        return sandbox
+
+    def _reap_remains(
         self,
         tx: Transaction,
         host: HostResources,
@@ -173,7 +207,7 @@ class OrphanService:
 
 
 def _check(
-    tx: Transaction, host: HostResources, domain: ObservedDomain, wanted: set[OrphanCode]
+    tx: Transaction, host: HostResources, domain: ObservedDomain, wanted: Collection[OrphanCode]
 ) -> OrphanCode:
     """Return why the domain is an orphan now; raises `Conflict` unless that is as wanted."""
     sandbox_id = _sandbox_id(domain)
@@ -182,7 +216,7 @@ def _check(
     live = {sandbox_id: {one.host_id for one in allocations}} if allocations else {}
     tombstones = {} if buried is None else {sandbox_id: buried.deleted_at or buried.updated_at}
     code = code_of(domain, host.id, live, tombstones)
-    if code in wanted:
+    if code is not None and code in wanted:
         return code
     if code is not None:
         raise _not(host, domain, told_of(domain, code))

@@ -170,7 +170,18 @@ async def test_reaping_what_a_destroyed_one_left_says_so(
     alpha.see()
     ran = await sandboxctl.run("orphan", "reap", "alpha", "revenant", "-y", *NOW)
     assert ran.code == 0
-    assert f"what {sandbox.id} left on alpha is being removed" in ran.err
+    assert f"what is of {sandbox.id} on alpha is being removed" in ran.err
+
+
+async def test_reaping_a_copy_does_not_wait_for_the_sandbox_to_end(
+    fleet: Fleet, sandboxctl: Sandboxctl, alpha: Machine
+) -> None:
+    box = await fleet.plane.create(host="beta", sandbox_name="web")
+    alpha.holds(box)
+    alpha.see()
+    ran = await sandboxctl.run("orphan", "reap", "alpha", "web", "-y", *NOW, "-o", "json")
+    assert (ran.code, ran.document["id"], ran.document["host_name"]) == (0, box.id, "beta")
+    assert ran.document["desired_state"] == "RUNNING"
 
 
 async def test_a_beginning_that_fits_several_is_refused(

@@ -12,7 +12,9 @@ from scheduler.lifecycle.restoration import left_behind
 from scheduler.model import DomainState, ObservedVolume, Sandbox, Volume
 from scheduler.service.intents import Intent
 from scheduler.service.leftovers import condemn
+from scheduler.service.requests import Because
 from scheduler.store import Transaction
+from tests.control.trust import trusting
 from tests.control.world import IMAGE, ME, World
 from tests.hosts.fake import FakeDomain, FakeDriver
 
@@ -190,3 +192,27 @@ async def test_the_loops_remove_what_an_earlier_daemon_recorded(
 
 def test_keys_name_host_and_sandbox() -> None:
     assert sandbox_of(key_of("HST-1", "SBX-1")) == "SBX-1"
+
+
+async def test_a_copy_that_an_operator_reaps_goes_and_the_sandbox_lives_on(there: World) -> None:
+    alpha = there.drivers.by_host[(await there.host()).id]
+    beta = await there.add_seen_host("beta")
+    assert isinstance(alpha, FakeDriver)
+    made = await there.created(host="beta")
+    copy = replace(there.domain_of(made))
+    alpha.host.domains[copy.uuid] = copy
+    alpha.host.volumes |= {n: v for n, v in beta.host.volumes.items() if n != IMAGE}
+    await there.look("alpha")
+    request = Because(reason="the other one is right")
+    await trusting(there).orphans.reap("alpha", copy.uuid, request, INTENT)
+
+    async def released() -> bool:
+        return len(await there.allocations(made.id)) == 1
+
+    async with there.running():
+        await there.until(released, what="the copy's claim given back")
+    assert alpha.host.domains == {}
+    assert set(alpha.host.volumes) == {IMAGE}
+    assert copy.uuid in beta.host.domains
+    assert (await there.sandbox(made.id)).live
+    await there.assert_ledger()

@@ -252,7 +252,7 @@ def test_a_copy_on_another_host_is_told_and_left() -> None:
         volumes=(),
     )
     orphan = audit(said, twice(SOUND, volumes=())).orphans[0]
-    assert (orphan.code, orphan.verbs) == (OrphanCode.STRAY_COPY, ())
+    assert (orphan.code, orphan.verbs) == (OrphanCode.STRAY_COPY, ("reap",))
 
 
 def test_i5_a_forged_mark_is_told_and_left() -> None:

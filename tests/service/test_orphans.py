@@ -9,7 +9,15 @@ import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound
 from scheduler.lifecycle.orphans import OrphanCode
-from scheduler.model import DesiredState, DomainState, HostState, Sandbox, SandboxState
+from scheduler.model import (
+    Allocation,
+    AllocationState,
+    DesiredState,
+    DomainState,
+    HostState,
+    Sandbox,
+    SandboxState,
+)
 from scheduler.service.intents import Intent
 from scheduler.service.requests import AdoptOrphan, Because
 from tests.clocks import ManualClock
@@ -195,18 +203,35 @@ async def test_a_live_sandbox_is_no_orphan(cloud: Plane, alpha: Machine) -> None
             await ask(cloud, box)
 
 
-async def test_a_copy_on_another_host_is_neither_adopted_nor_reaped(
+async def test_a_copy_is_reaped_by_a_claim_of_its_own_and_never_adopted(
     cloud: Plane, alpha: Machine
 ) -> None:
     await cloud.add_host("beta")
-    box = await cloud.create(host="beta")
-    alpha.holds(box)
+    beta = await machine(cloud, "beta")
+    box = await built(beta, await cloud.create(host="beta", anti_affinity_group="db"))
+    alpha.holds(box, group="db")
     alpha.see()
     (orphan,) = await cloud.services.orphans.find()
-    assert (orphan.code, orphan.verbs) == (OrphanCode.STRAY_COPY, ())
-    for ask in (adopt, reap):
-        with pytest.raises(Conflict, match="recorded on another host"):
-            await ask(cloud, box)
+    assert (orphan.code, orphan.verbs) == (OrphanCode.STRAY_COPY, ("reap",))
+    with pytest.raises(Conflict, match="recorded on another host"):
+        await adopt(cloud, box)
+
+    assert (await reap(cloud, box)).desired_state is DesiredState.RUNNING
+    held = {one.host_id: one for one in await _allocations(cloud, box)}
+    assert held[alpha.host.id].state is AllocationState.RELEASING
+    assert held[beta.host.id].state is AllocationState.CLAIMED
+    listed = await cloud.store.read(lambda tx: tx.volumes.of_host(alpha.host.id))
+    assert {one.owner for one in listed} == {box.id}
+    assert len(listed) == 2
+    assert alpha.host.id in cloud.woken
+    assert await cloud.store.read(lambda tx: tx.allocations.audit()) == ()
+    assert await cloud.services.orphans.find() == ()
+    with pytest.raises(Conflict, match="recorded here"):
+        await reap(cloud, box)
+
+
+async def _allocations(cloud: Plane, sandbox: Sandbox) -> tuple[Allocation, ...]:
+    return await cloud.store.read(lambda tx: tx.allocations.of_sandbox(sandbox.id))
 
 
 @pytest.mark.parametrize("forged", [False, True])

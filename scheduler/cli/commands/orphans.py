@@ -83,12 +83,17 @@ def reap(
     yes: bool,
     **waiting: Any,
 ) -> None:
-    """Destroy DOMAIN on HOST with the volumes its mark lists: by UUID, its beginning or name."""
+    """Destroy DOMAIN on HOST with the volumes its mark lists: by UUID, its beginning or name.
+
+    A sandbox that lives on another host lives on; only its copy on HOST goes.
+    """
     found = _find(session, name, domain, wait_seconds)
     session.confirm(f"Destroy domain {found['name']} ({found['domain_uuid']}) on {name}?", yes=yes)
     box = dict(session.client.post(f"{_path(found)}/reap", given(reason=reason)))
-    if box["state"] == "DESTROYED":
-        session.narrator.note(f"what {box['id']} left on {name} is being removed")
+    if box["state"] == "DESTROYED" or box["desired_state"] != "DESTROYED":
+        # It has no record of its own to be watched by.
+        session.narrator.note(f"what is of {box['id']} on {name} is being removed")
+        waiting["no_wait"] = True
     _follow(session, box, "DESTROYED", **waiting)
 
 

@@ -1,10 +1,8 @@
 """What packs best: every policy on the same traces, when filling a fleet and under churn.
 
 Our policies are the very scores that placement uses; the peers are the well-known ones, on the same
-fleet. The bound on filling is by volume: the longest prefix whose sums fit the fleet's sums. No
-packer can hold more, most can hold less, so densities are understated.
-
-    .venv/bin/python -m benchmarks.packing [--traces 5]
+fleet. The bound on filling is by volume, which no packer can exceed, so densities are understated.
+Run it with: python -m benchmarks.packing [--traces 5]
 """
 
 from __future__ import annotations

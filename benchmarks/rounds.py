@@ -1,14 +1,8 @@
 """Side-by-side measurement on a noisy machine: interleaved rounds, medians, paired ratios.
 
 Absolute rates here move by a factor of two with the neighbours' load; the ratio of two programs run
-one after the other within the same round does not. So every table carries its floor (the first
-label), runs it once more at the end of each round as a control, and says when that control strayed.
-
-    table = compare("claims", {"raw sqlite3": raw, "store": ours}, rounds=7)
-    print(table.markdown())
-
-A callable runs one burst and returns how many operations it did (None counts as one); only the time
-inside the call is measured, so build what it needs beforehand.
+one after the other within the same round does not. So every table carries its floor, the first
+label, runs it once more at the end of each round as a control, and says when that control strayed.
 """
 
 from __future__ import annotations

@@ -109,13 +109,7 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
         journal = await stack.enter_async_context(Journal.open(store, clock))
         terms = _terms(settings, UUID(keyring.cluster_id))
         meter = Meter(clock)
-        fleet = FleetView(
-            store,
-            clock,
-            policy=terms.policy,
-            stale_after_seconds=terms.stale_after_seconds,
-            decided=lambda choice, seconds: meter.decided(choice.outcome, choice.refusals, seconds),
-        )
+        fleet = _fleet(store, clock, terms, meter)
         plane = ControlPlane(
             store=store,
             clock=clock,
@@ -126,14 +120,13 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
             boot_id=boot_id,
             tally=meter,
         )
-        wakes = Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains)
         services = Services.over(
             store,
             clock,
             terms=terms,
             fleet=fleet,
             journal=journal,
-            wakes=wakes,
+            wakes=_wakes(plane),
             listings=plane.listings,
         )
         await fleet.load()
@@ -145,6 +138,20 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
             page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
             measuring=_measuring(snapshots, LagProbe(meter, clock), clock),
         )
+
+
+def _fleet(store: Store, clock: Clock, terms: Terms, meter: Meter) -> FleetView:
+    return FleetView(
+        store,
+        clock,
+        policy=terms.policy,
+        stale_after_seconds=terms.stale_after_seconds,
+        decided=lambda choice, seconds: meter.decided(choice.outcome, choice.refusals, seconds),
+    )
+
+
+def _wakes(plane: ControlPlane) -> Wakes:
+    return Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains)
 
 
 async def run(

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from random import uniform
 from typing import TypeVar
+from zlib import crc32
 
 import structlog
 
@@ -260,7 +260,12 @@ class LibvirtDriver:
                 except ObjectBusy:
                     if self._clock.monotonic() >= give_up_at:
                         raise
-                await self._clock.wait(asyncio.Event(), uniform(0.2, 1.0))
+                await self._clock.wait(asyncio.Event(), self._pause_seconds())
+
+    def _pause_seconds(self) -> float:
+        """Return a pause that differs by host and moment, so that daemons do not march in step."""
+        moment = f"{self._host.id}/{self._clock.monotonic()}"
+        return 0.2 + 0.8 * crc32(moment.encode()) / 2**32
 
     async def _refresh_when_due(self) -> None:
         """Refresh the pool for a poll; a failure is told by what the poll then sees."""

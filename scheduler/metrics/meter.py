@@ -34,7 +34,13 @@ class Meter:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._measure_placement(self.registry)
+        self._measure_lives(self.registry)
+        self._measure_loops(self.registry)
+        self._begin()
+
+    def _measure_placement(self, registry: CollectorRegistry) -> None:
         self._decisions = Counter(
             "sandboxd_scheduler_decisions",
             "Placement decisions, previews included.",
@@ -53,6 +59,8 @@ class Meter:
             buckets=_FAST,
             registry=registry,
         )
+
+    def _measure_lives(self, registry: CollectorRegistry) -> None:
         self._created = Counter(
             "sandboxd_sandboxes_created",
             "Sandboxes that came up for the first time, or failed to.",
@@ -91,6 +99,8 @@ class Meter:
             ["failure"],
             registry=registry,
         )
+
+    def _measure_loops(self, registry: CollectorRegistry) -> None:
         self._parked = Counter(
             "sandboxd_internal_errors",
             "Bugs met while working on one sandbox or one host, which then waits.",
@@ -120,7 +130,6 @@ class Meter:
             "How late the event loop woke from its last measured sleep.",
             registry=registry,
         )
-        self._begin()
 
     def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
         """Count a placement decision: its outcome, its refusals by filter, its duration."""

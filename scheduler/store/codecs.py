@@ -1,13 +1,13 @@
 """How each type of an entity's field is stored: one codec a type hint, used by every table.
 
-Columns are plain on both engines (text, 64-bit integers, floats, booleans) so that statements can
-run at the driver's own speed: times are microseconds since 1970 in UTC, enums their value, anything
-nested a JSON text. A naive time is refused, and so is a text that PostgreSQL could not hold.
-
-An enum's values are part of the schema: adding one is a migration, so an older version refuses the
-database at open. A value that is unknown all the same makes reading its row fail, and is therefore
-never written over.
+Columns are plain on both engines, so that statements run at the driver's own speed: times are
+microseconds since 1970 in UTC, enums their value, anything nested a JSON text. What PostgreSQL could
+not hold is refused.
 """
+
+# An enum's values are part of the schema: adding one is a migration, so an older version refuses
+# the database at open. A value that is unknown all the same makes reading its row fail, and is
+# therefore never written over.
 
 from __future__ import annotations
 

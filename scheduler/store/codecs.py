@@ -1,8 +1,8 @@
 """How each type of an entity's field is stored: one codec a type hint, used by every table.
 
 Columns are plain on both engines, so that statements run at the driver's own speed: times are
-microseconds since 1970 in UTC, enums their value, anything nested a JSON text. What PostgreSQL could
-not hold is refused.
+microseconds since 1970 in UTC, enums their value, anything nested a JSON text. What PostgreSQL
+could not hold is refused.
 """
 
 # An enum's values are part of the schema: adding one is a migration, so an older version refuses

@@ -43,7 +43,7 @@ from tests.clocks import START, ManualClock
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.fleet.process import run, wait_until
 from tests.hosts.fake import FakeDriver, FakeHost
-from tests.proof.daemon import Daemon, running
+from tests.proof.daemon import Daemon, Document, running
 from tests.waits import until, until_answer
 
 MakeFarm = Callable[[int], LibvirtdFarm]
@@ -73,9 +73,9 @@ def main(*arguments: object) -> int:
     return daemon.main([str(argument) for argument in arguments])
 
 
-def settings_in(directory: Path) -> Settings:
+def settings_in(directory: Path, metrics: str = "") -> Settings:
     path = directory / "config.toml"
-    path.write_text(QUICK)
+    path.write_text(QUICK + metrics)
     return load(path, state_dir=directory / "state", environ={})
 
 
@@ -194,6 +194,14 @@ async def test_it_runs_and_ends_within_a_process(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     settings.state_dir.mkdir()
     api = Client(str(settings.socket))
+    hosts = [await _told_while_it_runs(settings, api) for _ in range(2)]
+    assert {host["name"] for host in hosts[0]} == {"demo-1", "demo-2", "demo-3"}
+    assert {host["id"] for host in hosts[0]} == {host["id"] for host in hosts[1]}
+    assert not settings.socket.exists()
+
+
+async def _told_while_it_runs(settings: Settings, api: Client) -> list[Document]:
+    """Run the demo until it is ready, and return the hosts it tells of."""
     stop = asyncio.Event()
     running = asyncio.create_task(
         daemon.run(settings, Outside(), stop=stop, notifier=Notifier({}), demo=True)
@@ -206,11 +214,10 @@ async def test_it_runs_and_ends_within_a_process(tmp_path: Path) -> None:
 
     await until_answer(is_ready, seconds=180)
     hosts = await asyncio.to_thread(lambda: list(api.items("/v1/hosts")))
-    assert {host["name"] for host in hosts} == {"demo-1", "demo-2", "demo-3"}
     stop.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await running
-    assert not settings.socket.exists()
+    return hosts
 
 
 class HungDrivers:
@@ -236,7 +243,7 @@ async def test_the_end_waits_for_no_hung_host_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon, "STOP_SECONDS", 0.2)
-    settings = settings_in(tmp_path)
+    settings = settings_in(tmp_path, "enabled = false")
     settings.state_dir.mkdir()
     made: list[HungDrivers] = []
 
@@ -324,6 +331,16 @@ def test_a_good_configuration_is_valid_and_starts_nothing(
     assert main("--config", config, "--state-dir", state, "--check-config") == EXIT_OK
     assert "valid" in capsys.readouterr().out
     assert not state.exists()
+
+
+def test_the_file_in_its_usual_place_is_read_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = tmp_path / "config.toml"
+    usual.write_text("[nonsense]")
+    monkeypatch.setattr(daemon, "DEFAULT_PATH", usual)
+    assert main("--check-config") == EXIT_BAD_CONFIGURATION
+    assert "nonsense" in capsys.readouterr().err
 
 
 def test_every_fault_of_a_configuration_is_told(

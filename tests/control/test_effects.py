@@ -226,3 +226,27 @@ async def test_the_mark_says_what_a_rebuild_needs(there: World) -> None:
     assert (marked.labels, marked.anti_affinity_group) == ({"team": "a"}, "db")
     assert set(marked.volumes) == {overlay_name(made.id), seed_name(made.id)}
     assert marked.base_fingerprint == made.base_fingerprint is not None
+
+
+async def test_one_of_which_no_volume_is_listed_any_more_needs_no_pool(empty: World) -> None:
+    driver = await empty.add_seen_host()
+    made = await empty.created()
+    for volume in await empty.volumes(made.id):
+        await driver.delete_volume(volume.name)
+        key = (volume.host_id, volume.pool, volume.name)
+        await empty.store.submit(lambda tx, key=key: tx.volumes.remove(*key))  # type: ignore[misc]
+    before = driver.calls["ensure_pool"]
+    await empty.services.sandboxes.destroy(made.id, INTENT)
+    await empty.settle(made.id)
+    assert (await empty.sandbox(made.id)).state is SandboxState.DESTROYED
+    assert driver.calls["ensure_pool"] == before
+
+
+async def test_a_record_without_a_uuid_is_a_bug_and_reaches_no_host(there: World) -> None:
+    (driver,) = there.drivers.by_host.values()
+    assert isinstance(driver, FakeDriver)
+    made = await there.created()
+    broken = await there.change(made.id, domain_uuid=None)
+    with pytest.raises(ValueError, match="no domain UUID"):
+        await there.effects.shut_down(broken, await there.host(), driver)
+    assert driver.calls["shutdown"] == 0

@@ -255,6 +255,31 @@ async def test_a_parting_that_fails_is_only_logged(there: World) -> None:
         await there.breathe()
 
 
+async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
+    gate = asyncio.Event()
+
+    async def forget(host_id: str) -> None:
+        await gate.wait()
+
+    there.drivers.forget = forget  # type: ignore[method-assign]
+    plane = there.plane(poll_seconds=1.0)
+    loops = asyncio.create_task(plane.run())
+    await there.breathe()
+    await there.services.hosts.remove("alpha", HOST_INTENT)
+    await there.until(lambda: is_parting(plane), within=10)
+    plane.stop()
+    for _ in range(5):
+        there.clock.advance(1)
+        await there.breathe()
+    assert not loops.done()
+    gate.set()
+    await there.ended(loops)
+
+
+async def is_parting(plane: ControlPlane) -> bool:
+    return bool(plane._partings)
+
+
 async def no_hosts(there: World) -> bool:
     return not await there.store.read(lambda tx: tx.hosts.all())
 

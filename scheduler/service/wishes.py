@@ -50,6 +50,8 @@ def destroy(sandbox: Sandbox, now: datetime) -> Sandbox:
         desired_state=DesiredState.DESTROYED,
         attempts=0,
         retry_at=None,
+        reason_code="deleted",
+        reason_message="its deletion was asked for",
     )
 
 

@@ -105,7 +105,7 @@ class AuditService:
         """Mend what is beyond doubt, wait at most so long for it, and audit again."""
         comparison = await self.compare(seconds)
         healable = [orphan for orphan in comparison.orphans if orphan.healable]
-        counters, condemned = await self._store.submit(partial(self._heal, healable, intent.actor))
+        counters, condemned = await self._store.submit(partial(self._mend, healable, intent.actor))
         for found in counters:
             await self._fleet.reread(found.host_id)
         for host_id in sorted({orphan.host_id for orphan in condemned}):
@@ -120,7 +120,7 @@ class AuditService:
         )
         return await self._store.submit(intent.once(lambda _: report))
 
-    def _heal(
+    def _mend(
         self, healable: Iterable[Orphan], actor: str, tx: Transaction
     ) -> tuple[tuple[Discrepancy, ...], tuple[Orphan, ...]]:
         counters = tx.allocations.audit(heal=True, actor=actor)

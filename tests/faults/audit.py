@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from tests.fleet.farm import FarmHost
 
 PAGE = 1000
+BIRTHS = frozenset({"sandbox.created", "sandbox.adopted", "sandbox.rebuilt", "sandbox.reaped"})
+"""How a record may come to be."""
 FOREIGN_RUNNING = (FOREIGN, True)
 
 
@@ -216,14 +218,15 @@ def _life(sandbox: Sandbox | None, events: list[Event]) -> Iterator[str]:
     if sandbox is None:
         yield f"{events[0].sandbox_id} has events and no record"
         return
-    made = [event for event in events if event.kind == "sandbox.created"]
-    if len(made) != 1:
-        yield f"{sandbox.id} was created {len(made)} times"
-    state = SandboxState.CREATED.value
-    for event in events:
-        if event.kind == "sandbox.state":
-            if event.evidence["from"] != state:
-                yield f"{sandbox.id}: {event.evidence} after {state}"
-            state = str(event.evidence["to"])
-    if state != sandbox.state.value:
+    births = [event.kind for event in events if event.kind in BIRTHS]
+    if len(births) != 1:
+        yield f"{sandbox.id} began {len(births)} times: {births}"
+    changes = [event for event in events if event.kind == "sandbox.state"]
+    created = "sandbox.created" in births
+    state = SandboxState.CREATED.value if created else None
+    for event in changes:
+        if state is not None and event.evidence["from"] != state:
+            yield f"{sandbox.id}: {event.evidence} after {state}"
+        state = str(event.evidence["to"])
+    if state not in (None, sandbox.state.value):
         yield f"{sandbox.id} is {sandbox.state} without an event, last {state}"

@@ -67,9 +67,15 @@ class Cluster:
         """Be a cluster that was never started: no state, an empty database, no daemon."""
         self.kill()
         shutil.rmtree(self.directory / STATE, ignore_errors=True)
-        self.database_url = self.new_database()
         self.set_clock_forward(0)
-        (self.directory / "config.toml").write_text(self._configuration())
+        self._take_new_database()
+
+    def lose_database(self) -> None:
+        """Have an empty database beside the same state and the same hosts; the daemon runs on."""
+        self.kill()
+        self._take_new_database()
+        self.start()
+        wait_until(self.is_up, what="the hosts of an empty database")
 
     @property
     def log(self) -> Path:
@@ -146,6 +152,10 @@ class Cluster:
         """A connection of an operator's own to one host."""
         with closing(libvirt.open(host.uri)) as connection:
             yield connection
+
+    def _take_new_database(self) -> None:
+        self.database_url = self.new_database()
+        (self.directory / "config.toml").write_text(self._configuration())
 
     def _configuration(self) -> str:
         lines = ["[daemon]", 'log_level = "info"', "[metrics]", "enabled = false"]

@@ -85,3 +85,8 @@ def numbered(trace: list[str]) -> list[tuple[str, int]]:
         seen[point] += 1
         steps.append((point, seen[point]))
     return steps
+
+
+def act_of(point: str) -> str:
+    """The commit or the call before or after which a point lies."""
+    return point.removesuffix(".before").removesuffix(".after")

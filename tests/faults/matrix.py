@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import Random
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
 
 from scheduler.cli.failures import Failure
-from tests.faults.fuse import numbered
+from tests.faults.fuse import act_of, numbered
 from tests.faults.site import Site
-from tests.faults.stories import BY_THE_WAY
 from tests.faults.story import Story
 from tests.faults.trial import Death, Trial
 
@@ -50,13 +49,11 @@ class Outcome:
 def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
     """Tell a story in peace and return a row for each point it reached."""
     trace = Trial(cluster=site.cluster, story=story(site.cluster)).watch()
-    steps = numbered([point for point in trace if counts(point, story)])
-    return tuple(Row(story=story, death=Death(point=point, nth=nth)) for point, nth in steps)
-
-
-def counts(point: str, story: type[Story]) -> bool:
-    """Whether a point belongs to the story, or is only met while it is told."""
-    return point in story.points or point.rpartition(".")[0] not in BY_THE_WAY
+    return tuple(
+        Row(story=story, death=Death(point=point, nth=nth))
+        for point, nth in numbered(trace)
+        if story.counts(act_of(point), nth)
+    )
 
 
 def attempt(row: Row, site: Site) -> Outcome:
@@ -90,12 +87,12 @@ def spread(
 
     A site's servers belong to its thread and end with it, so it is closed there.
     """
-    waiting, lock = iter(jobs), Lock()
+    waiting, lock, is_over = iter(jobs), Lock(), Event()
     results: list[Result] = []
 
     def take_turns(site: Site) -> None:
         with site:
-            while True:
+            while not is_over.is_set():
                 with lock:
                     job = next(waiting, None)
                 if job is None:
@@ -106,6 +103,9 @@ def spread(
                     tell(result)
 
     with ThreadPoolExecutor(len(sites)) as threads:
-        for done in [threads.submit(take_turns, site) for site in sites]:
-            done.result()
+        try:
+            for done in [threads.submit(take_turns, site) for site in sites]:
+                done.result()
+        finally:
+            is_over.set()
     return results

@@ -16,8 +16,8 @@ from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
 from tests.faults.audit import faults, read_books
 from tests.faults.cluster import Cluster
-from tests.faults.fuse import ANY
-from tests.faults.story import CONVERGES_S, Story
+from tests.faults.fuse import ANY, act_of
+from tests.faults.story import BY_THE_WAY, CONVERGES_S, Story
 from tests.fleet.process import wait_until
 
 DEATH_S = 30.0
@@ -85,10 +85,13 @@ class Trial:
         try:
             code = process.wait_until_dead(DEATH_S)
         except TimeoutError as error:
-            reached = " ".join(self.cluster.fuse.trace())
+            reached = [point for point in self.cluster.fuse.trace() if self._is_told(point)]
             raise AssertionError(f"{death} was never reached, only: {reached}") from error
         assert code == -signal.SIGKILL, f"ended with {code}\n{process.log_tail()}"
         assert self.cluster.fuse.has_blown
+
+    def _is_told(self, point: str) -> bool:
+        return act_of(point) not in BY_THE_WAY
 
     def _recover(self, death: Death) -> None:
         fuse = self.cluster.fuse

@@ -32,6 +32,7 @@ from scheduler.hosts.cluster import open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.simulated import SimulatedHost, write_node_file
+from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.metrics import serve as serve_page
@@ -282,15 +283,21 @@ def _terms(settings: Settings, cluster_id: UUID) -> Terms:
 
 
 def _pace(settings: Settings) -> Pace:
-    section = settings.lifecycle
+    section, placement = settings.lifecycle, settings.placement
     return Pace(
         poll_seconds=section.poll_seconds,
         stopped_retention_seconds=section.stopped_retention_seconds,
         limits=Limits(
             build_attempts=section.build_attempts,
-            build_hosts=settings.placement.build_hosts,
+            build_hosts=placement.build_hosts,
             start_attempts=section.start_attempts,
             shutdown_seconds=section.shutdown_seconds,
+        ),
+        breakers=BreakerRules(
+            failures=placement.breaker_failures,
+            window_seconds=placement.breaker_window_seconds,
+            first_pause_seconds=placement.breaker_first_pause_seconds,
+            longest_pause_seconds=placement.breaker_longest_pause_seconds,
         ),
     )
 

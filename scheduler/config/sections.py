@@ -140,6 +140,14 @@ class PlacementSection(Section):
     max_sandboxes_per_agent: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
     build_hosts: Annotated[Whole, Field(ge=1, le=100)] = 3
     """How many hosts may try to bring a sandbox up, one after the other, before it has failed."""
+    breaker_failures: Attempts = 3
+    """So many failed builds in a row keep a host from building."""
+    breaker_window_seconds: Seconds = 600
+    """Failures older than this do not count."""
+    breaker_first_pause_seconds: Seconds = 60
+    """How long the first time; doubled with each time in a row ..."""
+    breaker_longest_pause_seconds: Seconds = 1800
+    """... up to this."""
 
     @property
     def overhead(self) -> Overhead:

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 
+from scheduler.control.breakers import Breakers
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
-from scheduler.errors import Conflict, HostRefused, NotFound
+from scheduler.errors import Conflict, HostRefused, HostTimeout, NotFound
 from scheduler.hosts.driver import HostDriver
-from scheduler.lifecycle.alternates import arriving, stranded
+from scheduler.lifecycle.alternates import arriving, coming_up, stranded
 from scheduler.lifecycle.drift import judge, sight, witness
 from scheduler.lifecycle.sightings import Absent, Seen
 from scheduler.lifecycle.steps import (
@@ -48,6 +49,7 @@ MOST_LOST_A_TURN = 3
 AT_ONCE_A_HOST = 64
 """Sandboxes of one host that are worked on at once; the others wait here, not in its lane."""
 
+_JUDGED = (HostRefused, HostTimeout)
 _AT_ONCE = 0.0
 _LOOK_AGAIN_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS = 0.05
@@ -58,6 +60,8 @@ _PAUSES: Mapping[str, float | None] = {
     "not_observed": None,
     "host_unreachable": None,
     "foreign_domain": None,
+    "breaker_open": 5.0,
+    "breaker_probing": 1.0,
 }
 """How long each kind of waiting lasts; None means that the host's next poll will wake us."""
 
@@ -83,12 +87,14 @@ class Converger:
         effects: Effects,
         listings: Listings,
         relocator: Relocator,
+        breakers: Breakers,
         drivers: Callable[[HostResources], HostDriver],
         limits: Limits,
     ) -> None:
         self._records = records
         self._effects = effects
         self._relocator = relocator
+        self._breakers = breakers
         self._listings = listings
         self._drivers = drivers
         self._limits = limits
@@ -152,7 +158,9 @@ class Converger:
                 return _AT_ONCE
         driver = self._drivers(host)
         seen = await self._look(standing, driver)
-        step = judge(sandbox, seen, now=standing.now, limits=self._limits)
+        barred = self._breakers.barred(sandbox, host)
+        step = judge(sandbox, seen, now=standing.now, limits=self._limits, barred=barred)
+        await self._breakers.took(sandbox, host, step)
         if isinstance(step, Relocate):
             why_not = await self._relocator.relocate(sandbox, step)
             if why_not is None:
@@ -176,17 +184,23 @@ class Converger:
         elif isinstance(step, Clear):
             await self._records.clear(sandbox, step)
         else:
-            return await self._carry(self._carriers[type(step)], sandbox, host, driver)
+            if isinstance(step, Build):
+                await self._breakers.admit(sandbox, host)
+            return await self._carry(step, sandbox, host, driver)
         return _AT_ONCE
 
     async def _carry(
-        self, carry: Carry, sandbox: Sandbox, host: HostResources, driver: HostDriver
+        self, step: Step, sandbox: Sandbox, host: HostResources, driver: HostDriver
     ) -> float:
-        """Do host work; a plain refusal is recorded and judged, not raised."""
+        """Do host work; a plain refusal is recorded and judged, not raised.
+
+        Neither is a call without an answer, where another host may be tried instead.
+        """
+        judged = _JUDGED if isinstance(step, Build | Start) and coming_up(sandbox) else HostRefused
         try:
             with self._listings.mutating(sandbox.id):
-                await carry(sandbox, host, driver)
-        except HostRefused as error:
+                await self._carriers[type(step)](sandbox, host, driver)
+        except judged as error:
             failed = await self._records.refused(sandbox.id, error)
             return _left(failed.retry_at, failed.updated_at)
         return _AT_ONCE

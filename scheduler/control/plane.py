@@ -16,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.breakers import Breakers
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.calendar import waking
 from scheduler.control.clock_guard import ClockGuard
@@ -35,6 +36,7 @@ from scheduler.control.relocator import Move, Relocator
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.workers import Workers
 from scheduler.hosts.driver import HostDriver
+from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
 from scheduler.model import Allocation, HostResources, Sandbox
 from scheduler.service.fleet import FleetView
@@ -67,6 +69,7 @@ class Pace:
     poll_seconds: float = 10.0
     stopped_retention_seconds: int = 86400
     limits: Limits = field(default_factory=Limits)
+    breakers: BreakerRules = field(default_factory=BreakerRules)
 
 
 class ControlPlane:
@@ -100,6 +103,7 @@ class ControlPlane:
             effects=Effects(records, clock),
             listings=listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
+            breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
             drivers=drivers.get,
             limits=pace.limits,
         )

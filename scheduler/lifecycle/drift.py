@@ -14,6 +14,7 @@ from scheduler.lifecycle import rules
 from scheduler.lifecycle.rules import Case, Look
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown, sight, witness
 from scheduler.lifecycle.steps import (
+    Barred,
     Become,
     Build,
     Clear,
@@ -156,12 +157,17 @@ TABLE: Mapping[tuple[DesiredState, SandboxState], Mapping[Look, Callable[[Case],
 """What to do for each desired and recorded state, by what the domain looks like."""
 
 
-def judge(sandbox: Sandbox, seen: Seen, *, now: datetime, limits: Limits) -> Step:
-    """Return the one step that brings `sandbox` nearer to what was asked for."""
+def judge(
+    sandbox: Sandbox, seen: Seen, *, now: datetime, limits: Limits, barred: Barred | None = None
+) -> Step:
+    """Return the one step that brings `sandbox` nearer to what was asked for.
+
+    `barred` says why its host builds nothing of its kind for now.
+    """
     row = TABLE.get((sandbox.desired_state, sandbox.state))
     if row is None:
         return Settled()
-    case = Case(sandbox=sandbox, seen=seen, now=now, limits=limits)
+    case = Case(sandbox=sandbox, seen=seen, now=now, limits=limits, barred=barred)
     look = rules.look_of(seen)
     step = row[look](case)
     if look is not Look.UNKNOWN and rules.overdue(case) and not isinstance(step, Become):

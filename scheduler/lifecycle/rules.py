@@ -12,6 +12,7 @@ from enum import Enum, auto
 from scheduler.lifecycle.alternates import elsewhere, story
 from scheduler.lifecycle.sightings import Absent, Doubt, Seen, Unknown, transient
 from scheduler.lifecycle.steps import (
+    Barred,
     Become,
     Build,
     Clear,
@@ -19,6 +20,7 @@ from scheduler.lifecycle.steps import (
     Limits,
     Note,
     PowerOff,
+    Relocate,
     SeekAddress,
     Settled,
     ShutDown,
@@ -61,6 +63,8 @@ class Case:
     seen: Seen
     now: datetime
     limits: Limits
+    barred: Barred | None = None
+    """Why the host builds nothing of this kind for now."""
 
 
 _LOOKS = {
@@ -173,7 +177,7 @@ def build(case: Case) -> Step:
     tried = _tries(case, Phase.BUILD)
     if tried >= case.limits.build_attempts:
         return _gave_up(case, "build_failed", f"the domain was not built in {tried} tries")
-    return _backing_off(case, Phase.BUILD) or Build()
+    return _kept_out(case) or _backing_off(case, Phase.BUILD) or Build()
 
 
 def start(case: Case) -> Step:
@@ -307,6 +311,17 @@ def tear_down(case: Case) -> Step:
 
 def _tries(case: Case, phase: Phase) -> int:
     return case.sandbox.attempts if case.sandbox.phase is phase else 0
+
+
+def _kept_out(case: Case) -> Relocate | Become | Note | Wait | None:
+    """Go elsewhere while builds are kept off the host, unless that may soon be over."""
+    barred = case.barred
+    if barred is None:
+        return None
+    if barred.probing:
+        return Wait(code="breaker_probing", message=barred.message)
+    waiting = Wait(code="breaker_open", message=barred.message)
+    return elsewhere(case.sandbox, case.limits, waiting.code, waiting.message, otherwise=waiting)
 
 
 def _backing_off(case: Case, phase: Phase) -> Wait | None:

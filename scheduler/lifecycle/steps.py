@@ -37,6 +37,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Barred:
+    """A host builds nothing of this kind for now: builds there kept failing."""
+
+    message: str
+    probing: bool
+    """One build was let through, and how it ends will soon be known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Do nothing now; `message` says what is being waited for."""
 

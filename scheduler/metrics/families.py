@@ -87,6 +87,7 @@ def families(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
     for name, (text, number) in PER_POOL.items():
         yield _gauge(name, text, {(h.name, h.pool): number(h) for h in hosts}, "pool")
     yield from _condition(hosts, now)
+    yield _breakers(hosts, now)
     yield from _sandboxes(snapshot)
     yield from _drains(snapshot)
 
@@ -152,6 +153,22 @@ def _condition(hosts: tuple[HostResources, ...], now: datetime) -> Iterator[Metr
         "inventory_age_seconds",
         "How old the facts are that placement uses.",
         {(h.name,): _age(h.observed_at, now) for h in hosts if h.observed_at is not None},
+    )
+
+
+def _breakers(hosts: tuple[HostResources, ...], now: datetime) -> Metric:
+    kept_out: dict[tuple[str, ...], float] = {
+        (host.name, scope): float(
+            sum((one.image is None) is whole for one in host.breakers if one.retry_at > now)
+        )
+        for host in hosts
+        for scope, whole in (("host", True), ("image", False))
+    }
+    return _gauge(
+        "breakers_open",
+        "What keeps builds off the host because builds there failed: all of them, or an image's.",
+        kept_out,
+        "scope",
     )
 
 

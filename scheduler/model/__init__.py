@@ -14,6 +14,7 @@ from scheduler.model.diffs import (
 from scheduler.model.drains import Drain, DrainPolicy, DrainState, OnDeadline
 from scheduler.model.events import Event
 from scheduler.model.hosts import (
+    Breaker,
     HostHealth,
     HostResources,
     HostState,
@@ -52,6 +53,7 @@ __all__ = [
     "AddressReport",
     "Allocation",
     "AllocationState",
+    "Breaker",
     "ChangeDiff",
     "ChangeSet",
     "Command",

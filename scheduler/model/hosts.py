@@ -51,6 +51,34 @@ class VirtType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """Keeps builds off a host where too many failed in a row."""
+
+    image: str | None = None
+    """Whose builds; None for every image's."""
+    reason: str
+    """The failure that opened it, for people."""
+    openings: int = 1
+    """How often in a row it opened: its pauses grow with that."""
+    since: datetime
+    retry_at: datetime
+    """From then on it is half open: one build is let through."""
+    probe: str | None = None
+    """The sandbox whose build was let through last; until `retry_at` no other is."""
+
+    def concerns(self, image: str) -> bool:
+        """Return whether builds of this image are meant."""
+        return self.image in (None, image)
+
+    def bars(self, image: str, now: datetime) -> bool:
+        """Return whether a build of this image is kept out now.
+
+        A clock that was set back must not keep it open for longer than was meant.
+        """
+        return self.concerns(image) and self.since <= now < self.retry_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostResources:
     """A host's record; CPUs are counted, memory and storage are MiB, times aware UTC."""
 
@@ -113,6 +141,11 @@ class HostResources:
     observed_storage_available_mb: int = 0
     observed_at: datetime | None = None
     last_seen_at: datetime | None = None
+    breakers: tuple[Breaker, ...] = ()
+
+    def barred(self, image: str, now: datetime) -> Breaker | None:
+        """Return the breaker that keeps builds of this image off the host now."""
+        return next((one for one in self.breakers if one.bars(image, now)), None)
 
     @property
     def limit(self) -> Resources:

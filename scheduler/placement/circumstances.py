@@ -1,4 +1,4 @@
-"""Filters on how a host stands to one request: pinned, seen lately, tried, without its group."""
+"""Filters on how a host stands to one request: pinned, seen lately, able, untried, alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scheduler.model import HostResources
 from scheduler.placement.column import BoolColumn
 from scheduler.placement.filter import Case, Filter, Question
 from scheduler.placement.fleet import Fleet
@@ -50,6 +51,51 @@ class Pin(Filter):
     def change(self, case: Case, question: Question) -> str:
         """Return which pin to drop."""
         return f"drop the pin to {question.demand.host}"
+
+
+class Breakers(Filter):
+    """Builds kept failing on the host, so that for a while it takes none of this kind."""
+
+    name = "breaker"
+
+    def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return every host but those that keep builds of the image out now."""
+        barring = fleet.barring()
+        if not barring:
+            return None
+        mask = fleet.scratch.mask
+        mask[:] = True
+        for row, host in barring:
+            mask[row] = host.barred(question.demand.image, question.now) is None
+        return mask
+
+    def need(self, question: Question) -> object:
+        """Return the image whose builds are to be taken."""
+        return question.demand.image
+
+    def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
+        """Return until when every host keeps it out; None where it does not."""
+        return [_kept_out_until(host, question) for host in fleet.records]
+
+    def lacking(self, case: Case, question: Question) -> object:
+        """Return until when the refused host keeps it out."""
+        return _kept_out_until(case.host, question)
+
+    def reason(self, case: Case, question: Question) -> str:
+        """Return what kept failing there."""
+        image = question.demand.image
+        breaker = next(one for one in case.host.breakers if one.bars(image, question.now))
+        what = "builds" if breaker.image is None else f"builds of {breaker.image}"
+        return f"too many {what} failed there: {breaker.reason}"
+
+    def change(self, case: Case, question: Question) -> str:
+        """Return how long to wait."""
+        return f"wait until {case.host.name} is tried again"
+
+
+def _kept_out_until(host: HostResources, question: Question) -> str | None:
+    breaker = host.barred(question.demand.image, question.now)
+    return None if breaker is None else breaker.retry_at.isoformat()
 
 
 class Tried(Filter):

@@ -17,7 +17,7 @@ from scheduler.placement.capacities import (
     Resource,
     Storage,
 )
-from scheduler.placement.circumstances import AntiAffinity, Freshness, Pin, Tried
+from scheduler.placement.circumstances import AntiAffinity, Breakers, Freshness, Pin, Tried
 from scheduler.placement.constraints import (
     Architecture,
     Health,
@@ -45,8 +45,8 @@ BEFORE_ROOM: tuple[Filter, ...] = (
     Pool(),
 )
 """What they say changes only with a host's record or with time."""
-ROOM: tuple[Filter, ...] = (Tried(), *CAPACITIES, AntiAffinity())
-"""What they say changes with every claim, or is asked too rarely to be remembered."""
+ROOM: tuple[Filter, ...] = (Breakers(), Tried(), *CAPACITIES, AntiAffinity())
+"""What they say changes with every claim or second, or is asked too rarely to be remembered."""
 FILTERS: tuple[Filter, ...] = (*BEFORE_ROOM, *ROOM)
 
 

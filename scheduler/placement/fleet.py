@@ -58,6 +58,7 @@ class Fleet:
         self._hosts: list[HostResources] = []
         self._names: dict[str, str] = {}
         self._holders: dict[str, set[str]] = {}
+        self._barring: set[str] = set()
         self._records: tuple[HostResources, ...] | None = None
         self.memory = {}
         self._answers: dict[tuple[Predicate[Any], Hashable], Column[np.bool_]] = {}
@@ -152,6 +153,10 @@ class Fleet:
             self._without[group] = column
         return column.values
 
+    def barring(self) -> Iterable[tuple[int, HostResources]]:
+        """Return the rows of the hosts that keep builds out, now or not long ago: few or none."""
+        return [(row, self._hosts[row]) for row in map(self._row, sorted(self._barring))]
+
     def answers(self, predicate: Predicate[Asked], asked: Asked) -> BoolColumn:
         """Return `predicate(host, asked)` for every host, remembered and kept up to date."""
         column = self._answers.get((predicate, asked))
@@ -183,13 +188,19 @@ class Fleet:
 
     def _close(self, row: int) -> None:
         del self._keys[row]
-        del self._names[self._hosts.pop(row).id]
+        host_id = self._hosts.pop(row).id
+        del self._names[host_id]
+        self._barring.discard(host_id)
         self._changed()
         for column in self._columns():
             column.close(row)
 
     def _write(self, row: int, host: HostResources) -> None:
         self._hosts[row] = host
+        if host.breakers:
+            self._barring.add(host.id)
+        else:
+            self._barring.discard(host.id)
         self._changed()
         limit, free = _limit_and_free(host)
         self._limit.values[:, row] = limit

@@ -23,6 +23,7 @@ MOST_LESS = 0.5
 _EFFORTS: Mapping[str, float] = {
     "freshness": 0.05,
     "pin": 0.1,
+    "breaker": 0.2,
     "state": 0.5,
     "limits": 0.6,
     "anti_affinity": 0.7,

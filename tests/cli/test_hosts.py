@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
 
 from scheduler.cli.tables import fill
 from scheduler.cli.views import hosts
+from scheduler.model import Breaker
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
 from tests.cli.test_sandboxes import NOW
@@ -45,6 +47,27 @@ async def test_a_full_host_stands_out(fleet: Fleet) -> None:
         return table.rows[0][4].style
 
     assert [style(1), style(4), style(5)] == ["", "yellow", "bold red"]
+
+
+async def test_what_keeps_builds_off_a_host_is_shown(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    now = datetime.now(UTC)
+    later, over = now + timedelta(minutes=5), now - timedelta(minutes=1)
+    breakers = (
+        Breaker(reason="no space", openings=2, since=now, retry_at=later),
+        Breaker(image="a.qcow2", reason="bad", since=now, retry_at=later, probe="SBX-1"),
+        Breaker(image="b.qcow2", reason="worse", since=over, retry_at=over),
+    )
+    host = await fleet.plane.services.hosts.get("alpha")
+    await fleet.plane.store.submit(lambda tx: tx.hosts.set_breakers(host.id, breakers, at=now))
+
+    shown = (await sandboxctl.run("host", "show", "alpha")).out
+    assert "everything is kept out until" in shown
+    assert "(opened 2 times): no space" in shown
+    assert "a.qcow2 is being tried with SBX-1" in shown
+    assert "b.qcow2 is tried again with the next build" in shown
+    told = (await sandboxctl.run("host", "show", "alpha", "-o", "json")).document["breakers"]
+    assert [one["image"] for one in told] == [None, "a.qcow2", "b.qcow2"]
+    assert "builds keep failing" in (await sandboxctl.run("host", "list", "-o", "wide")).out
 
 
 async def test_show(fleet: Fleet, sandboxctl: Sandboxctl) -> None:

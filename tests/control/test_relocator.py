@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler.control.leftovers import key_of
-from scheduler.errors import HostRefused, HostTimeout, StaleRevision
+from scheduler.errors import HostRefused, HostTimeout, HostUnreachable, StaleRevision
 from scheduler.lifecycle.steps import Become, ConditionKind, Relocate
 from scheduler.model import AllocationState, DomainState, HostHealth, Sandbox, SandboxState
 from scheduler.service.intents import Intent
@@ -205,9 +205,9 @@ async def down(world: World, name: str) -> None:
 
 async def test_a_host_that_goes_down_while_building_loses_the_sandbox(three: World) -> None:
     alpha = await driver_on(three, "alpha")
-    alpha.fail("define", HostTimeout("no answer"), after=True)
+    alpha.fail("define", HostUnreachable("connection lost"), after=True)
     made = await three.create()
-    with pytest.raises(HostTimeout):
+    with pytest.raises(HostUnreachable):
         await three.settle(made.id)
     await down(three, "alpha")
     await three.settle(made.id)

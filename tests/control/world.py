@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from scheduler.control.breakers import Breakers
 from scheduler.control.converger import Converger
 from scheduler.control.effects import Effects
 from scheduler.control.leftovers import Leftovers
@@ -24,6 +25,7 @@ from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.marks import Keyring
+from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
 from scheduler.model import (
     Allocation,
@@ -111,6 +113,7 @@ class World:
     nudged: list[str] = field(default_factory=list)
     make_driver: MakeDriver = FakeDriver
     limits: Limits = field(default_factory=Limits)
+    breaker_rules: BreakerRules = field(default_factory=BreakerRules)
 
     def __post_init__(self) -> None:
         self.listings = Listings(self.clock)
@@ -125,11 +128,13 @@ class World:
         self.relocator = Relocator(
             self.store, self.clock, fleet=self.fleet, moved=self.moves.append
         )
+        self.breakers = Breakers(self.store, self.clock, fleet=self.fleet, rules=self.breaker_rules)
         self.converger = Converger(
             records=self.records,
             effects=self.effects,
             listings=self.listings,
             relocator=self.relocator,
+            breakers=self.breakers,
             drivers=self.drivers.get,
             limits=self.limits,
         )

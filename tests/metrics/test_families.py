@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.metrics.families import MIB, families
 from scheduler.metrics.snapshot import MetricsSnapshot
-from scheduler.model import Drain, HostHealth, HostResources, HostState, SandboxState
+from scheduler.model import Breaker, Drain, HostHealth, HostResources, HostState, SandboxState
 from tests.metrics.reading import Series, key, values
 from tests.metrics.samples import NOW, host
 
@@ -67,6 +67,16 @@ def test_state_and_health_are_one_of_several() -> None:
     for health in HostHealth:
         expected = float(health is HostHealth.DOWN)
         assert series[key("host_health", host="alpha", health=health.lower())] == expected
+
+
+def test_open_breakers_are_counted_until_they_are_tried_again() -> None:
+    def breaker(image: str | None, seconds: float) -> Breaker:
+        retry_at = NOW + timedelta(seconds=seconds)
+        return Breaker(image=image, reason="no", since=NOW, retry_at=retry_at)
+
+    series = of(host(breakers=(breaker(None, 0), breaker("x", 60), breaker("y", 60))))
+    assert series[key("host_breakers_open", host="alpha", scope="host")] == 0
+    assert series[key("host_breakers_open", host="alpha", scope="image")] == 2
 
 
 def test_ages_and_times() -> None:

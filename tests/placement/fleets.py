@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from scheduler.model import HostHealth, HostResources, HostState, Resources, VirtType
+from scheduler.model import Breaker, HostHealth, HostResources, HostState, Resources, VirtType
 from scheduler.placement import Demand
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -43,6 +43,14 @@ def demand(vcpus: int = 2, memory_mb: int = 2_304, storage_mb: int = 10_240, **r
     """Return ASKED with other amounts and `rest`."""
     resources = Resources(vcpus=vcpus, memory_mb=memory_mb, storage_mb=storage_mb)
     return replace(ASKED, resources=resources, **rest)
+
+
+def breaker(image: str | None = None, *, since: float = 0, seconds: float = 60) -> Breaker:
+    """Return a breaker that opened so long after NOW, for so long."""
+    opened = NOW + timedelta(seconds=since)
+    return Breaker(
+        image=image, reason="no room", since=opened, retry_at=opened + timedelta(seconds=seconds)
+    )
 
 
 _NAMES = st.sampled_from(["a", "b", "kvm-01", "kvm-02", "é", "x\x1b[31m", "<&>", "'; --"])
@@ -86,6 +94,7 @@ def hosts(draw: st.DrawFn) -> HostResources:
         reserved_memory_mb=draw(st.integers(0, 6)),
         reserved_storage_mb=draw(st.integers(0, 6)),
         reserved_sandboxes=draw(st.integers(0, 2)),
+        breakers=draw(_mostly((), (breaker(),), (breaker("alpine-3"),), (breaker(since=9),))),
     )
 
 

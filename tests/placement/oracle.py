@@ -29,6 +29,7 @@ def refused_by(host: HostResources, demand: Demand, groups: Collection[str]) -> 
         "image": demand.image in host.observed_images,
         "network": (demand.network or host.network) in host.observed_networks,
         "pool": host.observed_pool_active and (demand.pool or host.pool) == host.pool,
+        "breaker": host.barred(demand.image, NOW) is None,
         "tried": host.name not in demand.tried,
         "cpu": host.reserved_cpus + wanted.vcpus <= host.limit_cpus,
         "memory": host.reserved_memory_mb + wanted.memory_mb <= host.limit_memory_mb,

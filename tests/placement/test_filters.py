@@ -12,7 +12,7 @@ import pytest
 from scheduler.model import HostHealth, HostResources, HostState, VirtType
 from scheduler.placement import Choice, Demand, Fleet, Outcome, Policy, Refusal, choose
 from scheduler.placement.filters import FILTERS
-from tests.placement.fleets import NOW, demand, host
+from tests.placement.fleets import NOW, breaker, demand, host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +190,22 @@ ROWS = (
         hope=False,
     ),
     Row(
+        filter="breaker",
+        host=host("kvm-02", breakers=(breaker("alpine-3"), breaker())),
+        have="2026-03-01T12:01:00+00:00",
+        need="debian-12",
+        message="kvm-02: too many builds failed there: no room",
+        change="wait until kvm-02 is tried again",
+    ),
+    Row(
+        filter="breaker",
+        host=host("kvm-02", breakers=(breaker("debian-12"),)),
+        have="2026-03-01T12:01:00+00:00",
+        need="debian-12",
+        message="kvm-02: too many builds of debian-12 failed there: no room",
+        change="wait until kvm-02 is tried again",
+    ),
+    Row(
         filter="tried",
         host=host("kvm-02"),
         demand=demand(tried=("kvm-07", "kvm-02")),
@@ -351,3 +367,28 @@ def test_a_host_never_observed_is_not_given_up() -> None:
 def _decide(row: Row) -> Choice:
     fleet = Fleet.of([row.host], {row.host.id: row.groups})
     return choose(row.demand, fleet, Policy.SPREAD, now=NOW)
+
+
+def test_a_breaker_that_is_over_keeps_nobody_out() -> None:
+    over = host(breakers=(breaker(since=-60), breaker(since=5), breaker("alpine-3")))
+    assert choose(demand(), Fleet.of([over]), Policy.SPREAD, now=NOW).outcome is Outcome.PLACED
+
+
+def test_a_breaker_follows_its_host_through_the_fleet() -> None:
+    fleet = Fleet.of([host("b"), host("c", breakers=(breaker(),))])
+
+    def placed() -> list[str]:
+        found = choose(demand(), fleet, Policy.SPREAD, now=NOW)
+        return [each.host_name for each in ((found.chosen,) if found.chosen else ())]
+
+    fleet.put(host("a", breakers=(breaker(),)))
+    assert placed() == ["b"]
+    fleet.put(host("b", breakers=(breaker(),)))
+    assert placed() == []
+    fleet.put(host("c"))
+    assert placed() == ["c"]
+    fleet.drop("HST-c")
+    fleet.drop("HST-b")
+    assert placed() == []
+    fleet.put(host("a"))
+    assert placed() == ["a"]

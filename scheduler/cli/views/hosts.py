@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from scheduler.cli.moments import absolute, age
+from scheduler.cli.moments import absolute, age, moment
 from scheduler.cli.printing import Pairs, View
 from scheduler.cli.quantities import share, short_size
 from scheduler.cli.tables import Cell, Column
@@ -74,6 +74,7 @@ def detail(host: Document, now: datetime) -> Pairs:
         ("images", text_of(host.get("observed_images"))),
         ("labels", text_of(host.get("labels"))),
         ("last seen", f"{absolute(seen)} ({age(seen, now)} ago)" if seen else "never"),
+        *(("breaker", _breaker(one, now)) for one in host.get("breakers") or ()),
     ]
 
 
@@ -114,6 +115,19 @@ def _virtualisation(host: Document) -> str:
     return text_of(host.get("proven_virt_type") or host.get("virt_type"))
 
 
+def _breaker(breaker: Document, now: datetime) -> str:
+    what = breaker.get("image") or "everything"
+    until = moment(breaker.get("retry_at"))
+    if until is None or until <= now:
+        kept = f"{what} is tried again with the next build"
+    elif breaker.get("probe"):
+        kept = f"{what} is being tried with {breaker['probe']}"
+    else:
+        kept = f"{what} is kept out until {absolute(breaker['retry_at'])}"
+    return f"{kept} (opened {breaker.get('openings', 1)} times): {breaker['reason']}"
+
+
 def _reason(host: Document) -> str:
-    parts = [host.get("state_reason"), host.get("health_reason")]
+    opened = "builds keep failing" if host.get("breakers") else None
+    parts = [host.get("state_reason"), host.get("health_reason"), opened]
     return "; ".join(part for part in parts if part) or "-"

@@ -160,6 +160,7 @@ TABLES: dict[str, list[sa.schema.SchemaItem]] = {
         _number("observed_storage_available_mb"),
         _number("observed_at", null=True),
         _number("last_seen_at", null=True),
+        _document("breakers"),
         _check("hosts", "reserved_cpus", "reserved_cpus >= 0"),
         _check("hosts", "reserved_memory_mb", "reserved_memory_mb >= 0"),
         _check("hosts", "reserved_sandboxes", "reserved_sandboxes >= 0"),

@@ -284,7 +284,8 @@ def shut_down(case: Case) -> Step:
         return ShutDown()
     if case.now - sandbox.phase_at >= timedelta(seconds=case.limits.shutdown_seconds):
         return power_off(case)
-    if sandbox.retry_at is not None and case.now >= sandbox.retry_at:
+    # No call has been answered since the intent: a daemon died on the way.
+    if sandbox.retry_at is None or case.now >= sandbox.retry_at:
         return ShutDown()
     return Wait(code="shutting_down", message="the guest was asked to shut down")
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 ANY = "*"
 """Every point counts: the daemon dies at the nth one, whichever that is."""
 DEATH = "died"
+MID_CALL_S = 0.3
+"""How long a daemon lives on whose hosts do not answer any more; its call has been sent by then."""
 
 
 class Fuse:
@@ -29,11 +32,16 @@ class Fuse:
         self._passed = 0
         self._serial = 0
 
-    def light(self, point: str, nth: int = 1) -> None:
-        """Have the daemon die when it reaches `point` for the nth time from now on."""
+    def light(self, point: str, nth: int = 1, *, freezing: Iterable[int] = ()) -> None:
+        """Have the daemon die when it reaches `point` for the nth time from now on.
+
+        With processes to freeze, it stops these there, goes on, and dies a moment later: what it
+        asked of them is on its way, and will be done after its death.
+        """
         self._serial += 1
         draft = self._setting.with_suffix(".draft")
-        draft.write_text(f"{point} {nth} {self._serial}")
+        frozen = ",".join(map(str, freezing))
+        draft.write_text(f"{point} {nth} {self._serial} {frozen}")
         self._trace.write_bytes(b"")
         draft.replace(self._setting)
 
@@ -60,11 +68,22 @@ class Fuse:
             self._write(point)
             if not setting:
                 return
-            at, nth, _ = setting.split(" ")
+            at, nth, _, frozen = setting.split(" ")
             self._passed += at in (point, ANY)
-            if self._passed == int(nth):
-                self._write(DEATH)
-                os.kill(os.getpid(), signal.SIGKILL)
+            if at in (point, ANY) and self._passed == int(nth):
+                self._blow([int(pid) for pid in frozen.split(",") if pid])
+
+    def _blow(self, frozen: Sequence[int]) -> None:
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        if frozen:
+            Timer(MID_CALL_S, self._die).start()
+        else:
+            self._die()
+
+    def _die(self) -> None:
+        self._write(DEATH)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def _read(self) -> str:
         try:

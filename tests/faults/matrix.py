@@ -47,13 +47,19 @@ class Outcome:
 
 
 def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
-    """Tell a story in peace and return a row for each point it reached."""
+    """Tell a story in peace and return a row for each point it reached, two for a host call."""
     trace = Trial(cluster=site.cluster, story=story(site.cluster)).watch()
-    return tuple(
-        Row(story=story, death=Death(point=point, nth=nth))
+    deaths = [
+        Death(point=point, nth=nth)
         for point, nth in numbered(trace)
         if story.counts(act_of(point), nth)
-    )
+    ]
+    deaths += [replace(death, mid_call=True) for death in deaths if _begins_call(death.point)]
+    return tuple(Row(story=story, death=death) for death in deaths)
+
+
+def _begins_call(point: str) -> bool:
+    return point.startswith("host.") and point.endswith(".before")
 
 
 def attempt(row: Row, site: Site) -> Outcome:
@@ -74,7 +80,7 @@ def pairs(rows: Sequence[Row], number: int, seed: int) -> Iterator[Row]:
     for _ in range(number):
         row = chance.choice(rows)
         again_at = chance.randint(1, LATEST_SECOND_DEATH)
-        yield replace(row, death=replace(row.death, again_at=again_at))
+        yield replace(row, death=replace(row.death, again_at=again_at, mid_call=False))
 
 
 def spread(

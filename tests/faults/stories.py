@@ -46,6 +46,29 @@ class CreateThree(Story):
         return all(self.state(name) == "RUNNING" for name in ("one", "two", "three"))
 
 
+class ChangeOfMind(Story):
+    """A sandbox whose owner, after a death in the midst of it, wants it gone at once."""
+
+    again = False
+
+    @staticmethod
+    def counts(act: str, nth: int) -> bool:
+        return act.startswith("host.") and act != "host.ensure_pool" and nth == 1
+
+    def act(self) -> None:
+        self.id = self.create("one")["id"]
+        if not self.again:
+            wait_until(lambda: self.state(self.id) == "RUNNING", what="a sandbox")
+        self.delete(f"/v1/sandboxes/{self.id}")
+
+    def repeat(self) -> None:
+        self.again = True
+        super().repeat()
+
+    def is_done(self) -> bool:
+        return self.state(self.id) == "DESTROYED"
+
+
 class CreateStopped(Story):
     """Built and not started."""
 
@@ -538,6 +561,7 @@ STORIES: tuple[type[Story], ...] = (
     FirstStart,
     Create,
     CreateThree,
+    ChangeOfMind,
     CreateStopped,
     FindNoRoom,
     BuildInVain,

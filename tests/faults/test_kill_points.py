@@ -17,8 +17,8 @@ SEED = 20
 PAIRS = 5
 
 
-def row(story: type[Story], point: str, nth: int = 1) -> Row:
-    return Row(story=story, death=Death(point=point, nth=nth))
+def row(story: type[Story], point: str, nth: int = 1, *, mid_call: bool = False) -> Row:
+    return Row(story=story, death=Death(point=point, nth=nth, mid_call=mid_call))
 
 
 ON_SQLITE = (
@@ -38,6 +38,11 @@ ON_SQLITE = (
     row(stories.Drain, "drainer.write.after"),
     row(stories.Rebuild, "rebuilds.tried.after"),
 )
+MID_CALL = (
+    row(stories.Create, "host.define.before", mid_call=True),
+    row(stories.ChangeOfMind, "host.define.before", mid_call=True),
+    row(stories.Destroy, "host.undefine.before", mid_call=True),
+)
 ON_POSTGRESQL = (
     row(stories.FirstStart, "migration.statement.before", 10),
     row(stories.Create, "sandboxes.record.after"),
@@ -48,6 +53,11 @@ ON_POSTGRESQL = (
 
 @pytest.mark.parametrize("killed", ON_SQLITE, ids=str)
 def test_a_killed_daemon_recovers(killed: Row, sqlite: Site) -> None:
+    assert attempt(killed, sqlite).fault is None
+
+
+@pytest.mark.parametrize("killed", MID_CALL, ids=str)
+def test_a_call_may_land_after_the_death_of_its_daemon(killed: Row, sqlite: Site) -> None:
     assert attempt(killed, sqlite).fault is None
 
 

@@ -32,10 +32,12 @@ class Death:
     nth: int = 1
     again_at: int | None = None
     """Counted in points of any name from the restart on: a death in the midst of recovery."""
+    mid_call: bool = False
+    """The call goes out, and the host carries it out only when the next daemon runs."""
 
     def __str__(self) -> str:
-        second = "" if self.again_at is None else f" then the {self.again_at}th point"
-        return f"{self.point} #{self.nth}{second}"
+        second = "" if self.again_at is None else f" then point {self.again_at}"
+        return f"{self.point} #{self.nth}{second}{' mid-call' if self.mid_call else ''}"
 
 
 @dataclass(kw_only=True)
@@ -61,7 +63,8 @@ class Trial:
     def run(self, death: Death) -> float:
         """Tell the story across a death; return how many seconds recovery took."""
         self.story.prepare()
-        self.cluster.fuse.light(death.point, death.nth)
+        hosts = self.cluster.hosts if death.mid_call else ()
+        self.cluster.fuse.light(death.point, death.nth, freezing=[host.pid for host in hosts])
         self._act()
         self._wait_for_death(death)
         self._recover(death)
@@ -102,6 +105,8 @@ class Trial:
         fuse.put_out()
         self.begun_at = time.monotonic()
         self.cluster.start()
+        for host in self.cluster.hosts if death.mid_call else ():
+            host.resume()
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait for a condition until the time for convergence is over."""

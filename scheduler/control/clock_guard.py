@@ -2,7 +2,7 @@
 
 Within one boot, wall time minus boot time moves only when somebody sets the clock. A step shifts
 every recorded end by as much, in one transaction; across a reboot the wall clock is trusted. Until
-the shift is committed, `lease_time` tells the time that the recorded ends are counted in.
+the shift is committed, `service.lease_time` tells the time that the recorded ends are counted in.
 """
 
 from __future__ import annotations
@@ -15,28 +15,14 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.lifecycle.clock_steps import step_of
 from scheduler.model import DrainState, Event
+from scheduler.service.lease_time import OFFSET_SETTING, clock_offset
 from scheduler.store import DrainFilter, ListOptions, Store, Transaction
 
-OFFSET_SETTING = "clock.offset"
 BOOT_SETTING = "clock.boot_id"
 
-READING_SECONDS = 0.05
-"""Reading the two clocks may take this long; a reading that was interrupted says nothing."""
-_READINGS = 3
 _MOST_DRAINS = 1000
 
 _log = structlog.get_logger("scheduler.control")
-
-
-def lease_time(tx: Transaction, clock: Clock) -> datetime:
-    """Return the wall time without a step that the recorded ends have not followed yet.
-
-    It must be read in the transaction that acts on it: the shift is committed by the same writer.
-    """
-    kept, offset = tx.settings.get(OFFSET_SETTING), _offset(clock)
-    if kept is None or offset is None:
-        return clock.now()
-    return clock.now() - (step_of(float(kept), offset, same_boot=True) or timedelta())
 
 
 class ClockGuard:
@@ -50,7 +36,7 @@ class ClockGuard:
 
     async def watch(self) -> None:
         """Shift the recorded ends if the clock was set since its offset was last written down."""
-        offset = _offset(self._clock)
+        offset = clock_offset(self._clock)
         if offset is None:
             return
         if self._kept is None:
@@ -79,19 +65,6 @@ class ClockGuard:
 
         await self._store.submit(keep)
         self._kept = offset
-
-
-def _offset(clock: Clock) -> float | None:
-    """Return wall time minus boot time; None when something came between the two every time.
-
-    A process that is stopped for a while between two readings would else see a step.
-    """
-    for _ in range(_READINGS):
-        before = clock.boottime()
-        wall = clock.now().timestamp()
-        if clock.boottime() - before <= READING_SECONDS:
-            return wall - before
-    return None
 
 
 def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from scheduler.clock import Clock
-from scheduler.control.clock_guard import lease_time
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import expiry
 from scheduler.model import Sandbox
+from scheduler.service.lease_time import lease_time
 from scheduler.store import Store, Transaction
 
 BATCH = 500

@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import partial, wraps
 
 from scheduler.clock import Clock
-from scheduler.control.clock_guard import lease_time
 from scheduler.errors import SandboxdError
 from scheduler.lifecycle import outcomes
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
@@ -25,6 +24,7 @@ from scheduler.model import (
     SandboxState,
     Volume,
 )
+from scheduler.service.lease_time import lease_time
 from scheduler.store import Store, Transaction
 
 PROVEN = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})

@@ -13,7 +13,6 @@ from functools import partial
 
 from scheduler import ids
 from scheduler.clock import Clock
-from scheduler.control.clock_guard import lease_time
 from scheduler.control.records import put, untouched
 from scheduler.errors import Conflict, NotFound, StaleRevision
 from scheduler.lifecycle.alternates import moved
@@ -23,6 +22,7 @@ from scheduler.placement.choice import Choice
 from scheduler.placement.demand import Demand
 from scheduler.placement.documents import decision_of, demand_of
 from scheduler.service.fleet import FleetView
+from scheduler.service.lease_time import lease_time
 from scheduler.store import Store, Transaction
 
 TRIES = 5

@@ -20,6 +20,7 @@ from scheduler.service.enrolment import Order, enrol
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
+from scheduler.service.lease_time import lease_time
 from scheduler.service.leftovers import REAPED, condemn, tombstone
 from scheduler.service.requests import AdoptOrphan, Because
 from scheduler.service.sightings import Sightings
@@ -74,7 +75,7 @@ class OrphanService:
 
         def unit(tx: Transaction) -> Sandbox:
             _check(tx, host, domain, {OrphanCode.NO_RECORD})
-            now = self._clock.now()
+            now = lease_time(tx, self._clock)
             pool, overhead = inventory.pool, self._terms.overhead
             order = Order(
                 kind="sandbox.adopted",

@@ -24,6 +24,7 @@ from scheduler.service.enrolment import Order, enrol
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
+from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import RebuildFleet
 from scheduler.service.sightings import Sightings
 from scheduler.service.terms import Terms
@@ -202,9 +203,8 @@ class RebuildService:
             raise Conflict(
                 f"host {host.name} has not answered since", remedy="rebuild again when it is back"
             )
-        back = restored(
-            one.found.domain, host, seen.pool, overhead=self._terms.overhead, now=order.at
-        )
+        now = lease_time(tx, self._clock)
+        back = restored(one.found.domain, host, seen.pool, overhead=self._terms.overhead, now=now)
         return enrol(tx, back, seen, order)
 
     def _report(

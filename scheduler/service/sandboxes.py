@@ -31,6 +31,7 @@ from scheduler.service.admission import Admission, admit, demand_of, ttl_of
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
+from scheduler.service.lease_time import lease_time
 from scheduler.service.refusals import refusal_of
 from scheduler.service.requests import CreateSandbox
 from scheduler.service.terms import Terms
@@ -293,7 +294,7 @@ class SandboxService:
     ) -> Sandbox:
         now = self._clock.now()
         before = by_reference(reference, tx)
-        after = wish(before, now)
+        after = wish(before, lease_time(tx, self._clock))
         if after is not before:
             after = tx.sandboxes.replace(after, expected_generation=before.generation)
             tx.events.add(_wished(before, after, kind=kind, actor=actor, at=now))

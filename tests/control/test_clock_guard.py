@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.control.clock_guard import ClockGuard, lease_time
+from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.reaper import Reaper
 from scheduler.model import DesiredState, DrainPolicy, Phase, Sandbox, SandboxState
 from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
+from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import DrainHost
 from tests.clocks import ManualClock
 from tests.control.world import BOOT, ME, World
@@ -113,6 +114,24 @@ async def test_i10_a_lease_begun_between_a_step_and_its_shift_is_whole(
     there.clock.set_wall(step)
     await there.settle(made.id)
     assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+    await guard.watch()
+    there.clock.advance(599)
+    await reaper.reap()
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
+    there.clock.advance(1)
+    await reaper.reap()
+    assert (await there.sandbox(made.id)).desired_state is DesiredState.DESTROYED
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+async def test_i10_an_extension_between_a_step_and_its_shift_is_whole(
+    there: World, step: int
+) -> None:
+    guard, reaper = guard_of(there), reaper_of(there)
+    await guard.watch()
+    made = await there.created(ttl_seconds=60)
+    there.clock.set_wall(step)
+    await there.services.sandboxes.extend(made.id, 600, Intent(actor=ME))
     await guard.watch()
     there.clock.advance(599)
     await reaper.reap()

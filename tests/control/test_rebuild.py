@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from scheduler.control.clock_guard import ClockGuard
 from scheduler.lifecycle.orphans import MIN_AGE_SECONDS
 from scheduler.model import DomainState, Sandbox, SandboxState
 from scheduler.service.intents import Intent
@@ -18,7 +20,7 @@ from scheduler.service.requests import AdoptOrphan, Because, ForgetSandbox, Rebu
 from scheduler.service.services import Services
 from tests.clocks import ManualClock
 from tests.control.trust import trusting
-from tests.control.world import ME, World, world
+from tests.control.world import BOOT, ME, World, world
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 
 NAMES = ("alpha", "beta")
@@ -84,21 +86,36 @@ async def seen(there: World) -> Services:
 async def test_an_empty_database_destroys_nothing(disaster: Disaster) -> None:
     before = disaster.picture()
     async with disaster.new_world() as there:
-        async with there.running(poll_seconds=60):
-            for _ in range(4):
+        drivers = [d for d in there.drivers.by_host.values() if isinstance(d, FakeDriver)]
+        async with there.running():
+            for looks in range(2, 6):
                 disaster.clock.advance(MIN_AGE_SECONDS)
-                for name in NAMES:
-                    there.bell.host((await there.host(name)).id)
-                for _ in range(20):
-                    await there.breathe()
+                await there.until(partial(_looked_at, drivers, looks), what=f"{looks} looks")
         told = [event.reason_code for event in await there.events(kind="host.orphan")]
-        drivers = there.drivers.by_host.values()
-        calls = [driver.calls for driver in drivers if isinstance(driver, FakeDriver)]
-        assert [count["inventory"] >= 4 for count in calls] == [True, True]
     assert sorted(map(str, told)) == ["no_record"] * 3 + ["unlisted_volume"]
     assert disaster.picture() == before
     changing = {"define", "start", "shutdown", "power_off", "undefine", "delete_volume"}
-    assert not any(count[verb] for count in calls for verb in changing)
+    assert not any(driver.calls[verb] for driver in drivers for verb in changing)
+
+
+async def _looked_at(drivers: list[FakeDriver], looks: int) -> bool:
+    return all(driver.calls["inventory"] >= looks for driver in drivers)
+
+
+async def test_i10_a_lease_rebuilt_between_a_step_and_its_shift_is_whole(
+    disaster: Disaster,
+) -> None:
+    async with disaster.new_world() as there:
+        guard = ClockGuard(there.store, disaster.clock, BOOT)
+        await guard.watch()
+        services = await seen(there)
+        disaster.clock.set_wall(-7000)
+        await services.rebuilds.rebuild(RebuildFleet(), REBUILD)
+        await guard.watch()
+        runs = await there.sandbox(disaster.boxes["runs"].id)
+        assert runs.expires_at is not None
+        left = (runs.expires_at - disaster.clock.now()).total_seconds()
+        assert 7190 < left <= 7200
 
 
 async def test_every_sandbox_comes_back_as_it_was_and_can_then_be_destroyed(

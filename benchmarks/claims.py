@@ -2,11 +2,8 @@
 
 One claim is what a create commits: the guarded update of the host row, and the allocation, sandbox,
 decision and event rows. The floor runs the very same statements with ready-made parameters on the
-driver alone, one thread hop a batch, one commit a batch; ours is `Store.submit` from as many
-concurrent callers as the batch has claims.
-
-    python -m benchmarks.claims             # SQLite, WAL, synchronous=FULL
-    python -m benchmarks.claims postgresql  # a PostgreSQL server of its own, fsync on
+driver alone, one thread hop and one commit a batch; ours is `Store.submit` from as many concurrent
+callers as the batch has claims. Run it with: python -m benchmarks.claims [postgresql]
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ from scheduler.store.tables import ALLOCATIONS, DECISIONS, EVENTS, SANDBOXES
 from tests.fleet.postgres import PostgresCluster
 
 HOSTS = (1_000, 10_000)
-WRITERS = {1: 500, 8: 2_000, 64: 6_400}
+WRITERS = {1: 500, 8: 1_600, 64: 3_200}
 """How many callers at once, and how many claims in a burst."""
 
 ROUNDS = 7

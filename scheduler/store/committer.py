@@ -9,7 +9,7 @@ alone. One that is refused before it changed anything, as most are, spoils nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -153,22 +153,17 @@ class Committer:
         return bool(getattr(self._connection.connection.driver_connection, "closed", False))
 
     def _roll_back(self, connection: Connection) -> None:
-        try:
+        with suppress(*DRIVER_ERRORS):
             connection.rollback()
-        except DRIVER_ERRORS:
-            self._drop()
-        else:
-            if self._is_lost():
-                self._drop()
+            if not self._is_lost():
+                return
+        self._drop()
 
     def _drop(self) -> None:
         connection, self._connection, self._transaction = self._connection, None, None
-        if connection is None:
-            return
-        try:
-            connection.close()
-        except DRIVER_ERRORS:
+        if connection is not None:
             connection.invalidate()
+            connection.close()
 
 
 def _cause(spoilt: _Spoilt) -> Exception:
@@ -176,8 +171,6 @@ def _cause(spoilt: _Spoilt) -> Exception:
     return cause if isinstance(cause, Exception) else spoilt
 
 
-def _again(error: Exception) -> Exception:
+def _again(error: SandboxdError) -> SandboxdError:
     """Return a copy for another caller: a raised exception carries its own traceback."""
-    if isinstance(error, SandboxdError):
-        return type(error)(error.message, remedy=error.remedy, details=error.details)
-    return error
+    return type(error)(error.message, remedy=error.remedy, details=error.details)

@@ -71,10 +71,6 @@ class Cursor:
         self.dirty = self.dirty or bool(rows)
         return rows
 
-    def close(self) -> None:
-        """Give the driver's cursor back."""
-        self._cursor.close()
-
     def _write(self, statement: Statement, parameters: Sequence[Any]) -> None:
         if not self.writable:
             raise ReadOnly(

@@ -91,6 +91,7 @@ class HostsFace(Face):
     replace = awaited(Hosts.replace)
     upsert = awaited(Hosts.upsert)
     observe = awaited(Hosts.observe)
+    set_breakers = awaited(Hosts.set_breakers)
     set_state = awaited(Hosts.set_state)
     remove = awaited(Hosts.remove)
 

@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import psycopg
 import sqlalchemy.exc
@@ -89,7 +90,7 @@ def translate(error: Exception) -> SandboxdError:
     return _medium(_GONE, cause)
 
 
-def of_medium(error: BaseException) -> bool:
+def of_medium(error: BaseException) -> TypeGuard[SandboxdError]:
     """Return whether the database itself is at fault, so that other units would fail alike."""
     return isinstance(error, SandboxdError) and "medium" in error.details
 

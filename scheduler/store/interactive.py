@@ -82,17 +82,18 @@ class AsyncTransaction:
         self.settings = faces.SettingsFace(run, transaction.settings)
 
     async def _run(self, call: Callable[[], T]) -> T:
-        if self._connection is None:
-            raise RuntimeError("this transaction has ended")
-        return await to_its_end(self._connection.run_sync(lambda _: call()))
+        return await to_its_end(self._open().run_sync(lambda _: call()))
 
     async def _commit(self) -> None:
-        if self._connection is None:
-            return
         try:
-            await self._connection.commit()
+            await self._open().commit()
         except DRIVER_ERRORS as error:
             raise uncertain(translate(error)) from error
+
+    def _open(self) -> AsyncConnection:
+        if self._connection is None:
+            raise RuntimeError("this transaction has ended")
+        return self._connection
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -110,6 +111,7 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
-        if not task.cancelled():
+        # Look at its error, or the loop complains that nobody did.
+        with suppress(asyncio.CancelledError):
             task.exception()
         raise

@@ -47,6 +47,9 @@ async def test_a_server_that_crashed_is_found_again(server: PostgresCluster) -> 
             await add(store, "SBX-2")
         with pytest.raises(Unavailable):
             await store.ping()
+        with pytest.raises(Unavailable):
+            async with store.transaction():
+                pass
         server.restart()
         await add(store, "SBX-2")
         await store.ping()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound, StaleRevision
-from scheduler.model import HostHealth, HostState, VirtType
+from scheduler.model import Breaker, HostHealth, HostState, VirtType
 from scheduler.store import HostFilter, ListOptions, Store
 from tests.clocks import START, ManualClock
 from tests.store.samples import allocation, host, later, sandbox, volume
@@ -99,6 +99,14 @@ async def test_i1_a_limit_that_shrinks_below_the_claims_refuses_growth(store: St
     assert refused.value.details["filter"] == "cpu"
     still = await store.read(lambda tx: tx.allocations.of_host("HST-1"))
     assert [one.sandbox_id for one in still] == ["SBX-0"]
+
+
+async def test_breakers_are_written_beside_everything_else(store: Store) -> None:
+    before = await store.submit(lambda tx: tx.hosts.add(host()))
+    breaker = Breaker(reason="no space", since=START, retry_at=later(60))
+    after = await store.submit(lambda tx: tx.hosts.set_breakers("HST-1", (breaker,), at=later(1)))
+    assert after == replace(before, breakers=(breaker,), updated_at=later(1), generation=2)
+    assert await store.read(lambda tx: tx.hosts.get("HST-1")) == after
 
 
 async def test_i13_the_operators_will_changes_with_an_event(store: Store) -> None:

@@ -160,6 +160,7 @@ class Cluster:
     def _configuration(self) -> str:
         lines = ["[daemon]", 'log_level = "info"', "[metrics]", "enabled = false"]
         lines += ["[store]", f'database_url = "{self.database_url}"']
+        lines += ["[placement]", "breaker_failures = 1"]
         lines += ["[api]", 'group = ""', "[lifecycle]", "poll_seconds = 0.4"]
         for host in self.hosts[:-1]:
             lines += ["[[hosts]]", f'name = "{host.name}"', f'uri = "{host.uri}"']

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
+from scheduler.cli.exits import Exit
+from scheduler.cli.failures import Failure
 from tests.faults.cluster import IMAGE, Cluster, Document
 
+LONG_S = 3600
+"""A time that does not pass while a story is told."""
 CONVERGES_S = 60.0
 """The longest that a daemon may take to bring everything to rest."""
 GUEST = {"base_image": IMAGE, "agent_id": "proof", "vcpus": 1, "memory_mb": 128, "storage_mb": 128}
@@ -42,8 +48,12 @@ class Story:
 
     def repeat(self) -> None:
         """Do it all again, as clients do that lost an answer."""
-        self._asked = 0
+        self.rewind()
         self.act()
+
+    def rewind(self) -> None:
+        """Begin again with the first request's key."""
+        self._asked = 0
 
     def is_done(self) -> bool:
         """Whether the story has come to its end."""
@@ -99,3 +109,13 @@ class Story:
     ) -> Document:
         document: Document = self.cluster.api.request(method, path, body=body, key=key).document()
         return document
+
+
+@contextmanager
+def refused(code: Exit) -> Iterator[None]:
+    """Take this refusal for an answer."""
+    try:
+        yield
+    except Failure as failure:
+        if failure.exit_code is not code:
+            raise

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import stories
 from tests.faults.matrix import Row, attempt, pairs
 from tests.faults.site import Site
+from tests.faults.stories import births, fleet, lives, losses
 from tests.faults.story import Story
 from tests.faults.trial import Death
 
@@ -22,32 +22,32 @@ def row(story: type[Story], point: str, nth: int = 1, *, mid_call: bool = False)
 
 
 ON_SQLITE = (
-    row(stories.FirstStart, "migration.before"),
-    row(stories.FirstStart, "file.cluster.id.before"),
-    row(stories.Create, "sandboxes.record.before"),
-    row(stories.Create, "sandboxes.record.after"),
-    row(stories.Create, "host.create_overlay.after"),
-    row(stories.Create, "host.define.after"),
-    row(stories.Create, "host.start.after"),
-    row(stories.Create, "records.become.before", 2),
-    row(stories.Stop, "host.shutdown.after"),
-    row(stories.Destroy, "host.undefine.after"),
-    row(stories.Destroy, "records.bury.before"),
-    row(stories.Expire, "reaper.record_end.after"),
-    row(stories.StepClock, "clock_guard.keep.after"),
-    row(stories.Drain, "drainer.write.after"),
-    row(stories.Rebuild, "rebuilds.tried.after"),
+    row(fleet.FirstStart, "migration.before"),
+    row(fleet.FirstStart, "file.cluster.id.before"),
+    row(births.Create, "sandboxes.record.before"),
+    row(births.Create, "sandboxes.record.after"),
+    row(births.Create, "host.create_overlay.after"),
+    row(births.Create, "host.define.after"),
+    row(births.Create, "host.start.after"),
+    row(births.Create, "records.become.before", 2),
+    row(lives.Stop, "host.shutdown.after"),
+    row(lives.Destroy, "host.undefine.after"),
+    row(lives.Destroy, "records.bury.before"),
+    row(lives.Expire, "reaper.record_end.after"),
+    row(lives.StepClock, "clock_guard.keep.after"),
+    row(fleet.Drain, "drainer.write.after"),
+    row(losses.Rebuild, "rebuilds.tried.after"),
 )
 MID_CALL = (
-    row(stories.Create, "host.define.before", mid_call=True),
-    row(stories.ChangeOfMind, "host.define.before", mid_call=True),
-    row(stories.Destroy, "host.undefine.before", mid_call=True),
+    row(births.Create, "host.define.before", mid_call=True),
+    row(births.ChangeOfMind, "host.define.before", mid_call=True),
+    row(lives.Destroy, "host.undefine.before", mid_call=True),
 )
 ON_POSTGRESQL = (
-    row(stories.FirstStart, "migration.statement.before", 10),
-    row(stories.Create, "sandboxes.record.after"),
-    row(stories.Create, "records.built.before"),
-    row(stories.Destroy, "host.delete_volume.after"),
+    row(fleet.FirstStart, "migration.statement.before", 10),
+    row(births.Create, "sandboxes.record.after"),
+    row(births.Create, "records.built.before"),
+    row(lives.Destroy, "host.delete_volume.after"),
 )
 
 

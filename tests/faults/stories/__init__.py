@@ -1,0 +1,81 @@
+"""The stories: each way through the daemon that makes something durable, as short as can be."""
+
+from __future__ import annotations
+
+from tests.faults.stories.births import (
+    BuildElsewhere,
+    BuildInVain,
+    ChangeOfMind,
+    Create,
+    CreateStopped,
+    CreateThree,
+    FindNoRoom,
+    Probe,
+)
+from tests.faults.stories.fleet import (
+    AbortDrain,
+    AddHost,
+    Cordon,
+    Drain,
+    EditHost,
+    FirstStart,
+    LoseHost,
+    RemoveHost,
+    UndoDrain,
+)
+from tests.faults.stories.lives import (
+    Destroy,
+    Expire,
+    ExpireToStop,
+    Extend,
+    Fail,
+    Lose,
+    Pause,
+    Resume,
+    Retry,
+    Start,
+    StepClock,
+    Stop,
+    StopByForce,
+)
+from tests.faults.stories.losses import Adopt, Forget, Heal, Reap, Reappear, Rebuild
+from tests.faults.story import Story
+
+STORIES: tuple[type[Story], ...] = (
+    FirstStart,
+    Create,
+    CreateThree,
+    ChangeOfMind,
+    CreateStopped,
+    FindNoRoom,
+    BuildInVain,
+    Probe,
+    BuildElsewhere,
+    Stop,
+    StopByForce,
+    Start,
+    Destroy,
+    Extend,
+    Expire,
+    ExpireToStop,
+    Fail,
+    Retry,
+    Lose,
+    Pause,
+    Resume,
+    Reappear,
+    Heal,
+    Forget,
+    Rebuild,
+    Adopt,
+    Reap,
+    StepClock,
+    Drain,
+    AbortDrain,
+    UndoDrain,
+    Cordon,
+    EditHost,
+    AddHost,
+    RemoveHost,
+    LoseHost,
+)

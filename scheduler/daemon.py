@@ -26,14 +26,13 @@ from scheduler.api.listener import Listener, serve
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import DEFAULT_PATH, Settings, load
 from scheduler.control.loop import Loop
-from scheduler.control.plane import ControlPlane, HostDrivers, Pace
+from scheduler.control.pace import pace_of
+from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.errors import Invalid, SandboxdError, Unavailable
 from scheduler.hosts.cluster import open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.simulated import SimulatedHost, write_node_file
-from scheduler.lifecycle.breaker import BreakerRules
-from scheduler.lifecycle.steps import Limits
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
@@ -117,7 +116,7 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
             drivers=drivers,
             fleet=fleet,
             journal=journal,
-            pace=_pace(settings),
+            pace=pace_of(settings),
             boot_id=boot_id,
             tally=meter,
         )
@@ -279,26 +278,6 @@ def _terms(settings: Settings, cluster_id: UUID) -> Terms:
         max_ttl_seconds=settings.lifecycle.max_ttl_seconds,
         max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
         retry_after_seconds=settings.placement.retry_after_seconds,
-    )
-
-
-def _pace(settings: Settings) -> Pace:
-    section, placement = settings.lifecycle, settings.placement
-    return Pace(
-        poll_seconds=section.poll_seconds,
-        stopped_retention_seconds=section.stopped_retention_seconds,
-        limits=Limits(
-            build_attempts=section.build_attempts,
-            build_hosts=placement.build_hosts,
-            start_attempts=section.start_attempts,
-            shutdown_seconds=section.shutdown_seconds,
-        ),
-        breakers=BreakerRules(
-            failures=placement.breaker_failures,
-            window_seconds=placement.breaker_window_seconds,
-            first_pause_seconds=placement.breaker_first_pause_seconds,
-            longest_pause_seconds=placement.breaker_longest_pause_seconds,
-        ),
     )
 
 

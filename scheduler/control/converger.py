@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from scheduler.control.breakers import Breakers
+from scheduler.control.build_queue import ASK_AGAIN_SECONDS, BuildQueue
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records, Standing, untouched
@@ -88,6 +89,7 @@ class Converger:
         listings: Listings,
         relocator: Relocator,
         breakers: Breakers,
+        builds: BuildQueue,
         drivers: Callable[[HostResources], HostDriver],
         limits: Limits,
     ) -> None:
@@ -95,6 +97,7 @@ class Converger:
         self._effects = effects
         self._relocator = relocator
         self._breakers = breakers
+        self._builds = builds
         self._listings = listings
         self._drivers = drivers
         self._limits = limits
@@ -137,6 +140,7 @@ class Converger:
     def forget(self, host_id: str) -> None:
         """Drop what was kept of a host that is no more."""
         self._places.pop(host_id, None)
+        self._builds.forget(host_id)
 
     async def _step(self, sandbox_id: str) -> float | None:
         try:
@@ -154,12 +158,16 @@ class Converger:
             if standing.left_elsewhere and _has_left(sandbox):
                 return None
             if untouched(sandbox):
+                self._builds.leave(host.id, sandbox.id)
                 await self._records.bury(sandbox)
                 return _AT_ONCE
         driver = self._drivers(host)
         seen = await self._look(standing, driver)
         barred = self._breakers.barred(sandbox, host)
         step = judge(sandbox, seen, now=standing.now, limits=self._limits, barred=barred)
+        if isinstance(step, Build):
+            return await self._build(step, standing, driver)
+        self._builds.leave(host.id, sandbox.id)
         await self._breakers.took(sandbox, host, step)
         if isinstance(step, Relocate):
             why_not = await self._relocator.relocate(sandbox, step)
@@ -184,10 +192,17 @@ class Converger:
         elif isinstance(step, Clear):
             await self._records.clear(sandbox, step)
         else:
-            if isinstance(step, Build):
-                await self._breakers.admit(sandbox, host)
             return await self._carry(step, sandbox, host, driver)
         return _AT_ONCE
+
+    async def _build(self, step: Build, standing: Standing, driver: HostDriver) -> float:
+        """Build if that is this sandbox's turn on its host; else come back."""
+        sandbox, host = standing.sandbox, standing.host
+        with self._builds.turn(host.id, sandbox.id, most=host.max_concurrent_builds) as may_build:
+            if not may_build:
+                return ASK_AGAIN_SECONDS
+            await self._breakers.admit(sandbox, host)
+            return await self._carry(step, sandbox, host, driver)
 
     async def _carry(
         self, step: Step, sandbox: Sandbox, host: HostResources, driver: HostDriver

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -18,6 +17,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.control.breakers import Breakers
 from scheduler.control.bugs import BugRecorder
+from scheduler.control.build_queue import BuildQueue
 from scheduler.control.calendar import waking
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.converger import Converger
@@ -28,6 +28,7 @@ from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop
 from scheduler.control.orphans import OrphanKeeper
+from scheduler.control.pace import Pace
 from scheduler.control.poller import Poller
 from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
@@ -36,8 +37,6 @@ from scheduler.control.relocator import Move, Relocator
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.workers import Workers
 from scheduler.hosts.driver import HostDriver
-from scheduler.lifecycle.breaker import BreakerRules
-from scheduler.lifecycle.steps import Limits
 from scheduler.model import Allocation, HostResources, Sandbox
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
@@ -62,16 +61,6 @@ class HostDrivers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How often and how long; seconds."""
-
-    poll_seconds: float = 10.0
-    stopped_retention_seconds: int = 86400
-    limits: Limits = field(default_factory=Limits)
-    breakers: BreakerRules = field(default_factory=BreakerRules)
-
-
 class ControlPlane:
     """The loops of one daemon; wake what has work, run them, stop them."""
 
@@ -93,41 +82,53 @@ class ControlPlane:
         self._fleet = fleet
         self._journal = journal
         self._tally = tally = tally or Untold()
-        listings = Listings(clock)
-        records = Records(store, clock, changed=self._changed, released=self._released)
-        bugs = BugRecorder(store, clock, parked=tally.parked)
-        self.listings = listings
+        self._bugs = BugRecorder(store, clock, parked=tally.parked)
+        self.listings = Listings(clock)
         """What was last seen of each host, to be read only."""
-        self._converger = Converger(
-            records=records,
-            effects=Effects(records, clock),
-            listings=listings,
-            relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
-            breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
-            drivers=drivers.get,
-            limits=pace.limits,
-        )
+        self._converger = self._make_converger(pace)
         self.workers = Workers(
-            "converge", self._converger.converge, clock=clock, report_bug=bugs.of_sandbox
+            "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
         )
-        self._reconciler = Reconciler(clock, listings, limits=pace.limits, nudge=self.workers.nudge)
         self._leftovers = Workers(
             "leftovers",
             Leftovers(store, clock, drivers=drivers.get, released=self._left).remove,
             clock=clock,
-            report_bug=lambda key, traceback: bugs.of_sandbox(sandbox_of(key), traceback),
+            report_bug=lambda key, traceback: self._bugs.of_sandbox(sandbox_of(key), traceback),
         )
-        self._orphans = OrphanKeeper(store, clock, listings, remove=self._leftovers.nudge)
+        self._reconciler = Reconciler(
+            clock, self.listings, limits=pace.limits, nudge=self.workers.nudge
+        )
+        self._orphans = OrphanKeeper(store, clock, self.listings, remove=self._leftovers.nudge)
         self.poller = Poller(
             store,
             clock,
-            Looker(store, clock, drivers=drivers.get, listings=listings),
+            Looker(store, clock, drivers=drivers.get, listings=self.listings),
             every=pace.poll_seconds,
             looked=self._looked,
             gone=self._gone,
-            report_bug=bugs.of_host,
+            report_bug=self._bugs.of_host,
             observe=tally.passed,
         )
+        self._guard_clock = ClockGuard(store, clock, boot_id).watch
+        self._reap, self._drain, self._guard, self._forget = self._make_loops(pace)
+        self._partings: set[asyncio.Task[None]] = set()
+
+    def _make_converger(self, pace: Pace) -> Converger:
+        store, clock, fleet = self._store, self._clock, self._fleet
+        records = Records(store, clock, changed=self._changed, released=self._released)
+        return Converger(
+            records=records,
+            effects=Effects(records, clock),
+            listings=self.listings,
+            relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
+            breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
+            builds=BuildQueue(clock, self._wake_build),
+            drivers=self._drivers.get,
+            limits=pace.limits,
+        )
+
+    def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop]:
+        store, clock, tally = self._store, self._clock, self._tally
         reaper = Reaper(
             store,
             clock,
@@ -136,13 +137,13 @@ class ControlPlane:
             count=tally.expired,
         )
         drainer = Drainer(store, clock, wake_sandbox=self.workers.wake, changed=self._host_changed)
-        self._guard_clock = ClockGuard(store, clock, boot_id).watch
         loop = partial(Loop, limit=PASS_LIMIT_SECONDS, clock=clock, observe=tally.passed)
-        self._reap = loop("reap", reaper.reap, every=60.0)
-        self._drain = loop("drain", drainer.drain, every=60.0)
-        self._guard = loop("clock", self._guard_clock, every=1.0)
-        self._forget = loop("forget", self._forget_answers, every=86400.0)
-        self._partings: set[asyncio.Task[None]] = set()
+        return (
+            loop("reap", reaper.reap, every=60.0),
+            loop("drain", drainer.drain, every=60.0),
+            loop("clock", self._guard_clock, every=1.0),
+            loop("forget", self._forget_answers, every=86400.0),
+        )
 
     def wake_sandbox(self, sandbox_id: str) -> None:
         """Say that a sandbox's record wants something new."""
@@ -194,6 +195,10 @@ class ControlPlane:
         self.workers.stop()
         self._leftovers.stop()
         self.poller.stop()
+
+    def _wake_build(self, sandbox_id: str) -> None:
+        """Say that it is a sandbox's turn to be built."""
+        self.workers.wake(sandbox_id)
 
     async def _looked(self, look: Look) -> None:
         self._fleet.put(look.host)

@@ -1,11 +1,9 @@
 """Which hosts are kept from building for a while, because builds there keep failing.
 
-A host has a breaker for each image and one for itself, which takes failures of several images to
-open. An image that fails on more than one host is blamed itself: it never bars a host. However many
-hosts fail, only a share of the fleet is ever barred, since a fault of ours would look like theirs.
-
-What is open is part of the host's record. How builds lately ended is remembered in memory only:
-after a restart a broken host is found out again, and until then each sandbox's own bounds hold.
+A host has a breaker for each image and one for itself, which failures of several images open. An
+image that fails on several hosts is blamed itself. Only a share of the fleet is ever barred, since
+a fault of ours would look like theirs. What is open is part of the host's record; outcomes that
+opened nothing are kept in memory, and a restart may forget them: it costs a few more builds.
 """
 
 from __future__ import annotations

@@ -113,6 +113,7 @@ class HostResources:
     ratio_memory: float = 1.0
     ratio_storage: float = 1.0
     max_sandboxes: int | None = None
+    max_concurrent_builds: int = 4
 
     state: HostState = HostState.ACTIVE
     state_reason: str | None = None

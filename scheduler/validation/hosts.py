@@ -46,6 +46,7 @@ class HostFields(BaseModel):
     ratio_memory: Ratio = 1.0
     ratio_storage: Ratio = 1.0
     max_sandboxes: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    max_concurrent_builds: Annotated[int, Field(ge=1, le=1000)] = 4
 
 
 class EditHost(HostFields):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.control.plane import ControlPlane, Pace
+from scheduler.control.pace import Pace
+from scheduler.control.plane import ControlPlane
 from scheduler.control.tally import Untold
 from scheduler.errors import Conflict
 from scheduler.hosts.plans import DomainPlan

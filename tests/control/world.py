@@ -14,12 +14,14 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from scheduler.control.breakers import Breakers
+from scheduler.control.build_queue import BuildQueue
 from scheduler.control.converger import Converger
 from scheduler.control.effects import Effects
 from scheduler.control.leftovers import Leftovers
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
-from scheduler.control.plane import ControlPlane, Pace
+from scheduler.control.pace import Pace
+from scheduler.control.plane import ControlPlane
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
@@ -135,6 +137,7 @@ class World:
             listings=self.listings,
             relocator=self.relocator,
             breakers=self.breakers,
+            builds=BuildQueue(self.clock, self.nudged.append),
             drivers=self.drivers.get,
             limits=self.limits,
         )

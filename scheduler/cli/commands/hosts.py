@@ -51,6 +51,7 @@ _FIELDS: Sequence[Callable[[Any], Any]] = (
     click.option("--ratio-memory", type=float, help="The same for memory; above 1 overcommits."),
     click.option("--ratio-storage", type=float, help="The same for storage."),
     click.option("--max-sandboxes", type=int, help="At most this many sandboxes."),
+    click.option("--max-concurrent-builds", type=int, help="At most this many built at once."),
 )
 
 

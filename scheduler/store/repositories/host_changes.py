@@ -26,6 +26,7 @@ CONFIGURED = (
     "ratio_memory",
     "ratio_storage",
     "max_sandboxes",
+    "max_concurrent_builds",
 )
 """What the configuration file, or an operator's edit, decides about a host."""
 

@@ -135,6 +135,7 @@ TABLES: dict[str, list[sa.schema.SchemaItem]] = {
         _real("ratio_memory"),
         _real("ratio_storage"),
         _number("max_sandboxes", null=True),
+        _number("max_concurrent_builds"),
         _text("state"),
         _text("state_reason", null=True),
         _text("health"),

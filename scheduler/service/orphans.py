@@ -177,9 +177,7 @@ class OrphanService:
     ) -> Sandbox:
         """Have what a destroyed sandbox left removed at once; its tombstone stays as it is."""
         now = self._clock.now()
-        sandbox = tombstone(tx, _sandbox_id(domain))
-        if sandbox is None:
-            raise _not(host, domain, "its tombstone is gone")
+        sandbox = tx.sandboxes.get(_sandbox_id(domain))
         condemn(
             tx,
             sandbox,

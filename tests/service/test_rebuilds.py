@@ -14,6 +14,7 @@ from scheduler.model import DesiredState, DomainState, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.service.rebuilds import AT_ONCE, Outcome, RebuildReport
 from scheduler.service.requests import RebuildFleet
+from scheduler.service.sightings import Unseen
 from scheduler.store import Transaction
 from tests.clocks import ManualClock
 from tests.service.machines import Machine, lost, machine
@@ -263,3 +264,27 @@ async def test_tombstones_and_strangers_are_left_alone(cloud: Plane, alpha: Mach
 
 def _everything(tx: Transaction) -> tuple[object, ...]:
     return tx.hosts.all(), tx.sandboxes.live(), tx.volumes.all(), tx.events.latest()
+
+
+async def test_a_host_that_falls_silent_meanwhile_blocks_what_is_on_it(
+    cloud: Plane, alpha: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(alpha)
+    alpha.see()
+    submit = cloud.store.submit
+
+    async def miss_a_poll_first(unit: object) -> object:
+        cloud.listings.lost(alpha.host.id)
+        return await submit(unit)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(cloud.store), "submit", lambda _, unit: miss_a_poll_first(unit))
+        report = await rebuild(cloud)
+    (one,) = report.sandboxes
+    assert (one.outcome, one.message) == (Outcome.BLOCKED, "host alpha has not answered since")
+    assert await cloud.store.read(lambda tx: tx.sandboxes.live()) == ()
+
+
+def test_a_daemon_without_loops_has_seen_nothing() -> None:
+    unseen = Unseen()
+    assert (unseen.latest("h"), unseen.previous("h"), unseen.mutated_at("s")) == (None, None, None)

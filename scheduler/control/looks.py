@@ -141,10 +141,11 @@ class Looker:
     async def _missed(self, host: HostResources, error: SandboxdError) -> HostResources:
         verdict = self._judge(host, reason=error.message)
         now = self._clock.now()
+        facts: HostFacts = {**_health_fields(verdict), **_refused(host, error)}
 
         def write(tx: Transaction) -> HostResources:
             _health_event(tx, host, verdict, error.code)
-            return tx.hosts.observe(host.id, at=now, **_health_fields(verdict))
+            return tx.hosts.observe(host.id, at=now, **facts)
 
         return await self._store.submit(write)
 
@@ -174,8 +175,19 @@ def _check_identity(
     fault = identity_fault(host, inventory, others)
     if fault is not None:
         raise IdentityChanged(
-            fault, remedy="put the right machine back, or remove the host and add it anew"
+            fault,
+            remedy="put the right machine back, or accept the new one: "
+            f"sandboxctl host accept-identity {host.name}",
+            details={"expected": host.host_uuid, "found": inventory.host_uuid},
         )
+
+
+def _refused(host: HostResources, error: SandboxdError) -> HostFacts:
+    """Return which other machine answered, for an operator to accept it."""
+    found = error.details.get("found")
+    if not isinstance(error, IdentityChanged) or host.host_uuid is None or found is None:
+        return {}
+    return {"refused_host_uuid": str(found)}
 
 
 def _planned(volume: Volume, host: HostResources) -> bool:
@@ -236,6 +248,7 @@ def _facts(records: HostRecords, inventory: Inventory) -> HostFacts:
         "observed_at": inventory.seen_at,
         "last_seen_at": inventory.seen_at,
         "host_uuid": inventory.host_uuid,
+        "refused_host_uuid": None,
         "libvirt_version": inventory.libvirt_version,
         "hypervisor_version": inventory.hypervisor_version,
         "arch": inventory.arch,

@@ -131,6 +131,8 @@ class HostResources:
     unmanaged_storage_mb: int = 0
 
     host_uuid: str | None = None
+    refused_host_uuid: str | None = None
+    """The UUID of another machine that answers at the host's address; None once all is well."""
     libvirt_version: str | None = None
     hypervisor_version: str | None = None
     arch: str | None = None

@@ -16,6 +16,7 @@ from scheduler.clock import Clock
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, SetInFile, StaleRevision
 from scheduler.model import Event, HostResources, HostState, Transport, VirtType
 from scheduler.service.fleet import FleetView
+from scheduler.service.identities import accept, acceptable
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.store import HostFilter, ListOptions, Page, Store, Transaction
@@ -125,6 +126,21 @@ class HostService:
             reason or "uncordoned",
             intent,
         )
+
+    async def accept_identity(
+        self, name: str, host_uuid: str, intent: Intent[HostResources]
+    ) -> HostResources:
+        """Take the machine with this UUID for the host; raises `Conflict` if it is another."""
+
+        def unit(tx: Transaction) -> HostResources:
+            host = tx.hosts.by_name(name)
+            return accept(tx, host, host_uuid, actor=intent.actor, at=self._clock.now())
+
+        return self._committed(await self._store.submit(intent.once(unit)))
+
+    async def acceptable(self, name: str, host_uuid: str) -> HostResources:
+        """Return the host as `accept_identity` would leave it; raises what it would raise."""
+        return await self._store.read(lambda tx: acceptable(tx, tx.hosts.by_name(name), host_uuid))
 
     async def remove(
         self, name: str, intent: Intent[HostResources], *, expected_revision: int | None = None

@@ -14,6 +14,7 @@ from scheduler.model import DrainPolicy, OnDeadline, OnExpire
 from scheduler.validation.fields import (
     ImageName,
     Labels,
+    MachineUuid,
     MemoryMb,
     Name,
     ObjectName,
@@ -74,6 +75,13 @@ class Because(_Request):
     """Why an operator does what they do; kept with the event."""
 
     reason: Reason = ""
+
+
+class AcceptIdentity(_Request):
+    """Which machine is to be taken for a host from now on."""
+
+    host_uuid: MachineUuid
+    """The UUID that the machine was refused with; see the host's `refused_host_uuid`."""
 
 
 class DrainHost(Because):

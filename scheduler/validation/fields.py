@@ -27,6 +27,7 @@ ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?$"
 URI = r"^(qemu|test)(\+unix)?://[A-Za-z0-9._~:/?=&%@+-]{1,480}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 PATH = r"^/[^\x00-\x1f\x7f]{1,1023}$"
+UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 REASON = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,500}$"
 
 PATTERN_REMEDIES: Mapping[str, str] = {
@@ -40,6 +41,7 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     URI: "give a libvirt URI of a local driver, such as qemu:///system; plain TCP is refused",
     USER: "give a Unix user name of at most 32 characters",
     PATH: "give an absolute path on the machine the daemon runs on",
+    UUID: "give a UUID in lower case, such as 6b0f1e9c-5a51-4d5e-8f6a-3f1d6f2b7c55",
     REASON: "use at most 500 characters, none of them a control character",
 }
 
@@ -107,6 +109,7 @@ Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
 Uri = Annotated[str, StringConstraints(pattern=URI)]
 UserName = Annotated[str, StringConstraints(pattern=USER)]
 Path = Annotated[str, StringConstraints(pattern=PATH)]
+MachineUuid = Annotated[str, StringConstraints(pattern=UUID)]
 Reason = Annotated[str, StringConstraints(pattern=REASON)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE)]

@@ -122,3 +122,24 @@ async def test_a_drain_is_undone_to_an_active_host(http: httpx2.AsyncClient) -> 
 
     assert (undone.json()["state"], undone.json()["host_state"]) == ("ABORTED", "ACTIVE")
     assert (await http.get("/v1/hosts/alpha")).json()["state_reason"] == "changed my mind"
+
+
+async def test_another_machine_is_accepted_by_its_uuid_alone(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    old, new = "1" * 8 + "-1111" * 3 + "-" + "1" * 12, "2" * 8 + "-2222" * 3 + "-" + "2" * 12
+    host = await cloud.services.hosts.get("alpha")
+    await cloud.poll(host, host_uuid=old, refused_host_uuid=new)
+    shown = (await http.get("/v1/hosts/alpha")).json()
+    assert (shown["host_uuid"], shown["refused_host_uuid"]) == (old, new)
+
+    path = "/v1/hosts/alpha/accept-identity"
+    for body in ({}, {"host_uuid": new.upper() + "x"}, {"host_uuid": None}):
+        assert (await http.post(path, json=body)).status_code == 422
+    wrong = await http.post(path, json={"host_uuid": old})
+    assert (wrong.status_code, wrong.json()["refused_host_uuid"]) == (409, new)
+    tried = await http.post(f"{path}?dry_run=true", json={"host_uuid": new})
+    assert (tried.status_code, tried.json()["host_uuid"]) == (200, new)
+    assert (await http.get("/v1/hosts/alpha")).json()["host_uuid"] == old
+    accepted = await http.post(path, json={"host_uuid": new})
+    assert (accepted.json()["host_uuid"], accepted.json()["refused_host_uuid"]) == (new, None)

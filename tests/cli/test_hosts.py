@@ -14,6 +14,8 @@ from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
 from tests.cli.test_sandboxes import NOW
 
+OLD = "1" * 8 + "-1111" * 3 + "-" + "1" * 12
+
 
 async def test_list_shows_what_is_reserved_of_what_may_be(
     fleet: Fleet, sandboxctl: Sandboxctl
@@ -138,3 +140,30 @@ async def test_an_empty_fleet_shows_the_next_step(fleet: Fleet, sandboxctl: Sand
     for name in ("alpha", "beta"):
         await sandboxctl.run("host", "remove", name, "-y")
     assert "hint: no hosts yet; add one" in (await sandboxctl.run("host", "list")).err
+
+
+async def test_accept_identity_shows_both_machines_and_wants_the_new_one_named(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    new = "2" * 8 + "-2222" * 3 + "-" + "2" * 12
+    host = await fleet.plane.services.hosts.get("alpha")
+    same = await sandboxctl.run("host", "accept-identity", "alpha")
+    assert "it answers as the machine it is known to be" in same.err
+    await fleet.plane.poll(host, host_uuid=OLD, refused_host_uuid=new)
+
+    shown = await sandboxctl.run("host", "accept-identity", "alpha")
+    assert shown.code == 0
+    assert OLD in shown.out
+    assert f"--uuid {new}" in shown.err
+    assert new in (await sandboxctl.run("host", "show", "alpha")).out
+    unsure = await sandboxctl.run("host", "accept-identity", "alpha", "--uuid", new)
+    assert unsure.code == 2, "who cannot be asked must say -y"
+    wrong = await sandboxctl.run("host", "accept-identity", "alpha", "--uuid", OLD, "-y")
+    assert wrong.code == 5
+    tried = await sandboxctl.run("host", "accept-identity", "alpha", "--uuid", new, "--dry-run")
+    assert f"would take machine {new} for host alpha" in tried.err
+    assert (await fleet.plane.services.hosts.get("alpha")).host_uuid == OLD
+    done = await sandboxctl.run(
+        "host", "accept-identity", "alpha", "--uuid", new, "-y", "-o", "json"
+    )
+    assert done.document["host_uuid"] == new

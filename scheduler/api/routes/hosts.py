@@ -13,7 +13,7 @@ from scheduler.api.callers import actor_of, expected_revision, intent_of, once
 from scheduler.api.queries import DryRun, HostName, HostQuery
 from scheduler.api.routing import Operation
 from scheduler.model import HostResources
-from scheduler.service.requests import Because, DrainHost
+from scheduler.service.requests import AcceptIdentity, Because, DrainHost
 from scheduler.service.services import Services
 from scheduler.store import HostFilter
 from scheduler.validation.hosts import AddHost, EditHost
@@ -40,6 +40,7 @@ class HostRoutes:
             ("DELETE", _ONE, self.remove, HostResources, 200),
             ("POST", f"{_ONE}/cordon", self.cordon, HostResources, 200),
             ("POST", f"{_ONE}/uncordon", self.uncordon, HostResources, 200),
+            ("POST", f"{_ONE}/accept-identity", self.accept_identity, HostResources, 200),
             ("GET", f"{_ONE}/drain", self.drain_status, DrainReport, 200),
             ("POST", f"{_ONE}/drain", self.drain, DrainReport, 202),
             ("POST", f"{_ONE}/drain/abort", self.abort_drain, DrainReport, 200),
@@ -111,6 +112,19 @@ class HostRoutes:
             self._kept,
             answers.HOST,
             lambda intent: self._hosts.uncordon(name, _reason(body), intent),
+        )
+
+    async def accept_identity(
+        self, request: Request, name: HostName, body: AcceptIdentity, dry_run: DryRun = False
+    ) -> Response:
+        """Take another machine for the host: the one whose UUID was refused, named by it."""
+        if dry_run:
+            return answers.HOST.respond(await self._hosts.acceptable(name, body.host_uuid))
+        return await once(
+            request,
+            self._kept,
+            answers.HOST,
+            lambda intent: self._hosts.accept_identity(name, body.host_uuid, intent),
         )
 
     async def drain_status(self, name: HostName) -> Response:

@@ -144,6 +144,43 @@ def uncordon(session: Session, *, name: str) -> None:
     session.printer.one(answer, hosts.view(session.now()))
 
 
+@host.command("accept-identity", cls=Verb)
+@host_argument()
+@click.option("--uuid", "host_uuid", help="UUID of the machine to accept; shown without it.")
+@yes_option
+@dry_run_option
+def accept_identity(
+    session: Session, *, name: str, host_uuid: str | None, yes: bool, dry_run: bool
+) -> None:
+    """Take the machine that answers at HOST's address for HOST, though it is another one.
+
+    Its sandboxes stay recorded; what is not on the new machine is told as lost.
+    """
+    if host_uuid is None:
+        _tell_identities(session, session.client.get(_path(name)))
+        return
+    path, body = f"{_path(name)}/accept-identity", {"host_uuid": host_uuid}
+    found = session.client.post(path, body, dry_run=True)
+    if dry_run:
+        session.narrator.note(f"would take machine {host_uuid} for host {name}")
+    else:
+        session.confirm(f"Take machine {host_uuid} for host {name}?", yes=yes)
+        found = session.client.post(path, body)
+    session.printer.one(found, hosts.view(session.now()))
+
+
+def _tell_identities(session: Session, found: Document) -> None:
+    session.printer.one(found, hosts.view(session.now()), hosts.identities(found))
+    refused = found.get("refused_host_uuid")
+    if refused is None:
+        session.narrator.note("it answers as the machine it is known to be")
+    else:
+        session.narrator.hint(
+            "if it was replaced on purpose: "
+            f"sandboxctl host accept-identity {found['name']} --uuid {refused}"
+        )
+
+
 def _changes(
     *,
     labels: tuple[tuple[str, str], ...],

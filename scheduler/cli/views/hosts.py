@@ -64,7 +64,7 @@ def detail(host: Document, now: datetime) -> Pairs:
         ("transport", text_of(host["transport"])),
         ("address", text_of(host["address"])),
         ("uri", text_of(host.get("uri"))),
-        ("host uuid", text_of(host.get("host_uuid"))),
+        *identities(host),
         ("libvirt", text_of(host.get("libvirt_version"))),
         ("hypervisor", text_of(host.get("hypervisor_version"))),
         ("virtualisation", _virtualisation(host)),
@@ -76,6 +76,13 @@ def detail(host: Document, now: datetime) -> Pairs:
         ("last seen", f"{absolute(seen)} ({age(seen, now)} ago)" if seen else "never"),
         *(("breaker", _breaker(one, now)) for one in host.get("breakers") or ()),
     ]
+
+
+def identities(host: Document) -> Pairs:
+    """Return which machine the host is known to be, and which other one answers if one does."""
+    refused = host.get("refused_host_uuid")
+    known: Pairs = [("host uuid", text_of(host.get("host_uuid")))]
+    return [*known, ("answers as", Cell(text_of(refused), "bold red"))] if refused else known
 
 
 def _sandboxes(host: Document) -> str:

@@ -44,6 +44,7 @@ class HostFacts(TypedDict, total=False):
     unmanaged_memory_mb: int
     unmanaged_storage_mb: int
     host_uuid: str | None
+    refused_host_uuid: str | None
     libvirt_version: str | None
     hypervisor_version: str | None
     arch: str | None

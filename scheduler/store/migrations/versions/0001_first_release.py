@@ -150,6 +150,7 @@ TABLES: dict[str, list[sa.schema.SchemaItem]] = {
         _number("unmanaged_memory_mb"),
         _number("unmanaged_storage_mb"),
         _text("host_uuid", null=True),
+        _text("refused_host_uuid", null=True),
         _text("libvirt_version", null=True),
         _text("hypervisor_version", null=True),
         _text("arch", null=True),

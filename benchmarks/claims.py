@@ -47,10 +47,6 @@ WRITERS = {1: 500, 8: 1_600, 64: 3_200}
 ROUNDS = 7
 NOW = datetime.now(UTC)
 
-# Measured on the machine of the research, fleets of 1,000 hosts: see research/performance.md.
-PLACEMENT = 8.0
-KUBE_SCHEDULER = 133.0
-
 Call = tuple[str, Sequence[Any]]
 Ready = list[Call]
 
@@ -279,8 +275,8 @@ def _sqlite(path: Path) -> sqlite3.Connection:
 
 def report(fresh_url: Callable[[int], str]) -> None:
     """Print the table of every number of hosts and writers."""
-    print("| hosts | writers | raw/s | ours/s | ratio [range] | control | x Placement | x kube |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| hosts | writers | raw/s | ours/s | ratio [range] | control | CPU us, raw / ours |")
+    print("|---|---|---|---|---|---|---|")
     with asyncio.Runner() as runner:
         for hosts in HOSTS:
             bench = Bench(fresh_url(hosts), hosts, runner)
@@ -293,14 +289,10 @@ def _print_line(hosts: int, writers: int, table: Table) -> None:
     floor, ours = table.lines
     low, high = min(ours.ratios), max(ours.ratios)
     control = f"{table.control:.2f}" + ("" if table.valid else " (void)")
-    peers = (
-        f"{ours.rate / PLACEMENT:,.0f} | {ours.rate / KUBE_SCHEDULER:,.0f}"
-        if hosts == HOSTS[0]
-        else "- | -"
-    )
+    cpu = f"{floor.cpu * 1e6:.0f} / {ours.cpu * 1e6:.0f}"
     print(
         f"| {hosts:,} | {writers} | {floor.rate:,.0f} | {ours.rate:,.0f} "
-        f"| {ours.ratio:.2f} [{low:.2f} to {high:.2f}] | {control} | {peers} |",
+        f"| {ours.ratio:.2f} [{low:.2f} to {high:.2f}] | {control} | {cpu} |",
         flush=True,
     )
 

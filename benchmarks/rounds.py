@@ -21,16 +21,26 @@ CONTROL_BAND = (0.9, 1.1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One program: operations a second in every round, and the same divided by the floor's."""
+    """One program: operations a second in every round, and the same divided by the floor's.
+
+    `cpus` is what an operation costs this process's threads, in CPU seconds: it hardly moves with
+    the neighbours' load, but counts no other process (a database server's, a disk's).
+    """
 
     label: str
     rates: tuple[float, ...]
     ratios: tuple[float, ...]
+    cpus: tuple[float, ...] = ()
 
     @property
     def rate(self) -> float:
         """Return the median rate, operations a second."""
         return median(self.rates)
+
+    @property
+    def cpu(self) -> float:
+        """Return the median CPU seconds of one operation, 0 when they were not measured."""
+        return median(self.cpus) if self.cpus else 0.0
 
     @property
     def ratio(self) -> float:
@@ -62,12 +72,13 @@ class Table:
         return "\n".join(self._markdown())
 
     def _markdown(self) -> Iterator[str]:
-        yield f"| {self.name} | per second | each | ratio to the floor [range] |"
-        yield "|---|---|---|---|"
+        yield f"| {self.name} | per second | each | CPU each | ratio to the floor [range] |"
+        yield "|---|---|---|---|---|"
         for line in self.lines:
             low, high = min(line.ratios), max(line.ratios)
             yield (
                 f"| {line.label} | {line.rate:,.0f} | {duration(1 / line.rate)} "
+                f"| {duration(line.cpu)} "
                 f"| {line.ratio:.2f} [{low:.2f} to {high:.2f}] |"
             )
         verdict = "" if self.valid else ": **void, the machine was too restless**"
@@ -82,15 +93,23 @@ def compare(name: str, bursts: Mapping[str, Burst], rounds: int = 5) -> Table:
     """Run all bursts in turn, `rounds` times after one warm-up, and relate each to the first."""
     floor = next(iter(bursts))
     rates: dict[str, list[float]] = {label: [] for label in bursts}
+    cpus: dict[str, list[float]] = {label: [] for label in bursts}
     controls: list[float] = []
     for burst in bursts.values():
         burst()
     for _ in range(rounds):
         for label, burst in bursts.items():
-            rates[label].append(_rate(burst))
-        controls.append(_rate(bursts[floor]) / rates[floor][-1])
+            rate, cpu = _measured(burst)
+            rates[label].append(rate)
+            cpus[label].append(cpu)
+        controls.append(_measured(bursts[floor])[0] / rates[floor][-1])
     lines = tuple(
-        Line(label=label, rates=tuple(own), ratios=_paired(own, rates[floor]))
+        Line(
+            label=label,
+            rates=tuple(own),
+            ratios=_paired(own, rates[floor]),
+            cpus=tuple(cpus[label]),
+        )
         for label, own in rates.items()
     )
     return Table(name=name, lines=lines, control=median(controls))
@@ -104,11 +123,14 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e9:,.3g} ns"
 
 
-def _rate(burst: Burst) -> float:
+def _measured(burst: Burst) -> tuple[float, float]:
+    """Return a burst's operations a second, and its CPU seconds an operation."""
     gc.collect()
-    begun = time.perf_counter()
+    cpu, begun = time.process_time(), time.perf_counter()
     count = burst()
-    return (1 if count is None else count) / (time.perf_counter() - begun)
+    took, burnt = time.perf_counter() - begun, time.process_time() - cpu
+    operations = 1 if count is None else count
+    return operations / took, burnt / operations
 
 
 def _paired(own: Sequence[float], floor: Sequence[float]) -> tuple[float, ...]:

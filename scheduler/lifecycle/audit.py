@@ -359,7 +359,7 @@ _VERBS: Mapping[OrphanCode, tuple[str, ...]] = {
 _REMEDIES: Mapping[OrphanCode, str] = {
     OrphanCode.NO_RECORD: "adopt it to keep it, or reap it; after the loss of a database: rebuild",
     OrphanCode.TOMBSTONED: "it is destroyed by itself after a while; reap it to have that now",
-    OrphanCode.STRAY_COPY: "reap it if the recorded one is right: this one is never touched by itself",
+    OrphanCode.STRAY_COPY: "reap it if the recorded one is right: by itself it is never touched",
     OrphanCode.FORGED_MARK: "find out who made it: it is foreign and never touched",
     OrphanCode.UNLISTED_VOLUME: "a name proves nothing, so it is never touched; when nobody needs "
     "it: virsh vol-delete",

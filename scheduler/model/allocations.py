@@ -34,6 +34,4 @@ class Allocation:
     @property
     def resources(self) -> Resources:
         """Return the amounts charged to the host."""
-        return Resources(
-            vcpus=self.vcpus, memory_mb=self.memory_mb, storage_mb=self.storage_mb
-        )
+        return Resources(vcpus=self.vcpus, memory_mb=self.memory_mb, storage_mb=self.storage_mb)

@@ -46,8 +46,4 @@ class Overhead:
 
     def of(self, vcpus: int, memory_mb: int) -> int:
         """Return the overhead in MiB of a guest of this size, rounded up."""
-        return (
-            self.base_mb
-            + self.per_vcpu_mb * vcpus
-            + -(-memory_mb // self.memory_divisor)
-        )
+        return self.base_mb + self.per_vcpu_mb * vcpus + -(-memory_mb // self.memory_divisor)

@@ -79,7 +79,7 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 
 EXEMPT: Mapping[str, str] = {
     "bugs.record": "only a bug leads there",
-    "hosts.accept_identity": "one guarded write; its story needs a host that became another machine",
+    "hosts.accept_identity": "one guarded write; its story needs a host turned another machine",
     "host.refresh_pool": "no loop calls it by itself: volumes_absent and the poll refresh as well",
     "rebuilds.preview": "it is taken back, never committed",
 }

@@ -185,6 +185,20 @@ class LifecycleSection(Section):
         return self
 
 
+class RetentionSection(Section):
+    """How long what is over is kept; what a live sandbox refers to always is."""
+
+    events_seconds: Seconds = 2_592_000
+    events_rows: Annotated[Whole, Field(ge=1000, le=1_000_000_000)] = 1_000_000
+    """At most so many events, however young."""
+    decisions_seconds: Seconds = 2_592_000
+    """Refusals, and the decisions of sandboxes that are forgotten."""
+    commands_seconds: Seconds = 2_592_000
+    """Commands that have ended."""
+    tombstones_seconds: Seconds = 2_592_000
+    """Destroyed sandboxes can be read for so long."""
+
+
 class GuestsSection(Section):
     """What a sandbox gets that asks for nothing, and the most that one may ask for."""
 

@@ -15,6 +15,7 @@ from scheduler.config.sections import (
     LifecycleSection,
     MetricsSection,
     PlacementSection,
+    RetentionSection,
     StoreSection,
 )
 from scheduler.validation.hosts import AddHost
@@ -33,6 +34,7 @@ class Settings(BaseModel):
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     placement: PlacementSection = Field(default_factory=PlacementSection)
     lifecycle: LifecycleSection = Field(default_factory=LifecycleSection)
+    retention: RetentionSection = Field(default_factory=RetentionSection)
     guests: GuestsSection = Field(default_factory=GuestsSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS

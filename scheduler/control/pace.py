@@ -7,6 +7,22 @@ from dataclasses import dataclass, field
 from scheduler.config import Settings
 from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
+from scheduler.service.idempotency import KEPT_FOR
+
+
+_MONTH_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long what is over is kept; seconds, and rows for events."""
+
+    answers_seconds: float = KEPT_FOR.total_seconds()
+    events_seconds: float = _MONTH_SECONDS
+    events_rows: int = 1_000_000
+    decisions_seconds: float = _MONTH_SECONDS
+    commands_seconds: float = _MONTH_SECONDS
+    tombstones_seconds: float = _MONTH_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +33,7 @@ class Pace:
     stopped_retention_seconds: int = 86400
     limits: Limits = field(default_factory=Limits)
     breakers: BreakerRules = field(default_factory=BreakerRules)
+    keep: Keep = field(default_factory=Keep)
 
 
 def pace_of(settings: Settings) -> Pace:
@@ -36,5 +53,12 @@ def pace_of(settings: Settings) -> Pace:
             window_seconds=placement.breaker_window_seconds,
             first_pause_seconds=placement.breaker_first_pause_seconds,
             longest_pause_seconds=placement.breaker_longest_pause_seconds,
+        ),
+        keep=Keep(
+            events_seconds=settings.retention.events_seconds,
+            events_rows=settings.retention.events_rows,
+            decisions_seconds=settings.retention.decisions_seconds,
+            commands_seconds=settings.retention.commands_seconds,
+            tombstones_seconds=settings.retention.tombstones_seconds,
         ),
     )

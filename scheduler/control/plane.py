@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -34,6 +33,7 @@ from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
+from scheduler.control.retention import Retention
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.workers import Workers
 from scheduler.hosts.driver import HostDriver
@@ -44,7 +44,6 @@ from scheduler.store import Store
 
 _log = structlog.get_logger("scheduler.control")
 
-KEEP_ANSWERS = timedelta(hours=24)
 PASS_LIMIT_SECONDS = 300.0
 """A pass of a loop that touches only the store and takes longer than this is a bug."""
 
@@ -110,7 +109,7 @@ class ControlPlane:
             observe=tally.passed,
         )
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
-        self._reap, self._drain, self._guard, self._forget = self._make_loops(pace)
+        self._reap, self._drain, self._guard, self._retain = self._make_loops(pace)
         self._partings: set[asyncio.Task[None]] = set()
 
     def _make_converger(self, pace: Pace) -> Converger:
@@ -142,7 +141,7 @@ class ControlPlane:
             loop("reap", reaper.reap, every=60.0),
             loop("drain", drainer.drain, every=60.0),
             loop("clock", self._guard_clock, every=1.0),
-            loop("forget", self._forget_answers, every=86400.0),
+            loop("retention", Retention(store, clock, pace.keep).sweep, every=86400.0),
         )
 
     def wake_sandbox(self, sandbox_id: str) -> None:
@@ -165,7 +164,7 @@ class ControlPlane:
     def lag_seconds(self) -> dict[str, float]:
         """Return how long ago each loop finished its last pass."""
         now = self._clock.monotonic()
-        loops = (self._reap, self._drain, self._guard, self._forget)
+        loops = (self._reap, self._drain, self._guard, self._retain)
         return {loop.name: now - loop.finished_at for loop in loops}
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -176,9 +175,9 @@ class ControlPlane:
         await self._guard_clock()
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
-        with waking(self._forget.wake):
+        with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
-                for loop in (self._reap, self._drain, self._guard, self._forget):
+                for loop in (self._reap, self._drain, self._guard, self._retain):
                     group.create_task(loop.run(), name=loop.name)
                 group.create_task(self.workers.run(), name="converge")
                 group.create_task(self._leftovers.run(), name="leftovers")
@@ -189,7 +188,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Ask every loop to end after what it is doing."""
-        for loop in (self._reap, self._drain, self._guard, self._forget):
+        for loop in (self._reap, self._drain, self._guard, self._retain):
             loop.stop()
         self._converger.stop()
         self.workers.stop()
@@ -246,11 +245,6 @@ class ControlPlane:
     async def _host_changed(self, host_id: str) -> None:
         self._journal.poke()
         await self._fleet.reread(host_id)
-
-    async def _forget_answers(self) -> None:
-        """Drop answers whose keys no longer count."""
-        before = self._clock.now() - KEEP_ANSWERS
-        await self._store.submit(lambda tx: tx.idempotency.purge(before))
 
     async def _part(self, host_id: str) -> None:
         """Close the connections to a host that is gone, which takes as long as it hangs."""

@@ -21,7 +21,7 @@ from scheduler.store import Store
 T = TypeVar("T")
 
 KEPT_FOR = timedelta(hours=24)
-"""Older answers are purged; until then they are given."""
+"""Older answers are swept out; until then they are given."""
 
 
 class KeptAnswers:

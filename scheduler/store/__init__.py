@@ -10,6 +10,7 @@ from scheduler.store.repositories.drains import DrainFilter
 from scheduler.store.repositories.events import EventFilter
 from scheduler.store.repositories.host_changes import CONFIGURED, HostFacts
 from scheduler.store.repositories.host_queries import HostFilter
+from scheduler.store.repositories.outdated import OutdatedRows
 from scheduler.store.repositories.publications import PublicationFilter
 from scheduler.store.repositories.sandbox_changes import SandboxChanges
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
@@ -28,6 +29,7 @@ __all__ = [
     "HostFilter",
     "Limits",
     "ListOptions",
+    "OutdatedRows",
     "Page",
     "PublicationFilter",
     "SandboxChanges",

@@ -18,6 +18,7 @@ from scheduler.store.repositories.drains import Drains
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.outdated import Outdated
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
@@ -129,7 +130,6 @@ class DecisionsFace(Face):
     add = awaited(Decisions.add)
     get = awaited(Decisions.get)
     of_sandbox = awaited(Decisions.of_sandbox)
-    purge = awaited(Decisions.purge)
 
 
 class EventsFace(Face):
@@ -139,7 +139,6 @@ class EventsFace(Face):
     find = awaited(Events.find)
     latest = awaited(Events.latest)
     before_last = awaited(Events.before_last)
-    purge = awaited(Events.purge)
 
 
 class IdempotencyFace(Face):
@@ -147,7 +146,18 @@ class IdempotencyFace(Face):
 
     get = awaited(Idempotency.get)
     add = awaited(Idempotency.add)
-    purge = awaited(Idempotency.purge)
+
+
+class OutdatedFace(Face):
+    """What is outdated, awaited."""
+
+    answers = awaited(Outdated.answers)
+    commands = awaited(Outdated.commands)
+    decisions = awaited(Outdated.decisions)
+    tombstones = awaited(Outdated.tombstones)
+    events = awaited(Outdated.events)
+    surplus_events = awaited(Outdated.surplus_events)
+    remove = awaited(Outdated.remove)
 
 
 class DrainsFace(Face):

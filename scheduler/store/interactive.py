@@ -70,6 +70,7 @@ class AsyncTransaction:
         self.decisions = faces.DecisionsFace(run, transaction.decisions)
         self.events = faces.EventsFace(run, transaction.events)
         self.idempotency = faces.IdempotencyFace(run, transaction.idempotency)
+        self.outdated = faces.OutdatedFace(run, transaction.outdated)
         self.drains = faces.DrainsFace(run, transaction.drains)
         self.snapshots = faces.SnapshotsFace(run, transaction.snapshots)
         self.commands = faces.CommandsFace(run, transaction.commands)

@@ -15,6 +15,7 @@ from scheduler.store.repositories.drains import Drains
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.outdated import Outdated
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
@@ -40,6 +41,7 @@ class Transaction:
         self.decisions = Decisions(cursor, clock)
         self.events = Events(cursor, clock)
         self.idempotency = Idempotency(cursor, clock)
+        self.outdated = Outdated(cursor, clock)
         self.drains = Drains(cursor, clock)
         self.snapshots = Snapshots(cursor, clock)
         self.commands = Commands(cursor, clock)

@@ -312,7 +312,7 @@ async def test_each_loop_says_how_long_ago_it_was_done(there: World) -> None:
         await there.breathe()
         there.clock.advance(0.5)
         lag = plane.lag_seconds()
-    assert set(lag) == {"reap", "drain", "clock", "forget"}
+    assert set(lag) == {"reap", "drain", "clock", "retention"}
     assert all(0 <= seconds <= 1 for seconds in lag.values())
 
 

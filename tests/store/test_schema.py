@@ -102,7 +102,7 @@ async def test_a_read_only_store_reads_and_refuses_every_write(url: str) -> None
             with pytest.raises(ReadOnly, match="only reads"):
                 await tx.sandboxes.add(sandbox("SBX-2"))
             with pytest.raises(ReadOnly):
-                await tx.events.purge(sandbox().created_at)
+                await tx.settings.put("cluster", "x")
 
 
 async def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:

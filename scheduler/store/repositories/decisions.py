@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, select
 
 from scheduler.model import Decision
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement, inserted, selected
 from scheduler.store.tables import DECISIONS
-from scheduler.store.values import micros
 
 _TABLE = DECISIONS.table
 _INSERT = inserted(DECISIONS)
@@ -20,10 +17,6 @@ _OF_SANDBOX = Statement(
     .where(_TABLE.c.sandbox_id == bindparam("sandbox"))
     .order_by(_TABLE.c.created_at, _TABLE.c.id),
     "sandbox",
-)
-_PURGE = Statement(
-    delete(_TABLE).where(_TABLE.c.sandbox_id.is_(None), _TABLE.c.created_at < bindparam("before")),
-    "before",
 )
 
 
@@ -44,7 +37,3 @@ class Decisions(Repository):
     def of_sandbox(self, sandbox_id: str) -> tuple[Decision, ...]:
         """Return a sandbox's decisions, oldest first: more than one when a host failed it."""
         return self._all(DECISIONS, _OF_SANDBOX, sandbox_id)
-
-    def purge(self, before: datetime) -> int:
-        """Remove refusals older than `before` and return how many."""
-        return self._cursor.change(_PURGE, (micros(before),))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, select
+from sqlalchemy import Select, func, select
 
 from scheduler.errors import Invalid
 from scheduler.model import Event
@@ -14,12 +13,10 @@ from scheduler.store.options import MAX_LIMIT
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement, numbered
 from scheduler.store.tables import EVENTS
-from scheduler.store.values import micros
 
 _COLUMNS = EVENTS.table.c
 _INSERT = numbered(EVENTS, "seq")
 _LATEST = Statement(select(func.max(_COLUMNS.seq)))
-_PURGE = Statement(delete(EVENTS.table).where(_COLUMNS.at < bindparam("before")), "before")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +65,6 @@ class Events(Repository):
         """Return the newest event's number, 0 when there is none."""
         row = self._cursor.row(_LATEST)
         return int(row[0] or 0) if row else 0
-
-    def purge(self, before: datetime) -> int:
-        """Remove events older than `before` and return how many; numbers are never used again."""
-        return self._cursor.change(_PURGE, (micros(before),))
 
 
 def _matching(query: Select[Any], filter: EventFilter | None) -> Select[Any]:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from sqlalchemy import bindparam, delete
-
 from scheduler.model import IdempotencyRecord
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import Statement, inserted, selected
+from scheduler.store.statements import inserted, selected
 from scheduler.store.tables import IDEMPOTENCY
-from scheduler.store.values import micros
 
 _INSERT = inserted(IDEMPOTENCY)
 _BY_KEY = selected(IDEMPOTENCY, "actor", "route", "key")
-_PURGE = Statement(
-    delete(IDEMPOTENCY.table).where(IDEMPOTENCY.table.c.created_at < bindparam("before")),
-    "before",
-)
 
 
 class Idempotency(Repository):
@@ -33,7 +24,3 @@ class Idempotency(Repository):
         """Keep an answer; `AlreadyExists` when a twin was first."""
         self._insert(IDEMPOTENCY, _INSERT, record)
         return record
-
-    def purge(self, before: datetime) -> int:
-        """Remove answers older than `before` and return how many."""
-        return self._cursor.change(_PURGE, (micros(before),))

@@ -1,0 +1,81 @@
+"""Removes what was kept long enough, so that the database stays as small as the fleet is busy.
+
+Each round looks on a reader's connection and removes in a short unit of work, so that no writer
+waits for a long one. What is left after a pass's share is removed by the next one, soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.control.pace import Keep
+from scheduler.store import OutdatedRows, Store, Transaction
+
+BATCH = 500
+"""Rows in one unit of work: a few milliseconds."""
+BATCHES_A_PASS = 200
+"""Beyond it a pass ends, and the next one goes on."""
+AGAIN_SECONDS = 1.0
+
+Search = Callable[[Transaction], OutdatedRows]
+
+_log = structlog.get_logger("scheduler.control")
+
+
+class Retention:
+    """Sweeps out old answers, commands, tombstones, decisions and events; `sweep` is a pass."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        keep: Keep,
+        *,
+        batch: int = BATCH,
+        batches: int = BATCHES_A_PASS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._keep = keep
+        self._batch = batch
+        self._batches = batches
+
+    async def sweep(self) -> float | None:
+        """Remove what is outdated; return when to go on if that was not all."""
+        left = self._batches
+        for kind, search in self._searches():
+            removed = 0
+            while left and (found := await self._store.read(search)):
+                removed += await self._store.submit(partial(_remove, found))
+                left -= 1
+            if removed:
+                _log.info("outdated", kind=kind, removed=removed)
+        return None if left else AGAIN_SECONDS
+
+    def _searches(self) -> tuple[tuple[str, Search], ...]:
+        """Return how to find each kind, what names others before what is named."""
+        now, keep, most = self._clock.now(), self._keep, self._batch
+
+        def before(seconds: float) -> datetime:
+            return now - timedelta(seconds=seconds)
+
+        return (
+            ("answers", lambda tx: tx.outdated.answers(before(keep.answers_seconds), most)),
+            ("commands", lambda tx: tx.outdated.commands(before(keep.commands_seconds), most)),
+            (
+                "tombstones",
+                lambda tx: tx.outdated.tombstones(before(keep.tombstones_seconds), most),
+            ),
+            ("decisions", lambda tx: tx.outdated.decisions(before(keep.decisions_seconds), most)),
+            ("events", lambda tx: tx.outdated.events(before(keep.events_seconds), most)),
+            ("events", lambda tx: tx.outdated.surplus_events(keep.events_rows, most)),
+        )
+
+
+def _remove(found: OutdatedRows, tx: Transaction) -> int:
+    return tx.outdated.remove(found)

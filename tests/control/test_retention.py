@@ -1,0 +1,103 @@
+"""What is over is swept out in small units of work, what lives keeps everything it refers to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scheduler.control.pace import Keep
+from scheduler.control.retention import AGAIN_SECONDS, Retention
+from scheduler.errors import NotFound
+from scheduler.model import Event, Sandbox
+from scheduler.service.intents import Intent
+from scheduler.store import Transaction
+from tests.control.world import ME, World
+from tests.waits import until_answer
+
+INTENT: Intent[Sandbox] = Intent(actor=ME)
+DAY = 86400.0
+
+
+def sweeper(there: World, **keep: Any) -> Retention:
+    return Retention(there.store, there.clock, replace(Keep(), **keep))
+
+
+async def journal(there: World, count: int) -> None:
+    """Write so many events of now."""
+    now = there.clock.now()
+
+    def unit(tx: Transaction) -> None:
+        for number in range(count):
+            tx.events.add(Event(at=now, kind="sandbox.state", message=str(number)))
+
+    await there.store.submit(unit)
+
+
+async def test_a_month_after_its_end_a_sandbox_is_forgotten_with_all_that_was_about_it(
+    there: World,
+) -> None:
+    living, dead = await there.created(), await there.created()
+    await there.services.sandboxes.destroy(dead.id, INTENT)
+    await there.settle(dead.id)
+    there.clock.advance(29 * DAY)
+    await sweeper(there).sweep()
+    assert not (await there.sandbox(dead.id)).live, "still readable"
+    assert (await there.services.sandboxes.decision(dead.id)).id == dead.decision_id
+
+    there.clock.advance(2 * DAY)
+    assert await sweeper(there).sweep() is None
+    with pytest.raises(NotFound):
+        await there.sandbox(dead.id)
+    with pytest.raises(NotFound):
+        await there.store.read(lambda tx: tx.decisions.get(dead.decision_id or ""))
+    assert await there.sandbox(living.id) == living
+    assert (await there.services.sandboxes.decision(living.id)).sandbox_id == living.id
+    assert len(await there.events()) == 1, "the newest number is what others count from"
+    await there.assert_ledger()
+
+
+async def test_each_kind_is_kept_as_long_as_configured(there: World) -> None:
+    dead = await there.created()
+    await there.services.sandboxes.destroy(dead.id, INTENT)
+    await there.settle(dead.id)
+    there.clock.advance(60.0)
+    await sweeper(there, events_seconds=3600, tombstones_seconds=30).sweep()
+    with pytest.raises(NotFound):
+        await there.sandbox(dead.id)
+    assert await there.store.read(lambda tx: tx.decisions.of_sandbox(dead.id))
+    assert await there.events(sandbox_id=dead.id)
+    await sweeper(there, events_seconds=30, decisions_seconds=30).sweep()
+    assert not await there.store.read(lambda tx: tx.decisions.of_sandbox(dead.id))
+
+
+async def test_only_so_many_events_are_kept(there: World) -> None:
+    await journal(there, 40)
+    await sweeper(there, events_rows=10).sweep()
+    left = await there.events()
+    assert [event.message for event in left] == [str(number) for number in range(30, 40)]
+
+
+async def test_a_pass_is_bounded_and_says_that_there_is_more(there: World) -> None:
+    """A long unit of work would keep every other writer waiting."""
+    await journal(there, 50)
+    keep = Retention(there.store, there.clock, Keep(events_rows=1), batch=10, batches=2)
+    before = len(await there.events())
+    assert await keep.sweep() == AGAIN_SECONDS
+    assert before - len(await there.events()) == 20
+    while await keep.sweep() is not None:
+        pass
+    assert len(await there.events()) == 1
+
+
+async def test_it_is_a_loop_of_the_plane(there: World) -> None:
+    await journal(there, 3)
+    there.clock.advance(timedelta(days=31).total_seconds())
+    async with there.running():
+
+        async def swept() -> bool:
+            return len(await there.events(kind="sandbox.state")) <= 1
+
+        await until_answer(swept)

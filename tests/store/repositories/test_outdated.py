@@ -1,0 +1,163 @@
+"""What is old is found and goes; what anything kept refers to is not even found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+
+from scheduler.model import (
+    CommandStatus,
+    Event,
+    IdempotencyRecord,
+    SandboxState,
+)
+from scheduler.store import OutdatedRows, Store, Transaction
+from tests.clocks import START
+from tests.store.samples import (
+    allocation,
+    command,
+    decision,
+    host,
+    later,
+    sandbox,
+    snapshot,
+    volume,
+)
+
+Search = Callable[[Transaction], OutdatedRows]
+MOST = 100
+
+
+async def sweep(store: Store, search: Search) -> list[object]:
+    """Find, remove and return the keys of what is outdated."""
+    found = await store.read(search)
+    assert await store.submit(lambda tx: tx.outdated.remove(found)) == len(found)
+    assert len(await store.read(search)) == 0
+    return [key[0] for key in found.keys]
+
+
+async def destroyed(store: Store, id: str, *, at: datetime) -> None:
+    """Record a tombstone."""
+
+    def unit(tx: Transaction) -> None:
+        tx.sandboxes.add(sandbox(id, sandbox_name=id.lower()))
+        tx.sandboxes.bury(id, at=at, reason_code="destroyed")
+
+    await store.submit(unit)
+
+
+async def told(store: Store, seconds: float) -> int:
+    """Record an event of that time and return its number."""
+    event = Event(at=later(seconds), kind="sandbox.state")
+    return await store.submit(lambda tx: tx.events.add(event))
+
+
+async def test_old_events_go_and_their_numbers_are_never_used_again(store: Store) -> None:
+    numbers = [await told(store, at) for at in (0, 10, 20)]
+    assert await sweep(store, lambda tx: tx.outdated.events(later(10), MOST)) == numbers[:1]
+    await sweep(store, lambda tx: tx.outdated.events(later(99), MOST))
+    assert await store.read(lambda tx: tx.events.latest()) == numbers[-1], "the newest stays"
+    assert await told(store, 30) > numbers[-1]
+
+
+async def test_events_beyond_the_newest_go_however_young(store: Store) -> None:
+    numbers = [await told(store, 0) for _ in range(8)]
+    gone = await sweep(store, lambda tx: tx.outdated.surplus_events(5, MOST))
+    left = await store.read(lambda tx: tx.events.find())
+    assert (gone, [one.seq for one in left]) == (numbers[:3], numbers[3:])
+    assert await sweep(store, lambda tx: tx.outdated.surplus_events(5, MOST)) == []
+
+
+async def test_a_share_is_found_the_oldest_first(store: Store) -> None:
+    _, second, third, _ = [await told(store, at) for at in (30, 10, 20, 0)]
+    found = await store.read(lambda tx: tx.outdated.events(later(99), 2))
+    assert found.keys == ((second,), (third,))
+
+
+async def test_refusals_and_decisions_of_forgotten_sandboxes_go(store: Store) -> None:
+    await destroyed(store, "SBX-2", at=later(1))
+
+    def unit(tx: Transaction) -> None:
+        tx.sandboxes.add(sandbox("SBX-1"))
+        tx.decisions.add(decision("DEC-1", sandbox_id="SBX-1"))
+        tx.decisions.add(decision("DEC-2", sandbox_id="SBX-2"))
+        tx.decisions.add(decision("DEC-3", sandbox_id="SBX-3"))
+        tx.decisions.add(decision("DEC-4", sandbox_id=None))
+        tx.decisions.add(decision("DEC-5", sandbox_id=None, created_at=later(50)))
+
+    await store.submit(unit)
+    gone = await sweep(store, lambda tx: tx.outdated.decisions(later(50), MOST))
+    assert sorted(map(str, gone)) == ["DEC-3", "DEC-4"]
+
+
+async def test_ended_commands_go_and_running_ones_stay(store: Store) -> None:
+    def unit(tx: Transaction) -> None:
+        tx.sandboxes.add(sandbox())
+        ended = {"status": CommandStatus.EXITED, "exit_code": 0}
+        tx.commands.add(command("CMD-1", ended_at=later(1), **ended))
+        tx.commands.add(command("CMD-2", ended_at=later(50), **ended))
+        tx.commands.add(command("CMD-3", status=CommandStatus.RUNNING, ended_at=None))
+
+    await store.submit(unit)
+    assert await sweep(store, lambda tx: tx.outdated.commands(later(50), MOST)) == ["CMD-1"]
+
+
+async def test_tombstones_go_once_nothing_names_them(store: Store) -> None:
+    for id in ("SBX-1", "SBX-2", "SBX-3", "SBX-4"):
+        await destroyed(store, id, at=later(1))
+    await destroyed(store, "SBX-5", at=later(50))
+
+    def unit(tx: Transaction) -> None:
+        tx.hosts.add(host())
+        tx.sandboxes.add(sandbox("SBX-6", sandbox_name="alive"))
+        tx.volumes.add(volume("SBX-2"))
+        tx.commands.add(command("CMD-1", sandbox_id="SBX-3"))
+        tx.snapshots.add(snapshot("SNP-1", sandbox_id="SBX-4"))
+
+    await store.submit(unit)
+    assert await sweep(store, lambda tx: tx.outdated.tombstones(later(50), MOST)) == ["SBX-1"]
+    for id in ("SBX-2", "SBX-3", "SBX-4", "SBX-5"):
+        kept = await store.read(lambda tx, id=id: tx.sandboxes.get(id))  # type: ignore[misc]
+        assert kept.state is SandboxState.DESTROYED
+
+
+async def test_a_live_sandbox_and_what_it_holds_are_never_old(store: Store) -> None:
+    def unit(tx: Transaction) -> None:
+        tx.hosts.add(host())
+        tx.sandboxes.add(sandbox("SBX-1"))
+        tx.allocations.claim(allocation("SBX-1"))
+        tx.decisions.add(decision("DEC-1", sandbox_id="SBX-1"))
+
+    await store.submit(unit)
+    century = later(100 * 365 * 86400)
+    for search in (
+        lambda tx: tx.outdated.tombstones(century, MOST),
+        lambda tx: tx.outdated.decisions(century, MOST),
+        lambda tx: tx.outdated.commands(century, MOST),
+    ):
+        assert await sweep(store, search) == []
+
+
+async def test_answers_go_by_their_age(store: Store) -> None:
+    for number, at in enumerate((START, later(50))):
+        record = IdempotencyRecord(
+            actor="uid:0",
+            route="POST /v1/sandboxes",
+            key=f"k{number}",
+            body_hash="h",
+            status=202,
+            answer="{}",
+            created_at=at,
+        )
+        await store.submit(lambda tx, record=record: tx.idempotency.add(record))  # type: ignore[misc]
+    assert len(await sweep(store, lambda tx: tx.outdated.answers(later(50), MOST))) == 1
+    kept = await store.read(lambda tx: tx.idempotency.get("uid:0", "POST /v1/sandboxes", "k1"))
+    assert kept is not None
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+async def test_an_empty_database_has_nothing_old(store: Store, rows: int) -> None:
+    assert await sweep(store, lambda tx: tx.outdated.surplus_events(rows, MOST)) == []
+    assert await sweep(store, lambda tx: tx.outdated.events(later(9), MOST)) == []

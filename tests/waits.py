@@ -6,20 +6,28 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 LOOK_EVERY_SECONDS = 0.02
+# Far above what any condition needs: a deadline tells a hang from a wait, never a slow machine from a fast one.
+DEADLINE_SECONDS = 60
+# After so many turns of the loop the condition waits for another thread or process: leave it the interpreter.
+_TURNS_AT_ONCE = 50
 
 
-async def until(true: Callable[[], bool], *, seconds: float = 10, what: str = "") -> None:
+async def until(
+    true: Callable[[], bool], *, seconds: float = DEADLINE_SECONDS, what: str = ""
+) -> None:
     """Let other tasks run until `true()` holds; fails by TimeoutError after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
+            turns = 0
             while not true():  # noqa: ASYNC110 - conditions of other threads and processes too
-                await asyncio.sleep(0)
+                turns += 1
+                await asyncio.sleep(0 if turns < _TURNS_AT_ONCE else 0.001)
     except TimeoutError as error:
         raise TimeoutError(f"not within {seconds} s: {what or true}") from error
 
 
 async def until_answer(
-    true: Callable[[], Awaitable[bool]], *, seconds: float = 10, what: str = ""
+    true: Callable[[], Awaitable[bool]], *, seconds: float = DEADLINE_SECONDS, what: str = ""
 ) -> None:
     """Ask again until the answer is yes; fails by TimeoutError after `seconds`."""
     try:

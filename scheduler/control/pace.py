@@ -9,7 +9,6 @@ from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
 from scheduler.service.idempotency import KEPT_FOR
 
-
 _MONTH_SECONDS = 30 * 24 * 3600
 
 

@@ -26,7 +26,7 @@ class Counted:
         return self.again
 
     async def reaches(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.done < count:
                 self.turn.clear()
                 await self.turn.wait()

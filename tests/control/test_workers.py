@@ -47,7 +47,7 @@ async def working(items: Items, clock: ManualClock) -> AsyncIterator[Workers]:
         yield workers
     finally:
         workers.stop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await running
 
 

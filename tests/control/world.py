@@ -279,7 +279,7 @@ class World:
             plane.stop()
             await self.ended(loops)
 
-    async def ended(self, task: asyncio.Task[None], *, seconds: float = 20) -> None:
+    async def ended(self, task: asyncio.Task[None], *, seconds: float = 60) -> None:
         """Let time pass until a task has ended; raises what it raised."""
         async with asyncio.timeout(seconds):
             while not task.done():

@@ -51,7 +51,7 @@ async def test_a_restarted_libvirtd_is_found_again_with_its_running_guests(
     with pytest.raises(HostUnreachable):
         await subject.driver.inventory()
     host.start_libvirtd()
-    await until_answer(lambda: answers(subject.driver), seconds=20, what="the restarted libvirtd")
+    await until_answer(lambda: answers(subject.driver), what="the restarted libvirtd")
     found = await subject.driver.domain(plan.uuid)
     assert found is not None
     assert found.state is DomainState.RUNNING
@@ -68,7 +68,7 @@ async def test_a_lost_ssh_connection_is_made_anew(subject: Subject, host: Host) 
     with pytest.raises(HostUnreachable):
         await subject.driver.inventory()
     host.start_sshd()
-    await until_answer(lambda: answers(subject.driver), seconds=20, what="the restarted sshd")
+    await until_answer(lambda: answers(subject.driver), what="the restarted sshd")
 
 
 async def test_a_stopped_pool_is_seen_and_started(subject: Subject, host: Host) -> None:

@@ -37,7 +37,7 @@ async def connected(
 
 async def talk(port: int, request: bytes, *, half_close: bool = False) -> bytes:
     """Send bytes and return everything that comes back until the other side hangs up."""
-    async with connected(port) as (reader, writer), asyncio.timeout(20):
+    async with connected(port) as (reader, writer), asyncio.timeout(60):
         writer.write(request)
         if half_close:
             writer.write_eof()
@@ -113,7 +113,7 @@ async def test_a_reader_that_does_not_read_is_cut_off() -> None:
 
 async def answered(port: int) -> None:
     """Return once the listener has a connection free again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in range(100_000):
             if await talk(port, b"GET / HTTP/1.1\r\n\r\n"):
                 return
@@ -152,7 +152,7 @@ async def test_scrapes_at_the_same_time_share_one_rendering() -> None:
 
 
 async def test_an_open_connection_does_not_keep_the_listener_from_closing() -> None:
-    async with asyncio.timeout(20), AsyncExitStack() as stack:
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
         async with serve(lambda: PAGE, "127.0.0.1", 0) as (_, port):
             reader, _writer = await stack.enter_async_context(connected(port))
             await talk(port, b"GET / HTTP/1.1\r\n\r\n")

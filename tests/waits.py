@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 LOOK_EVERY_SECONDS = 0.02
-# Far above what any condition needs: a deadline tells a hang from a wait, never a slow machine from a fast one.
+# Far above what any condition needs: it tells a hang from a wait, not a slow machine from a fast.
 DEADLINE_SECONDS = 60
-# After so many turns of the loop the condition waits for another thread or process: leave it the interpreter.
+# After so many turns another thread or process is waited for: leave it the interpreter.
 _TURNS_AT_ONCE = 50
 
 
@@ -19,7 +19,7 @@ async def until(
     try:
         async with asyncio.timeout(seconds):
             turns = 0
-            while not true():  # noqa: ASYNC110 - conditions of other threads and processes too
+            while not true():
                 turns += 1
                 await asyncio.sleep(0 if turns < _TURNS_AT_ONCE else 0.001)
     except TimeoutError as error:

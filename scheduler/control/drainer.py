@@ -19,6 +19,7 @@ from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import drains
 from scheduler.lifecycle.drains import DrainAction, DrainPlan, Verb
 from scheduler.model import DesiredState, Drain, DrainState, Event, HostState
+from scheduler.service.lease_time import lease_time
 from scheduler.store import DrainFilter, ListOptions, Store, Transaction
 
 MOST_DRAINS = 1000
@@ -66,11 +67,10 @@ class Drainer:
 
     async def drain(self) -> float | None:
         """Do what every active drain wants now; return the seconds until one wants more."""
-        now = self._clock.now()
-        agenda = await self._store.read(partial(_agenda, now))
+        agenda = await self._store.read(partial(_agenda, self._clock))
         more = False
         for drain in agenda.wanting:
-            advance = await self._advance(drain, now)
+            advance = await self._advance(drain)
             for sandbox_id in advance.woken:
                 self._wake_sandbox(sandbox_id)
             more = more or advance.more
@@ -80,15 +80,16 @@ class Drainer:
         ahead = agenda.next_in_seconds
         return None if ahead is None else min(ahead, LONGEST_SLEEP_SECONDS)
 
-    async def _advance(self, drain: Drain, now: datetime) -> _Advance:
+    async def _advance(self, drain: Drain) -> _Advance:
         try:
-            return await self._store.submit(partial(_write, drain.id, now))
+            return await self._store.submit(partial(_write, drain.id, self._clock))
         except Conflict as error:
             _log.warning("drain waits", host=drain.host_name, error=error.message)
             return _Advance()
 
 
-def _agenda(now: datetime, tx: Transaction) -> _Agenda:
+def _agenda(clock: Clock, tx: Transaction) -> _Agenda:
+    now = lease_time(tx, clock)
     active = tx.drains.find(DrainFilter(state=DrainState.ACTIVE), ListOptions(limit=MOST_DRAINS))
     deadlines = [drain.deadline_at for drain in active.items if drain.deadline_at is not None]
     ahead = [(at - now).total_seconds() for at in deadlines if at > now]
@@ -120,8 +121,9 @@ def _plan(tx: Transaction, drain: Drain, now: datetime) -> DrainPlan | None:
     )
 
 
-def _write(drain_id: str, now: datetime, tx: Transaction) -> _Advance:
+def _write(drain_id: str, clock: Clock, tx: Transaction) -> _Advance:
     """Write what a drain wants: wishes first, its progress, and its end once that is proven."""
+    now = lease_time(tx, clock)
     drain = tx.drains.get(drain_id)
     if drain.state is not DrainState.ACTIVE:
         return _Advance()

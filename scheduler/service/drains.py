@@ -16,6 +16,7 @@ from scheduler.service.fleet import FleetView
 from scheduler.service.hosts import check_state
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
+from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import DrainHost
 from scheduler.store import Store, Transaction
 
@@ -160,7 +161,7 @@ class DrainService:
     def _planned(
         self, tx: Transaction, host: HostResources, request: DrainHost, actor: str
     ) -> Drain:
-        now = self._clock.now()
+        now = lease_time(tx, self._clock)
         seconds = request.deadline_seconds
         present = len(tx.sandboxes.of_host(host.id))
         return Drain(

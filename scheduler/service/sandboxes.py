@@ -171,7 +171,7 @@ class SandboxService:
         """Bring a failed sandbox up again, counting attempts and time anew."""
 
         def unit(tx: Transaction) -> Sandbox:
-            now = self._clock.now()
+            now = lease_time(tx, self._clock)
             sandbox = by_reference(reference, tx)
             tx.sandboxes.replace(wishes.retry(sandbox, now), expected_generation=sandbox.generation)
             return tx.sandboxes.transition(
@@ -243,7 +243,7 @@ class SandboxService:
         return sandbox
 
     def _record(self, admission: Admission, actor: str, tx: Transaction) -> Sandbox:
-        sandbox = admission.sandbox
+        sandbox = replace(admission.sandbox, queued_at=lease_time(tx, self._clock))
         self._check_quota(tx, sandbox.agent_id)
         # First, because a claim refused before anything was written spoils nobody else's commit.
         tx.allocations.claim(admission.claim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduler.control.clock_guard import ClockGuard
+from scheduler.control.drainer import Drainer
 from scheduler.control.reaper import Reaper
 from scheduler.model import DesiredState, DrainPolicy, Phase, Sandbox, SandboxState
 from scheduler.service.drains import DrainStatus
@@ -170,6 +171,46 @@ async def test_a_step_forward_is_no_timeout_of_a_build(there: World) -> None:
     await guard.watch()
     await there.settle(made.id)
     assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+async def test_what_is_begun_between_a_step_and_its_shift_has_its_whole_time(
+    there: World, step: int
+) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    there.clock.set_wall(step)
+    await there.look()  # facts as old as the step place nothing
+    made = await there.create(provision_timeout_seconds=60)
+    await guard.watch()
+    there.clock.advance(59)
+    await there.settle(made.id)
+    assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+
+
+@pytest.mark.parametrize("begun", ["before", "after"])
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+async def test_i10_no_deadline_of_a_drain_passes_by_a_step(
+    there: World, step: int, begun: str
+) -> None:
+    guard = guard_of(there)
+    await guard.watch()
+    made = await there.created()
+    drainer = Drainer(there.store, there.clock, wake_sandbox=lambda _: None, changed=nothing)
+    waiting = DrainHost(policy=DrainPolicy.EXPIRE, deadline_seconds=60)
+    if begun == "after":
+        there.clock.set_wall(step)
+    await there.services.drains.drain("alpha", waiting, Intent(actor=ME))
+    if begun == "before":
+        there.clock.set_wall(step)
+    for seconds, desired in ((59, DesiredState.RUNNING), (1, DesiredState.DESTROYED)):
+        there.clock.advance(seconds)
+        await drainer.drain()
+        assert (await there.sandbox(made.id)).desired_state is desired
+
+
+async def nothing(_host_id: str) -> None:
+    pass
 
 
 async def test_deadlines_of_drains_move_and_endless_ones_stay(there: World) -> None:

@@ -186,7 +186,7 @@ async def test_an_abort_between_plan_and_write_wins(there: World) -> None:
     await begin(there)
     drain = (await status(there)).drain
     await there.services.drains.abort("alpha", "", INTENT)
-    advance = await work.drainer._advance(drain, there.clock.now())
+    advance = await work.drainer._advance(drain)
     assert advance.woken == ()
     assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
 
@@ -197,7 +197,7 @@ async def test_a_delete_is_never_turned_into_a_stop(there: World) -> None:
     await begin(there, DrainPolicy.STOP)
     drain = (await status(there)).drain
     await there.services.sandboxes.destroy(made.id, OWNER)
-    await work.drainer._advance(drain, there.clock.now())
+    await work.drainer._advance(drain)
     assert (await there.sandbox(made.id)).desired_state is DesiredState.DESTROYED
 
 

@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from tests.faults.matrix import Outcome, attempt, pairs, spread, watch
+from tests.faults.matrix import Outcome, attempt, pairs, spread, unmet, watch
 from tests.faults.nursery import Nursery
 from tests.faults.site import Engine, Site
 from tests.faults.stories import STORIES
 from tests.fleet.postgres import PostgresCluster
 
 
-def main() -> int:
-    """Run the matrix; return 1 when a trial failed."""
-    wanted = _arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the matrix; return 1 when a trial failed, or when a point of the table was not met."""
+    wanted = _arguments(argv)
     stories = [story for story in STORIES if not wanted.story or story.name() in wanted.story]
-    failures = []
+    failures: list[str] = []
     with ExitStack() as stack:
         nursery = stack.enter_context(Nursery())
         for engine in wanted.engine:
@@ -35,11 +35,13 @@ def main() -> int:
             if wanted.watch:
                 _say("\n".join(sorted(points)))
                 continue
+            if not wanted.story:
+                failures += [f"{engine}: no story met {act}" for act in sorted(unmet(rows))]
             trials = [*rows, *pairs(rows, wanted.pairs, wanted.seed)]
             outcomes = spread(attempt, trials, sites, _tell)
             _say("\n".join(_table(outcomes)))
-            failures += [outcome for outcome in outcomes if outcome.fault is not None]
-    _say(f"seed {wanted.seed}: {len(failures)} failures")
+            failures += [f"{engine}: {one.row}" for one in outcomes if one.fault is not None]
+    _say("\n".join((f"seed {wanted.seed}: {len(failures)} failures", *failures)))
     return int(bool(failures))
 
 
@@ -69,7 +71,7 @@ def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:
             )
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument(
         "--engine", type=Engine, action="append", choices=list(Engine), help="default: both"
@@ -83,7 +85,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--clusters", type=int, default=2, metavar="N", help="side by side (2)")
     parser.add_argument("--watch", action="store_true", help="kill nobody, print the points")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     arguments.engine = arguments.engine or list(Engine)
     return arguments
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from scheduler.cli.failures import Failure
 from tests.faults.fuse import act_of, numbered
+from tests.faults.points import COMMITS, FIRST_STEPS, HOST_CALLS
 from tests.faults.site import Site
 from tests.faults.story import Story
 from tests.faults.trial import Death, Trial
@@ -60,6 +61,11 @@ def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
 
 def _begins_call(point: str) -> bool:
     return point.startswith("host.") and point.endswith(".before")
+
+
+def unmet(rows: Iterable[Row]) -> set[str]:
+    """Return what stands in the table and is cut short in none of these rows."""
+    return {*COMMITS, *HOST_CALLS, *FIRST_STEPS} - {act_of(row.death.point) for row in rows}
 
 
 def attempt(row: Row, site: Site) -> Outcome:

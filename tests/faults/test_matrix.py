@@ -1,0 +1,15 @@
+"""All points on both engines, and random pairs of deaths: the hour that CI does not have."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.__main__ import main
+from tests.faults.site import Engine
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize("engine", Engine)
+def test_the_daemon_recovers_from_a_death_at_every_point(engine: Engine) -> None:
+    assert main(["--engine", engine]) == 0

@@ -8,10 +8,14 @@ from typing import ClassVar
 
 import libvirt
 
+from scheduler.cli.exits import Exit
+from scheduler.cli.failures import Failure
 from tests.faults.story import CONVERGES_S, LONG_S, Story
 from tests.fleet.process import wait_until
 
 SOON_S = 2
+KEPT_S = 40 * 24 * 3600
+"""Longer than anything is kept."""
 
 
 class WithSandbox(Story):
@@ -130,6 +134,43 @@ class StepClock(WithSandbox):
 
     def is_done(self) -> bool:
         return abs((self.expires_at() - self._ends_at).total_seconds() - 2 * LONG_S) < SOON_S
+
+    def clean_up(self) -> None:
+        self.cluster.set_clock_forward(0)
+
+
+class Forgotten(WithSandbox):
+    """A sandbox is long gone when the daemon starts: its record and all that tells of it go too."""
+
+    def prepare(self) -> None:
+        # What other stories wrote at other times would go too, out of its order.
+        self.cluster.start_over()
+        self.cluster.start()
+        wait_until(self.cluster.is_up, what="the hosts")
+        super().prepare()
+        self.delete(f"/v1/sandboxes/{self.id}")
+        wait_until(lambda: self.state(self.id) == "DESTROYED", what="its end")
+        self.cluster.kill()
+        self.cluster.set_clock_forward(KEPT_S)
+
+    @staticmethod
+    def counts(act: str, nth: int) -> bool:
+        return act == "retention.remove"
+
+    def act(self) -> None:
+        self.cluster.launch()
+        child = self.cluster.running
+        wait_until(lambda: not child.is_running or self.is_done(), what="the start, and the sweep")
+
+    def repeat(self) -> None:
+        """Do nothing: whoever restarts the daemon has done it."""
+
+    def is_done(self) -> bool:
+        try:
+            self.state(self.id)
+        except Failure as failure:
+            return failure.exit_code is Exit.NOT_FOUND
+        return False
 
     def clean_up(self) -> None:
         self.cluster.set_clock_forward(0)

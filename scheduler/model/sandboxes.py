@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from scheduler.model.resources import Resources
-
 
 class SandboxState(StrEnum):
     """The public state; DESTROYED is terminal."""
@@ -128,11 +126,6 @@ class Sandbox:
     retry_at: datetime | None = None
     failed_hosts: tuple[HostFailure, ...] = ()
     """The hosts that could not bring it up, in order; forgotten once another one did."""
-
-    @property
-    def resources(self) -> Resources:
-        """Return what the guest itself was given, without QEMU's overhead."""
-        return Resources(vcpus=self.vcpus, memory_mb=self.memory_mb, storage_mb=self.storage_mb)
 
     @property
     def live(self) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from scheduler.config.quantities import mebibytes
 from scheduler.validation.faults import Fault
-from scheduler.validation.fields import refusal
 
 _SIZES = ("system_reserved_memory_mb", "system_reserved_storage_mb")
 
@@ -19,11 +18,6 @@ def readable(host: object) -> object:
     """Return the host's table with its sizes in MiB; raises a refusal with a remedy."""
     if not isinstance(host, Mapping):
         return host
-    if host.get("transport") == "tls":
-        raise refusal(
-            "the transport tls is not supported yet",
-            'reach the host with transport = "ssh" or, on this machine, "unix"',
-        )
     return {
         key: mebibytes(value) if key in _SIZES and isinstance(value, str) else value
         for key, value in host.items()

@@ -25,9 +25,14 @@ from scheduler.hosts.failures import let_go, translate
 from scheduler.hosts.handles import Handle, Listener, open_handle
 from scheduler.hosts.identity import Identity
 from scheduler.hosts.lanes import CallNotBegun, Lane, Terms
-from scheduler.hosts.routes import Route
+from scheduler.hosts.routes import Route, is_tls
 
 T = TypeVar("T")
+
+TLS_REMEDY = (
+    "check that both certificates are signed by the other side's CA, in date, and that the host's"
+    " names its address; virt-pki-validate on either machine tells"
+)
 
 _log = structlog.get_logger()
 
@@ -206,11 +211,17 @@ class Connection:
         try:
             return open_handle(uri, abilities, self._listener)
         except libvirt.libvirtError as error:
-            raise translate(error, host=self._host, doing=Verb.OPEN.value, alive=False) from error
+            raise translate(
+                error,
+                host=self._host,
+                doing=Verb.OPEN.value,
+                alive=False,
+                remedy=TLS_REMEDY if is_tls(uri) else None,
+            ) from error
         except OSError as error:
             raise HostUnreachable(
                 f"host {self._host} could not be reached: {error}",
-                remedy="check that libvirtd runs there and listens on this socket",
+                remedy="check that libvirtd runs there and listens on this socket or port",
             ) from error
 
     def _stranger(self, identity: Identity) -> bool:

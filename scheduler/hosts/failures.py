@@ -76,8 +76,18 @@ def let_go(error: BaseException) -> None:
     traceback.clear_frames(error.__traceback__)
 
 
-def translate(error: libvirt.libvirtError, *, host: str, doing: str, alive: bool) -> HostError:
-    """Return our error for libvirt's, with the cause chained and its frames let go."""
+def translate(
+    error: libvirt.libvirtError,
+    *,
+    host: str,
+    doing: str,
+    alive: bool,
+    remedy: str | None = None,
+) -> HostError:
+    """Return our error for libvirt's, with the cause chained and its frames let go.
+
+    `remedy` says what to do when the caller knows better than the error does.
+    """
     let_go(error)
     failure = meaning(error) if alive else Failure.LOST
     said = error.get_error_message() or str(error)
@@ -86,9 +96,9 @@ def translate(error: libvirt.libvirtError, *, host: str, doing: str, alive: bool
         "libvirt_domain": error.get_error_domain(),
         "libvirt_code": error.get_error_code(),
     }
-    kind, text, remedy = _WORDS[failure]
+    kind, text, usual = _WORDS[failure]
     translated = kind(
-        f"host {host} could not {doing}: {text}{said}", remedy=remedy, details=details
+        f"host {host} could not {doing}: {text}{said}", remedy=remedy or usual, details=details
     )
     translated.__cause__ = error
     return translated

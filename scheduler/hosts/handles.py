@@ -19,7 +19,7 @@ import libvirt
 from scheduler.hosts.abilities import Abilities
 from scheduler.hosts.identity import Identity, identify
 from scheduler.hosts.lanes import CALLS_IN_FLIGHT
-from scheduler.hosts.routes import socket_of
+from scheduler.hosts.routes import endpoint_of, socket_of
 
 PREFLIGHT_SECONDS = 3.0
 KEEPALIVE_SECONDS = 5
@@ -113,6 +113,10 @@ def open_handle(
 
 def _preflight(uri: str) -> None:
     """Fail fast where nobody listens; libvirt's own dialling knows no time limit."""
+    endpoint = endpoint_of(uri)
+    if endpoint is not None:
+        socket.create_connection(endpoint, PREFLIGHT_SECONDS).close()
+        return
     path = socket_of(uri)
     if path is None or not stat.S_ISSOCK(Path(path).stat().st_mode):
         return

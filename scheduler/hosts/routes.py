@@ -1,7 +1,8 @@
 """How a host is reached: from its record to a libvirt URI.
 
-Only local sockets and libvirt's own test driver are ever dialled; ssh ends in a local socket too,
-see `tunnel`. libvirt over plain TCP is refused: it has no encryption and mostly no authentication.
+Local sockets, libvirt's own test driver, and TLS with both certificates verified are dialled; ssh
+ends in a local socket too, see `tunnel`. libvirt over plain TCP is refused: it has no encryption
+and mostly no authentication.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from scheduler.errors import Invalid
 from scheduler.model.hosts import HostResources, Transport
+from scheduler.validation.hosts import unreachable
 
 _SCHEMES = {
     Transport.UNIX: ("qemu", "qemu+unix", "test+unix"),
     Transport.TEST: ("test",),
 }
 DEFAULT_URI = "qemu:///system"
+TLS_PORT = 16514
+"""Where libvirt listens for TLS unless told otherwise."""
 
 
 class Route(Protocol):
@@ -50,6 +54,9 @@ def check_route(host: HostResources) -> None:
     if host.transport is Transport.SSH:
         _check_ssh(host)
         return
+    if host.transport is Transport.TLS:
+        _check_tls(host)
+        return
     parts = urlsplit(direct_uri(host))
     if parts.scheme not in _SCHEMES[host.transport] or parts.netloc:
         raise _refusal(
@@ -68,6 +75,9 @@ def check_route(host: HostResources) -> None:
 
 def direct_uri(host: HostResources) -> str:
     """Return the URI of a host that is reached without ssh."""
+    if host.uri is None and host.transport is Transport.TLS:
+        bracketed = f"[{host.address}]" if ":" in host.address else host.address
+        return f"qemu+tls://{bracketed}/system"
     return host.uri or DEFAULT_URI
 
 
@@ -75,6 +85,25 @@ def socket_of(uri: str) -> str | None:
     """Return the Unix socket that a URI names, None when it leaves that to libvirt."""
     named = parse_qs(urlsplit(uri).query).get("socket")
     return named[0] if named else None
+
+
+def endpoint_of(uri: str) -> tuple[str, int] | None:
+    """Return the address and port that a TLS URI names, None for any other."""
+    parts = urlsplit(uri)
+    if not is_tls(uri) or parts.hostname is None:
+        return None
+    return parts.hostname, parts.port or TLS_PORT
+
+
+def is_tls(uri: str) -> bool:
+    """Return whether a URI is dialled with TLS."""
+    return urlsplit(uri).scheme.endswith("+tls")
+
+
+def _check_tls(host: HostResources) -> None:
+    fault = unreachable(host.transport, host.address or None, host.uri)
+    if fault is not None:
+        raise _refusal("uri" if host.address else "address", *fault)
 
 
 def _check_ssh(host: HostResources) -> None:

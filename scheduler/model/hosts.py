@@ -38,6 +38,7 @@ class Transport(StrEnum):
 
     UNIX = "unix"
     SSH = "ssh"
+    TLS = "tls"
     TEST = "test"
 
 

@@ -24,7 +24,7 @@ LABEL_KEY = (
 )
 LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?$"
-URI = r"^(qemu|test)(\+unix)?://[A-Za-z0-9._~:/?=&%@+-]{1,480}$"
+URI = r"^(qemu|test)(\+(unix|tls))?://[A-Za-z0-9._~:/?=&%@+-]{1,480}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 PATH = r"^/[^\x00-\x1f\x7f]{1,1023}$"
 UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"

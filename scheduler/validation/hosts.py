@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -30,7 +31,7 @@ class HostFields(BaseModel):
 
     uri: Uri | None = None
     address: Address | None = None
-    transport: Literal["unix", "ssh", "test"] = "unix"
+    transport: Literal["unix", "ssh", "tls", "test"] = "unix"
     ssh_user: UserName | None = None
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     ssh_key: Path | None = None
@@ -68,6 +69,10 @@ class AddHost(HostFields):
 
 def unreachable(transport: str, address: str | None, uri: str | None) -> tuple[str, str] | None:
     """Return why a host cannot be reached by what is known of it, and the remedy."""
+    if transport == "tls":
+        return _unreachable_by_tls(address, uri)
+    if urlsplit(uri or "").scheme.endswith("+tls"):
+        return "a TLS URI is a host over TLS", 'set transport to "tls"'
     simulated = (uri or "").startswith("test://")
     if transport == "ssh" and address is None:
         return "a host over ssh needs an address", "add the field address"
@@ -76,3 +81,39 @@ def unreachable(transport: str, address: str | None, uri: str | None) -> tuple[s
     if transport != "test" and simulated:
         return "a test URI is a simulated host", 'set transport to "test"'
     return None
+
+
+def _unreachable_by_tls(address: str | None, uri: str | None) -> tuple[str, str] | None:
+    """Return what keeps a TLS host from being reached; its certificate is verified, always."""
+    if address is None:
+        return (
+            "a host over TLS needs an address",
+            "add the address that its certificate names",
+        )
+    if uri is None:
+        return None
+    parts = urlsplit(uri)
+    if not parts.scheme.endswith("+tls"):
+        return f"{uri} is not a TLS URI", f"leave uri out, or name qemu+tls://{address}/system"
+    if (
+        parts.hostname != address.lower()
+        or parts.username is not None
+        or not _is_port(parts.netloc)
+    ):
+        return (
+            f"{uri} does not lead to {address}",
+            f"name qemu+tls://{address}/system, with a port if it is not 16514",
+        )
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name != "pkipath" or not value.startswith("/"):
+            return (
+                f"{uri} may say pkipath=/DIR only, not {name}={value}",
+                "drop it: certificates are always verified, only their place can be said",
+            )
+    return None
+
+
+def _is_port(netloc: str) -> bool:
+    """Return whether what follows an address is no port at all, or a port."""
+    port = netloc.rpartition(":")[2] if ":" in netloc else "1"
+    return port.isdecimal() and 0 < int(port) < 65536

@@ -38,7 +38,7 @@ ROWS = [
     ("unknown policy", "[placement]\npolicy = 'first-fit'", "placement.policy"),
     ("unknown level", "[daemon]\nlog_level = 'LOUD'", "daemon.log_level"),
     ("unknown transport", HOST + "transport = 'carrier'", "hosts.0.transport"),
-    ("the transport tls", HOST + "transport = 'tls'", "hosts.0"),
+    ("tls without an address", HOST + "transport = 'tls'", "hosts.0"),
     ("unknown accelerator", HOST + "virt_type = 'xen'", "hosts.0.virt_type"),
     # hostile characters
     ("control character in a name", '[[hosts]]\nname = "a\\u001b[31m"', "hosts.0.name"),
@@ -83,7 +83,7 @@ ROWS = [
     ("ssh without an address", HOST + "transport = 'ssh'", "hosts.0"),
     ("test without its URI", HOST + "transport = 'test'", "hosts.0"),
     ("plain TCP", HOST + "uri = 'qemu+tcp://alpha/system'", "hosts.0.uri"),
-    ("plain TCP by default", HOST + "uri = 'qemu+tls://alpha/system'", "hosts.0.uri"),
+    ("TLS over a socket", HOST + "uri = 'qemu+tls://alpha/system'", "hosts.0"),
     ("another database", "[store]\ndatabase_url = 'mysql://h/d'", "store.database_url"),
     ("escape in the database", '[store]\ndatabase_url = "sqlite:///\\u001b"', "store.database_url"),
     ("too few connections", "[store]\nmax_open_conns = 1", "store.max_open_conns"),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.fleet.certificates import Listening
+
 UNPRIVILEGED = "nobody"
 CONFIGURATION = """\
 auth_unix_rw = "none"
@@ -29,8 +31,11 @@ max_client_requests = 5
 class FarmHost:
     """One libvirtd with the test driver's host behind it."""
 
-    def __init__(self, name: str, directory: Path, user: User | None) -> None:
+    def __init__(
+        self, name: str, directory: Path, user: User | None, *, listening: Listening | None = None
+    ) -> None:
         self.name = name
+        self._listening = listening
         self.socket = directory / "run" / "libvirt" / "libvirt-sock"
         self._directory = directory
         self._user = user
@@ -96,14 +101,19 @@ class FarmHost:
             directory.mkdir(mode=0o755)
             if self._user is not None:
                 os.chown(directory, self._user.uid, self._user.gid)
-        (self._directory / "libvirtd.conf").write_text(CONFIGURATION)
+        more = "" if self._listening is None else self._listening.configuration()
+        (self._directory / "libvirtd.conf").write_text(CONFIGURATION + more)
 
     def _start(self) -> Server:
         home, runtime = str(self._directory), str(self._directory / "run")
         # A killed daemon leaves its socket, which would pass for the next one's.
         self.socket.unlink(missing_ok=True)
         return Server.start(
-            ["libvirtd", "-f", f"{home}/libvirtd.conf", "-p", f"{runtime}/libvirtd.pid"],
+            [
+                "libvirtd",
+                *(["--listen"] if self._listening is not None else []),
+                *["-f", f"{home}/libvirtd.conf", "-p", f"{runtime}/libvirtd.pid"],
+            ],
             log=self._directory / "libvirtd.log",
             user=self._user,
             environment={
@@ -124,6 +134,27 @@ class FarmHost:
         except ProcessError:
             return False
         return True
+
+
+class ListeningHost:
+    """A farm host that is reached over TLS too; it and its files end with the block."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._scratch = Scratch.make("tls")
+        try:
+            directory = self._scratch.directory / "tls"
+            self.host = FarmHost("tls", directory, _user(), listening=listening)
+            self.host.wait_until_ready()
+        except BaseException:
+            self._scratch.close()
+            raise
+
+    def __enter__(self) -> FarmHost:
+        return self.host
+
+    def __exit__(self, *_: object) -> None:
+        self.host.close()
+        self._scratch.close()
 
 
 class LibvirtdFarm:

@@ -28,10 +28,13 @@ _FIELDS: Sequence[Callable[[Any], Any]] = (
     click.option("--address", help="Name or IP address to reach it by."),
     click.option(
         "--transport",
-        type=click.Choice(["unix", "ssh", "test"]),
-        help="How to reach its libvirt: a local socket, ssh, or a simulated host.",
+        type=click.Choice(["unix", "ssh", "tls", "test"]),
+        help="How to reach its libvirt: a local socket, ssh, TLS, or a simulated host.",
     ),
-    click.option("--uri", help="libvirt URI on the host, such as qemu:///system."),
+    click.option(
+        "--uri",
+        help="libvirt URI, such as qemu:///system or qemu+tls://ADDRESS/system?pkipath=DIR.",
+    ),
     click.option("--ssh-user", help="User to log in as."),
     click.option("--ssh-port", type=int, help="Port of its SSH server."),
     click.option("--ssh-key", help="Path of the private key, on the daemon's machine."),

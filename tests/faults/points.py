@@ -21,6 +21,7 @@ COMMITS: Mapping[str, type[Story]] = {
     "drains.drain": fleet.Drain,
     "drains.record_end": fleet.UndoDrain,
     "forgetting.forget": losses.Forget,
+    "hosts.accept_identity": fleet.AcceptIdentity,
     "hosts.add": fleet.AddHost,
     "hosts.edit": fleet.EditHost,
     "hosts.ensure_from_file": fleet.FirstStart,
@@ -79,7 +80,6 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 
 EXEMPT: Mapping[str, str] = {
     "bugs.record": "only a bug leads there",
-    "hosts.accept_identity": "one guarded write; its story needs a host turned another machine",
     "host.refresh_pool": "no loop calls it by itself: volumes_absent and the poll refresh as well",
     "rebuilds.preview": "it is taken back, never committed",
 }

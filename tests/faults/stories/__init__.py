@@ -14,6 +14,7 @@ from tests.faults.stories.births import (
 )
 from tests.faults.stories.fleet import (
     AbortDrain,
+    AcceptIdentity,
     AddHost,
     Cordon,
     Drain,
@@ -79,5 +80,6 @@ STORIES: tuple[type[Story], ...] = (
     EditHost,
     AddHost,
     RemoveHost,
+    AcceptIdentity,
     LoseHost,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scheduler.cli.exits import Exit
+from tests.faults.cluster import Document
 from tests.faults.story import BY_THE_WAY, Story, refused
 from tests.fleet.process import wait_until
 
@@ -81,8 +82,7 @@ class AddHost(Story):
         return act in ("hosts.add", "looks.seen") and nth <= 3
 
     def act(self) -> None:
-        spare = self.cluster.spare
-        self.post("/v1/hosts", {"name": spare.name, "uri": spare.uri, "pool": "default-pool"})
+        self.post("/v1/hosts", self.wanted())
 
     def is_done(self) -> bool:
         return bool(self.host(self.cluster.spare.name)["health"] == "UP")
@@ -90,6 +90,10 @@ class AddHost(Story):
     def clean_up(self) -> None:
         with refused(Exit.NOT_FOUND):
             self.delete(f"/v1/hosts/{self.cluster.spare.name}")
+
+    def wanted(self) -> Document:
+        spare = self.cluster.spare
+        return {"name": spare.name, "uri": spare.uri, "pool": "default-pool"}
 
 
 class WithSpareHost(AddHost):
@@ -100,7 +104,7 @@ class WithSpareHost(AddHost):
         return act not in BY_THE_WAY
 
     def prepare(self) -> None:
-        super().act()
+        self.cluster.api.post("/v1/hosts", self.wanted())
         wait_until(super().is_done, what="the spare host to be up")
 
 
@@ -114,6 +118,30 @@ class RemoveHost(WithSpareHost):
     def is_done(self) -> bool:
         names = {host["name"] for host in self.cluster.api.items("/v1/hosts")}
         return self.cluster.spare.name not in names
+
+
+class AcceptIdentity(WithSpareHost):
+    """A host answers as another machine, and an operator says that this is right."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        spare = self.cluster.spare
+        # A host of the test driver is known by its URI: spelt otherwise, it is another machine.
+        elsewhere = spare.uri.replace("socket=/", "socket=//")
+        self.patch(f"/v1/hosts/{spare.name}", {"uri": elsewhere})
+        wait_until(lambda: bool(self._refused()), what="the other machine to be refused")
+        self._uuid = self._refused()
+
+    def act(self) -> None:
+        path = f"/v1/hosts/{self.cluster.spare.name}/accept-identity"
+        self.post(path, {"host_uuid": self._uuid})
+
+    def is_done(self) -> bool:
+        host = self.host(self.cluster.spare.name)
+        return (host["host_uuid"], host["health"]) == (self._uuid, "UP")
+
+    def _refused(self) -> str:
+        return str(self.host(self.cluster.spare.name)["refused_host_uuid"] or "")
 
 
 class LoseHost(WithSpareHost):

@@ -159,7 +159,25 @@ def _remove_stale(path: Path) -> None:
             f"{path} is there and is no socket",
             remedy="move the file away, or choose another path for the socket",
         )
+    if _is_answered(path):
+        raise Invalid(
+            f"somebody answers on the socket {path} already",
+            remedy="stop the other daemon, or give this one a socket of its own",
+        )
     path.unlink()
+
+
+def _is_answered(path: Path) -> bool:
+    """Return whether a living process listens; one that is only busy lives too."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def _hand_to_group(path: Path, group: str | None) -> None:

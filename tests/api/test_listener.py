@@ -106,6 +106,25 @@ async def test_the_peer_is_who_the_kernel_says(listener: Listener) -> None:
     assert told == {"uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid()}
 
 
+async def test_the_socket_of_a_living_daemon_is_left_alone(listener: Listener) -> None:
+    with pytest.raises(Invalid, match="somebody answers") as caught:
+        async with serve(Echo(), listener.path, group=None):
+            raise AssertionError("took the socket of another daemon")
+    assert caught.value.remedy
+    async with client(listener.path) as http:
+        assert (await http.get("/")).status_code == 200
+
+
+async def test_a_daemon_too_busy_to_accept_is_left_alone(socket_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
+        busy.bind(str(socket_path))
+        busy.listen(0)
+        waiting.connect(str(socket_path))
+        with pytest.raises(Invalid, match="somebody answers"):
+            async with serve(Echo(), socket_path, group=None):
+                raise AssertionError("took the socket of another daemon")
+
+
 async def test_what_a_dead_daemon_left_is_replaced(socket_path: Path) -> None:
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(socket_path))

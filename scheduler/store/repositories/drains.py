@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, case, select
 
 from scheduler.errors import Conflict
 from scheduler.model import Drain, DrainState
@@ -27,7 +27,11 @@ _ACTIVE = Statement(
 _LATEST = Statement(
     select(_TABLE)
     .where(_COLUMNS.host_id == bindparam("host"))
-    .order_by(_COLUMNS.started_at.desc(), _COLUMNS.id.desc())
+    .order_by(
+        case((_COLUMNS.state == DrainState.ACTIVE.value, 0), else_=1),
+        _COLUMNS.started_at.desc(),
+        _COLUMNS.id.desc(),
+    )
     .limit(1),
     "host",
 )
@@ -62,7 +66,10 @@ class Drains(Repository):
         return self._maybe(DRAINS, _ACTIVE, host_id)
 
     def latest(self, host_id: str) -> Drain | None:
-        """Return the host's newest drain, in progress or ended."""
+        """Return the host's newest drain, in progress or ended.
+
+        The one in progress is the newest even if the clock was set back since another began.
+        """
         return self._maybe(DRAINS, _LATEST, host_id)
 
     def replace(self, drain: Drain, *, expected: DrainState = DrainState.ACTIVE) -> Drain:

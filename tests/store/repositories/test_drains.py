@@ -29,6 +29,16 @@ async def test_a_host_has_one_active_drain(store: Store) -> None:
     assert await store.read(lambda tx: tx.drains.get("DRN-1")) == ended
 
 
+async def test_a_drain_in_progress_is_the_newest_though_the_clock_was_set_back(
+    store: Store,
+) -> None:
+    ended = drain("DRN-2", state=DrainState.FINISHED, started_at=later(7200))
+    await store.submit(lambda tx: [tx.drains.add(ended), tx.drains.add(drain("DRN-1"))])
+    newest = await store.read(lambda tx: tx.drains.latest("HST-1"))
+    assert newest is not None
+    assert newest.id == "DRN-1"
+
+
 async def test_i7_an_ended_drain_never_changes(store: Store) -> None:
     await store.submit(lambda tx: tx.drains.add(drain(state=DrainState.ABORTED)))
     with pytest.raises(Conflict, match="is ABORTED, not ACTIVE"):

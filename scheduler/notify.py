@@ -1,11 +1,13 @@
 """Telling systemd how the daemon is: the notification protocol, which is one datagram.
 
 Without a supervisor (no NOTIFY_SOCKET) every call does nothing, and one that does not listen is no
-reason to end.
+reason to end. A daemon whose unit sets WatchdogSec is ended unless it says often enough that it is
+alive; whether it is, is not decided here.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 
@@ -20,6 +22,8 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name
+        self.watchdog_seconds = _watchdog_seconds(environ)
+        """How long the supervisor waits for a sign of life; None when it does not watch us."""
 
     def ready(self, status: str) -> None:
         """Say that start-up is over."""
@@ -29,6 +33,15 @@ class Notifier:
         """Say that the daemon is ending on purpose."""
         self._send(f"STOPPING=1\nSTATUS={status}")
 
+    def alive(self) -> None:
+        """Give a sign of life, if one is waited for."""
+        if self.watchdog_seconds is not None:
+            self._send("WATCHDOG=1")
+
+    def status(self, status: str) -> None:
+        """Say in a line how it goes."""
+        self._send(f"STATUS={status}")
+
     def _send(self, state: str) -> None:
         if not self._address:
             return
@@ -37,3 +50,13 @@ class Notifier:
                 channel.sendto(state.encode(), self._address)
             except OSError as error:
                 _log.warning("the supervisor was not told", error=str(error))
+
+
+def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
+    """Return the time limit that is meant for this very process."""
+    text = environ.get("WATCHDOG_USEC", "")
+    if not text.isdecimal() or int(text) == 0:
+        return None
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(text) / 1e6

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from scheduler.notify import Notifier
 
@@ -43,3 +46,32 @@ def test_a_supervisor_that_does_not_listen_is_no_reason_to_end(tmp_path: Path) -
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     notifier.ready("up")
     notifier.stopping("down")
+
+
+def test_a_sign_of_life_is_given_where_one_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with listening(path) as listener:
+        watched = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "60000000"})
+        assert watched.watchdog_seconds == 60
+        watched.alive()
+        watched.status("stuck: writer")
+        Notifier({"NOTIFY_SOCKET": path}).alive()
+        watched.stopping("done")
+        assert listener.recv(4096) == b"WATCHDOG=1"
+        assert listener.recv(4096) == b"STATUS=stuck: writer"
+        assert listener.recv(4096) == b"STOPPING=1\nSTATUS=done"
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "seconds"),
+    [
+        ("2500000", str(os.getpid()), 2.5),
+        ("2500000", "1", None),  # it was meant for the process that started us
+        ("0", str(os.getpid()), None),
+        ("soon", str(os.getpid()), None),
+        ("", str(os.getpid()), None),
+    ],
+)
+def test_only_a_watchdog_meant_for_us_is_fed(usec: str, pid: str, seconds: float | None) -> None:
+    notifier = Notifier({"WATCHDOG_USEC": usec, "WATCHDOG_PID": pid})
+    assert notifier.watchdog_seconds == seconds

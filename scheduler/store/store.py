@@ -113,6 +113,10 @@ class Store:
         """Return when the database answers; `Unavailable` when it does not."""
         await self.read(lambda transaction: transaction.settings.get("ping"))
 
+    async def ping_writer(self) -> None:
+        """Return when the writer has committed a transaction of nothing."""
+        await self.submit(lambda _: None)
+
     @asynccontextmanager
     async def _interactive(self, *, writable: bool) -> AsyncIterator[AsyncTransaction]:
         longest = self._limits.transaction_seconds

@@ -1,0 +1,95 @@
+"""A daemon that hangs is told from one that works, and what it had recorded outlives its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from scheduler.cli.failures import Refused
+from tests.fleet.process import wait_until
+from tests.proof.daemon import running
+from tests.proof.hanging import PIPE
+
+CONFIG = """
+[lifecycle]
+poll_seconds = 1
+[metrics]
+enabled = false
+"""
+INTERVAL_SECONDS = 2
+START_LIMIT_SECONDS = 180
+
+
+class Supervisor:
+    """Listens to the daemon as systemd does."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+
+    def wait_for(self, state: bytes, *, seconds: float = START_LIMIT_SECONDS) -> None:
+        self._socket.settimeout(seconds)
+        while state not in self._socket.recv(4096):
+            pass
+
+    def drain(self) -> None:
+        self._socket.setblocking(False)
+        try:
+            while True:
+                self._socket.recv(4096)
+        except BlockingIOError:
+            pass
+
+    def waits_in_vain(self, state: bytes, *, seconds: float) -> bool:
+        try:
+            self.wait_for(state, seconds=seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.timeout(500)
+def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    supervisor = Supervisor(tmp_path / "notify")
+    environment = {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": str(INTERVAL_SECONDS * 1_000_000),
+        PIPE: str(pipe),
+    }
+    with running(
+        tmp_path, CONFIG, "--demo", module="tests.proof.hanging", **environment
+    ) as sandboxd:
+        supervisor.wait_for(b"READY=1")
+        supervisor.wait_for(b"WATCHDOG=1")
+        sandboxd.api.post("/v1/hosts/demo-1/cordon", {"reason": "before the hang"})
+
+        os.mkfifo(pipe)
+        supervisor.wait_for(b"STATUS=stuck: writer")
+        supervisor.drain()
+        with pytest.raises(Refused, match="writer has been at one turn for") as refused:
+            sandboxd.api.get("/readyz")
+        assert refused.value.status == 503
+        assert supervisor.waits_in_vain(b"WATCHDOG=1", seconds=2 * INTERVAL_SECONDS)
+        assert sandboxd.host("demo-1")["state"] == "CORDONED"  # reading goes on
+        assert sandboxd.log.read_text().count("the watchdog is not fed") == 1
+
+        process = sandboxd.process
+        assert process is not None
+        os.kill(process.pid, signal.SIGABRT)  # what systemd does then
+        wait_until(lambda: not process.is_running, what="the end of the daemon")
+        assert process.exit_code == -signal.SIGABRT
+        assert "hanging.py" in sandboxd.log_tail()  # where the thread stood
+
+        pipe.unlink()
+        sandboxd.start()
+        supervisor.wait_for(b"WATCHDOG=1")
+        assert sandboxd.host("demo-1")["state_reason"] == "before the hang"
+    supervisor.close()

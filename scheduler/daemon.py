@@ -32,7 +32,7 @@ from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.errors import Invalid, SandboxdError, Unavailable
-from scheduler.hosts.cluster import open_cluster
+from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.simulated import demo_hosts
@@ -41,9 +41,11 @@ from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
+from scheduler.service.node import Node
 from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms, terms_of
-from scheduler.store import Store, StoreConfig
+from scheduler.store import Store
+from scheduler.store.config import store_config_of
 
 SWITCH_SECONDS = 1e-4
 """How long one thread of many may run on while another waits."""
@@ -104,7 +106,7 @@ async def opened(
     clock = outside.clock
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
-            outside.open_store(_store_config(settings), clock=clock)
+            outside.open_store(store_config_of(settings), clock=clock)
         )
         keyring = await _open_cluster(settings.state_dir, store)
         drivers = await stack.enter_async_context(
@@ -121,19 +123,37 @@ async def opened(
         plane = ControlPlane(
             store=store, drivers=drivers, pace=pace, boot_id=boot_id, tally=meter, **shared
         )
-        wakes = _wakes(plane)
-        services = Services.over(store, terms=terms, wakes=wakes, listings=plane.listings, **shared)
-        await fleet.load()
         snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
         measuring = (*_measuring(snapshots, lag, clock), writer_loop(store, clock))
+        watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
+        services = Services.over(
+            store,
+            terms=terms,
+            wakes=_wakes(plane),
+            listings=plane.listings,
+            node=_node(settings, lag, watchdog).look,
+            **shared,
+        )
+        await fleet.load()
         yield Daemon(
             plane=plane,
             services=services,
             journal=journal,
             page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
             measuring=measuring,
-            watchdog=_watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier),
+            watchdog=watchdog,
         )
+
+
+def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
+    database = store_config_of(settings).sqlite_path
+    return Node(
+        state_dir=settings.state_dir,
+        secrets=(settings.state_dir / KEY_FILE, *(() if database is None else (database,))),
+        group=settings.api.group or None,
+        lag_seconds=lambda: lag.latest_seconds,
+        stuck=watchdog.missing,
+    )
 
 
 def _watchdog(
@@ -270,18 +290,6 @@ async def _open_cluster(state_dir: Path, store: Store) -> Keyring:
     if recorded is None:
         await store.submit(lambda tx: tx.settings.ensure(CLUSTER_SETTING, keyring.cluster_id))
     return keyring
-
-
-def _store_config(settings: Settings) -> StoreConfig:
-    section = settings.store
-    return StoreConfig(
-        database_url=settings.database_url,
-        max_open_conns=section.max_open_conns,
-        max_idle_conns=section.max_idle_conns,
-        conn_max_lifetime=float(section.conn_max_lifetime),
-        auto_migrate=section.auto_migrate,
-        read_only=section.read_only,
-    )
 
 
 async def _until_told(

@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.cli.failures import Refused
 from tests.fleet.process import wait_until
-from tests.proof.daemon import running
+from tests.proof.daemon import Daemon, running
 from tests.proof.hanging import PIPE
 
 CONFIG = """
@@ -55,6 +55,12 @@ class Supervisor:
         self._socket.close()
 
 
+def doctor(sandboxd: Daemon) -> set[tuple[str, str]]:
+    """What the doctor says of the control node."""
+    checks = sandboxd.api.get("/v1/doctor")["checks"]
+    return {(one["name"], one["verdict"]) for one in checks if one["subject"] == "control node"}
+
+
 @pytest.mark.timeout(500)
 def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
@@ -69,6 +75,7 @@ def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
     ) as sandboxd:
         supervisor.wait_for(b"READY=1")
         supervisor.wait_for(b"WATCHDOG=1")
+        assert doctor(sandboxd) >= {("database", "ok"), ("permissions", "ok")}
         sandboxd.api.post("/v1/hosts/demo-1/cordon", {"reason": "before the hang"})
 
         os.mkfifo(pipe)
@@ -79,6 +86,7 @@ def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
         assert refused.value.status == 503
         assert supervisor.waits_in_vain(b"WATCHDOG=1", seconds=2 * INTERVAL_SECONDS)
         assert sandboxd.host("demo-1")["state"] == "CORDONED"  # reading goes on
+        assert doctor(sandboxd) >= {("loops", "failed"), ("database", "failed")}
         assert sandboxd.log.read_text().count("the watchdog is not fed") == 1
 
         process = sandboxd.process

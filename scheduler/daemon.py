@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.watchdog import Watchdog, writer_loop
+from scheduler.descriptors import Shortage
 from scheduler.errors import Invalid, SandboxdError, Unavailable
 from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
@@ -41,7 +42,7 @@ from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
-from scheduler.service.node import Node
+from scheduler.service.node import Node, group_exists
 from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms, terms_of
 from scheduler.store import Store
@@ -151,6 +152,7 @@ def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
         state_dir=settings.state_dir,
         secrets=(settings.state_dir / KEY_FILE, *(() if database is None else (database,))),
         group=settings.api.group or None,
+        group_exists=group_exists(settings.api.group),
         lag_seconds=lambda: lag.latest_seconds,
         stuck=watchdog.missing,
     )
@@ -300,6 +302,7 @@ async def _until_told(
     sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(Shortage(outside.clock).handle)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await run(settings, outside, stop=stop, notifier=notifier, demo=demo)
@@ -367,17 +370,11 @@ def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -
     logs.configure(settings.daemon.log_level)
     if not faulthandler.is_enabled():
         faulthandler.enable()  # when the watchdog ends us, the log shows where every thread stood
+    outside = outside or Outside()
     try:
         statedir.prepare(settings.state_dir)
-        with statedir.held(settings.state_dir):
-            asyncio.run(
-                _until_told(
-                    settings,
-                    outside or Outside(),
-                    notifier=Notifier(os.environ),
-                    demo=arguments.demo,
-                )
-            )
+        with statedir.held(settings.state_dir), closing(Notifier(os.environ)) as notifier:
+            asyncio.run(_until_told(settings, outside, notifier=notifier, demo=arguments.demo))
     except statedir.HeldByAnother as error:
         _say(error)
         return EXIT_HELD_BY_ANOTHER

@@ -1,7 +1,8 @@
 """Telling systemd how the daemon is: the notification protocol, which is one datagram.
 
 Without a supervisor (no NOTIFY_SOCKET) every call does nothing, and one that does not listen is no
-reason to end. A daemon whose unit sets WatchdogSec is ended unless it says often enough that it is
+reason to end. The socket is opened once, since a sign of life must not depend on a free file
+descriptor. A daemon whose unit sets WatchdogSec is ended unless it says often enough that it is
 alive; whether it is, is not decided here.
 """
 
@@ -22,6 +23,10 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name
+        self._channel: socket.socket | None = None
+        if name:
+            kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._channel = socket.socket(socket.AF_UNIX, kind)
         self.watchdog_seconds = _watchdog_seconds(environ)
         """How long the supervisor waits for a sign of life; None when it does not watch us."""
 
@@ -42,14 +47,19 @@ class Notifier:
         """Say in a line how it goes."""
         self._send(f"STATUS={status}")
 
+    def close(self) -> None:
+        """Say nothing from now on."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
     def _send(self, state: str) -> None:
-        if not self._address:
+        if self._channel is None:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            try:
-                channel.sendto(state.encode(), self._address)
-            except OSError as error:
-                _log.warning("the supervisor was not told", error=str(error))
+        try:
+            self._channel.sendto(state.encode(), self._address)
+        except OSError as error:
+            _log.warning("the supervisor was not told", error=str(error))
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:

@@ -26,29 +26,41 @@ class Node:
     secrets: Sequence[Path]
     """Files that only their owner may read; those that are not there are none."""
     group: str | None
+    group_exists: bool
+    """As it was when the socket was made: it was given to the group then, or not."""
     lag_seconds: Callable[[], float]
     stuck: Callable[[], Sequence[str]]
 
     def look(self) -> NodeFacts:
         """Return the facts as they are now."""
         disk = os.statvfs(self.state_dir)
+        most_open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return NodeFacts(
             state_dir=look_at(self.state_dir),
             secrets=tuple(look_at(path) for path in self.secrets if path.exists()),
             disk_free=disk.f_bavail * disk.f_frsize,
             disk_size=disk.f_blocks * disk.f_frsize,
-            open_files=sum(1 for _ in _OPEN_FILES.iterdir()),
-            most_open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            open_files=_open_files(most_open_files),
+            most_open_files=most_open_files,
             group=self.group,
-            group_exists=self.group is None or _exists(self.group),
+            group_exists=self.group_exists,
             lag_seconds=self.lag_seconds(),
             stuck=tuple(self.stuck()),
         )
 
 
-def _exists(group: str) -> bool:
+def group_exists(group: str) -> bool:
+    """Return whether this machine has a group of this name."""
     try:
         grp.getgrnam(group)
     except KeyError:
         return False
     return True
+
+
+def _open_files(most: int) -> int:
+    """Return how many files are open: all that may be, when not even the list can be opened."""
+    try:
+        return sum(1 for _ in _OPEN_FILES.iterdir())
+    except OSError:
+        return most

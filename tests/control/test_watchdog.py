@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,12 +79,13 @@ def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def site(supervisor: socket.socket) -> Site:
+def site(supervisor: socket.socket) -> Iterator[Site]:
     environ = {
         "NOTIFY_SOCKET": supervisor.getsockname(),
         "WATCHDOG_USEC": str(WATCHDOG_SECONDS * 1_000_000),
     }
-    return Site(supervisor, Notifier(environ))
+    with closing(Notifier(environ)) as notifier:
+        yield Site(supervisor, notifier)
 
 
 async def test_it_is_fed_twice_an_interval_while_all_is_well(site: Site) -> None:

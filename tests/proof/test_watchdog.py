@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from scheduler.cli.failures import Refused
 from tests.fleet.process import wait_until
 from tests.proof.daemon import Daemon, running
 from tests.proof.hanging import PIPE
+from tests.proof.supervisor import Supervisor
 
 CONFIG = """
 [lifecycle]
@@ -21,38 +21,6 @@ poll_seconds = 1
 enabled = false
 """
 INTERVAL_SECONDS = 2
-START_LIMIT_SECONDS = 180
-
-
-class Supervisor:
-    """Listens to the daemon as systemd does."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-
-    def wait_for(self, state: bytes, *, seconds: float = START_LIMIT_SECONDS) -> None:
-        self._socket.settimeout(seconds)
-        while state not in self._socket.recv(4096):
-            pass
-
-    def drain(self) -> None:
-        self._socket.setblocking(False)
-        try:
-            while True:
-                self._socket.recv(4096)
-        except BlockingIOError:
-            pass
-
-    def waits_in_vain(self, state: bytes, *, seconds: float) -> bool:
-        try:
-            self.wait_for(state, seconds=seconds)
-        except TimeoutError:
-            return True
-        return False
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def doctor(sandboxd: Daemon) -> set[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Commands as an operator would type them on the control node; every value is quoted for a shell.
 
-A host's own commands run there over the ssh connection that the daemon uses, so that a command that
-works proves as much as it mends.
+A host's own commands run there with the key and the known hosts that the daemon uses, if any, so
+that a command that works proves as much as it mends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SYSTEM_URI = "qemu:///system"
 def on_host(host: HostResources, *commands: str) -> str:
     """Return how to run shell commands on a host, each only if the one before succeeded."""
     script = " && ".join(commands)
-    if host.transport is not Transport.SSH:
+    if host.transport in (Transport.UNIX, Transport.TEST):
         return script
     return shlex.join([*_ssh(host), script])
 
@@ -39,6 +39,8 @@ def scan_keys(host: HostResources) -> str:
 
 
 def _ssh(host: HostResources) -> list[str]:
-    options = ["-i", str(host.ssh_key), "-o", f"UserKnownHostsFile={host.ssh_known_hosts}"]
+    options = ["-i", host.ssh_key] if host.ssh_key else []
+    if host.ssh_known_hosts:
+        options += ["-o", f"UserKnownHostsFile={host.ssh_known_hosts}"]
     target = f"{host.ssh_user}@{host.address}" if host.ssh_user else host.address
     return ["ssh", "-p", str(host.ssh_port), *options, target]

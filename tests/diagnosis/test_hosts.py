@@ -147,6 +147,19 @@ def test_commands_for_a_local_host_run_here() -> None:
     assert shlex.split(check.remedy or "")[-2] == "192.0.2.9"
 
 
+def test_commands_for_a_host_over_tls_run_there_all_the_same() -> None:
+    check = examined(
+        health=HostHealth.DOWN,
+        transport=Transport.TLS,
+        ssh_key=None,
+        ssh_known_hosts=None,
+        ssh_port=22,
+    )["reach"]
+    *ssh, script = shlex.split(check.remedy or "")
+    assert ssh == ["ssh", "-p", "22", "virt@192.0.2.9"]
+    assert script.startswith("systemctl restart libvirtd && ")
+
+
 def test_another_machine_at_the_address_is_shown_with_both_uuids() -> None:
     check = examined(refused_host_uuid=OTHER)["identity"]
     assert check.verdict is Verdict.FAILED

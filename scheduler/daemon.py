@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypedDict
 from uuid import UUID
 
 import structlog
@@ -28,21 +30,23 @@ from scheduler.config import DEFAULT_PATH, Settings, load
 from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
+from scheduler.control.watchdog import Watchdog, writer_loop
+from scheduler.descriptors import Shortage
 from scheduler.errors import Invalid, SandboxdError, Unavailable
-from scheduler.hosts.cluster import open_cluster
+from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
-from scheduler.hosts.simulated import SimulatedHost, write_node_file
+from scheduler.hosts.simulated import demo_hosts
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
-from scheduler.placement.policy import Policy
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
+from scheduler.service.node import Node, group_exists
 from scheduler.service.services import Services, Wakes
-from scheduler.service.terms import Terms
-from scheduler.store import Store, StoreConfig
-from scheduler.validation.hosts import AddHost
+from scheduler.service.terms import Terms, terms_of
+from scheduler.store import Store
+from scheduler.store.config import store_config_of
 
 SWITCH_SECONDS = 1e-4
 """How long one thread of many may run on while another waits."""
@@ -55,12 +59,6 @@ STOP_SECONDS = 60.0
 """How long the steps in progress may take at the end; less than the unit's TimeoutStopSec."""
 
 CLUSTER_SETTING = "cluster.id"
-
-DEMO_HOSTS = (
-    SimulatedHost(name="demo-1", cpus=8, memory_mb=16384, subnet=121),
-    SimulatedHost(name="demo-2", cpus=16, memory_mb=32768, subnet=122),
-    SimulatedHost(name="demo-3", cpus=4, memory_mb=8192, subnet=123),
-)
 
 _log = structlog.get_logger("scheduler.daemon")
 
@@ -89,16 +87,27 @@ class Daemon:
     journal: Journal
     page: MetricsPage
     measuring: tuple[Loop, ...]
-    """The loops that keep the page's gauges fresh."""
+    """The loops that keep the page's gauges fresh and ask the store's writer for a sign of life."""
+    watchdog: Watchdog
+
+
+class _Shared(TypedDict):
+    """What loops and services have in common."""
+
+    clock: Clock
+    fleet: FleetView
+    journal: Journal
 
 
 @asynccontextmanager
-async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> AsyncIterator[Daemon]:
+async def opened(
+    settings: Settings, outside: Outside, *, boot_id: str, notifier: Notifier
+) -> AsyncIterator[Daemon]:
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
     clock = outside.clock
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
-            outside.open_store(_store_config(settings), clock=clock)
+            outside.open_store(store_config_of(settings), clock=clock)
         )
         keyring = await _open_cluster(settings.state_dir, store)
         drivers = await stack.enter_async_context(
@@ -107,37 +116,64 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
             )
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))
-        terms = _terms(settings, UUID(keyring.cluster_id))
+        terms = terms_of(settings, UUID(keyring.cluster_id))
         meter = Meter(clock)
         fleet = _fleet(store, clock, terms, meter)
+        shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal}
+        pace = pace_of(settings)
         plane = ControlPlane(
-            store=store,
-            clock=clock,
-            drivers=drivers,
-            fleet=fleet,
-            journal=journal,
-            pace=pace_of(settings),
-            boot_id=boot_id,
-            tally=meter,
+            store=store, drivers=drivers, pace=pace, boot_id=boot_id, tally=meter, **shared
         )
+        snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
+        measuring = (*_measuring(snapshots, lag, clock), writer_loop(store, clock))
+        watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
         services = Services.over(
             store,
-            clock,
             terms=terms,
-            fleet=fleet,
-            journal=journal,
             wakes=_wakes(plane),
             listings=plane.listings,
+            node=_node(settings, lag, watchdog).look,
+            **shared,
         )
         await fleet.load()
-        snapshots = Snapshots(store, clock)
         yield Daemon(
             plane=plane,
             services=services,
             journal=journal,
             page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
-            measuring=_measuring(snapshots, LagProbe(meter, clock), clock),
+            measuring=measuring,
+            watchdog=watchdog,
         )
+
+
+def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
+    database = store_config_of(settings).sqlite_path
+    return Node(
+        state_dir=settings.state_dir,
+        secrets=(settings.state_dir / KEY_FILE, *(() if database is None else (database,))),
+        group=settings.api.group or None,
+        group_exists=group_exists(settings.api.group),
+        lag_seconds=lambda: lag.latest_seconds,
+        stuck=watchdog.missing,
+    )
+
+
+def _watchdog(
+    plane: ControlPlane,
+    measuring: Sequence[Loop],
+    lag: LagProbe,
+    meter: Meter,
+    *,
+    clock: Clock,
+    notifier: Notifier,
+) -> Watchdog:
+    return Watchdog(
+        clock,
+        notifier,
+        turns=lambda: (*plane.turns(), *(loop.turn for loop in measuring)),
+        lag_seconds=lambda: lag.latest_seconds,
+        count=meter.stuck,
+    )
 
 
 def _fleet(store: Store, clock: Clock, terms: Terms, meter: Meter) -> FleetView:
@@ -158,13 +194,15 @@ async def run(
     settings: Settings, outside: Outside, *, stop: asyncio.Event, notifier: Notifier, demo: bool
 ) -> None:
     """Run the daemon until `stop` is set; a bug in a loop ends it with its exception."""
-    hosts = (*settings.hosts, *(_demo_hosts(settings.state_dir) if demo else ()))
-    async with opened(settings, outside, boot_id=_boot_id()) as daemon:
+    hosts = (*settings.hosts, *(demo_hosts(settings.state_dir / "demo") if demo else ()))
+    async with opened(settings, outside, boot_id=_boot_id(), notifier=notifier) as daemon:
         begun = asyncio.Event()
         await daemon.services.hosts.ensure_from_file(hosts)
         app = build_app(
-            daemon.services, missing=lambda: () if begun.is_set() else ("the loops run",)
+            daemon.services,
+            missing=lambda: daemon.watchdog.missing() if begun.is_set() else ("the loops run",),
         )
+        watching = _watching(daemon.watchdog, outside.clock)
         async with (
             serve(
                 app,
@@ -182,11 +220,13 @@ async def run(
             await _first_of(begun, loops)
             notifier.ready(f"{len(hosts)} hosts configured")
             _log.info("ready", socket=str(settings.socket), hosts=len(hosts))
+            group.create_task(watching.run(), name=watching.name)
             await _first_of(stop, loops)
             notifier.stopping("finishing what is in progress")
             _log.info("stopping")
             listening.cancel()
             await _finish(daemon, loops)
+            watching.stop()
 
 
 async def _finish(daemon: Daemon, loops: asyncio.Task[None]) -> None:
@@ -205,6 +245,11 @@ def _measuring(snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop,
         Loop("metrics", snapshots.refresh, every=5.0, limit=60.0, clock=clock),
         Loop("lag", lag.measure, every=1.0, limit=None, clock=clock),
     )
+
+
+def _watching(watchdog: Watchdog, clock: Clock) -> Loop:
+    """Return the loop that vouches for all others, as long as the slowest of them ends."""
+    return Loop("watchdog", watchdog.check, every=watchdog.every_seconds, limit=None, clock=clock)
 
 
 @asynccontextmanager
@@ -249,48 +294,6 @@ async def _open_cluster(state_dir: Path, store: Store) -> Keyring:
     return keyring
 
 
-def _store_config(settings: Settings) -> StoreConfig:
-    section = settings.store
-    return StoreConfig(
-        database_url=settings.database_url,
-        max_open_conns=section.max_open_conns,
-        max_idle_conns=section.max_idle_conns,
-        conn_max_lifetime=float(section.conn_max_lifetime),
-        auto_migrate=section.auto_migrate,
-        read_only=section.read_only,
-    )
-
-
-def _terms(settings: Settings, cluster_id: UUID) -> Terms:
-    return Terms(
-        cluster_id=cluster_id,
-        policy=Policy(settings.placement.policy),
-        overhead=settings.placement.overhead,
-        stale_after_seconds=float(settings.placement.stale_after_seconds),
-        default_vcpus=settings.guests.default_vcpus,
-        default_memory_mb=settings.guests.default_memory_mb,
-        default_storage_mb=settings.guests.default_storage_mb,
-        max_vcpus=settings.guests.max_vcpus,
-        max_memory_mb=settings.guests.max_memory_mb,
-        max_storage_mb=settings.guests.max_storage_mb,
-        default_provision_timeout_seconds=settings.lifecycle.provision_timeout_seconds,
-        default_ttl_seconds=settings.lifecycle.default_ttl_seconds,
-        max_ttl_seconds=settings.lifecycle.max_ttl_seconds,
-        max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
-        retry_after_seconds=settings.placement.retry_after_seconds,
-    )
-
-
-def _demo_hosts(state_dir: Path) -> tuple[AddHost, ...]:
-    """Return three hosts made of libvirt's own test driver: the real API, no hypervisor."""
-    directory = state_dir / "demo"
-    directory.mkdir(exist_ok=True)
-    return tuple(
-        AddHost(name=host.name, transport="test", uri=write_node_file(directory, host))
-        for host in DEMO_HOSTS
-    )
-
-
 async def _until_told(
     settings: Settings, outside: Outside, *, notifier: Notifier, demo: bool
 ) -> None:
@@ -299,6 +302,7 @@ async def _until_told(
     sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(Shortage(outside.clock).handle)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await run(settings, outside, stop=stop, notifier=notifier, demo=demo)
@@ -364,17 +368,13 @@ def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -
         sys.stdout.write("the configuration is valid\n")
         return EXIT_OK
     logs.configure(settings.daemon.log_level)
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # when the watchdog ends us, the log shows where every thread stood
+    outside = outside or Outside()
     try:
         statedir.prepare(settings.state_dir)
-        with statedir.held(settings.state_dir):
-            asyncio.run(
-                _until_told(
-                    settings,
-                    outside or Outside(),
-                    notifier=Notifier(os.environ),
-                    demo=arguments.demo,
-                )
-            )
+        with statedir.held(settings.state_dir), closing(Notifier(os.environ)) as notifier:
+            asyncio.run(_until_told(settings, outside, notifier=notifier, demo=arguments.demo))
     except statedir.HeldByAnother as error:
         _say(error)
         return EXIT_HELD_BY_ANOTHER

@@ -28,6 +28,11 @@ ADMIN_GROUP = "sandboxd-admin"
 LONGEST_PATH = 107
 """Bytes of a Unix socket's path, the kernel's limit."""
 MODE = 0o660
+WAITING = 1024
+"""So many connections may wait to be accepted."""
+ACCEPTED_AT_ONCE = 1
+"""In one turn of the event loop, which takes this for the backlog too. Without free descriptors it
+fails, logs and comes back so often in a turn: more than once would become a storm."""
 
 log = structlog.get_logger()
 
@@ -87,6 +92,7 @@ async def serve(
     task = asyncio.create_task(server.serve(sockets=[bound]), name="admin socket")
     try:
         await _started(server, task)
+        bound.listen(WAITING)
         log.info("listening", socket=str(path))
         yield Listener(path, gate, task)
     finally:
@@ -108,7 +114,7 @@ def _config(app: Any, gate: Gate) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=1024,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=gate.bounds.idle_seconds,
         timeout_graceful_shutdown=gate.bounds.stop_seconds,
     )

@@ -11,6 +11,7 @@ import sys
 import click
 
 from scheduler.cli.commands.creation import create, explain
+from scheduler.cli.commands.doctor import doctor
 from scheduler.cli.commands.events import events_
 from scheduler.cli.commands.hosts import host
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     explain,
     host,
     events_,
+    doctor,
     audit,
     orphan,
     forget,

@@ -14,10 +14,14 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.vitals import NEVER, Turn
 from scheduler.errors import ReadOnly, Unavailable
 
 STORE_AGAIN_SECONDS = 2.0
 """How soon a pass that the store refused is repeated."""
+
+LONGEST_SECONDS = 900.0
+"""A pass without a limit is made of calls with deadlines; one that lasts longer than this hangs."""
 
 PATIENCE_SECONDS = 300.0
 """A store that does not answer at all for this long ends the process; a full disk never does."""
@@ -50,20 +54,32 @@ class Loop:
         limit: float | None,
         clock: Clock,
         rest: float = 0.0,
+        longest: float = LONGEST_SECONDS,
         observe: Observer = unobserved,
     ) -> None:
         self.name = name
-        self.finished_at = clock.monotonic()
-        """Monotonic seconds of the last finished pass, for the health of the daemon."""
         self._work = work
         self._every = every
         self._limit = limit
+        self._longest = longest if limit is None else limit
         self._rest = rest
         self._clock = clock
         self._observe = observe
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._refused_since: float | None = None
+        self._working_since: float | None = None
+        self._due_at = NEVER
+
+    @property
+    def turn(self) -> Turn:
+        """Return where the loop is in its turn: a refusal by the store ends one too."""
+        return Turn(
+            name=self.name,
+            working_since=self._working_since,
+            longest_seconds=self._longest,
+            due_at=self._due_at,
+        )
 
     def wake(self) -> None:
         """Ask for a pass as soon as the present one, if any, has ended."""
@@ -78,12 +94,15 @@ class Loop:
         """Run passes until stopped; a pass that overruns its limit raises TimeoutError."""
         while not self._stopping.is_set():
             self._wake.clear()
+            self._working_since = self._clock.monotonic()
             again = await self._pass()
+            pause = max(self._rest, self._every if again is None else again)
+            self._working_since, self._due_at = None, self._clock.monotonic() + pause
             if self._rest > 0:
                 await self._clock.wait(self._stopping, self._rest)
             if not self._stopping.is_set():
-                pause = self._every if again is None else again
-                await self._clock.wait(self._wake, max(0.0, pause - self._rest))
+                await self._clock.wait(self._wake, pause - self._rest)
+        self._due_at = NEVER
 
     async def _pass(self) -> float | None:
         begun = self._clock.monotonic()
@@ -93,8 +112,7 @@ class Loop:
         except (ReadOnly, Unavailable) as error:
             return self._refused(error)
         self._refused_since = None
-        self.finished_at = self._clock.monotonic()
-        self._observe(self.name, self.finished_at - begun)
+        self._observe(self.name, self._clock.monotonic() - begun)
         return again
 
     def _refused(self, error: ReadOnly | Unavailable) -> float:

@@ -35,6 +35,7 @@ from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
 from scheduler.control.retention import Retention
 from scheduler.control.tally import Tally, Untold
+from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
 from scheduler.hosts.driver import HostDriver
 from scheduler.model import Allocation, HostResources, Sandbox
@@ -161,11 +162,15 @@ class ControlPlane:
         """Say that a drain was begun or called off."""
         self._drain.wake()
 
-    def lag_seconds(self) -> dict[str, float]:
-        """Return how long ago each loop finished its last pass."""
-        now = self._clock.monotonic()
+    def turns(self) -> tuple[Turn, ...]:
+        """Return where every loop is in its turn, for the health of the daemon."""
         loops = (self._reap, self._drain, self._guard, self._retain)
-        return {loop.name: now - loop.finished_at for loop in loops}
+        return (
+            *(loop.turn for loop in loops),
+            *self.poller.turns(),
+            *self.workers.turns(),
+            *self._leftovers.turns(),
+        )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
         """Run every loop until `stop`; work in progress is finished first.

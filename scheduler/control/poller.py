@@ -18,6 +18,7 @@ from scheduler.control.bugs import BugReport
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop, Observer, unobserved
 from scheduler.control.parking import Parking
+from scheduler.control.vitals import Turn
 from scheduler.errors import NotFound, SandboxdError
 from scheduler.model import HostHealth
 from scheduler.store import Store
@@ -75,6 +76,10 @@ class Poller:
         """Take a hint that something happened on a host; one that is parked stays so."""
         if not self._parking.failures(host_id):
             self.wake(host_id)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Return where each host's loop is, and the one that begins and ends them."""
+        return (self._membership.turn, *(loop.turn for loop in self._loops.values()))
 
     async def run(self) -> None:
         """Poll until stopped."""

@@ -15,10 +15,14 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.control.bugs import BugReport
 from scheduler.control.parking import Parking
+from scheduler.control.vitals import NEVER, Turn
 from scheduler.errors import SandboxdError
 
 Work = Callable[[str], Awaitable[float | None]]
 """Work on one item; returns the seconds after which to go on, or None when it is settled."""
+
+LONGEST_SECONDS = 1800.0
+"""A turn consists of host calls with deadlines; one that lasts longer than this hangs."""
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -34,11 +38,16 @@ class Workers:
         self._report_bug = report_bug
         self._events: dict[str, asyncio.Event] = {}
         self._early: set[str] = set()
+        self._turns: dict[str, Turn] = {}
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._events)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Return where each item's worker is: one that hangs says nothing of the others."""
+        return tuple(self._turns.values())
 
     def wake(self, key: str) -> None:
         """Work on `key` now, even when it is pausing after a failure."""
@@ -77,13 +86,24 @@ class Workers:
         try:
             while not self._stopping.is_set():
                 event.clear()
+                self._turns[key] = self._turn(working_since=self._clock.monotonic())
                 pause = await self._once(key)
                 if pause is not None:
+                    self._turns[key] = self._turn(due_at=self._clock.monotonic() + pause)
                     await self._clock.wait(event, pause)
                 elif not event.is_set():
                     return
         finally:
             del self._events[key]
+            self._turns.pop(key, None)
+
+    def _turn(self, *, working_since: float | None = None, due_at: float = NEVER) -> Turn:
+        return Turn(
+            name=self._name,
+            working_since=working_since,
+            longest_seconds=LONGEST_SECONDS,
+            due_at=due_at,
+        )
 
     async def _once(self, key: str) -> float | None:
         try:

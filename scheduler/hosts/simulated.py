@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from lxml import etree
 
+from scheduler.validation.hosts import AddHost
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedImage:
@@ -120,3 +122,19 @@ def _add(
     element = etree.SubElement(parent, tag, attributes)
     element.text = text
     return element
+
+
+DEMO_HOSTS = (
+    SimulatedHost(name="demo-1", cpus=8, memory_mb=16384, subnet=121),
+    SimulatedHost(name="demo-2", cpus=16, memory_mb=32768, subnet=122),
+    SimulatedHost(name="demo-3", cpus=4, memory_mb=8192, subnet=123),
+)
+
+
+def demo_hosts(directory: Path) -> tuple[AddHost, ...]:
+    """Return three hosts, their node files in `directory`, as an operator would add them."""
+    directory.mkdir(exist_ok=True)
+    return tuple(
+        AddHost(name=host.name, transport="test", uri=write_node_file(directory, host))
+        for host in DEMO_HOSTS
+    )

@@ -16,10 +16,13 @@ class LagProbe:
     def __init__(self, meter: Meter, clock: Clock) -> None:
         self._meter = meter
         self._clock = clock
+        self.latest_seconds = 0.0
+        """How late the last measured wake-up was."""
 
     async def measure(self) -> None:
         """Sleep once and record by how much the wake-up was late."""
         begun = self._clock.monotonic()
         await self._clock.wait(asyncio.Event(), SLEEP_SECONDS)
         late = self._clock.monotonic() - begun - SLEEP_SECONDS
-        self._meter.lagged(max(0.0, late))
+        self.latest_seconds = max(0.0, late)
+        self._meter.lagged(self.latest_seconds)

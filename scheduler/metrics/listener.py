@@ -46,7 +46,11 @@ async def serve(
     bound = _bind(host, port)
     thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
     answerer = _Answerer(render, thread, bounds)
-    server = await asyncio.start_server(answerer.answer, sock=bound, limit=bounds.head_bytes)
+    # Without free descriptors the event loop fails, logs and comes back `backlog` times a turn.
+    server = await asyncio.start_server(
+        answerer.answer, sock=bound, limit=bounds.head_bytes, backlog=1
+    )
+    bound.listen(bounds.connections)
     try:
         name = bound.getsockname()
         yield str(name[0]), int(name[1])

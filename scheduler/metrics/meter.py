@@ -131,6 +131,12 @@ class Meter:
             registry=registry,
         )
 
+        self._stuck = Gauge(
+            "sandboxd_stuck_parts",
+            "Parts of the daemon that do not turn as they should; the watchdog is not fed then.",
+            registry=registry,
+        )
+
     def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
         """Count a placement decision: its outcome, its refusals by filter, its duration."""
         self._decisions.labels(result).inc()
@@ -166,6 +172,10 @@ class Meter:
     def lagged(self, seconds: float) -> None:
         """Record how late the event loop woke."""
         self._lag.set(seconds)
+
+    def stuck(self, parts: int) -> None:
+        """Record how many parts of the daemon do not turn as they should."""
+        self._stuck.set(parts)
 
     def _came_up(self, before: Sandbox, after: Sandbox) -> None:
         at = after.updated_at

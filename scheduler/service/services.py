@@ -8,6 +8,7 @@ from typing import Self, TypedDict
 
 from scheduler.clock import Clock
 from scheduler.service.audits import AuditService
+from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
 from scheduler.service.events import EventService
 from scheduler.service.fleet import FleetView
@@ -63,6 +64,7 @@ class Services:
     orphans: OrphanService
     rebuilds: RebuildService
     forgetting: ForgetService
+    doctor: DoctorService
 
     @classmethod
     def over(
@@ -75,10 +77,12 @@ class Services:
         journal: Journal,
         wakes: Wakes,
         listings: Listings | None = None,
+        node: LookAtNode | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
-        `listings` is what the loops see of the hosts; without them nothing was ever seen.
+        `listings` is what the loops see of the hosts; without them nothing was ever seen. `node`
+        looks at the control node; without it the doctor does not judge that.
         """
         sightings = Sightings(
             Unseen() if listings is None else listings,
@@ -104,4 +108,5 @@ class Services:
             forgetting=ForgetService(
                 store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
             ),
+            doctor=DoctorService(store, clock, sightings=sightings, node=node),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from scheduler.config import Settings
 from scheduler.model import Overhead
 from scheduler.placement.policy import Policy
 
@@ -32,3 +33,24 @@ class Terms:
     max_sandboxes_per_agent: int | None = None
     retry_after_seconds: int = 15
     """What a caller is told to wait when there is no room."""
+
+
+def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
+    """Return the terms that a configuration asks for."""
+    return Terms(
+        cluster_id=cluster_id,
+        policy=Policy(settings.placement.policy),
+        overhead=settings.placement.overhead,
+        stale_after_seconds=float(settings.placement.stale_after_seconds),
+        default_vcpus=settings.guests.default_vcpus,
+        default_memory_mb=settings.guests.default_memory_mb,
+        default_storage_mb=settings.guests.default_storage_mb,
+        max_vcpus=settings.guests.max_vcpus,
+        max_memory_mb=settings.guests.max_memory_mb,
+        max_storage_mb=settings.guests.max_storage_mb,
+        default_provision_timeout_seconds=settings.lifecycle.provision_timeout_seconds,
+        default_ttl_seconds=settings.lifecycle.default_ttl_seconds,
+        max_ttl_seconds=settings.lifecycle.max_ttl_seconds,
+        max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
+        retry_after_seconds=settings.placement.retry_after_seconds,
+    )

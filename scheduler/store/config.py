@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from scheduler.config import Settings
 from scheduler.errors import Invalid
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -86,6 +87,19 @@ class StoreConfig:
     def reader_conns(self) -> int:
         """Return how many connections serve `read`."""
         return self.max_open_conns - 1 - self.interactive_conns
+
+
+def store_config_of(settings: Settings) -> StoreConfig:
+    """Return where a configuration wants the database, and how it may be used."""
+    section = settings.store
+    return StoreConfig(
+        database_url=settings.database_url,
+        max_open_conns=section.max_open_conns,
+        max_idle_conns=section.max_idle_conns,
+        conn_max_lifetime=float(section.conn_max_lifetime),
+        auto_migrate=section.auto_migrate,
+        read_only=section.read_only,
+    )
 
 
 def _invalid(name: str, fault: str) -> Invalid:

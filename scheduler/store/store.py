@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TypeVar
 
 from scheduler.clock import Clock, SystemClock
@@ -19,7 +19,7 @@ from scheduler.store import engines, schema
 from scheduler.store.committer import Committer, Unit
 from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.engines import Engines
-from scheduler.store.faults import DRIVER_ERRORS, translate
+from scheduler.store.faults import DRIVER_ERRORS, translate, translated
 from scheduler.store.interactive import AsyncTransaction, to_its_end
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
@@ -59,6 +59,7 @@ class Store:
             await to_its_end(asyncio.to_thread(schema.ensure, opened.writer, config))
             store = cls(config, opened, clock or SystemClock(), limits)
             try:
+                await to_its_end(asyncio.to_thread(store._open_readers))
                 yield store
             finally:
                 await to_its_end(store._close())
@@ -113,6 +114,10 @@ class Store:
         """Return when the database answers; `Unavailable` when it does not."""
         await self.read(lambda transaction: transaction.settings.get("ping"))
 
+    async def ping_writer(self) -> None:
+        """Return when the writer has committed a transaction of nothing."""
+        await self.submit(lambda _: None)
+
     @asynccontextmanager
     async def _interactive(self, *, writable: bool) -> AsyncIterator[AsyncTransaction]:
         longest = self._limits.transaction_seconds
@@ -142,6 +147,16 @@ class Store:
     def _refuse_within_own(self) -> None:
         if self._holder is not None and self._holder is asyncio.current_task():
             raise RuntimeError("this task holds the writers' lock itself: it would wait for ever")
+
+    def _open_readers(self) -> None:
+        """Open the connections that are kept: later there may be no file descriptor for one."""
+        kept = min(self.config.reader_conns, self.config.max_idle_conns)
+        with translated(), ExitStack() as held:
+            for _ in range(kept):
+                connection = held.enter_context(self._engines.readers.connect())
+                held.enter_context(connection.begin())
+                reader = Transaction(connection, self._statements, self._clock, writable=False)
+                reader.settings.get("ping")
 
     def _read(self, unit: Unit[T]) -> T:
         try:

@@ -20,6 +20,7 @@ from scheduler.api.listener import Listener, serve
 from scheduler.api.protocol import Bounds
 from scheduler.errors import Invalid
 from tests.api.conftest import client
+from tests.scarcity import answer_on, failed_accepts
 from tests.waits import until
 
 QUICK = Bounds(request_seconds=0.2, idle_seconds=1, connections_per_user=8, stop_seconds=1)
@@ -264,3 +265,10 @@ async def until_closed(reader: asyncio.StreamReader) -> bool:
         while await reader.read(65536):
             pass
     return True
+
+
+async def test_without_descriptors_it_tries_once_and_waits(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        async with serve(Echo(), tmp_path / "s", None):
+            assert await failed_accepts(one, str(tmp_path / "s"), REQUEST) == 1
+            assert (await answer_on(one)).startswith(b"HTTP/1.1 200 ")

@@ -121,3 +121,22 @@ async def test_forgetting_is_for_hosts_that_do_not_answer(
 async def test_a_wait_beyond_all_patience_is_refused(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/v1/audit?wait=6m")).status_code == 422
     assert (await http.get("/v1/orphans?wait=soon")).status_code == 422
+
+
+async def test_the_doctor_tells_every_check_with_its_remedy(
+    http: httpx2.AsyncClient, cloud: Plane, alpha: Machine
+) -> None:
+    alpha.see()
+    answer = await http.get("/v1/doctor")
+    assert (answer.status_code, answer.json()["healthy"]) == (200, True)
+    await cloud.poll(alpha.host, health=HostHealth.DOWN, health_reason="no route")
+    report = (await http.get("/v1/doctor")).json()
+    (failed,) = [check for check in report["checks"] if check["verdict"] == "failed"]
+    assert report["healthy"] is False
+    assert failed == {
+        "subject": "alpha",
+        "name": "reach",
+        "verdict": "failed",
+        "message": "DOWN: no route",
+        "remedy": "sandboxctl host show alpha",
+    }

@@ -76,7 +76,6 @@ async def test_wake_brings_the_next_pass_forward() -> None:
     loop.stop()
     await running
     assert seen == ["test", "test"]
-    assert loop.finished_at == clock.monotonic()
 
 
 async def test_stop_before_the_first_pass_runs_none() -> None:
@@ -152,14 +151,16 @@ async def passing(clock: ManualClock, refused: Refused, times: int) -> None:
 
 async def test_a_full_disk_is_waited_for_however_long_it_lasts() -> None:
     clock, work = ManualClock(), Refused(ReadOnly("the disk is full"), times=1000)
-    loop = Loop("test", work, every=1e9, limit=None, clock=clock)
+    seen: list[str] = []
+    loop = Loop(
+        "test", work, every=1e9, limit=None, clock=clock, observe=lambda name, _: seen.append(name)
+    )
     running = asyncio.create_task(loop.run())
     await settle()
-    before = loop.finished_at
     await passing(clock, work, 999)
-    assert loop.finished_at == before
+    assert seen == []
     await passing(clock, work, 1)
-    assert loop.finished_at == clock.monotonic()
+    assert seen == ["test"]
     loop.stop()
     await running
 
@@ -183,5 +184,36 @@ async def test_patience_begins_anew_with_every_good_pass() -> None:
     work.times, work.asked = 100, 0
     await passing(clock, work, 101)
     assert not running.done()
+    loop.stop()
+    await running
+
+
+async def test_a_loop_says_where_in_its_turn_it_is() -> None:
+    clock, gate = ManualClock(), asyncio.Event()
+
+    async def work() -> float | None:
+        await gate.wait()
+        return None
+
+    loop = Loop("test", work, every=10, limit=30, clock=clock, rest=2)
+    assert loop.turn.overdue_seconds(1e9) < 0
+    running = asyncio.create_task(loop.run())
+    await settle()
+    clock.advance(31)
+    assert loop.turn.overdue_seconds(clock.monotonic()) == 1
+    gate.set()
+    await settle()
+    assert loop.turn.overdue_seconds(clock.monotonic()) == -10
+    loop.stop()
+    await running
+    assert loop.turn.overdue_seconds(1e9) < 0
+
+
+async def test_a_refusal_by_the_store_ends_a_turn_like_any_other() -> None:
+    clock, work = ManualClock(), Refused(Unavailable("gone"), times=10)
+    loop = Loop("test", work, every=1e9, limit=None, longest=0, clock=clock)
+    running = asyncio.create_task(loop.run())
+    await settle()
+    assert loop.turn.overdue_seconds(clock.monotonic()) == -STORE_AGAIN_SECONDS
     loop.stop()
     await running

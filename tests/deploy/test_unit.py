@@ -61,6 +61,7 @@ def test_the_daemon_can_work_under_the_unit() -> None:
     defaults = load(None, environ={})
     assert settings["Type"] == ["notify"]
     assert settings["Restart"] == ["on-failure"]
+    assert settings["WatchdogSec"] == ["60"]
     assert "PrivateUsers" not in settings  # it would hide who talks to the socket
     assert "ProcSubset" not in settings  # it would hide the boot id
     assert settings["StateDirectory"] == [defaults.state_dir.name]
@@ -68,6 +69,10 @@ def test_the_daemon_can_work_under_the_unit() -> None:
     assert settings["RestartPreventExitStatus"] == [
         f"{daemon.EXIT_BAD_CONFIGURATION} {daemon.EXIT_HELD_BY_ANOTHER}"
     ]
+
+
+def test_no_outage_however_long_makes_systemd_give_up() -> None:
+    assert "\nStartLimitIntervalSec=0\n" in UNIT.read_text()
 
 
 @needs_systemd

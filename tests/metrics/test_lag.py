@@ -16,9 +16,11 @@ from tests.metrics.reading import key, values
 async def test_a_late_wake_up_is_recorded(late: float, expected: float) -> None:
     clock = ManualClock()
     meter = Meter(clock)
-    measuring = asyncio.create_task(LagProbe(meter, clock).measure())
+    probe = LagProbe(meter, clock)
+    measuring = asyncio.create_task(probe.measure())
     await asyncio.sleep(0)
     clock.advance(SLEEP_SECONDS + late)
     await measuring
     lag = values(meter.registry.collect())[key("event_loop_lag_seconds")]
     assert lag == pytest.approx(expected, abs=1e-6)
+    assert probe.latest_seconds == lag

@@ -12,6 +12,7 @@ import pytest
 
 from scheduler.errors import Unavailable
 from scheduler.metrics.listener import Bounds, serve
+from tests.scarcity import answer_on, failed_accepts
 
 PAGE = b"# HELP x y\nx 1\n"
 
@@ -181,3 +182,10 @@ async def test_ipv6_works_where_there_is_some() -> None:
             assert (await reader.read()).endswith(PAGE)
     except Unavailable as error:
         pytest.skip(error.message)
+
+
+async def test_without_descriptors_it_tries_once_and_waits(port: int) -> None:
+    with socket.socket() as one:
+        request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert await failed_accepts(one, ("127.0.0.1", port), request) == 1
+        assert (await answer_on(one)).startswith(b"HTTP/1.1 200 OK")

@@ -124,3 +124,10 @@ def test_expiries_bugs_and_lag(meter: Meter) -> None:
     assert series[key("sandboxes_expired_total", action="destroy")] == 1
     assert series[key("internal_errors_total")] == 1
     assert series[key("event_loop_lag_seconds")] == 0.25
+
+
+def test_what_is_stuck_is_counted_as_it_is_now(meter: Meter) -> None:
+    assert told(meter)[key("stuck_parts")] == 0
+    meter.stuck(2)
+    meter.stuck(1)
+    assert told(meter)[key("stuck_parts")] == 1

@@ -30,6 +30,8 @@ class Daemon:
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     process: Server | None = None
+    module: str = "scheduler.daemon"
+    """What is run; a proof may give one that runs the same daemon on parts that fail."""
 
     @property
     def socket(self) -> Path:
@@ -45,7 +47,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
-        argv = [sys.executable, "-m", "scheduler.daemon"]
+        argv = [sys.executable, "-m", self.module]
         argv += ["--config", str(self.config), "--state-dir", str(self.state_dir)]
         root = Path(__file__).parents[2]
         environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONWARNINGS": "error"}
@@ -105,7 +107,13 @@ class Daemon:
 
 
 @contextmanager
-def running(directory: Path, config: str, *arguments: str, **environment: str) -> Iterator[Daemon]:
+def running(
+    directory: Path,
+    config: str,
+    *arguments: str,
+    module: str = "scheduler.daemon",
+    **environment: str,
+) -> Iterator[Daemon]:
     """Run a daemon with this configuration; it is ended whatever happens."""
     path = directory / "config.toml"
     path.write_text(config)
@@ -114,6 +122,7 @@ def running(directory: Path, config: str, *arguments: str, **environment: str) -
         config=path,
         arguments=arguments,
         environment=environment,
+        module=module,
     )
     daemon.start()
     try:

@@ -1,4 +1,4 @@
-"""/v1/audit, /v1/orphans, /v1/rebuild and forgetting: whether records and hosts agree, and amends.
+"""/v1/audit, /v1/orphans, /v1/rebuild, /v1/doctor, forgetting: is all as it should be, and amends.
 
 Each answer that depends on what the hosts hold says how old its picture of them is; with `wait`
 fresh looks are awaited first, for at most so long.
@@ -19,6 +19,7 @@ from scheduler.api.routing import Operation
 from scheduler.lifecycle.findings import Orphan
 from scheduler.model import Sandbox
 from scheduler.service.audits import AuditReport, HealReport
+from scheduler.service.doctor import DoctorReport
 from scheduler.service.forgetting import Forgetting
 from scheduler.service.rebuilds import RebuildReport
 from scheduler.service.requests import AdoptOrphan, Because, ForgetSandbox, RebuildFleet
@@ -28,6 +29,7 @@ _AUDIT: Form[AuditReport] = Form(AuditReport)
 _HEALED: Form[HealReport] = Form(HealReport)
 _ORPHANS: Form[Listing[Orphan]] = Form(Listing[Orphan])
 _REBUILT: Form[RebuildReport] = Form(RebuildReport)
+_DOCTOR: Form[DoctorReport] = Form(DoctorReport)
 _FORGETTING: Form[Forgetting] = Form(Forgetting)
 
 _ORPHAN = "/v1/orphans/{name}/{uuid}"
@@ -49,6 +51,7 @@ class TrustRoutes:
         self._orphans = services.orphans
         self._rebuilds = services.rebuilds
         self._forgetting = services.forgetting
+        self._doctor = services.doctor
         self._kept = services.kept_answers
 
     def operations(self) -> tuple[Operation, ...]:
@@ -56,6 +59,7 @@ class TrustRoutes:
         rows: tuple[tuple[str, str, Any, Any, int], ...] = (
             ("GET", "/v1/audit", self.audit, AuditReport, 200),
             ("POST", "/v1/audit/heal", self.heal, HealReport, 200),
+            ("GET", "/v1/doctor", self.doctor, DoctorReport, 200),
             ("GET", "/v1/orphans", self.find, Listing[Orphan], 200),
             ("POST", f"{_ORPHAN}/adopt", self.adopt, Sandbox, 202),
             ("POST", f"{_ORPHAN}/reap", self.reap, Sandbox, 202),
@@ -79,6 +83,10 @@ class TrustRoutes:
             _HEALED,
             lambda intent: self._audits.heal(_seconds(wait), intent),
         )
+
+    async def doctor(self) -> Response:
+        """Tell what is wrong with each host and with the control node, and what mends it."""
+        return _DOCTOR.respond(await self._doctor.examine())
 
     async def find(self, wait: Wait = None) -> Response:
         """List what is like ours on the hosts and has nothing live behind it."""

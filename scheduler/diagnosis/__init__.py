@@ -1,0 +1,1 @@
+"""What is wrong with a host or with the control node, and the command that mends it: pure rules."""

@@ -1,0 +1,66 @@
+"""The control node as the daemon finds it: its files, its disk, its own limits and loops.
+
+Only this machine's kernel is asked, and only what answers at once.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler.diagnosis.facts import NodeFacts
+from scheduler.hosts.local_files import look_at
+
+_OPEN_FILES = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Where the daemon's own things are, and who knows how its loops are."""
+
+    state_dir: Path
+    secrets: Sequence[Path]
+    """Files that only their owner may read; those that are not there are none."""
+    group: str | None
+    group_exists: bool
+    """As it was when the socket was made: it was given to the group then, or not."""
+    lag_seconds: Callable[[], float]
+    stuck: Callable[[], Sequence[str]]
+
+    def look(self) -> NodeFacts:
+        """Return the facts as they are now."""
+        disk = os.statvfs(self.state_dir)
+        most_open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return NodeFacts(
+            state_dir=look_at(self.state_dir),
+            secrets=tuple(look_at(path) for path in self.secrets if path.exists()),
+            disk_free=disk.f_bavail * disk.f_frsize,
+            disk_size=disk.f_blocks * disk.f_frsize,
+            open_files=_open_files(most_open_files),
+            most_open_files=most_open_files,
+            group=self.group,
+            group_exists=self.group_exists,
+            lag_seconds=self.lag_seconds(),
+            stuck=tuple(self.stuck()),
+        )
+
+
+def group_exists(group: str) -> bool:
+    """Return whether this machine has a group of this name."""
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        return False
+    return True
+
+
+def _open_files(most: int) -> int:
+    """Return how many files are open: all that may be, when not even the list can be opened."""
+    try:
+        return sum(1 for _ in _OPEN_FILES.iterdir())
+    except OSError:
+        return most

@@ -1,0 +1,118 @@
+"""Each fault of the control node is found, told, and comes with the command that mends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scheduler.diagnosis.checks import CONTROL_NODE, Check, Verdict
+from scheduler.diagnosis.facts import FileFacts, StoreFacts
+from scheduler.diagnosis.node import check_node, check_store
+from tests.diagnosis.samples import NODE, NOW
+
+
+def examined(**facts: Any) -> dict[str, Check]:
+    return {check.name: check for check in check_node(replace(NODE, **facts))}
+
+
+def asked(**facts: Any) -> dict[str, Check]:
+    return {check.name: check for check in check_store(StoreFacts(**{"hosts": 3, **facts}))}
+
+
+def test_a_node_without_fault_passes_every_check() -> None:
+    checks = [*examined().values(), *asked().values()]
+    assert {check.subject for check in checks} == {CONTROL_NODE}
+    assert {check.verdict for check in checks} == {Verdict.OK}
+    assert {check.remedy for check in checks} == {None}
+    assert sorted(check.name for check in checks) == [
+        "admin group",
+        "clock",
+        "database",
+        "disk space",
+        "file descriptors",
+        "fleet",
+        "loop lag",
+        "loops",
+        "permissions",
+    ]
+
+
+def test_loops_that_hang_are_named() -> None:
+    check = examined(stuck=("reap has been due for 99 s", "writer hangs"))["loops"]
+    assert check.verdict is Verdict.FAILED
+    assert check.message == "reap has been due for 99 s; writer hangs"
+    assert check.remedy == "systemctl restart sandboxd"
+
+
+@pytest.mark.parametrize(
+    ("lag", "verdict"),
+    [(0.249, Verdict.OK), (0.25, Verdict.WARNING), (4.9, Verdict.WARNING), (5.0, Verdict.FAILED)],
+)
+def test_a_loop_that_lags_is_told(lag: float, verdict: Verdict) -> None:
+    check = examined(lag_seconds=lag)["loop lag"]
+    assert check.verdict is verdict
+    assert f"{1000 * lag:.0f} ms" in check.message
+    assert (check.remedy is None) == (verdict is Verdict.OK)
+
+
+def test_a_disk_that_fills_is_found() -> None:
+    check = examined(disk_free=10 << 30)["disk space"]
+    assert check.verdict is Verdict.WARNING
+    assert check.remedy == "du -xah /var/lib/sandboxd | sort -h | tail -n 20"
+    assert examined(disk_free=4 << 30)["disk space"].verdict is Verdict.FAILED
+    assert examined(disk_free=0, disk_size=0)["disk space"].verdict is Verdict.FAILED
+
+
+def test_descriptors_that_run_out_are_found() -> None:
+    check = examined(open_files=800)["file descriptors"]
+    assert check.verdict is Verdict.WARNING
+    assert check.message == "800 of 1024 file descriptors are in use"
+    assert "LimitNOFILE" in (check.remedy or "")
+    assert examined(open_files=1024)["file descriptors"].verdict is Verdict.FAILED
+
+
+def test_files_that_others_may_use_are_told_one_by_one() -> None:
+    key = FileFacts(path="/s d/cluster.key", mode=0o640)
+    lost = FileFacts(path="/s d/sandboxd.db", fault="Permission denied")
+    node = replace(NODE, state_dir=FileFacts(path="/s d", mode=0o755), secrets=(key, lost))
+    found = [check for check in check_node(node) if check.name == "permissions"]
+    assert [(check.verdict, check.remedy) for check in found] == [
+        (Verdict.FAILED, "chmod 700 '/s d'"),
+        (Verdict.FAILED, "chmod 600 '/s d/cluster.key'"),
+        (Verdict.FAILED, "ls -ld '/s d/sandboxd.db'"),
+    ]
+    assert found[1].message == "/s d/cluster.key may be used by others (mode 0640)"
+    assert "Permission denied" in found[2].message
+
+
+def test_a_group_that_is_not_there_leaves_the_socket_to_one_user() -> None:
+    check = examined(group_exists=False)["admin group"]
+    assert check.verdict is Verdict.WARNING
+    assert check.remedy == "groupadd --system sandboxd-admin && systemctl restart sandboxd"
+    assert examined(group=None)["admin group"].verdict is Verdict.OK
+
+
+def test_a_database_that_refuses_is_told_with_its_remedy_and_hides_no_hosts() -> None:
+    check = asked(fault="its disk is full", remedy="Free space.")["database"]
+    assert (check.verdict, check.message) == (Verdict.FAILED, "its disk is full; Free space.")
+    assert asked(fault="it does not answer")["database"].message == "it does not answer"
+    assert asked(fault="it does not answer", hosts=0)["fleet"].verdict is Verdict.OK
+
+
+def test_a_clock_that_was_set_is_told() -> None:
+    steps = {NOW - timedelta(hours=hours): 3600.0 for hours in range(1, 6)}
+    check = asked(clock_steps=steps)["clock"]
+    assert check.verdict is Verdict.WARNING
+    assert check.message == (
+        "it was set 5 times within the last day: +3600.0 s at 2026-01-05 09:00 UTC, "
+        "+3600.0 s at 2026-01-05 10:00 UTC, +3600.0 s at 2026-01-05 11:00 UTC"
+    )
+    assert check.remedy == "timedatectl set-ntp true"
+
+
+def test_a_fleet_without_hosts_is_told_how_to_get_one() -> None:
+    check = asked(hosts=0)["fleet"]
+    assert (check.verdict, check.remedy) == (Verdict.WARNING, "sandboxctl host add --help")

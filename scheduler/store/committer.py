@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
-from scheduler.store.engines import begin_writing
 from scheduler.store.faults import DRIVER_ERRORS, of_medium, translate, uncertain
+from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
 
@@ -50,8 +50,9 @@ class _Spoilt(Exception):
 class Committer:
     """Runs units on the one connection that writes; used from one thread only."""
 
-    def __init__(self, engine: Engine, statements: Statements, clock: Clock) -> None:
+    def __init__(self, engine: Engine, statements: Statements, clock: Clock, gate: Gate) -> None:
         self._engine = engine
+        self._gate = gate
         self._statements = statements
         self._clock = clock
         self._connection: Connection | None = None
@@ -144,7 +145,11 @@ class Committer:
             )
         else:
             self._connection.begin()
-        begin_writing(self._connection)
+        try:
+            self._gate.enter(self._connection)
+        except SandboxdError:
+            self._drop()
+            raise
         return self._connection, self._transaction
 
     def _is_lost(self) -> bool:

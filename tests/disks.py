@@ -1,0 +1,39 @@
+"""A file system of a few MiB, to be filled and frozen."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOM_LEFT = 65_536
+
+
+@contextmanager
+def mounted(point: Path, size: str) -> Iterator[Path]:
+    """Mount it at a new directory while the block runs; only root may."""
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point], check=True)
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", "--lazy", point], check=True)
+
+
+def fill(disk: Path, *, leave: int = ROOM_LEFT) -> Path:
+    """Leave so many bytes and return the file that takes the rest; remove it to free them."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(b"x" * (shutil.disk_usage(disk).free - leave))
+    return ballast
+
+
+def freeze(disk: Path) -> None:
+    """Make it read-only, as the kernel does with a disk that fails."""
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+
+def thaw(disk: Path) -> None:
+    """Make it writable again."""
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)

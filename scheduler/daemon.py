@@ -89,7 +89,7 @@ class Daemon:
     journal: Journal
     page: MetricsPage
     measuring: tuple[Loop, ...]
-    """The loops that keep the page's gauges fresh."""
+    """The loops that keep the page's gauges and the readiness fresh."""
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def opened(settings: Settings, outside: Outside, *, boot_id: str) -> Async
             services=services,
             journal=journal,
             page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
-            measuring=_measuring(snapshots, LagProbe(meter, clock), clock),
+            measuring=_measuring(store, snapshots, LagProbe(meter, clock), clock),
         )
 
 
@@ -200,8 +200,9 @@ async def _finish(daemon: Daemon, loops: asyncio.Task[None]) -> None:
         loops.cancel()
 
 
-def _measuring(snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
+def _measuring(store: Store, snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
     return (
+        Loop("store", store.probe, every=2.0, limit=None, clock=clock),
         Loop("metrics", snapshots.refresh, every=5.0, limit=60.0, clock=clock),
         Loop("lag", lag.measure, every=1.0, limit=None, clock=clock),
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 ROOM_LEFT = 65_536
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 
 
 @contextmanager
@@ -32,8 +37,3 @@ def fill(disk: Path, *, leave: int = ROOM_LEFT) -> Path:
 def freeze(disk: Path) -> None:
     """Make it read-only, as the kernel does with a disk that fails."""
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-
-
-def thaw(disk: Path) -> None:
-    """Make it writable again."""
-    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
-from scheduler.store.faults import DRIVER_ERRORS, of_medium, translate, uncertain
+from scheduler.store.faults import DRIVER_ERRORS, again, of_medium, translate, uncertain
 from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
@@ -67,7 +67,7 @@ class Committer:
                 return [Failed(_cause(spoilt))]
         except SandboxdError as error:
             if len(units) == 1 or of_medium(error):
-                return [Failed(_again(error)) for _ in units]
+                return [Failed(again(error)) for _ in units]
         return self._one_by_one(units)
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class Committer:
             if isinstance(last, Failed) and of_medium(last.error):
                 # The rest would only wait for the same fault, one timeout each.
                 rest = len(units) - len(outcomes)
-                return outcomes + [Failed(_again(last.error)) for _ in range(rest)]
+                return outcomes + [Failed(again(last.error)) for _ in range(rest)]
         return outcomes
 
     @contextmanager
@@ -174,8 +174,3 @@ class Committer:
 def _cause(spoilt: _Spoilt) -> Exception:
     cause = spoilt.__cause__
     return cause if isinstance(cause, Exception) else spoilt
-
-
-def _again(error: SandboxdError) -> SandboxdError:
-    """Return a copy for another caller: a raised exception carries its own traceback."""
-    return type(error)(error.message, remedy=error.remedy, details=error.details)

@@ -127,6 +127,16 @@ def of_medium(error: BaseException) -> TypeGuard[SandboxdError]:
     return isinstance(error, SandboxdError) and "medium" in error.details
 
 
+def of_damage(error: SandboxdError) -> bool:
+    """Return whether the database told that it is damaged."""
+    return error.details.get("medium") == _DAMAGED.name
+
+
+def again(error: SandboxdError) -> SandboxdError:
+    """Return a copy for another caller: a raised exception carries its own traceback."""
+    return type(error)(error.message, remedy=error.remedy, details=error.details)
+
+
 def other_schema(found: str | None, known: str) -> SandboxdError:
     """Return the error of a database whose schema was changed while it was open."""
     return _medium(_OTHER_SCHEMA, f"{found or 'none'}, not {known}")

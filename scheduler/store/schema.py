@@ -24,7 +24,7 @@ from scheduler.errors import Invalid, SandboxdError
 from scheduler.store.backups import how_to_restore, make_backup
 from scheduler.store.config import StoreConfig
 from scheduler.store.engines import begin_writing
-from scheduler.store.faults import DRIVER_ERRORS, translate
+from scheduler.store.faults import DRIVER_ERRORS, of_damage, translate
 from scheduler.store.media import check_file, check_integrity
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -128,6 +128,6 @@ def _alembic(connection: Connection, migrations: Path) -> Config:
 
 def _refused(error: SandboxdError) -> SandboxdError:
     """At open a damaged database is no passing trouble: it is not a database of ours."""
-    if "damaged" in error.message:
+    if of_damage(error):
         return Invalid(error.message, remedy=error.remedy, details=error.details)
     return error

@@ -20,7 +20,7 @@ from scheduler.store.committer import Committer, Unit
 from scheduler.store.condition import Condition
 from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.engines import Engines
-from scheduler.store.faults import DRIVER_ERRORS, of_medium, translate
+from scheduler.store.faults import DRIVER_ERRORS, again, of_medium, translate
 from scheduler.store.gate import Gate
 from scheduler.store.interactive import AsyncTransaction, to_its_end
 from scheduler.store.statements import Statements
@@ -84,7 +84,7 @@ class Store:
         """
         if self._writer is None:
             raise _only_reads()
-        self._refuse_within_own()
+        self._refuse()
         try:
             return await self._writer.submit(unit)
         except SandboxdError as error:
@@ -122,7 +122,7 @@ class Store:
             async with self._interactive(None) as transaction:
                 yield transaction
             return
-        self._refuse_within_own()
+        self._refuse()
         await self._acquire()
         self._holder = asyncio.current_task()
         try:
@@ -178,7 +178,9 @@ class Store:
         except TimeoutError:
             raise Unavailable("other writers keep the store busy", remedy="Try again.") from None
 
-    def _refuse_within_own(self) -> None:
+    def _refuse(self) -> None:
+        if self._condition.damage is not None:
+            raise again(self._condition.damage)
         if self._holder is not None and self._holder is asyncio.current_task():
             raise RuntimeError("this task holds the writers' lock itself: it would wait for ever")
 

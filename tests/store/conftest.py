@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +13,6 @@ from sqlalchemy import create_engine
 from scheduler.store import Store, StoreConfig, engines, schema
 from scheduler.store.tables import metadata
 from tests.clocks import START, ManualClock
-from tests.disks import mounted
 
 Open = Callable[..., AbstractAsyncContextManager[Store]]
 
@@ -74,15 +72,6 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     path = tmp_path / "sandboxd.db"
     shutil.copy(sqlite_template, path)
     return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MiB, mounted for the test."""
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts a small disk")
-    with mounted(tmp_path / "disk", "3m") as disk:
-        yield disk
 
 
 @pytest.fixture

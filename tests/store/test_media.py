@@ -10,7 +10,7 @@ import pytest
 from scheduler.errors import Invalid, ReadOnly
 from scheduler.store import Store, StoreConfig, engines
 from scheduler.store.media import check_file, file_system
-from tests.disks import fill, freeze
+from tests.disks import fill, freeze, needs_root
 from tests.store.conftest import migrate
 from tests.store.samples import command, sandbox
 
@@ -74,6 +74,7 @@ def test_every_connection_of_sqlite_is_safe(tmp_path: Path) -> None:
         engine.dispose()
 
 
+@needs_root
 async def test_a_full_disk_refuses_writes_goes_on_reading_and_recovers(small_disk: Path) -> None:
     config = StoreConfig(database_url=f"sqlite:///{small_disk / 'sandboxd.db'}")
     async with Store.open(config) as store:
@@ -88,6 +89,7 @@ async def test_a_full_disk_refuses_writes_goes_on_reading_and_recovers(small_dis
         await store.submit(lambda tx: tx.commands.add(command(stdout="x" * 300_000)))
 
 
+@needs_root
 async def test_a_medium_that_became_read_only_goes_on_reading(small_disk: Path) -> None:
     url = f"sqlite:///{small_disk / 'sandboxd.db'}"
     async with Store.open(StoreConfig(database_url=url)) as store:

@@ -19,7 +19,7 @@ from scheduler.store import Store, StoreConfig, engines, schema
 from scheduler.store.backups import find_backups
 from scheduler.store.tables import metadata
 from tests.clocks import START
-from tests.disks import fill
+from tests.disks import fill, needs_root
 from tests.store.samples import sandbox
 from tests.store.upgrade import (
     ALONG_THE_BACKUP,
@@ -230,6 +230,7 @@ async def test_i12_a_newer_schema_that_appears_meanwhile_is_not_written_to(
         _as_before(url)
 
 
+@needs_root
 def test_a_copy_for_which_there_is_no_room_stops_the_upgrade(small_disk: Path, newer: Path) -> None:
     url = f"sqlite:///{small_disk / 'sandboxd.db'}"
     _ensured(StoreConfig(database_url=url), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -28,9 +29,18 @@ def mounted(point: Path, size: str) -> Iterator[Path]:
 
 
 def fill(disk: Path, *, leave: int = ROOM_LEFT) -> Path:
-    """Leave so many bytes and return the file that takes the rest; remove it to free them."""
+    """Leave at most so many bytes and return the file that takes the rest; it may be removed."""
     ballast = disk / "ballast"
-    ballast.write_bytes(b"x" * (shutil.disk_usage(disk).free - leave))
+    room = shutil.disk_usage(disk).free - leave
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            # Others may take room meanwhile, and what they free is not theirs again.
+            while room > 0:
+                room -= file.write(b"x" * min(room, 65_536))
+                room = room if leave else shutil.disk_usage(disk).free
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
     return ballast
 
 

@@ -87,7 +87,7 @@ class Daemon:
     journal: Journal
     page: MetricsPage
     measuring: tuple[Loop, ...]
-    """The loops that keep the page's gauges fresh and ask the store's writer for a sign of life."""
+    """The loops that keep gauges and readiness fresh and hear from the store's writer."""
     watchdog: Watchdog
 
 
@@ -125,7 +125,7 @@ async def opened(
             store=store, drivers=drivers, pace=pace, boot_id=boot_id, tally=meter, **shared
         )
         snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
-        measuring = (*_measuring(snapshots, lag, clock), writer_loop(store, clock))
+        measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
         watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
         services = Services.over(
             store,
@@ -240,8 +240,9 @@ async def _finish(daemon: Daemon, loops: asyncio.Task[None]) -> None:
         loops.cancel()
 
 
-def _measuring(snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
+def _measuring(store: Store, snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
     return (
+        Loop("store", store.probe, every=2.0, limit=None, clock=clock),
         Loop("metrics", snapshots.refresh, every=5.0, limit=60.0, clock=clock),
         Loop("lag", lag.measure, every=1.0, limit=None, clock=clock),
     )

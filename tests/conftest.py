@@ -6,8 +6,13 @@ In CI Hypothesis draws the same examples each run, so that a red build is red fo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from tests.disks import mounted
 
 pytest_plugins = ["tests.fleet.plugin"]
 
@@ -15,3 +20,10 @@ pytest_plugins = ["tests.fleet.plugin"]
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MiB, mounted for the test; only root may."""
+    with mounted(tmp_path / "disk", "3m") as disk:
+        yield disk

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from scheduler.lifecycle.health import STALE_AFTER_SECONDS, stale
 from scheduler.metrics.snapshot import MetricsSnapshot
@@ -81,6 +81,7 @@ def families(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
     """Yield every family of the snapshot as of `now`."""
     hosts = snapshot.hosts
     yield _taken(snapshot)
+    yield from _store(snapshot)
     yield _info(hosts)
     for name, (text, number) in PER_HOST.items():
         yield _gauge(name, text, {(h.name,): number(h) for h in hosts})
@@ -109,6 +110,23 @@ def _taken(snapshot: MetricsSnapshot) -> Metric:
     taken = snapshot.taken_at
     family.add_metric((), 0.0 if taken is None else taken.timestamp())
     return family
+
+
+def _store(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+    store = snapshot.store
+    for name, text, fault in (
+        ("readable", "Whether the database could be read the last time.", store.reading),
+        ("writable", "Whether the database could be written the last time.", store.writing),
+    ):
+        yield GaugeMetricFamily(f"sandboxd_store_{name}", text, value=float(fault is None))
+    faults = CounterMetricFamily(
+        "sandboxd_store_faults",
+        "Reads and writes that failed because of the database itself, by its trouble.",
+        labels=("fault",),
+    )
+    for fault_name, count in store.met.items():
+        faults.add_metric((fault_name,), float(count))
+    yield faults
 
 
 def _info(hosts: tuple[HostResources, ...]) -> Metric:

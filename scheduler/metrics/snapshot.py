@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scheduler.clock import Clock
 from scheduler.model import Drain, HostResources, HostState, SandboxState
-from scheduler.store import Store, Transaction
+from scheduler.store import Condition, Store, Transaction
 
 MOST_EXPIRED = 1000
 """Counting further would cost more than the number is worth: something is very wrong by then."""
@@ -27,6 +27,8 @@ class MetricsSnapshot:
     """Those in progress."""
     expired: int = 0
     """Sandboxes whose lease is over and on whose end nobody has acted yet."""
+    store: Condition = field(default_factory=Condition)
+    """What the database last said of itself: as of now, even when it cannot be read."""
 
 
 class Snapshots:
@@ -38,8 +40,8 @@ class Snapshots:
         self._latest = MetricsSnapshot()
 
     def latest(self) -> MetricsSnapshot:
-        """Return the snapshot taken last."""
-        return self._latest
+        """Return the snapshot taken last, with the condition of the store now."""
+        return replace(self._latest, store=self._store.condition)
 
     async def refresh(self) -> None:
         """Read the store once."""

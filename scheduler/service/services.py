@@ -18,6 +18,7 @@ from scheduler.service.idempotency import KeptAnswers
 from scheduler.service.journal import Journal
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
+from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
@@ -59,6 +60,7 @@ class Services:
     drains: DrainService
     placements: PlacementService
     events: EventService
+    readiness: ReadinessService
     kept_answers: KeptAnswers
     audits: AuditService
     orphans: OrphanService
@@ -99,6 +101,7 @@ class Services:
             drains=DrainService(store, clock, wake=wakes.drain, **shared),
             placements=PlacementService(store, terms=terms, fleet=fleet),
             events=EventService(store, clock, journal),
+            readiness=ReadinessService(store),
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
             orphans=OrphanService(

@@ -1,6 +1,7 @@
 """What is remembered: every entity, every event, one writer; SQLite or PostgreSQL below."""
 
 from scheduler.store.committer import Unit
+from scheduler.store.condition import Condition
 from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.interactive import AsyncTransaction
 from scheduler.store.options import UNSET, ListOptions, Page
@@ -22,6 +23,7 @@ __all__ = [
     "UNSET",
     "AsyncTransaction",
     "ChangeSetFilter",
+    "Condition",
     "Discrepancy",
     "DrainFilter",
     "EventFilter",

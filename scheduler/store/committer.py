@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
-from scheduler.store.engines import begin_writing
-from scheduler.store.faults import DRIVER_ERRORS, of_medium, translate, uncertain
+from scheduler.store.faults import DRIVER_ERRORS, again, of_medium, translate, uncertain
+from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
 
@@ -50,8 +50,9 @@ class _Spoilt(Exception):
 class Committer:
     """Runs units on the one connection that writes; used from one thread only."""
 
-    def __init__(self, engine: Engine, statements: Statements, clock: Clock) -> None:
+    def __init__(self, engine: Engine, statements: Statements, clock: Clock, gate: Gate) -> None:
         self._engine = engine
+        self._gate = gate
         self._statements = statements
         self._clock = clock
         self._connection: Connection | None = None
@@ -66,7 +67,7 @@ class Committer:
                 return [Failed(_cause(spoilt))]
         except SandboxdError as error:
             if len(units) == 1 or of_medium(error):
-                return [Failed(_again(error)) for _ in units]
+                return [Failed(again(error)) for _ in units]
         return self._one_by_one(units)
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ class Committer:
             if isinstance(last, Failed) and of_medium(last.error):
                 # The rest would only wait for the same fault, one timeout each.
                 rest = len(units) - len(outcomes)
-                return outcomes + [Failed(_again(last.error)) for _ in range(rest)]
+                return outcomes + [Failed(again(last.error)) for _ in range(rest)]
         return outcomes
 
     @contextmanager
@@ -144,7 +145,11 @@ class Committer:
             )
         else:
             self._connection.begin()
-        begin_writing(self._connection)
+        try:
+            self._gate.enter(self._connection)
+        except SandboxdError:
+            self._drop()
+            raise
         return self._connection, self._transaction
 
     def _is_lost(self) -> bool:
@@ -169,8 +174,3 @@ class Committer:
 def _cause(spoilt: _Spoilt) -> Exception:
     cause = spoilt.__cause__
     return cause if isinstance(cause, Exception) else spoilt
-
-
-def _again(error: SandboxdError) -> SandboxdError:
-    """Return a copy for another caller: a raised exception carries its own traceback."""
-    return type(error)(error.message, remedy=error.remedy, details=error.details)

@@ -2,42 +2,69 @@
 
 Statements go to the driver's cursor, so its exceptions arrive bare; SQLAlchemy's, which wrap the
 same ones, come from connecting and committing. Both end here and nowhere else. A fault of the
-database itself (full, locked, gone, damaged) carries `medium` in its details: it is not the fault
-of the unit that met it, and trying the next unit would only meet it again.
+database itself carries its name as `medium` in its details: it is not the fault of the unit that
+met it, and trying the next unit would only meet it again.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import psycopg
 import sqlalchemy.exc
 
 from scheduler.errors import AlreadyExists, Conflict, Invalid, ReadOnly, SandboxdError, Unavailable
 
-_DAMAGED = (
+
+class Fault(NamedTuple):
+    """A trouble of the database itself, by the name that problem documents and metrics give it."""
+
+    name: str
+    kind: type[SandboxdError]
+    message: str
+    remedy: str
+
+
+_DAMAGED = Fault(
+    "damaged",
     Unavailable,
     "the database is damaged or is not a database",
     "Stop the daemon and restore the newest backup beside the damaged file; nothing was recreated.",
 )
-_FULL = (ReadOnly, "the database's disk is full", "Free space; reading goes on meanwhile.")
-_LOCKED = (
+_FULL = Fault(
+    "full", ReadOnly, "the database's disk is full", "Free space; reading goes on meanwhile."
+)
+_LOCKED = Fault(
+    "locked",
     Unavailable,
     "another process kept the database locked",
     "Try again; if it lasts, find who holds it (a backup, a shell).",
 )
-_READ_ONLY = (
+_READ_ONLY = Fault(
+    "read_only",
     ReadOnly,
     "the database can only be read",
     "Make its file, directory and file system writable, or its server a primary again.",
 )
-_GONE = (Unavailable, "the database does not answer", "Look at its server or disk; then try again.")
+_GONE = Fault(
+    "gone",
+    Unavailable,
+    "the database does not answer",
+    "Look at its server or disk; then try again.",
+)
+_OTHER_SCHEMA = Fault(
+    "other_schema",
+    ReadOnly,
+    "the database's schema is no longer the one that this sandboxd knows",
+    "Stop this sandboxd, and run the one that changed the schema.",
+)
+FAULTS = tuple(f.name for f in (_DAMAGED, _FULL, _LOCKED, _READ_ONLY, _GONE, _OTHER_SCHEMA))
 
-_SQLITE: dict[int, tuple[type[SandboxdError], str, str]] = {
+_SQLITE: Mapping[int, Fault] = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: _FULL,
@@ -46,8 +73,10 @@ _SQLITE: dict[int, tuple[type[SandboxdError], str, str]] = {
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
 
-_POSTGRES: dict[str, tuple[type[SandboxdError], str, str]] = {
+_POSTGRES: Mapping[str, Fault] = {
     "25006": _READ_ONLY,
+    "42703": _OTHER_SCHEMA,
+    "42P01": _OTHER_SCHEMA,
     "53100": _FULL,
     "55P03": _LOCKED,
     "40001": _LOCKED,
@@ -55,6 +84,9 @@ _POSTGRES: dict[str, tuple[type[SandboxdError], str, str]] = {
     "XX001": _DAMAGED,
     "XX002": _DAMAGED,
 }
+
+_NO_SUCH = re.compile(r"no such (table|column)|has no column named")
+"""What SQLite says instead of a code when a statement fits another schema."""
 
 DRIVER_ERRORS = (
     sqlite3.Error,
@@ -95,6 +127,21 @@ def of_medium(error: BaseException) -> TypeGuard[SandboxdError]:
     return isinstance(error, SandboxdError) and "medium" in error.details
 
 
+def of_damage(error: SandboxdError) -> bool:
+    """Return whether the database told that it is damaged."""
+    return error.details.get("medium") == _DAMAGED.name
+
+
+def again(error: SandboxdError) -> SandboxdError:
+    """Return a copy for another caller: a raised exception carries its own traceback."""
+    return type(error)(error.message, remedy=error.remedy, details=error.details)
+
+
+def other_schema(found: str | None, known: str) -> SandboxdError:
+    """Return the error of a database whose schema was changed while it was open."""
+    return _medium(_OTHER_SCHEMA, f"{found or 'none'}, not {known}")
+
+
 def uncertain(error: SandboxdError) -> SandboxdError:
     """Return what a failed commit means: whether it took effect may not be known."""
     if not isinstance(error, Unavailable):
@@ -125,6 +172,8 @@ def _from_sqlite(error: sqlite3.Error) -> SandboxdError:
         return _inconsistent(error)
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
         return Invalid(f"the database refuses a value: {error}")
+    if code == sqlite3.SQLITE_ERROR and _NO_SUCH.search(str(error)):
+        return _medium(_OTHER_SCHEMA, error)
     # The low byte is the primary code, the rest says where it happened.
     return _medium(_SQLITE.get((code or 0) & 0xFF, _GONE), error)
 
@@ -157,6 +206,6 @@ def _inconsistent(error: Exception) -> Conflict:
     )
 
 
-def _medium(fault: tuple[type[SandboxdError], str, str], cause: Exception) -> SandboxdError:
-    kind, message, remedy = fault
-    return kind(f"{message} ({cause})", remedy=remedy, details={"medium": type(cause).__name__})
+def _medium(fault: Fault, cause: object) -> SandboxdError:
+    details = {"medium": fault.name}
+    return fault.kind(f"{fault.message} ({cause})", remedy=fault.remedy, details=details)

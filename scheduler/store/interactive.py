@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scheduler.clock import Clock
 from scheduler.store import faces
-from scheduler.store.engines import READING, begin_writing
+from scheduler.store.engines import READING
 from scheduler.store.faults import DRIVER_ERRORS, translate, translated, uncertain
+from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
 
@@ -28,12 +29,13 @@ class AsyncTransaction:
     """A transaction whose repositories are awaited; the store begins and ends it."""
 
     def __init__(
-        self, engine: AsyncEngine, statements: Statements, clock: Clock, *, writable: bool
+        self, engine: AsyncEngine, statements: Statements, clock: Clock, gate: Gate | None
     ) -> None:
+        """Make one that writes through `gate`, or only reads without one."""
         self._engine = engine
+        self._gate = gate
         self._statements = statements
         self._clock = clock
-        self._writable = writable
         self._connection: AsyncConnection | None = None
 
     async def begin(self) -> None:
@@ -51,15 +53,16 @@ class AsyncTransaction:
     async def _begin(self) -> None:
         with translated():
             self._connection = connection = await self._engine.connect()
-            if not self._writable:
+            if self._gate is None:
                 await connection.execution_options(**READING)
             await connection.begin()
             self._offer(await connection.run_sync(self._opened))
 
     def _opened(self, connection: Connection) -> Transaction:
-        if self._writable:
-            begin_writing(connection)
-        return Transaction(connection, self._statements, self._clock, writable=self._writable)
+        if self._gate is not None:
+            self._gate.enter(connection)
+        writable = self._gate is not None
+        return Transaction(connection, self._statements, self._clock, writable=writable)
 
     def _offer(self, transaction: Transaction) -> None:
         run = self._run

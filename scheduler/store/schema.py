@@ -1,15 +1,19 @@
 """The schema's version: created or brought up to date at open, under the writers' lock.
 
 Alembic runs on the application's own connection, in one transaction, so a migration that fails
-leaves nothing behind. A database that is newer than this code, empty though it may only be read,
-or not a database at all is refused, with the way out; nothing is ever recreated.
+leaves nothing behind; a SQLite file is copied first. A database that is newer than this code, empty
+though it may only be read, or not a database at all is refused, with the way out; nothing is ever
+recreated.
 """
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -17,61 +21,113 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from scheduler.errors import Invalid, SandboxdError
+from scheduler.store.backups import how_to_restore, make_backup
 from scheduler.store.config import StoreConfig
 from scheduler.store.engines import begin_writing
-from scheduler.store.faults import DRIVER_ERRORS, translate
+from scheduler.store.faults import DRIVER_ERRORS, of_damage, translate
 from scheduler.store.media import check_file, check_integrity
+
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 _ALEMBIC = threading.Lock()
 """Alembic keeps the migration in progress in its modules: one at a time in a process."""
 
+_log = structlog.get_logger("scheduler.store")
 
-def ensure(engine: Engine, config: StoreConfig) -> None:
-    """Leave the database with exactly the schema this code knows, or raise saying why not."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Revisions:
+    current: str | None
+    """The database's; None while it is empty."""
+    newest: str
+    known: frozenset[str]
+
+
+def ensure(
+    engine: Engine, config: StoreConfig, *, now: datetime, migrations: Path = MIGRATIONS
+) -> str:
+    """Leave the database with exactly the schema this code knows, or raise saying why not.
+
+    Returns the schema's revision. `now` names the backup that is made before a change.
+    """
     check_file(config)
     try:
         with engine.connect() as connection, connection.begin():
             check_integrity(connection)
-            _ensure(connection, config)
+            return _ensure(connection, config, now, _alembic(connection, migrations))
     except DRIVER_ERRORS as error:
         raise _refused(translate(error)) from error
 
 
-def _ensure(connection: Connection, config: StoreConfig) -> None:
+def _ensure(connection: Connection, config: StoreConfig, now: datetime, alembic: Config) -> str:
     if not config.read_only:
         begin_writing(connection)
-    scripts = ScriptDirectory.from_config(_alembic(connection))
-    current = MigrationContext.configure(connection).get_current_revision()
-    newest = scripts.get_current_head()
+    revisions = _revisions(connection, alembic)
+    current, newest = revisions.current, revisions.newest
     if current == newest:
-        return
-    known = {script.revision for script in scripts.walk_revisions()}
-    if current is not None and current not in known:
-        raise Invalid(
-            f"the database's schema ({current}) is newer than this sandboxd knows ({newest})",
-            remedy="Run the newer sandboxd, or restore the backup from before its upgrade.",
-        )
+        return newest
+    if current is not None and current not in revisions.known:
+        raise _newer(revisions, config)
     if config.read_only or not config.auto_migrate:
-        raise _not_migrated(current, newest, config)
+        raise _not_migrated(revisions, config)
+    _back_up(config, current, now)
     with _ALEMBIC:
-        command.upgrade(_alembic(connection), "head")
+        command.upgrade(alembic, "head")
+    _log.info("schema", was=current, now=newest)
+    return newest
 
 
-def _not_migrated(current: str | None, newest: str | None, config: StoreConfig) -> Invalid:
+def _revisions(connection: Connection, alembic: Config) -> _Revisions:
+    scripts = ScriptDirectory.from_config(alembic)
+    (newest,) = scripts.get_heads()
+    return _Revisions(
+        current=MigrationContext.configure(connection).get_current_revision(),
+        newest=newest,
+        known=frozenset(script.revision for script in scripts.walk_revisions()),
+    )
+
+
+def _back_up(config: StoreConfig, revision: str | None, now: datetime) -> None:
+    """Copy a database that holds something; a server's is its operator's to dump."""
+    path = config.sqlite_path
+    if path is not None and revision is not None:
+        made = make_backup(path, revision, now)
+        _log.info("backup", path=str(made.path), schema=revision)
+
+
+def _newer(revisions: _Revisions, config: StoreConfig) -> Invalid:
+    path = config.sqlite_path
+    back = (
+        "To give up what changed since instead, restore the dump from before its upgrade."
+        if path is None
+        else how_to_restore(path, revisions.known)
+    )
+    return Invalid(
+        f"the database's schema ({revisions.current}) is newer than this sandboxd knows"
+        f" ({revisions.newest}): a newer sandboxd has upgraded it",
+        remedy=f"Run that newer sandboxd again. {back}",
+    )
+
+
+def _not_migrated(revisions: _Revisions, config: StoreConfig) -> Invalid:
+    current, newest = revisions.current, revisions.newest
     found = "is empty" if current is None else f"has the schema {current}, not {newest}"
     way = "with store.read_only off" if config.read_only else "with store.auto_migrate on"
-    return Invalid(f"the database {found}", remedy=f"Start sandboxd once {way}.")
+    dumped = current is None or config.sqlite_path is not None
+    first = "Start" if dumped else "Make a dump (pg_dump), then start"
+    return Invalid(f"the database {found}", remedy=f"{first} sandboxd once {way}.")
 
 
-def _alembic(connection: Connection) -> Config:
+def _alembic(connection: Connection, migrations: Path) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    # Alembic interpolates percent signs.
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
 
 def _refused(error: SandboxdError) -> SandboxdError:
     """At open a damaged database is no passing trouble: it is not a database of ours."""
-    if "damaged" in error.message:
+    if of_damage(error):
         return Invalid(error.message, remedy=error.remedy, details=error.details)
     return error

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 from scheduler.clock import Clock, SystemClock
-from scheduler.errors import ReadOnly, Unavailable
+from scheduler.errors import ReadOnly, SandboxdError, Unavailable
 from scheduler.store import engines, schema
 from scheduler.store.committer import Committer, Unit
+from scheduler.store.condition import Condition
 from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.engines import Engines
-from scheduler.store.faults import DRIVER_ERRORS, translate, translated
+from scheduler.store.faults import DRIVER_ERRORS, again, of_medium, translate, translated
+from scheduler.store.gate import Gate
 from scheduler.store.interactive import AsyncTransaction, to_its_end
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
@@ -27,12 +29,18 @@ from scheduler.store.writer import Writer
 
 T = TypeVar("T")
 
+_PROBED = "store.probed_at"
+
 
 class Store:
     """The database handle; open it with `Store.open`."""
 
-    def __init__(self, config: StoreConfig, opened: Engines, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, config: StoreConfig, opened: Engines, clock: Clock, limits: Limits, gate: Gate
+    ) -> None:
         self.config = config
+        self._condition = Condition()
+        self._gate = None if config.read_only else gate
         self._engines = opened
         self._clock = clock
         self._limits = limits
@@ -41,7 +49,7 @@ class Store:
         self._holder: asyncio.Task[object] | None = None
         self._reading = 0
         self._readers = ThreadPoolExecutor(config.reader_conns, "store-reader")
-        committer = Committer(opened.writer, self._statements, clock)
+        committer = Committer(opened.writer, self._statements, clock, gate)
         self._writer = None if config.read_only else Writer(committer, self._lock, limits)
 
     @classmethod
@@ -53,11 +61,13 @@ class Store:
 
         `Invalid` names what is wrong with the database and what to do; it is never recreated.
         """
-        limits = limits or Limits()
+        limits, clock = limits or Limits(), clock or SystemClock()
         opened = engines.make(config, limits)
         try:
-            await to_its_end(asyncio.to_thread(schema.ensure, opened.writer, config))
-            store = cls(config, opened, clock or SystemClock(), limits)
+            revision = await to_its_end(
+                asyncio.to_thread(schema.ensure, opened.writer, config, now=clock.now())
+            )
+            store = cls(config, opened, clock, limits, Gate(revision))
             try:
                 await to_its_end(asyncio.to_thread(store._open_readers))
                 yield store
@@ -75,8 +85,13 @@ class Store:
         """
         if self._writer is None:
             raise _only_reads()
-        self._refuse_within_own()
-        return await self._writer.submit(unit)
+        self._refuse()
+        try:
+            return await self._writer.submit(unit)
+        except SandboxdError as error:
+            if of_medium(error):
+                self._condition = self._condition.wrote(error)
+            raise
 
     async def read(self, unit: Unit[T]) -> T:
         """Return what `unit` returned, from one consistent snapshot; writing raises `ReadOnly`."""
@@ -85,7 +100,15 @@ class Store:
         self._reading += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._readers, self._read, unit)
+            found = await loop.run_in_executor(self._readers, self._read, unit)
+        except SandboxdError as error:
+            if of_medium(error):
+                self._condition = self._condition.read(error)
+            raise
+        else:
+            if self._condition.reading is not None:
+                self._condition = self._condition.read(None)
+            return found
         finally:
             self._reading -= 1
 
@@ -97,14 +120,14 @@ class Store:
         it; pass `read_only` where nothing is written.
         """
         if read_only or self._writer is None:
-            async with self._interactive(writable=False) as transaction:
+            async with self._interactive(None) as transaction:
                 yield transaction
             return
-        self._refuse_within_own()
+        self._refuse()
         await self._acquire()
         self._holder = asyncio.current_task()
         try:
-            async with self._interactive(writable=True) as transaction:
+            async with self._interactive(self._gate) as transaction:
                 yield transaction
         finally:
             self._holder = None
@@ -118,11 +141,27 @@ class Store:
         """Return when the writer has committed a transaction of nothing."""
         await self.submit(lambda _: None)
 
+    @property
+    def condition(self) -> Condition:
+        """Return what the database last said of itself."""
+        return self._condition
+
+    async def probe(self) -> None:
+        """Find out whether a fault of reading or writing is over; idle when there is none."""
+        if self._condition.reading is not None:
+            with suppress(Unavailable, ReadOnly):
+                await self.ping()
+        if self._condition.writing is not None:
+            now = self._clock.now().isoformat()
+            with suppress(Unavailable, ReadOnly):
+                await self.submit(lambda transaction: transaction.settings.put(_PROBED, now))
+                self._condition = self._condition.wrote(None)
+
     @asynccontextmanager
-    async def _interactive(self, *, writable: bool) -> AsyncIterator[AsyncTransaction]:
+    async def _interactive(self, gate: Gate | None) -> AsyncIterator[AsyncTransaction]:
         longest = self._limits.transaction_seconds
         transaction = AsyncTransaction(
-            self._engines.interactive, self._statements, self._clock, writable=writable
+            self._engines.interactive, self._statements, self._clock, gate
         )
         try:
             async with asyncio.timeout(longest):
@@ -144,7 +183,9 @@ class Store:
         except TimeoutError:
             raise Unavailable("other writers keep the store busy", remedy="Try again.") from None
 
-    def _refuse_within_own(self) -> None:
+    def _refuse(self) -> None:
+        if self._condition.damage is not None:
+            raise again(self._condition.damage)
         if self._holder is not None and self._holder is asyncio.current_task():
             raise RuntimeError("this task holds the writers' lock itself: it would wait for ever")
 

@@ -50,6 +50,7 @@ metadata = MetaData(
 )
 
 _LIVE = text("deleted_at IS NULL")
+_DEAD = text("deleted_at IS NOT NULL")
 
 
 def _of_sandbox(column: str = "sandbox_id") -> ForeignKeyConstraint:
@@ -85,6 +86,7 @@ SANDBOXES = mapped(
     Index("ix_sandboxes_created_at_id", "created_at", "id"),
     Index("ix_sandboxes_host_live", "host_id", sqlite_where=_LIVE, postgresql_where=_LIVE),
     Index("ix_sandboxes_expires_at_live", "expires_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("ix_sandboxes_deleted_at", "deleted_at", sqlite_where=_DEAD, postgresql_where=_DEAD),
 )
 
 ALLOCATIONS = mapped(
@@ -118,6 +120,7 @@ DECISIONS = mapped(
     metadata,
     "decisions",
     Index(None, "sandbox_id", "created_at"),
+    Index(None, "created_at"),
 )
 
 IDEMPOTENCY = mapped(
@@ -155,6 +158,7 @@ COMMANDS = mapped(
     metadata,
     "commands",
     Index(None, "sandbox_id", "started_at", "id"),
+    Index(None, "ended_at"),
     _of_sandbox(),
     binary=("stdout", "stderr"),
 )
@@ -172,6 +176,7 @@ CHANGE_SETS = mapped(
     metadata,
     "change_sets",
     Index(None, "job_id", "created_at", "id"),
+    Index(None, "sandbox_id"),
     _of_sandbox(),
     ForeignKeyConstraint(["diff_id"], ["diffs.id"]),
 )

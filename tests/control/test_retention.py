@@ -11,7 +11,7 @@ import pytest
 from scheduler.control.pace import Keep
 from scheduler.control.retention import AGAIN_SECONDS, Retention
 from scheduler.errors import NotFound
-from scheduler.model import Event, Sandbox
+from scheduler.model import Event, Sandbox, Volume, VolumeRole
 from scheduler.service.intents import Intent
 from scheduler.store import Transaction
 from tests.control.world import ME, World
@@ -101,3 +101,26 @@ async def test_it_is_a_loop_of_the_plane(there: World) -> None:
             return len(await there.events(kind="sandbox.state")) <= 1
 
         await until_answer(swept)
+
+
+async def test_a_tombstone_stays_while_a_host_may_still_hold_its_volumes(there: World) -> None:
+    dead = await there.created()
+    await there.services.sandboxes.destroy(dead.id, INTENT)
+    await there.settle(dead.id)
+    host = (await there.store.read(lambda tx: tx.hosts.all()))[0]
+    left = Volume(
+        owner=dead.id,
+        host_id=host.id,
+        pool=host.pool,
+        name=f"{dead.id.lower()}.qcow2",
+        role=VolumeRole.OVERLAY,
+        created_at=there.clock.now(),
+    )
+    await there.store.submit(lambda tx: tx.volumes.add(left))
+    there.clock.advance(400 * DAY)
+    assert await sweeper(there).sweep() is None
+    assert not (await there.sandbox(dead.id)).live
+    await there.store.submit(lambda tx: tx.volumes.remove(host.id, host.pool, left.name))
+    await sweeper(there).sweep()
+    with pytest.raises(NotFound):
+        await there.sandbox(dead.id)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
+from scheduler.errors import ReadOnly
+from scheduler.metrics.families import families
 from scheduler.metrics.snapshot import MetricsSnapshot, Snapshots
 from scheduler.model import Drain, HostState, SandboxState
 from scheduler.store import Store, StoreConfig, Transaction
 from tests.clocks import ManualClock
+from tests.metrics.reading import key, values
 from tests.metrics.samples import NOW, host, sandbox
 
 
@@ -48,3 +55,20 @@ async def test_a_refresh_reads_hosts_counts_drains_and_expiries(tmp_path: Path) 
     }
     assert [drain.id for drain in snapshot.drains] == ["DRN-1"]
     assert snapshot.expired == 1
+
+
+async def test_the_store_s_condition_is_told_when_it_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "sandboxd.db"
+    async with Store.open(StoreConfig(database_url=f"sqlite:///{path}")) as store:
+        snapshots = Snapshots(store, ManualClock(NOW))
+        before = values(families(snapshots.latest(), NOW))
+        with closing(sqlite3.connect(path)) as newer, newer:
+            newer.execute("ALTER TABLE hosts RENAME TO machines")
+        with pytest.raises(ReadOnly, match="no longer the one"):
+            await snapshots.refresh()
+        after = values(families(snapshots.latest(), NOW))
+    counted = key("store_faults_total", fault="other_schema")
+    told = [
+        (s[key("store_readable")], s[key("store_writable")], s[counted]) for s in (before, after)
+    ]
+    assert told == [(1.0, 1.0, 0.0), (0.0, 1.0, 1.0)]

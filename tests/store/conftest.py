@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from scheduler.store import Store, StoreConfig, engines, schema
 from scheduler.store.tables import metadata
-from tests.clocks import ManualClock
+from tests.clocks import START, ManualClock
 
 Open = Callable[..., AbstractAsyncContextManager[Store]]
 
@@ -67,6 +67,14 @@ def url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 
 
 @pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a migrated SQLite database without rows."""
+    path = tmp_path / "sandboxd.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
 async def store(url: str, clock: ManualClock) -> AsyncIterator[Store]:
     async with Store.open(StoreConfig(database_url=url), clock=clock) as opened:
         yield opened
@@ -76,7 +84,7 @@ def migrate(url: str) -> None:
     """Bring a database's schema up to date, as opening a store does."""
     config = StoreConfig(database_url=url)
     writer = engines.make(config).writer
-    schema.ensure(writer, config)
+    schema.ensure(writer, config, now=START)
     writer.dispose()
 
 

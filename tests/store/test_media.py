@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +10,9 @@ import pytest
 from scheduler.errors import Invalid, ReadOnly
 from scheduler.store import Store, StoreConfig, engines
 from scheduler.store.media import check_file, file_system
+from tests.disks import fill, freeze, needs_root
 from tests.store.conftest import migrate
 from tests.store.samples import command, sandbox
-
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 
 
 @pytest.fixture
@@ -79,27 +74,12 @@ def test_every_connection_of_sqlite_is_safe(tmp_path: Path) -> None:
         engine.dispose()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MiB, mounted for the test."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-def freeze(disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-
-
-@AS_ROOT
+@needs_root
 async def test_a_full_disk_refuses_writes_goes_on_reading_and_recovers(small_disk: Path) -> None:
     config = StoreConfig(database_url=f"sqlite:///{small_disk / 'sandboxd.db'}")
     async with Store.open(config) as store:
         await store.submit(lambda tx: tx.sandboxes.add(sandbox()))
-        ballast = small_disk / "ballast"
-        ballast.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 65_536))
+        ballast = fill(small_disk)
         with pytest.raises(ReadOnly, match="disk is full") as refused:
             await store.submit(lambda tx: tx.commands.add(command(stdout="x" * 300_000)))
         assert "Free space" in str(refused.value.remedy)
@@ -109,7 +89,7 @@ async def test_a_full_disk_refuses_writes_goes_on_reading_and_recovers(small_dis
         await store.submit(lambda tx: tx.commands.add(command(stdout="x" * 300_000)))
 
 
-@AS_ROOT
+@needs_root
 async def test_a_medium_that_became_read_only_goes_on_reading(small_disk: Path) -> None:
     url = f"sqlite:///{small_disk / 'sandboxd.db'}"
     async with Store.open(StoreConfig(database_url=url)) as store:

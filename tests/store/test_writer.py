@@ -12,6 +12,7 @@ import pytest
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, Unavailable
 from scheduler.store import Limits, Store, StoreConfig, Transaction, engines
 from scheduler.store.committer import Committer, Done, Failed
+from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.writer import Writer
 from tests.clocks import ManualClock
@@ -21,7 +22,7 @@ from tests.store.samples import allocation, host, sandbox
 @pytest.fixture
 def committer(url: str, clock: ManualClock) -> Any:
     engine = engines.make(StoreConfig(database_url=url)).writer
-    made = Committer(engine, Statements(engine.dialect), clock)
+    made = Committer(engine, Statements(engine.dialect), clock, Gate("0001"))
     yield made
     made.close()
     engine.dispose()

@@ -40,6 +40,7 @@ class FleetRoutes:
     def __init__(self, services: Services, missing: Missing) -> None:
         self._events = services.events
         self._hosts = services.hosts
+        self._readiness = services.readiness
         self._missing = missing
 
     def operations(self) -> tuple[Operation, ...]:
@@ -87,7 +88,7 @@ class FleetRoutes:
         return _STATUS.respond(Status(status="ok"))
 
     async def readiness(self) -> Response:
-        """Say whether the daemon does its work: the store answers and the loops run."""
+        """Say whether the daemon does its work: the store takes writes and the loops run."""
         missing = list(self._missing())
         if missing:
             return problem(
@@ -98,7 +99,7 @@ class FleetRoutes:
                 extensions={"missing": missing, "retry_after": 1},
                 headers={"retry-after": "1"},
             )
-        await self._events.latest()
+        await self._readiness.check()
         return _STATUS.respond(Status(status="ready"))
 
     async def _since(self, query: EventQuery, wanted: EventFilter) -> int:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, bindparam, exists, func, select
+from sqlalchemy import Column, bindparam, delete, exists, func, select
 
 from scheduler.model import CommandStatus
 from scheduler.store.mapping import Mapper
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import Statement, removed
+from scheduler.store.statements import Statement
 from scheduler.store.tables import (
     ALLOCATIONS,
     CHANGE_SETS,
@@ -34,69 +34,75 @@ from scheduler.store.values import micros
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutdatedRows:
-    """Rows of one table, by their keys."""
+    """Rows of one kind, by their keys, and the bound below which they were found."""
 
-    table: str
+    kind: str
+    bound: int
     keys: tuple[tuple[Any, ...], ...]
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-def _older(mapper: Mapper[Any], moment: str, *conditions: Any) -> Statement:
-    """Return the search for the keys of rows older than a time, the oldest first."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How rows of a kind are found, and removed if they are still outdated by then."""
+
+    find: Statement
+    remove: Statement
+
+
+def _older(mapper: Mapper[Any], moment: str, *conditions: Any) -> Kind:
+    """Return the kind of the rows older than a time, the oldest first."""
     column = mapper.table.c[moment]
-    return Statement(
-        select(*mapper.table.primary_key)
-        .where(column < bindparam("before"), *conditions)
-        .order_by(column)
-        .limit(bindparam("most")),
-        "before",
-        "most",
+    return _kind(mapper, column, column < bindparam("bound"), *conditions)
+
+
+def _kind(mapper: Mapper[Any], order: Column[Any], *conditions: Any) -> Kind:
+    keys = mapper.table.primary_key.columns
+    found = select(*keys).where(*conditions).order_by(order).limit(bindparam("most"))
+    named = [column == bindparam(f"key_{column.name}") for column in keys]
+    return Kind(
+        Statement(found, "bound", "most"),
+        Statement(
+            delete(mapper.table).where(*named, *conditions),
+            *(f"key_{column.name}" for column in keys),
+            "bound",
+        ),
     )
 
 
-def _unnamed_by(column: Column[Any]) -> Any:
-    return ~exists().where(column == SANDBOXES.table.c.id)
+def _unnamed_by(mapper: Mapper[Any], name: str) -> Any:
+    """Return that no row names the sandbox in this column."""
+    return ~exists().where(mapper.table.c[name] == SANDBOXES.table.c.id)
 
 
-_OLD_ANSWERS = _older(IDEMPOTENCY, "created_at")
-_OLD_COMMANDS = _older(COMMANDS, "ended_at", COMMANDS.table.c.status != CommandStatus.RUNNING.value)
-_OLD_DECISIONS = _older(
-    DECISIONS,
-    "created_at",
-    ~exists().where(SANDBOXES.table.c.id == DECISIONS.table.c.sandbox_id),
-)
-_OLD_TOMBSTONES = _older(
-    SANDBOXES,
-    "deleted_at",
-    *(
-        _unnamed_by(mapper.table.c[name])
-        for mapper, name in (
-            (ALLOCATIONS, "sandbox_id"),
-            (VOLUMES, "owner"),
-            (COMMANDS, "sandbox_id"),
-            (SNAPSHOTS, "sandbox_id"),
-            (DIFFS, "sandbox_id"),
-            (CHANGE_SETS, "sandbox_id"),
-        )
+_SEQ = EVENTS.table.c.seq
+_NEWEST = select(func.max(EVENTS.table.alias().c.seq)).scalar_subquery()
+
+KINDS: Mapping[str, Kind] = {
+    "answers": _older(IDEMPOTENCY, "created_at"),
+    "commands": _older(
+        COMMANDS, "ended_at", COMMANDS.table.c.status != CommandStatus.RUNNING.value
     ),
-)
-_NEWEST = select(func.max(EVENTS.table.c.seq)).scalar_subquery()
-# The newest stays: whoever waits for news counts from its number.
-_OLD_EVENTS = _older(EVENTS, "at", EVENTS.table.c.seq < _NEWEST)
-_SURPLUS_EVENTS = Statement(
-    select(EVENTS.table.c.seq)
-    .where(EVENTS.table.c.seq <= _NEWEST - bindparam("rows"))
-    .order_by(EVENTS.table.c.seq)
-    .limit(bindparam("most")),
-    "rows",
-    "most",
-)
-
-_REMOVE: Mapping[str, Statement] = {
-    mapper.table.name: removed(mapper, *mapper.table.primary_key.columns.keys())
-    for mapper in (IDEMPOTENCY, COMMANDS, DECISIONS, SANDBOXES, EVENTS)
+    "decisions": _older(
+        DECISIONS,
+        "created_at",
+        ~exists().where(SANDBOXES.table.c.id == DECISIONS.table.c.sandbox_id),
+    ),
+    "tombstones": _older(
+        SANDBOXES,
+        "deleted_at",
+        _unnamed_by(ALLOCATIONS, "sandbox_id"),
+        _unnamed_by(VOLUMES, "owner"),
+        _unnamed_by(COMMANDS, "sandbox_id"),
+        _unnamed_by(SNAPSHOTS, "sandbox_id"),
+        _unnamed_by(DIFFS, "sandbox_id"),
+        _unnamed_by(CHANGE_SETS, "sandbox_id"),
+    ),
+    # The newest stays: whoever waits for news counts from its number.
+    "events": _older(EVENTS, "at", _SEQ < _NEWEST),
+    "surplus events": _kind(EVENTS, _SEQ, _NEWEST - bindparam("bound") >= _SEQ),
 }
 
 
@@ -107,33 +113,36 @@ class Outdated(Repository):
 
     def answers(self, before: datetime, most: int) -> OutdatedRows:
         """Return kept answers, whose keys no longer count then."""
-        return self._found(IDEMPOTENCY, _OLD_ANSWERS, micros(before), most)
+        return self._found("answers", micros(before), most)
 
     def commands(self, before: datetime, most: int) -> OutdatedRows:
         """Return commands that ended before; what still runs is never old."""
-        return self._found(COMMANDS, _OLD_COMMANDS, micros(before), most)
+        return self._found("commands", micros(before), most)
 
     def decisions(self, before: datetime, most: int) -> OutdatedRows:
         """Return refusals, and the decisions of sandboxes that are not even tombstones now."""
-        return self._found(DECISIONS, _OLD_DECISIONS, micros(before), most)
+        return self._found("decisions", micros(before), most)
 
     def tombstones(self, before: datetime, most: int) -> OutdatedRows:
         """Return destroyed sandboxes that nothing names any more."""
-        return self._found(SANDBOXES, _OLD_TOMBSTONES, micros(before), most)
+        return self._found("tombstones", micros(before), most)
 
     def events(self, before: datetime, most: int) -> OutdatedRows:
         """Return events, but never the newest."""
-        return self._found(EVENTS, _OLD_EVENTS, micros(before), most)
+        return self._found("events", micros(before), most)
 
     def surplus_events(self, rows: int, most: int) -> OutdatedRows:
         """Return the oldest events beyond the newest `rows`, gaps in their numbers counted too."""
-        return self._found(EVENTS, _SURPLUS_EVENTS, rows, most)
+        return self._found("surplus events", rows, most)
 
     def remove(self, found: OutdatedRows) -> int:
-        """Remove what was found and return how many rows were still there."""
-        statement = _REMOVE[found.table]
-        return sum(self._cursor.change(statement, key) for key in found.keys)
+        """Remove what was found, as far as it is still there and still outdated; return the count.
 
-    def _found(self, mapper: Mapper[Any], statement: Statement, *parameters: Any) -> OutdatedRows:
-        keys = tuple(map(tuple, self._cursor.rows(statement, *parameters)))
-        return OutdatedRows(table=mapper.table.name, keys=keys)
+        Meanwhile an orphan may have been condemned by its tombstone, or a key been used again.
+        """
+        remove = KINDS[found.kind].remove
+        return sum(self._cursor.change(remove, (*key, found.bound)) for key in found.keys)
+
+    def _found(self, kind: str, bound: int, most: int) -> OutdatedRows:
+        rows = self._cursor.rows(KINDS[kind].find, bound, most)
+        return OutdatedRows(kind=kind, bound=bound, keys=tuple(map(tuple, rows)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 
 import pytest
+from sqlalchemy.dialects import sqlite
 
 from scheduler.model import (
     CommandStatus,
@@ -13,7 +16,9 @@ from scheduler.model import (
     IdempotencyRecord,
     SandboxState,
 )
-from scheduler.store import OutdatedRows, Store, Transaction
+from scheduler.store import OutdatedRows, Store, StoreConfig, Transaction
+from scheduler.store.repositories import outdated
+from scheduler.store.statements import Statements
 from tests.clocks import START
 from tests.store.samples import (
     allocation,
@@ -52,6 +57,18 @@ async def told(store: Store, seconds: float) -> int:
     """Record an event of that time and return its number."""
     event = Event(at=later(seconds), kind="sandbox.state")
     return await store.submit(lambda tx: tx.events.add(event))
+
+
+def kept(key: str, at: datetime) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        actor="uid:0",
+        route="POST /v1/sandboxes",
+        key=key,
+        body_hash="h",
+        status=202,
+        answer="{}",
+        created_at=at,
+    )
 
 
 async def test_old_events_go_and_their_numbers_are_never_used_again(store: Store) -> None:
@@ -119,8 +136,8 @@ async def test_tombstones_go_once_nothing_names_them(store: Store) -> None:
     await store.submit(unit)
     assert await sweep(store, lambda tx: tx.outdated.tombstones(later(50), MOST)) == ["SBX-1"]
     for id in ("SBX-2", "SBX-3", "SBX-4", "SBX-5"):
-        kept = await store.read(lambda tx, id=id: tx.sandboxes.get(id))  # type: ignore[misc]
-        assert kept.state is SandboxState.DESTROYED
+        still = await store.read(lambda tx, id=id: tx.sandboxes.get(id))  # type: ignore[misc]
+        assert still.state is SandboxState.DESTROYED
 
 
 async def test_a_live_sandbox_and_what_it_holds_are_never_old(store: Store) -> None:
@@ -142,22 +159,52 @@ async def test_a_live_sandbox_and_what_it_holds_are_never_old(store: Store) -> N
 
 async def test_answers_go_by_their_age(store: Store) -> None:
     for number, at in enumerate((START, later(50))):
-        record = IdempotencyRecord(
-            actor="uid:0",
-            route="POST /v1/sandboxes",
-            key=f"k{number}",
-            body_hash="h",
-            status=202,
-            answer="{}",
-            created_at=at,
-        )
+        record = kept(f"k{number}", at)
         await store.submit(lambda tx, record=record: tx.idempotency.add(record))  # type: ignore[misc]
     assert len(await sweep(store, lambda tx: tx.outdated.answers(later(50), MOST))) == 1
-    kept = await store.read(lambda tx: tx.idempotency.get("uid:0", "POST /v1/sandboxes", "k1"))
-    assert kept is not None
+    left = await store.read(lambda tx: tx.idempotency.get("uid:0", "POST /v1/sandboxes", "k1"))
+    assert left is not None
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 async def test_an_empty_database_has_nothing_old(store: Store, rows: int) -> None:
     assert await sweep(store, lambda tx: tx.outdated.surplus_events(rows, MOST)) == []
     assert await sweep(store, lambda tx: tx.outdated.events(later(9), MOST)) == []
+
+
+async def test_what_is_needed_again_by_then_is_not_removed(store: Store) -> None:
+    """Between finding and removing an orphan may be condemned, or a key be used again."""
+    for id in ("SBX-1", "SBX-2"):
+        await destroyed(store, id, at=later(1))
+    await store.submit(lambda tx: tx.idempotency.add(kept("k1", START)))
+    tombstones = await store.read(lambda tx: tx.outdated.tombstones(later(50), MOST))
+    answers = await store.read(lambda tx: tx.outdated.answers(later(50), MOST))
+    assert (len(tombstones), len(answers)) == (2, 1)
+
+    def meanwhile(tx: Transaction) -> None:
+        tx.hosts.add(host())
+        tx.volumes.add(volume("SBX-2"))
+        tx.outdated.remove(answers)
+        tx.idempotency.add(kept("k1", later(60)))
+
+    await store.submit(meanwhile)
+    removed = await store.submit(
+        lambda tx: (tx.outdated.remove(tombstones), tx.outdated.remove(answers))
+    )
+    assert removed == (1, 0)
+    assert (await store.read(lambda tx: tx.sandboxes.get("SBX-2"))).id == "SBX-2"
+    again = await store.read(lambda tx: tx.idempotency.get("uid:0", "POST /v1/sandboxes", "k1"))
+    assert again is not None
+
+
+def test_nothing_is_found_by_reading_a_whole_table(sqlite_url: str) -> None:
+    """A million rows are kept: what reads all of them for each share takes hours."""
+    statements = Statements(sqlite.dialect())
+    with closing(sqlite3.connect(StoreConfig(database_url=sqlite_url).sqlite_path or "")) as raw:
+        for kind in outdated.KINDS.values():
+            for statement in (kind.find, kind.remove):
+                text = statements.prepared(statement).text
+                plan = raw.execute(f"EXPLAIN QUERY PLAN {text}", [0] * text.count("?")).fetchall()
+                told = [row[3] for row in plan]
+                assert not [step for step in told if "SCAN" in step and "CONSTANT" not in step]
+                assert not [step for step in told if "TEMP B-TREE" in step]

@@ -368,6 +368,10 @@ TABLES: dict[str, list[sa.schema.SchemaItem]] = {
 
 INDEXES: list[tuple[str, str, str, bool, str | None]] = [
     ("ix_decisions_sandbox_id_created_at", "decisions", "sandbox_id created_at", False, None),
+    ("ix_decisions_created_at", "decisions", "created_at", False, None),
+    ("ix_commands_ended_at", "commands", "ended_at", False, None),
+    ("ix_change_sets_sandbox_id", "change_sets", "sandbox_id", False, None),
+    ("ix_sandboxes_deleted_at", "sandboxes", "deleted_at", False, "deleted_at IS NOT NULL"),
     ("ix_drains_host_id_started_at", "drains", "host_id started_at", False, None),
     ("uq_drains_host_id_active", "drains", "host_id", True, "state = 'ACTIVE'"),
     ("ix_events_at", "events", "at", False, None),

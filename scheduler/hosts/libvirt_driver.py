@@ -114,7 +114,7 @@ class LibvirtDriver:
         return await self._observing.call(
             Verb.LOOK_UP,
             lambda handle: find_domain(handle.conn, uuid, self._keyring),
-            subject=uuid,
+            subject=_alone(Verb.LOOK_UP, uuid),
         )
 
     async def ensure_pool(self) -> None:
@@ -193,11 +193,11 @@ class LibvirtDriver:
         )
 
     async def power_off(self, uuid: str) -> None:
-        """Stop our domain at once."""
-        await self._on_domain(
+        """Stop our domain at once; the cure of a QEMU on which other calls hang."""
+        await self._mutating.call(
             Verb.POWER_OFF,
-            uuid,
             lambda handle: domains.power_off(handle, uuid, self._keyring),
+            subject=_alone(Verb.POWER_OFF, uuid),
         )
 
     async def undefine(self, uuid: str) -> None:
@@ -287,3 +287,11 @@ class LibvirtDriver:
     def _note_refresh(self) -> None:
         self._refreshed_at = self._clock.monotonic()
         self._memory.forget_volumes()
+
+
+def _alone(verb: Verb, uuid: str) -> str:
+    """Return the subject of a call that only its own kind keeps from being begun.
+
+    libvirt answers what a domain is, and kills its QEMU, while other calls wait for that QEMU.
+    """
+    return f"{uuid} ({verb})"

@@ -6,9 +6,14 @@ import argparse
 import shlex
 import signal
 import sys
+from pathlib import Path
 
 from tests.fleet.fleet import Fleet
 from tests.fleet.guest import Guest
+from tests.fleet.tour import write_tour
+
+SANDBOXES_A_HOST = 2
+"""Of a tour: few enough to fill two hosts with guests that are emulated."""
 
 
 def main() -> None:
@@ -17,6 +22,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Fleet.make(arguments.hosts) as fleet:
+            if arguments.tour is not None:
+                write_tour(fleet, arguments.tour, max_sandboxes=SANDBOXES_A_HOST)
             guests = [Guest(host, f"guest-{host.name}", fleet.access) for host in fleet]
             for guest in guests if arguments.guests else ():
                 guest.define()
@@ -35,6 +42,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=__doc__)
     parser.add_argument("--hosts", type=int, default=2, help="how many (default: 2)")
     parser.add_argument("--guests", action="store_true", help="boot a guest on each as well")
+    parser.add_argument(
+        "--tour", type=Path, help="write config.toml and ssh_config for a daemon to this directory"
+    )
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -56,6 +57,22 @@ async def test_a_restarted_libvirtd_is_found_again_with_its_running_guests(
     assert found is not None
     assert found.state is DomainState.RUNNING
     assert found.mark is not None
+
+
+async def test_a_hung_qemu_is_still_looked_up_and_powered_off(subject: Subject, host: Host) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    host.suspend_guest(plan.name)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(subject.driver.shutdown(plan.uuid), 5)
+    with pytest.raises(HostUnreachable, match="still hangs"):
+        await subject.driver.shutdown(plan.uuid)
+    found = await subject.driver.domain(plan.uuid)
+    assert found is not None
+    assert found.state is DomainState.RUNNING
+    await subject.driver.power_off(plan.uuid)
+    assert host.virsh("domstate", plan.name).strip() == "shut off"
 
 
 async def test_a_lost_ssh_connection_is_made_anew(subject: Subject, host: Host) -> None:

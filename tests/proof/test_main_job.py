@@ -14,6 +14,7 @@ import pytest
 
 from tests.fleet.fleet import Fleet
 from tests.fleet.process import ProcessError, run, wait_until
+from tests.fleet.tour import host_settings
 from tests.proof.daemon import Daemon, Document, running
 
 if TYPE_CHECKING:
@@ -33,16 +34,7 @@ def configuration(fleet: Fleet) -> str:
     lines = ["[daemon]", 'log_level = "debug"', "[lifecycle]", "poll_seconds = 2", "[metrics]"]
     lines += ['listen = "127.0.0.1:0"']
     for host in fleet:
-        lines += [
-            "[[hosts]]",
-            f'name = "{host.name}"',
-            f'address = "{host.address}"',
-            'transport = "ssh"',
-            'ssh_user = "root"',
-            f'ssh_key = "{fleet.access.key}"',
-            f'ssh_known_hosts = "{fleet.access.known_hosts}"',
-            'virt_type = "qemu"',
-        ]
+        lines += host_settings(host, fleet.access)
     return "\n".join(lines)
 
 

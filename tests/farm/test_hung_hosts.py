@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.farm.estate import POLL_S, Estate, estate
-from tests.farm.watch import Seen
+from tests.farm.estate import Estate, estate
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 
-LAG_S = 0.25
-HANG_S = 10.0
-"""The least that anybody waits who waits for a hung host: the limit for opening a connection."""
 ABANDONED_THREADS = 4
 ROUNDS = 5
 
@@ -51,7 +47,7 @@ def test_all_hosts_but_one_hang_and_nobody_waits_for_them(
         assert all_up.daemon.sandbox("kept")["state"] == "RUNNING"
         assert all_up.daemon.sandbox(doomed["id"])["state"] != "DESTROYED"
         assert all_up.threads() <= threads + ABANDONED_THREADS * len(others)
-        _nobody_waited(idle.seen, hung.seen)
+        hung.assert_nobody_waited(idle.seen)
 
         for host in others:
             host.resume()
@@ -66,14 +62,6 @@ def _go_round(estate: Estate, host: FarmHost, name: str) -> None:
     """Have sandboxes come and go on one host, one after the other."""
     for number in range(ROUNDS):
         estate.destroyed(estate.created(f"{name}-{number}", host=host.name))
-
-
-def _nobody_waited(idle: Seen, hung: Seen) -> None:
-    told = f"idle {idle}\nhung {hung}"
-    assert hung.answer_s < HANG_S / 2, told
-    assert hung.unseen_s < POLL_S + HANG_S / 2, told
-    noise = max(idle.noise_s, hung.noise_s)
-    assert hung.lag_s < max(LAG_S, idle.lag_s) + noise, told
 
 
 def _used_again(estate: Estate, hosts: list[FarmHost]) -> None:

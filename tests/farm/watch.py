@@ -19,6 +19,10 @@ from tests.metrics.reading import key, read
 from tests.proof.daemon import Daemon
 
 EVERY_S = 0.1
+LAG_S = 0.25
+"""The most that the daemon's loop may be late."""
+WAIT_S = 5.0
+"""Below what anybody waits who waits for a host that does not answer, which is 10 s or more."""
 LAG = key("event_loop_lag_seconds")
 
 
@@ -60,6 +64,15 @@ class Watch:
         if self._failure is not None:
             raise self._failure
         self.seen.unseen_s = _longest_gap(self.seen.looks)
+
+    def assert_nobody_waited(self, idle: Seen | None = None) -> None:
+        """Fail if a caller, the watched host or the loop waited, beside what idleness costs."""
+        seen, idle = self.seen, idle or Seen()
+        told = f"idle {idle}\nnow {seen}"
+        assert seen.answer_s < WAIT_S, told
+        assert seen.unseen_s < WAIT_S, told
+        noise_s = max(idle.noise_s, seen.noise_s)
+        assert seen.lag_s < max(LAG_S, idle.lag_s) + noise_s, told
 
     def _run(self) -> None:
         try:

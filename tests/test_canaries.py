@@ -29,7 +29,17 @@ from tests.proof.daemon import Daemon, running
 ROOT = Path(__file__).parents[1]
 IMAGE = "debian-12.qcow2"
 WANTED = {"base_image": IMAGE, "agent_id": "a", "vcpus": 1, "memory_mb": 256, "storage_mb": 64}
-READINGS = ("/v1/hosts", "/v1/sandboxes?include_deleted=true", "/v1/events?limit=500", "/v1/audit?wait=1s")
+READINGS = (
+    "/v1/hosts",
+    "/v1/sandboxes?include_deleted=true",
+    "/v1/events?limit=500",
+    "/v1/audit?wait=1s",
+)
+    "/v1/hosts",
+    "/v1/sandboxes?include_deleted=true",
+    "/v1/events?limit=500",
+    "/v1/audit?wait=1s",
+)
 COMMANDS = (
     ("host", "list", "-o", "json"),
     ("list", "-o", "yaml"),

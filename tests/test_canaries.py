@@ -74,6 +74,7 @@ def test_a_database_url_that_fails_is_not_told(
     canaries: Canaries,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    *,
     url: str,
     way: str,
 ) -> None:

@@ -43,6 +43,26 @@ STATUS: Mapping[str, HTTPStatus] = {
     "host_error": HTTPStatus.BAD_GATEWAY,
     "host_refused": HTTPStatus.BAD_GATEWAY,
 }
+DOCUMENTED: Mapping[str, object] = {
+    "description": "A refusal or a failure: a problem document (RFC 9457).",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "code", "detail", "remediation"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "remediation": {"type": ["string", "null"]},
+                },
+            }
+        }
+    },
+}
+"""What the OpenAPI document says of every answer that is no success; codes may add members."""
 _RETRY_AFTER = {"read_only": 30, "unavailable": 5}
 
 

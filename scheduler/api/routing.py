@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from scheduler.api.binding import Binding
 from scheduler.api.bodies import BoundedRequest
+from scheduler.api.problems import DOCUMENTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class Operation:
     endpoint: Callable[..., Awaitable[Response]]
     answer: Any
     status: int = 200
+    otherwise: Any = None
+    """What 200 answers where `status` is another: the plan, or the end that was waited for."""
     responses: dict[int | str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -52,10 +55,19 @@ def mount(app: FastAPI, tag: str, operations: Iterable[Operation]) -> None:
             methods=[operation.method],
             response_model=operation.answer,
             status_code=operation.status,
-            responses=operation.responses,
+            responses=_documented(operation),
             tags=[tag],
             route_class_override=StrictRoute,
         )
+
+
+def _documented(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    """Return what an operation answers beside what it is asked for."""
+    documented = {**operation.responses, "default": {**DOCUMENTED}}
+    if operation.otherwise is not None:
+        said = "What was asked for is planned only, or was waited for."
+        documented[200] = {"model": operation.otherwise, "description": said}
+    return documented
 
 
 def methods_at(app: FastAPI) -> Callable[[str], frozenset[str]]:

@@ -1,8 +1,9 @@
-"""A connection to a host that is kept: dialled when needed, replaced when lost.
+"""A host's connections for one purpose: dialled when needed, kept, replaced when lost.
 
 Dialling is one at a time and backs off, so that a host that is down costs one attempt now and
-then and not one for every call. A connection whose call hangs is replaced too: libvirtd serves
-five calls at once on each, and a hung one keeps its place.
+then and not one for every call. Calls at the same time get connections of their own: libvirt's
+client, when keepalive ends a connection under two calls, leaves the second one waiting for ever
+and then crashes the process (seen with 9.0). A connection whose call hangs is replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from scheduler.hosts.events import start_event_loop
 from scheduler.hosts.failures import let_go, translate
 from scheduler.hosts.handles import Handle, Listener, open_handle
 from scheduler.hosts.identity import Identity
-from scheduler.hosts.lanes import CallNotBegun, Lane, Terms
+from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun, Lane, Terms
 from scheduler.hosts.routes import Route, is_tls
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class _FoundLost(HostUnreachable):
 
 
 class Connection:
-    """One of a host's connections; belongs to the event loop's thread."""
+    """A way to call a host, over few connections; belongs to the event loop's thread."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Connection:
         listener: Listener | None = None,
         backoff: Backoff | None = None,
         deadlines: Mapping[Verb, float] = DEADLINE_SECONDS,
+        at_once: int = CALLS_AT_ONCE,
     ) -> None:
         self._host = host
         self._route = route
@@ -75,7 +77,8 @@ class Connection:
         self._backoff = backoff or Backoff()
         self._deadlines = deadlines
         self._dialling = asyncio.Lock()
-        self._handle: Handle | None = None
+        self._at_once = at_once
+        self._handles: list[Handle] = []
         self._failures = 0
         self._last_failure: HostError | None = None
         self._dial_after = 0.0
@@ -86,8 +89,9 @@ class Connection:
     def expect(self, host_uuid: str | None) -> None:
         """Accept only this host from now on; None accepts whoever answers."""
         self._expected_uuid = host_uuid
-        if self._handle is not None and self._stranger(self._handle.identity):
-            self._give_up(self._handle)
+        for handle in tuple(self._handles):
+            if self._stranger(handle.identity):
+                self._give_up(handle)
 
     async def call(
         self,
@@ -109,8 +113,8 @@ class Connection:
     async def _call_once(
         self, verb: Verb, function: Callable[[Handle], T], subject: str | None
     ) -> T:
-        handle = await self.open()
-        handle.in_flight += 1
+        handle = await self._least_used()
+        handle.calls += 1
         terms = Terms(
             doing=verb.value,
             deadline_seconds=self._deadlines[verb],
@@ -132,9 +136,9 @@ class Connection:
     async def aclose(self) -> None:
         """Close for good; waits, within a bound, for what is being closed."""
         self._closed = True
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
+        for handle in self._handles:
             self._retire(handle)
+        self._handles.clear()
         if self._closings:
             await asyncio.wait(self._closings, timeout=self._deadlines[Verb.CLOSE])
 
@@ -152,15 +156,27 @@ class Connection:
             raise
 
     async def open(self) -> Handle:
-        """Return the open connection, dialling when there is none; for reading its identity."""
+        """Return an open connection, dialling when there is none; for reading its identity."""
+        return self._handles[0] if self._handles else await self._least_used()
+
+    async def _least_used(self) -> Handle:
+        """Return the least used connection, having dialled one more where that is due."""
         if self._closed:
             raise HostUnreachable(f"host {self._host} is no longer talked to")
-        if self._handle is not None:
-            return self._handle
+        if (handle := self._sufficient()) is not None:
+            return handle
         async with self._dialling:
-            if self._handle is None:
-                self._handle = await self._dial()
-            return self._handle
+            if (handle := self._sufficient()) is None:
+                handle = await self._dial()
+                self._handles.append(handle)
+            return handle
+
+    def _sufficient(self) -> Handle | None:
+        """Return the least used connection, None when there should be one more."""
+        least = min(self._handles, key=_calls, default=None)
+        if least is None or least.has_room or len(self._handles) >= self._at_once:
+            return least
+        return None
 
     async def _dial(self) -> Handle:
         self._wait_after_failure()
@@ -228,7 +244,7 @@ class Connection:
         return self._expected_uuid not in (None, identity.host_uuid)
 
     def _ended(self, handle: Handle) -> None:
-        handle.in_flight -= 1
+        handle.calls -= 1
         if handle.closeable:
             self._close(handle)
 
@@ -236,8 +252,8 @@ class Connection:
         """Have later calls dial anew; a state that lives with the connection is never given up."""
         if handle.abilities.state_dies_with_connection:
             return
-        if self._handle is handle:
-            self._handle = None
+        if handle in self._handles:
+            self._handles.remove(handle)
         self._retire(handle)
 
     def _retire(self, handle: Handle) -> None:
@@ -259,6 +275,10 @@ class Connection:
             _log.warning("host.connection.close_hangs", host=self._host)
         elif left := closed.result():
             _log.error("host.connection.leaked", host=self._host, references=left)
+
+
+def _calls(handle: Handle) -> int:
+    return handle.calls
 
 
 def _alive(conn: libvirt.virConnect) -> bool:

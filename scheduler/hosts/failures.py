@@ -72,8 +72,14 @@ def meaning(error: libvirt.libvirtError) -> Failure:
 
 
 def let_go(error: BaseException) -> None:
-    """Drop what the error's frames hold: a libvirt object keeps its connection open."""
-    traceback.clear_frames(error.__traceback__)
+    """Drop what the error's frames hold: a libvirt object keeps its connection open.
+
+    So do the frames of the errors that came before it.
+    """
+    told: BaseException | None = error
+    while told is not None:
+        traceback.clear_frames(told.__traceback__)
+        told = told.__cause__ or told.__context__
 
 
 def translate(

@@ -18,7 +18,7 @@ import libvirt
 
 from scheduler.hosts.abilities import Abilities
 from scheduler.hosts.identity import Identity, identify
-from scheduler.hosts.lanes import CALLS_IN_FLIGHT
+from scheduler.hosts.lanes import CALLS_AT_ONCE
 from scheduler.hosts.routes import endpoint_of, socket_of
 
 PREFLIGHT_SECONDS = 3.0
@@ -36,14 +36,19 @@ class Listener:
 
 
 class Handle:
-    """An open connection, its host's identity and the slots of its calls."""
+    """An open connection, its host's identity and the slots of its calls.
+
+    One call at a time, but where calls never leave the process; see `connection`.
+    """
 
     def __init__(self, conn: libvirt.virConnect, identity: Identity, abilities: Abilities) -> None:
         self.conn = conn
         self.identity = identity
         self.abilities = abilities
-        self.slots = asyncio.Semaphore(CALLS_IN_FLIGHT)
-        self.in_flight = 0
+        self._at_once = CALLS_AT_ONCE if abilities.state_dies_with_connection else 1
+        self.slots = asyncio.Semaphore(self._at_once)
+        self.calls = 0
+        """How many are in flight or wait for their turn."""
         self.retired = False
         self._callbacks: list[int] = []
         self._close_callback = False
@@ -51,7 +56,12 @@ class Handle:
     @property
     def closeable(self) -> bool:
         """Return whether it is given up and its last call has returned."""
-        return self.retired and self.in_flight == 0
+        return self.retired and self.calls == 0
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether one more call would not have to wait."""
+        return self.calls < self._at_once
 
     def listen(self, listener: Listener) -> None:
         """Have the listener told of changes, where the driver tells any."""

@@ -17,8 +17,8 @@ from scheduler.hosts.threads import Job, Threads
 
 T = TypeVar("T")
 
-CALLS_IN_FLIGHT = 3
-"""A connection's limit: libvirtd serves five at once and hung ones keep their place."""
+CALLS_AT_ONCE = 3
+"""To one host for one purpose, watching, asking or changing."""
 
 
 class CallNotBegun(HostUnreachable):

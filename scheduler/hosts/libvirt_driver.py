@@ -83,18 +83,18 @@ class LibvirtDriver:
             clock=clock,
             deadlines=deadlines,
         )
-        self._observing = connect(
-            listener=Listener(domain_changed=self._changed, closed=self._told)
-        )
+        listener = Listener(domain_changed=self._changed, closed=self._told)
+        self._watching = connect(listener=listener, at_once=1)
         shared = host.transport is Transport.TEST
-        self._mutating = self._observing if shared else connect()
+        self._observing = self._watching if shared else connect()
+        self._mutating = self._watching if shared else connect()
         self.adopt(host)
 
     def adopt(self, host: HostResources) -> None:
         """Go by this record from now on: another pool, or another machine to be expected."""
         self._host = host
-        self._observing.expect(host.host_uuid)
-        self._mutating.expect(host.host_uuid)
+        for connection in self._connections():
+            connection.expect(host.host_uuid)
 
     async def inventory(self) -> Inventory:
         """Return a complete look at the host, its pool refreshed now and then before it."""
@@ -107,7 +107,7 @@ class LibvirtDriver:
             begun_at=self._clock.monotonic(),
             seen_at=self._clock.now(),
         )
-        return await self._observing.call(Verb.INVENTORY, lambda handle: self._look(handle, look))
+        return await self._watching.call(Verb.INVENTORY, lambda handle: self._look(handle, look))
 
     async def domain(self, uuid: str) -> ObservedDomain | None:
         """Return the domain as it is now; None is the host's own word that there is none."""
@@ -218,9 +218,12 @@ class LibvirtDriver:
 
     async def aclose(self) -> None:
         """Let go of the host."""
-        await self._observing.aclose()
-        await self._mutating.aclose()
+        for connection in self._connections():
+            await connection.aclose()
         await self._route.aclose()
+
+    def _connections(self) -> tuple[Connection, ...]:
+        return (self._watching, self._observing, self._mutating)
 
     def _changed(self, uuid: str) -> None:
         """Take libvirt's hint, in libvirt's thread."""
@@ -237,7 +240,7 @@ class LibvirtDriver:
         return take_inventory(handle, look, self._memory)
 
     async def _virt_type(self) -> VirtType:
-        handle = await self._observing.open()
+        handle = await self._watching.open()
         if not handle.abilities.hypervisor:
             return VirtType.TEST
         if self._host.virt_type is not VirtType.AUTO:

@@ -33,7 +33,7 @@ from scheduler.store import (
     StoreConfig,
     Transaction,
 )
-from tests.faults.cluster import FOREIGN, FOREIGN_VOLUME, IMAGE, POOL
+from tests.fleet.furniture import FOREIGN, FOREIGN_VOLUME, IMAGE, POOL
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster

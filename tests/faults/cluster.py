@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import libvirt
 
@@ -23,18 +22,11 @@ from tests.faults.fuse import Fuse
 from tests.faults.mortal import CLOCK_STEP, STATE
 from tests.faults.nursery import Child, Nursery
 from tests.fleet.farm import FarmHost
+from tests.fleet.furniture import POOL, furnish
 from tests.fleet.process import wait_until
 
 Document = dict[str, Any]
 
-IMAGE = "base.qcow2"
-POOL = "default-pool"
-FOREIGN = "sbx-not-ours"
-"""Named as if it were ours: a domain and, with a suffix, a volume."""
-FOREIGN_VOLUME = "sbx-precious.img"
-NETWORK = """
-<network><name>default</name><forward mode='nat'/><ip address='10.0.0.1' netmask='255.0.0.0'>
-<dhcp><range start='10.0.0.2' end='10.0.255.254'/></dhcp></ip></network>"""
 READY_S = 60.0
 LOG_TAIL = 6000
 
@@ -55,7 +47,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self.fuse = Fuse(self.directory)
         for host in self.hosts:
-            _furnish(host)
+            furnish(host)
         self.start_over()
 
     @property
@@ -145,7 +137,7 @@ class Cluster:
     def refurbish(self, host: FarmHost) -> None:
         """Bring a killed host back, as it was at first."""
         host.restart()
-        _furnish(host)
+        furnish(host)
 
     @contextmanager
     def libvirt(self, host: FarmHost) -> Iterator[libvirt.virConnect]:
@@ -166,34 +158,3 @@ class Cluster:
             lines += ["[[hosts]]", f'name = "{host.name}"', f'uri = "{host.uri}"']
             lines += ['transport = "unix"', f'pool = "{POOL}"']
         return "\n".join(lines)
-
-
-def _furnish(host: FarmHost) -> None:
-    """Give a fresh host the golden image, and something of somebody else's."""
-    with closing(libvirt.open(host.uri)) as connection:
-        for domain in connection.listAllDomains():
-            domain.destroy()
-            domain.undefine()
-        # The test driver's guests get addresses 20 apart: a small network has room for 13 starts.
-        network = connection.networkLookupByName("default")
-        network.destroy()
-        network.undefine()
-        connection.networkDefineXML(NETWORK).create()
-        pool = connection.storagePoolLookupByName(POOL)
-        pool.createXML(_volume(IMAGE, "qcow2"))
-        pool.createXML(_volume(FOREIGN_VOLUME, "raw"))
-        connection.defineXML(_domain(FOREIGN)).create()
-
-
-def _volume(name: str, kind: str) -> str:
-    return (
-        f"<volume><name>{name}</name><capacity unit='MiB'>64</capacity>"
-        f"<allocation unit='MiB'>8</allocation><target><format type='{kind}'/></target></volume>"
-    )
-
-
-def _domain(name: str) -> str:
-    return (
-        f"<domain type='test'><name>{name}</name><uuid>{uuid4()}</uuid>"
-        "<memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type>hvm</type></os></domain>"
-    )

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
-from tests.faults.cluster import IMAGE, Cluster, Document
+from tests.faults.cluster import Cluster, Document
+from tests.fleet.furniture import IMAGE
 
 LONG_S = 3600
 """A time that does not pass while a story is told."""

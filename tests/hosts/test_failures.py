@@ -103,3 +103,27 @@ def test_an_errors_frames_hold_nothing_afterwards() -> None:
     except KeyError as error:
         let_go(error)
         assert sys.getrefcount(held) == before
+
+
+def test_nor_do_the_frames_of_the_error_before_it() -> None:
+    class Held:
+        pass
+
+    held = Held()
+
+    def fail(thing: object) -> None:
+        assert thing is not None
+        raise KeyError
+
+    def fail_again(thing: object) -> None:
+        try:
+            fail(thing)
+        except KeyError:
+            raise ValueError from None
+
+    before = sys.getrefcount(held)
+    try:
+        fail_again(held)
+    except ValueError as error:
+        let_go(error)
+        assert sys.getrefcount(held) == before

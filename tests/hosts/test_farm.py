@@ -6,7 +6,8 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
+from functools import partial
 from pathlib import Path
 
 import libvirt
@@ -15,9 +16,9 @@ import pytest
 import scheduler.hosts
 from scheduler.clock import SystemClock
 from scheduler.errors import HostTimeout, HostUnreachable, IdentityChanged
-from scheduler.hosts import BaseImage, DomainPlan, Drivers, HostDriver, Keyring
-from scheduler.hosts.deadlines import DEADLINE_SECONDS
-from scheduler.hosts.lanes import CallNotBegun
+from scheduler.hosts import BaseImage, DomainPlan, Drivers, HostDriver, Keyring, handles
+from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
+from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun
 from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.model.hosts import HostResources, VirtType
 from tests.fleet.farm import FarmHost, LibvirtdFarm
@@ -25,6 +26,7 @@ from tests.hosts.subjects import CLUSTER, host_record
 from tests.waits import until, until_answer
 
 MakeFarm = Callable[[int], LibvirtdFarm]
+OpenDrivers = Callable[[Mapping[Verb, float]], AbstractAsyncContextManager[Drivers]]
 SHORT = {**DEADLINE_SECONDS, **dict.fromkeys(DEADLINE_SECONDS, 1.0)}
 NOBODY = "00000000-0000-4000-8000-000000000000"
 BASE = BaseImage(name="b", path="/b", format="qcow2", capacity=1, physical=1)
@@ -49,10 +51,21 @@ def hints() -> list[str]:
 
 @pytest.fixture
 async def drivers(tmp_path: Path, hints: list[str]) -> AsyncIterator[Drivers]:
-    keyring = Keyring.open(tmp_path / "cluster.key", str(CLUSTER))
-    opened = Drivers.open(tmp_path, keyring, SystemClock(), hints.append, deadlines=SHORT)
-    async with opened as made:
+    async with opened(tmp_path, hints, SHORT) as made:
         yield made
+
+
+@pytest.fixture
+def drivers_of(tmp_path: Path, hints: list[str]) -> OpenDrivers:
+    """Call it with deadlines of your own for drivers that keep to them."""
+    return partial(opened, tmp_path, hints)
+
+
+def opened(
+    directory: Path, hints: list[str], deadlines: Mapping[Verb, float]
+) -> AbstractAsyncContextManager[Drivers]:
+    keyring = Keyring.open(directory / "cluster.key", str(CLUSTER))
+    return Drivers.open(directory, keyring, SystemClock(), hints.append, deadlines=deadlines)
 
 
 def record(host: FarmHost, **values: object) -> HostResources:
@@ -114,7 +127,37 @@ async def test_four_hung_calls_are_the_most_a_host_gets(
 
 async def past_backoff(driver: LibvirtDriver) -> bool:
     now = SystemClock().monotonic()
-    return all(now >= one._dial_after for one in (driver._observing, driver._mutating))
+    return all(now >= one._dial_after for one in driver._connections())
+
+
+async def test_keepalive_ends_every_call_at_once(
+    drivers_of: OpenDrivers,
+    make_farm: MakeFarm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """libvirt 9.0 ends one call of a connection so; others on it would crash the process later."""
+    monkeypatch.setattr(handles, "KEEPALIVE_SECONDS", 1)
+    monkeypatch.setattr(handles, "KEEPALIVE_COUNT", 2)
+    farm = make_farm(1)
+    async with drivers_of(dict.fromkeys(Verb, 60.0)) as drivers:
+        driver = driver_of(drivers, farm[0])
+        for _ in range(2):
+            await until_answer(lambda: all_open(driver), what="all connections")
+            farm[0].suspend()
+            calls = (driver.inventory(), *(driver.volume(name) for name in "abc"))
+            failures = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(failure) for failure in failures] == [HostUnreachable] * 4
+            assert driver._watching._lane.abandoned == 0
+            farm[0].resume()
+            await until_answer(lambda: reachable(driver), what="the host that was resumed")
+
+
+async def all_open(driver: LibvirtDriver) -> bool:
+    """Ask for several things at once, and return whether each call has a connection by now."""
+    if not await reachable(driver):
+        return False
+    await asyncio.gather(*(driver.volume(name) for name in "abc"))
+    return len(driver._observing._handles) == CALLS_AT_ONCE
 
 
 async def test_a_killed_host_is_lost_at_once_and_found_again_after_its_restart(
@@ -197,7 +240,7 @@ async def test_what_changed_while_a_host_was_away_is_seen(
     farm = make_farm(1)
     driver = driver_of(drivers, farm[0])
     (before,) = (await driver.inventory()).domains
-    driver._observing._give_up(driver._observing._handle)  # type: ignore[arg-type]
+    driver._watching._give_up(driver._watching._handles[0])
     with closing(libvirt.open(farm[0].uri)) as operator:
         domain = operator.lookupByName(before.name)
         xml = domain.XMLDesc(0).replace("<vcpu placement='static'>2<", "<vcpu>7<")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from scheduler.api import answers
 from scheduler.api.answers import Form, Listing
 from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, EventStream
-from scheduler.api.problems import Refused, problem
+from scheduler.api.problems import DOCUMENTED, Refused, problem
 from scheduler.api.queries import EventQuery
 from scheduler.api.routing import Operation
 from scheduler.model import Event
@@ -59,7 +59,7 @@ class FleetRoutes:
                 path="/readyz",
                 endpoint=self.readiness,
                 answer=Status,
-                responses={503: {"description": "Not ready."}},
+                responses={503: {**DOCUMENTED, "description": "Not ready."}},
             ),
         )
 

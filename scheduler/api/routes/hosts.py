@@ -46,8 +46,16 @@ class HostRoutes:
             ("POST", f"{_ONE}/drain/abort", self.abort_drain, DrainReport, 200),
             ("POST", f"{_ONE}/drain/undo", self.undo_drain, DrainReport, 200),
         )
+        otherwise: dict[Any, Any] = {self.add: HostResources, self.drain: DrainReport}
         return tuple(
-            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
+            Operation(
+                method=method,
+                path=path,
+                endpoint=endpoint,
+                answer=answer,
+                status=status,
+                otherwise=otherwise.get(endpoint),
+            )
             for method, path, endpoint, answer, status in rows
         )
 

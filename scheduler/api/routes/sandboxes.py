@@ -46,8 +46,22 @@ class SandboxRoutes:
             ("GET", f"{_ONE}/ip", self.ip, AddressAnswer, 200),
             ("GET", f"{_ONE}/decision", self.decision, Decision, 200),
         )
+        otherwise: dict[Any, Any] = {
+            self.create: Sandbox | Decision,
+            self.destroy: Sandbox | Holdings,
+            self.start: Sandbox,
+            self.stop: Sandbox,
+            self.retry: Sandbox,
+        }
         return tuple(
-            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
+            Operation(
+                method=method,
+                path=path,
+                endpoint=endpoint,
+                answer=answer,
+                status=status,
+                otherwise=otherwise.get(endpoint),
+            )
             for method, path, endpoint, answer, status in rows
         )
 

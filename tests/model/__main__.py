@@ -11,17 +11,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import structlog
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.fleet.postgres import PostgresCluster
 from tests.model.cluster import Counts
 from tests.model.databases import Postgres, Sqlite
-from tests.model.machine import Databases, FleetMachine
+from tests.model.machine import Databases, live
 
 STEPS_A_LIFE = 60
 _FIXED_HASHES = {"PYTHONHASHSEED": "0"}
@@ -34,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         databases = _databases(stack, wanted.engine)
         counts = Counts()
-        machine = seed(wanted.seed)(partial(FleetMachine, databases, counts))
         begun = time.monotonic()
         print(f"seed {wanted.seed}: {wanted.steps} steps on {wanted.engine}", flush=True)
-        run_state_machine_as_test(machine, settings=_settings(wanted.steps, shrink=not wanted.as_found))
+        how = _settings(wanted.steps, shrink=not wanted.as_found)
+        live(databases, how, counts=counts, drawn=wanted.seed)
         print(f"{time.monotonic() - begun:.0f} s: {counts}", flush=True)
     return 0
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
@@ -32,6 +32,12 @@ T = TypeVar("T")
 
 PACE = Pace(poll_seconds=15.0, stopped_retention_seconds=600)
 TERMS = Terms(cluster_id=CLUSTER)
+
+
+async def _for_ever() -> NoReturn:
+    """Wait, as who is dead does, until swept away."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
 
 
 class Dead(Exception):
@@ -60,7 +66,7 @@ class Life:
             if self.fuse <= 0:
                 self.end()
         if self.over:
-            await asyncio.Event().wait()
+            await _for_ever()
 
 
 class WatchedStore(Store):
@@ -72,13 +78,16 @@ class WatchedStore(Store):
 
     async def submit(self, unit: Unit[T]) -> T:
         await self.life.passing()
-        value = await super().submit(self._judged(unit))
+        try:
+            value = await super().submit(self._judged(unit))
+        except Dead:
+            return await _for_ever()
         await self.life.passing()
         return value
 
     async def read(self, unit: Unit[T]) -> T:
         if self.life.over:
-            await asyncio.Event().wait()
+            await _for_ever()
         return await super().read(unit)
 
     async def read_what_is_left(self, unit: Unit[T]) -> T:
@@ -170,9 +179,7 @@ async def daemon(
             terms=TERMS,
             fleet=fleet,
             journal=journal,
-            wakes=Wakes(
-                sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains
-            ),
+            wakes=Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains),
             listings=plane.listings,
         )
         await fleet.load()

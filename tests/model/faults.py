@@ -44,7 +44,7 @@ _OF_SLOTS: Mapping[str, Callable[[Slot], None]] = {
     "lose answers": _lose_answers,
     "hang": Slot.hang,
 }
-FAULTS = ("mend", "down", "replace", "put back", *_OF_SLOTS)
+FAULTS = ("mend", "mend", "mend", "down", "replace", "put back", *_OF_SLOTS)
 
 
 def break_slot(cluster: Cluster, host: str, fault: str) -> None:

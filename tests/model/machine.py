@@ -6,49 +6,46 @@ few rules with many choices, so that most steps are requests and time, and no fa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
+from hypothesis import seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
 
-from scheduler.errors import SandboxdError
-from scheduler.model import DrainPolicy, OnDeadline
-from scheduler.service.intents import Intent
-from scheduler.service.requests import DrainHost
-from tests.control.world import ME
+from tests.model.administration import ADMINISTRATION, administer
 from tests.model.cluster import HOSTS, Cluster, Counts
 from tests.model.faults import FAULTS, INTERFERENCE, break_slot, interfere
 from tests.model.quiet import come_to_rest
-from tests.model.requests import Request, forget, requests, send
+from tests.model.requests import Request, creations, requests, send
 from tests.model.virtual import same_ids
 
 P = ParamSpec("P")
 
+_rule: Any = rule  # typed for strategies that are named one by one
 hosts = st.sampled_from(HOSTS)
 
+Act: TypeAlias = "Callable[Concatenate[FleetMachine, P], None]"
 Databases = Callable[[], str]
 """Gives the URL of a database that holds its schema and nothing else."""
 
 
-def step(
-    **drawn: Any,
-) -> Callable[
-    [Callable[Concatenate[FleetMachine, P], None]], Callable[Concatenate[FleetMachine, P], None]
-]:
+def step(**drawn: Any) -> Callable[[Act[P]], Act[P]]:
     """Make a rule after which every invariant is checked."""
 
-    def checked(
-        act: Callable[Concatenate[FleetMachine, P], None],
-    ) -> Callable[Concatenate[FleetMachine, P], None]:
-        @rule(**drawn)
+    def checked(act: Act[P]) -> Act[P]:
         @wraps(act)
         def act_and_check(self: FleetMachine, *args: P.args, **kwargs: P.kwargs) -> None:
             act(self, *args, **kwargs)
             self.cluster.check()
 
-        return act_and_check
+        return cast("Act[P]", _rule(**drawn)(act_and_check))
 
     return checked
 
@@ -63,6 +60,12 @@ class FleetMachine(RuleBasedStateMachine):
         self._total = counts
         self.cluster = Cluster(databases())
         self.cluster.sleep(5)
+
+    @initialize(wanted=st.lists(creations, min_size=1, max_size=6), wait=st.sampled_from([1, 20]))
+    def begin(self, wanted: list[Request], wait: float) -> None:
+        """Have something to lose from the first step on."""
+        send(self.cluster, wanted)
+        self.cluster.sleep(wait)
 
     @step(wanted=requests, wait=st.sampled_from([0, 0.1, 1, 5, 20, 60]))
     def ask(self, wanted: list[Request], wait: float) -> None:
@@ -81,52 +84,21 @@ class FleetMachine(RuleBasedStateMachine):
     def interfere(self, host: str, number: int, act: str) -> None:
         interfere(self.cluster.slots[host], number, act)
 
-    @step(host=hosts, act=st.sampled_from(["cordon", "uncordon", "abort", "undo", "accept"]))
+    @step(host=hosts, act=st.sampled_from(ADMINISTRATION))
     def administer(self, host: str, act: str) -> None:
-        hosts, drains = self.cluster.daemon.services.hosts, self.cluster.daemon.services.drains
-        slot = self.cluster.slots[host]
-        mine: Intent[Any] = Intent(actor=ME)
-        if act == "accept":
-            if self._granted(hosts.accept_identity(host, slot.machine.fake.host_uuid, mine)):
-                slot.accept(self.cluster.clock.monotonic())
-            return
-        verbs = {
-            "cordon": hosts.cordon,
-            "uncordon": hosts.uncordon,
-            "abort": drains.abort,
-            "undo": drains.undo,
-        }
-        self._granted(verbs[act](host, "model", mine))
-
-    @step(
-        host=hosts,
-        policy=st.sampled_from([DrainPolicy.DESTROY, DrainPolicy.STOP, DrainPolicy.EXPIRE]),
-        deadline=st.sampled_from([None, 30]),
-        then=st.sampled_from([OnDeadline.DESTROY, OnDeadline.STOP, OnDeadline.KEEP]),
-    )
-    def drain(
-        self, host: str, policy: DrainPolicy, deadline: int | None, then: OnDeadline
-    ) -> None:
-        request = DrainHost(policy=policy, deadline_seconds=deadline, on_deadline=then)
-        drains = self.cluster.daemon.services.drains
-        self._granted(drains.drain(host, request, Intent(actor=ME)))
-
-    @step(number=st.integers(0, 7), force=st.booleans())
-    def forget(self, number: int, force: bool) -> None:
-        self.cluster.run(forget(self.cluster, number, force=force))
+        administer(self.cluster, host, act)
 
     @step(seconds=st.sampled_from([-86400, -3600, -45, 45, 3600, 86400]))
     def set_clock(self, seconds: int) -> None:
         self.cluster.clock.set_wall(seconds)
 
-    @step(down=st.sampled_from([0, 10, 400]), boots=st.booleans())
-    def kill_daemon(self, down: int, boots: bool) -> None:
-        self.cluster.restart(down, boots=boots)
-
-    @step(moments=st.integers(1, 40))
-    def kill_daemon_soon(self, moments: int) -> None:
-        """Kill it at a commit or a host call to come."""
-        self.cluster.daemon.life.fuse = moments
+    @step(moments=st.integers(0, 60), down=st.sampled_from([0, 0, 10, 400]), boots=st.booleans())
+    def kill_daemon(self, moments: int, down: int, boots: bool) -> None:
+        """Kill it, now or at a commit or a host call to come, before it is done or after."""
+        if moments:
+            self.cluster.daemon.life.fuse = moments
+        else:
+            self.cluster.restart(down, boots=boots)
 
     def teardown(self) -> None:
         try:
@@ -138,14 +110,12 @@ class FleetMachine(RuleBasedStateMachine):
             self.cluster.close()
             self._ids.__exit__(None, None, None)
 
-    def _granted(self, work: Awaitable[object]) -> bool:
-        """Do what an operator asked for; return whether it was not refused."""
 
-        async def guarded() -> bool:
-            try:
-                await work
-            except SandboxdError:
-                return False
-            return True
-
-        return bool(self.cluster.run(guarded()))
+def live(
+    databases: Databases, how: settings, *, counts: Counts | None = None, drawn: int | None = None
+) -> None:
+    """Let machines live as the settings say, from a seed if one is given; raise what goes wrong."""
+    machine = partial(FleetMachine, databases, counts)
+    seeded = machine if drawn is None else seed(drawn)(machine)
+    # Any factory will do, whatever the annotation says.
+    run_state_machine_as_test(cast("type[FleetMachine]", seeded), settings=how)

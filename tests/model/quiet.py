@@ -35,6 +35,8 @@ def come_to_rest(cluster: Cluster) -> None:
     cluster.daemon.life.fuse = None
     for name in HOSTS:
         cluster.run(_open(cluster, name))
+    _wait(cluster, _not_up)
+    cluster.sleep(LOOK_EVERY_SECONDS)
     _wait(cluster, _unsettled)
     _check_guests(cluster)
     for sandbox in cluster.read(Books.read).sandboxes.values():

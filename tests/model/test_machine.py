@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fleet.postgres import PostgresCluster
 from tests.model.databases import Postgres, Sqlite
-from tests.model.machine import FleetMachine
+from tests.model.machine import live
 
 SHORT = settings(
     max_examples=12,
@@ -26,10 +21,8 @@ SHORT = settings(
 
 
 def test_invariants_hold_on_sqlite(tmp_path: Path) -> None:
-    databases = Sqlite(tmp_path)
-    run_state_machine_as_test(lambda: FleetMachine(databases), settings=SHORT)
+    live(Sqlite(tmp_path), SHORT)
 
 
 def test_invariants_hold_on_postgresql(postgres: PostgresCluster) -> None:
-    databases = Postgres(postgres.database())
-    run_state_machine_as_test(lambda: FleetMachine(databases), settings=SHORT)
+    live(Postgres(postgres.database()), SHORT)

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import pytest
 
 from scheduler import ids
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 _BOOTED_SECONDS = 5000.0
@@ -51,10 +55,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def run_in_executor(
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Do it now, and have its answer come a turn later, as a thread's would."""
-        answer: asyncio.Future[Any] = self.create_future()
+        answer: asyncio.Future[T] = self.create_future()
         try:
             answer.set_result(func(*args))
         except Exception as error:

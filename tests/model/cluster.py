@@ -74,6 +74,7 @@ class Cluster:
         self._url = url
         self._keyring = Keyring([b"model" * 7], str(CLUSTER))
         self._owners: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
         self._complaints: list[str] = []
         self._stack = AsyncExitStack()
         self._machines = 0
@@ -105,6 +106,14 @@ class Cluster:
         """Return what the store says, whether the daemon lives to see it or not."""
         answer = self.run(self._daemon.store.read(unit))
         return self.read(unit) if answer is None else answer
+
+    def acknowledge(self, request: str, sandbox_id: str) -> None:
+        """Take note of a creation's answer, which is the same whenever the same is asked (I9)."""
+        first = self._answers.setdefault(request, sandbox_id)
+        if first != sandbox_id:
+            self._complain("i9_one_answer", [f"{request} is {first}, and {sandbox_id} too"])
+        elif sandbox_id not in self.sandbox_ids:
+            self.sandbox_ids.append(sandbox_id)
 
     def restart(self, down_seconds: float = 0.0, *, boots: bool = False) -> None:
         """Kill the daemon if it lives, and begin a new one a while later."""

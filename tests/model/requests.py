@@ -48,8 +48,7 @@ class Create:
 
         answer = await services.kept_answers.once(key, _rendered, perform)
         sandbox_id = answer.text if isinstance(answer, Answer) else answer.id
-        if sandbox_id not in cluster.sandbox_ids:
-            cluster.sandbox_ids.append(sandbox_id)
+        cluster.acknowledge(repr(self), sandbox_id)
 
     def body(self) -> CreateSandbox:
         return CreateSandbox(

@@ -40,7 +40,7 @@ _VERBS: Mapping[str, Verb] = {
     "abort the drain": lambda services, host: services.drains.abort(host, "model", _MINE),
     "undo the drain": lambda services, host: services.drains.undo(host, "model", _MINE),
 }
-ADMINISTRATION = ("uncordon", "accept the machine", *_VERBS)
+ADMINISTRATION = ("uncordon", "undo the drain", "undo the drain", "accept the machine", *_VERBS)
 
 
 def administer(cluster: Cluster, host: str, act: str) -> None:

@@ -1,4 +1,4 @@
-"""The whole world of the model: one store, three machines, one daemon after the other.
+"""The whole world of the model: one store, four machines, one daemon after the other.
 
 Every step runs the one loop until its work is done or the daemon has died; then the next daemon
 begins over the same store and the same machines, and nothing of the old one is left.
@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from scheduler.errors import NotFound
 from scheduler.hosts.marks import Keyring
+from scheduler.service.idempotency import KEPT_FOR
 from scheduler.service.intents import Intent
 from scheduler.store import Transaction
 from scheduler.validation.hosts import AddHost
@@ -33,7 +35,7 @@ from tests.model.virtual import VirtualClock, VirtualLoop
 
 T = TypeVar("T")
 
-HOSTS = ("alpha", "beta", "gamma")
+HOSTS = ("alpha", "beta", "gamma", "delta")
 CPUS, MEMORY_MB = 4, 4096
 
 
@@ -49,6 +51,7 @@ class Counts:
     calls: int = 0
     deaths: int = 0
     claims: int = 0
+    moves: int = 0
     buried: int = 0
 
     def add(self, other: Counts) -> None:
@@ -74,7 +77,7 @@ class Cluster:
         self._url = url
         self._keyring = Keyring([b"model" * 7], str(CLUSTER))
         self._owners: dict[str, str] = {}
-        self._answers: dict[str, str] = {}
+        self._answers: dict[str, tuple[str, datetime]] = {}
         self._complaints: list[str] = []
         self._stack = AsyncExitStack()
         self._machines = 0
@@ -109,10 +112,10 @@ class Cluster:
 
     def acknowledge(self, request: str, sandbox_id: str) -> None:
         """Take note of a creation's answer, which is the same whenever the same is asked (I9)."""
-        first = self._answers.setdefault(request, sandbox_id)
-        if first != sandbox_id:
+        first, at = self._answers.setdefault(request, (sandbox_id, self.clock.now()))
+        if first != sandbox_id and self.clock.now() - at < KEPT_FOR:
             self._complain("i9_one_answer", [f"{request} is {first}, and {sandbox_id} too"])
-        elif sandbox_id not in self.sandbox_ids:
+        if sandbox_id not in self.sandbox_ids:
             self.sandbox_ids.append(sandbox_id)
 
     def restart(self, down_seconds: float = 0.0, *, boots: bool = False) -> None:
@@ -206,6 +209,7 @@ class Cluster:
     def _judge(self, commit: Commit) -> None:
         self.counts.commits += 1
         self.counts.claims += len(commit.made)
+        self.counts.moves += sum(old.host_id != new.host_id for old, new in commit.changed())
         self.counts.buried += len(commit.buried)
         for sandbox in commit.after.sandboxes.values():
             self._owners[sandbox.domain_uuid or ""] = sandbox.id

@@ -28,11 +28,11 @@ def _power_cycle(slot: Slot) -> None:
 
 
 def _refuse(slot: Slot) -> None:
-    slot.refusing += 2
+    slot.refusing += 9  # more than a host is given tries for one sandbox
 
 
 def _lose_answers(slot: Slot) -> None:
-    slot.losing += 2
+    slot.losing += 3
 
 
 _OF_SLOTS: Mapping[str, Callable[[Slot], None]] = {
@@ -45,6 +45,9 @@ _OF_SLOTS: Mapping[str, Callable[[Slot], None]] = {
     "hang": Slot.hang,
 }
 FAULTS = ("mend", "mend", "mend", "down", "replace", "put back", *_OF_SLOTS)
+
+MISHAPS = ("refuse", "refuse", "down", "hang", "lose answers", "lose the pool")
+"""What keeps a host from building: most likely to happen while it should."""
 
 
 def break_slot(cluster: Cluster, host: str, fault: str) -> None:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from tests.model.administration import ADMINISTRATION, administer
 from tests.model.cluster import HOSTS, Cluster, Counts
-from tests.model.faults import FAULTS, INTERFERENCE, break_slot, interfere
+from tests.model.faults import FAULTS, INTERFERENCE, MISHAPS, break_slot, interfere
 from tests.model.quiet import come_to_rest
 from tests.model.requests import Request, creations, requests, send
 from tests.model.virtual import same_ids
@@ -30,6 +30,11 @@ P = ParamSpec("P")
 
 _rule: Any = rule  # typed for strategies that are named one by one
 hosts = st.sampled_from(HOSTS)
+mishaps: st.SearchStrategy[dict[str, str]] = st.dictionaries(
+    hosts, st.sampled_from(MISHAPS), max_size=2
+)
+Mishaps: TypeAlias = dict[str, str]
+"""What happens to hosts, by their names."""
 
 Act: TypeAlias = "Callable[Concatenate[FleetMachine, P], None]"
 Databases = Callable[[], str]
@@ -61,16 +66,18 @@ class FleetMachine(RuleBasedStateMachine):
         self.cluster = Cluster(databases())
         self.cluster.sleep(5)
 
-    @initialize(wanted=st.lists(creations, min_size=1, max_size=6), wait=st.sampled_from([1, 20]))
-    def begin(self, wanted: list[Request], wait: float) -> None:
+    @initialize(
+        wanted=st.lists(creations, min_size=1, max_size=6),
+        meanwhile=mishaps,
+        wait=st.sampled_from([0, 1, 20]),
+    )
+    def begin(self, wanted: list[Request], meanwhile: Mishaps, wait: float) -> None:
         """Have something to lose from the first step on."""
-        send(self.cluster, wanted)
-        self.cluster.sleep(wait)
+        self._ask(wanted, meanwhile, wait)
 
-    @step(wanted=requests, wait=st.sampled_from([0, 0.1, 1, 5, 20, 60]))
-    def ask(self, wanted: list[Request], wait: float) -> None:
-        send(self.cluster, wanted)
-        self.cluster.sleep(wait)
+    @step(wanted=requests, meanwhile=mishaps, wait=st.sampled_from([0, 0.1, 1, 5, 20, 60]))
+    def ask(self, wanted: list[Request], meanwhile: Mishaps, wait: float) -> None:
+        self._ask(wanted, meanwhile, wait)
 
     @step(seconds=st.sampled_from([0.1, 1, 5, 20, 60, 200]))
     def pass_time(self, seconds: float) -> None:
@@ -99,6 +106,13 @@ class FleetMachine(RuleBasedStateMachine):
             self.cluster.daemon.life.fuse = moments
         else:
             self.cluster.restart(down, boots=boots)
+
+    def _ask(self, wanted: list[Request], meanwhile: Mishaps, wait: float) -> None:
+        """Send requests, and have hosts break before anything is made of the answers."""
+        send(self.cluster, wanted)
+        for host, fault in meanwhile.items():
+            break_slot(self.cluster, host, fault)
+        self.cluster.sleep(wait)
 
     def teardown(self) -> None:
         try:

@@ -183,15 +183,20 @@ async def daemon(
             listings=plane.listings,
         )
         await fleet.load()
-        begun = asyncio.Event()
-        loops = asyncio.create_task(plane.run(begun.set), name="plane")
-        beginning = asyncio.create_task(begun.wait())
-        await asyncio.wait({loops, beginning}, return_when=asyncio.FIRST_COMPLETED)
         yield Daemon(
             life=life,
             store=opened,
             services=services,
             plane=plane,
-            loops=loops,
+            loops=await _begun(plane),
             began_at=clock.monotonic(),
         )
+
+
+async def _begun(plane: ControlPlane) -> asyncio.Task[None]:
+    """Return the loops once all of them run, or have ended."""
+    begun = asyncio.Event()
+    loops = asyncio.create_task(plane.run(begun.set), name="plane")
+    beginning = asyncio.create_task(begun.wait())
+    await asyncio.wait({loops, beginning}, return_when=asyncio.FIRST_COMPLETED)
+    return loops

@@ -10,7 +10,7 @@ from tests.fleet.postgres import PostgresCluster
 from tests.model.cluster import HOSTS, Counts
 from tests.model.databases import Postgres, Sqlite
 from tests.model.machine import FleetMachine, live
-from tests.model.requests import Ask, Create
+from tests.model.requests import Ask, Create, Request
 
 SHORT = settings(
     max_examples=10,
@@ -61,5 +61,5 @@ def _live_through_rare_turns(state: FleetMachine) -> None:
     wishes = [Ask("destroy", 0), Ask("stop", 1), Ask("destroy", 2)]
     state.ask([*wishes, Create(4), Create(5)], {}, 60)
     state.kill_daemon(7, 0, False)
-    larger = [Create(key, vcpus=2) for key in range(6, 16)]
+    larger: list[Request] = [Create(key, vcpus=2) for key in range(6, 16)]
     state.ask(larger, {"alpha": "down"}, 60)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import NoReturn, TypeVar
 
@@ -18,7 +19,7 @@ from scheduler.control.plane import ControlPlane
 from scheduler.hosts.marks import Keyring
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
-from scheduler.service.lease_time import lease_time
+from scheduler.service.lease_time import OFFSET_SETTING
 from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
 from scheduler.store import Store, StoreConfig, Transaction, Unit
@@ -99,7 +100,7 @@ class WatchedStore(Store):
         def judged(tx: Transaction) -> T:
             if self.life.over:
                 raise Dead
-            before, lease_now = Books.read(tx), lease_time(tx, self.clock)
+            before, lease_now = Books.read(tx), _lease_time(tx, self.clock)
             boottime = self.clock.boottime()
             value = unit(tx)
             commit = commit_of(before, tx, lease_now=lease_now, boottime=boottime)
@@ -108,6 +109,15 @@ class WatchedStore(Store):
             return value
 
         return judged
+
+
+def _lease_time(tx: Transaction, clock: VirtualClock) -> datetime:
+    """Return the time that the recorded ends are counted in, told a second time."""
+    kept = tx.settings.get(OFFSET_SETTING)
+    if kept is None:
+        return clock.now()
+    stepped = clock.now().timestamp() - clock.boottime() - float(kept)
+    return clock.now() - timedelta(seconds=stepped if abs(stepped) > 0.5 else 0)
 
 
 class Watch:

@@ -43,11 +43,11 @@ def test_a_life_of_rare_turns(tmp_path: Path) -> None:
 
 
 def _live_through_rare_turns(state: FleetMachine) -> None:
-    everywhere = dict.fromkeys(HOSTS[:2], "refuse")
+    everywhere = {"alpha": "lose answers", "beta": "refuse"}
     state.ask([Create(0, name=0)], everywhere, 0)
     state.ask([Create(1, ttl=60), Create(1, ttl=60), Create(2, ttl=60, stops=True)], {}, 20)
     state.set_clock(3600)
-    state.pass_time(20)
+    state.ask([Ask("extend", 2, 600)], {}, 20)
     state.ask(
         [Create(0, name=0), Create(3, vcpus=2, start=False)],
         {"gamma": "hang", "delta": "lose answers"},

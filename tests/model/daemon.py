@@ -168,16 +168,14 @@ async def daemon(
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
         fleet = FleetView(opened, clock, policy=TERMS.policy, stale_after_seconds=60)
+        watch = Watch(life, opened, called)
+        drivers = WatchedDrivers(
+            slots, keyring, clock, watch, on_hint=lambda host_id: plane.hint_host(host_id)
+        )
         plane = ControlPlane(
             store=opened,
             clock=clock,
-            drivers=WatchedDrivers(
-                slots,
-                keyring,
-                clock,
-                Watch(life, opened, called),
-                on_hint=lambda host_id: plane.hint_host(host_id),
-            ),
+            drivers=drivers,
             fleet=fleet,
             journal=journal,
             pace=PACE,

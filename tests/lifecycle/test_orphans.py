@@ -49,6 +49,13 @@ def marked(number: int = 1) -> ObservedDomain:
     return domain(uuid=uuid, marked=mark(f"SBX-{number}", uuid))
 
 
+def test_a_burial_before_the_clock_was_set_back_is_not_waited_for() -> None:
+    tomorrow = NOW + timedelta(days=1)
+    assert len(found(twice(marked()), tombstones={"SBX-1": tomorrow})) == 1
+    once = HostView(inventory=listing(marked(), begun_at=20))
+    assert found(once, tombstones={"SBX-1": tomorrow}) == ()
+
+
 def test_a_domain_with_a_tombstone_is_destroyed_after_two_sightings() -> None:
     assert found(twice(marked()), tombstones={"SBX-1": OLD}) == (
         DestroyOrphan(host_id="HST-1", domain_uuid=UUID, name="sbx-1", sandbox_id="SBX-1"),

@@ -1,0 +1,140 @@
+"""The end of every run: all faults are mended, and then all must come to rest in bounded time.
+
+First everything still alive must settle, one guest a sandbox; then everything is destroyed, and
+nothing may be left: no domain, no volume, no claim, no charge, and an audit that finds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from scheduler.errors import SandboxdError
+from scheduler.lifecycle.orphans import owner_named
+from scheduler.model import AllocationState, DomainState, HostHealth, Sandbox, SandboxState
+from scheduler.service import wishes
+from scheduler.service.audits import AuditReport
+from scheduler.service.intents import Intent
+from tests.control.world import ME
+from tests.model.books import Books
+from tests.model.cluster import HOSTS, Cluster, InvariantBroken
+from tests.model.invariants import leaks
+from tests.model.machines import Slot
+
+Unfinished = Callable[[Books], list[str]]
+"""What there is still to be done, told in sentences."""
+
+LOOK_EVERY_SECONDS = 60.0
+WITHIN_SECONDS = 3600.0
+"""Builds that were kept off every host, orphans that must age and drains all end by then."""
+
+
+def come_to_rest(cluster: Cluster) -> None:
+    """Mend everything and wait for the end of all work, twice."""
+    for slot in cluster.rack.values():
+        _mend(slot, cluster.clock.monotonic())
+    cluster.daemon.life.fuse = None
+    for name in HOSTS:
+        cluster.run(_open(cluster, name))
+    _wait(cluster, _not_up)
+    cluster.sleep(LOOK_EVERY_SECONDS)
+    _wait(cluster, _unsettled)
+    _check_guests(cluster)
+    for sandbox in cluster.read(Books.read).sandboxes.values():
+        cluster.run(_destroy(cluster, sandbox.id))
+    _wait(cluster, lambda books: list(leaks(books, cluster.rack, cluster.excused)))
+    for slot in cluster.rack.values():
+        _delete_reported(slot, cluster.excused)
+    _wait(cluster, _not_up)
+    cluster.sleep(LOOK_EVERY_SECONDS)
+    report = cluster.run(cluster.daemon.services.audits.audit(30.0))
+    if report is not None and not report.clean:
+        raise InvariantBroken(f"all is over, and an audit finds {_found(report)}")
+    cluster.check()
+
+
+def _mend(slot: Slot, now: float) -> None:
+    slot.put_back(now)
+    slot.mend(now)
+    machine = slot.machine
+    machine.mend_marks()
+    for domain in machine.ours():
+        if domain.state is DomainState.PAUSED:
+            domain.state = DomainState.RUNNING
+    for uuid in machine.foreign_domains:
+        del machine.fake.domains[uuid]
+    machine.foreign_domains.clear()
+
+
+def _delete_reported(slot: Slot, forgotten: Collection[str]) -> None:
+    """Delete, as an operator would by hand, the volumes that audits report and nobody may touch."""
+    volumes = slot.machine.fake.volumes
+    for name in [name for name in volumes if owner_named(name) in forgotten]:
+        del volumes[name]
+
+
+async def _open(cluster: Cluster, host: str) -> None:
+    """End what drain there is, so that what lives there may stay."""
+    try:
+        await cluster.daemon.services.drains.undo(host, "mended", Intent(actor=ME))
+    except SandboxdError:
+        return
+
+
+async def _destroy(cluster: Cluster, sandbox_id: str) -> None:
+    await cluster.daemon.services.sandboxes.destroy(sandbox_id, Intent(actor=ME))
+
+
+def _wait(cluster: Cluster, unfinished: Unfinished) -> None:
+    """Let time pass, checking all the way, until nothing is unfinished."""
+    left: list[str] = []
+    for _ in range(int(WITHIN_SECONDS / LOOK_EVERY_SECONDS)):
+        left = unfinished(cluster.read(Books.read))
+        if not left:
+            return
+        cluster.sleep(LOOK_EVERY_SECONDS)
+        cluster.check()
+    raise InvariantBroken(f"not within {WITHIN_SECONDS:.0f} s: " + "; ".join(left))
+
+
+def _unsettled(books: Books) -> list[str]:
+    waiting = [_told(one) for one in books.sandboxes.values() if not wishes.settled(one)]
+    releasing = [
+        f"{one.sandbox_id} still leaves {one.host_id}"
+        for one in books.allocations.values()
+        if one.state is AllocationState.RELEASING
+    ]
+    return waiting + releasing
+
+
+def _not_up(books: Books) -> list[str]:
+    hosts = [host for host in books.hosts.values() if host.health is not HostHealth.UP]
+    return [f"{host.name} is {host.health}: {host.health_reason}" for host in hosts]
+
+
+def _told(one: Sandbox) -> str:
+    conditions = [(condition.kind, condition.message) for condition in one.conditions]
+    return (
+        f"{one.id} is {one.state} ({one.reason_code}: {one.reason_message}), {one.desired_state} "
+        f"is wanted, phase {one.phase}, attempts {one.attempts}, retry {one.retry_at}, {conditions}"
+    )
+
+
+def _check_guests(cluster: Cluster) -> None:
+    """Each sandbox that is said to run has one guest, where its record says."""
+    for sandbox in cluster.read(Books.read).sandboxes.values():
+        there = [
+            (slot.host_id, domain.active)
+            for slot in cluster.rack.values()
+            for domain in slot.machine.ours()
+            if domain.uuid == sandbox.domain_uuid
+        ]
+        if sandbox.state is SandboxState.RUNNING and there != [(sandbox.host_id, True)]:
+            raise InvariantBroken(f"{_told(sandbox)}, and its domains are {there}")
+        if sandbox.state is SandboxState.STOPPED and there != [(sandbox.host_id, False)]:
+            raise InvariantBroken(f"{_told(sandbox)}, and its domains are {there}")
+
+
+def _found(report: AuditReport) -> str:
+    found = [*report.findings, *report.orphans]
+    partly = [host for host in report.hosts if not host.audited or host.reason is not None]
+    return "; ".join(map(str, [*found, *partly]))

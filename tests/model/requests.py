@@ -1,0 +1,141 @@
+"""What owners ask for: values that print as what they do, and how they are sent.
+
+Requests of one step are sent at the same moment, in their order. One whose answer was lost with the
+daemon is sent again, with its key, to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from scheduler.errors import SandboxdError
+from scheduler.model import OnExpire, Sandbox
+from scheduler.service.intents import Answer, Intent, Key
+from scheduler.service.requests import CreateSandbox, ForgetSandbox
+from scheduler.service.services import Services
+from tests.control.world import ME
+from tests.model.cluster import HOSTS, Cluster
+from tests.model.machines import IMAGE
+
+_INTENT: Intent[Sandbox] = Intent(actor=ME)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A creation; two with the same key are one, and two with the same name cannot both be."""
+
+    key: int
+    vcpus: int = 1
+    ttl: int | None = None
+    stops: bool = False
+    name: int | None = None
+    host: str | None = None
+    start: bool = True
+    apart: bool = False
+    patience: int = 120
+
+    async def send(self, cluster: Cluster) -> None:
+        services = cluster.daemon.services
+        key = Key(actor=ME, route="POST /v1/sandboxes", key=f"{self.key}", body_hash=repr(self))
+
+        async def perform(intent: Intent[Sandbox]) -> Sandbox:
+            return await services.sandboxes.create(self.body(), intent)
+
+        answer = await services.kept_answers.once(key, _rendered, perform)
+        sandbox_id = answer.text if isinstance(answer, Answer) else answer.id
+        cluster.acknowledge(repr(self), sandbox_id)
+
+    def body(self) -> CreateSandbox:
+        return CreateSandbox(
+            base_image=IMAGE,
+            agent_id="agent-1",
+            vcpus=self.vcpus,
+            memory_mb=512,
+            storage_mb=1024,
+            ttl_seconds=self.ttl,
+            on_expire=OnExpire.STOP if self.stops else OnExpire.DESTROY,
+            sandbox_name=None if self.name is None else f"box-{self.name}",
+            host=self.host,
+            auto_start=self.start,
+            anti_affinity_group="apart" if self.apart else None,
+            provision_timeout_seconds=self.patience,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A wish on one of the sandboxes there ever were, by the order they were acknowledged in."""
+
+    verb: str
+    sandbox: int
+    ttl: int = 0
+
+    async def send(self, cluster: Cluster) -> None:
+        ids = cluster.sandbox_ids
+        if ids:
+            await self._verb(cluster.daemon.services)(ids[self.sandbox % len(ids)])
+
+    def _verb(self, services: Services) -> Callable[[str], Awaitable[Sandbox]]:
+        sandboxes = services.sandboxes
+        return {
+            "destroy": lambda id: sandboxes.destroy(id, _INTENT),
+            "stop": lambda id: sandboxes.stop(id, _INTENT),
+            "start": lambda id: sandboxes.start(id, _INTENT),
+            "retry": lambda id: sandboxes.retry(id, _INTENT),
+            "extend": lambda id: sandboxes.extend(id, self.ttl, _INTENT),
+            "forget": lambda id: services.forgetting.forget(id, ForgetSandbox(), _INTENT),
+            "forget by force": lambda id: services.forgetting.forget(
+                id, ForgetSandbox(force=True), _INTENT
+            ),
+        }[self.verb]
+
+
+Request = Create | Ask
+
+creations = st.builds(
+    Create,
+    key=st.integers(0, 99),
+    vcpus=st.sampled_from([1, 1, 2]),
+    ttl=st.sampled_from([None, 60, 300]),
+    stops=st.booleans(),
+    name=st.sampled_from([None, None, None, 0, 1]),
+    host=st.sampled_from([*[None] * 10, HOSTS[0]]),
+    start=st.sampled_from([True, True, True, False]),
+    apart=st.sampled_from([False, False, False, True]),
+    patience=st.sampled_from([600, 120]),
+)
+_WISHES = ("destroy", "stop", "start", "retry", "extend")
+asks = st.builds(
+    Ask,
+    verb=st.sampled_from([*_WISHES, *_WISHES, "forget", "forget by force"]),
+    sandbox=st.integers(0, 7),
+    ttl=st.sampled_from([30, 600]),
+)
+requests = st.lists(st.one_of(creations, creations, asks), min_size=1, max_size=4)
+
+
+def send(cluster: Cluster, wanted: list[Request]) -> None:
+    """Send requests at once; those whose answers a death swallowed are sent again, once."""
+    waiting = list(wanted)
+    for _ in range(2):
+        cluster.run(_send_all(cluster, waiting))
+        if not waiting:
+            return
+
+
+async def _send_all(cluster: Cluster, waiting: list[Request]) -> None:
+    async def one(request: Request) -> None:
+        with suppress(SandboxdError):  # refused, and the caller was told why
+            await request.send(cluster)
+        waiting.remove(request)
+
+    await asyncio.gather(*map(one, list(waiting)))
+
+
+def _rendered(sandbox: Sandbox) -> Answer:
+    return Answer(status=202, text=sandbox.id)

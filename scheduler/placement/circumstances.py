@@ -75,7 +75,10 @@ class Breakers(Filter):
 
     def have(self, fleet: Fleet, question: Question) -> Sequence[object]:
         """Return until when every host keeps it out; None where it does not."""
-        return [_kept_out_until(host, question) for host in fleet.records]
+        until: list[object] = [None] * len(fleet)
+        for row, host in fleet.barring():
+            until[row] = _kept_out_until(host, question)
+        return until
 
     def lacking(self, case: Case, question: Question) -> object:
         """Return until when the refused host keeps it out."""

@@ -65,6 +65,16 @@ class Evidence:
         rows = np.flatnonzero(reached < len(FILTERS)).tolist()
         return tuple(self._refusal(row, FILTERS[reached[row]]) for row in rows)
 
+    def messages(self) -> dict[int, str]:
+        """Return, by row, the words of every refused host's first refusal."""
+        reached = self._reached()
+        rows = np.flatnonzero(reached < len(FILTERS))
+        firsts = zip(rows.tolist(), reached[rows].tolist(), self.free.T[rows].tolist(), strict=True)
+        return {
+            row: self._message(Case(host=self.hosts[row], free=free), FILTERS[first])
+            for row, first, free in firsts
+        }
+
     def nearest(self, count: int) -> tuple[Refusal, ...]:
         """Return the hosts that came closest: short of the least, else past the most filters.
 
@@ -103,8 +113,11 @@ class Evidence:
             filter=by.name,
             have=by.lacking(case, self.question),
             need=by.need(self.question),
-            message=f"{host.name}: {by.reason(case, self.question)}",
+            message=self._message(case, by),
         )
+
+    def _message(self, case: Case, by: Filter) -> str:
+        return f"{case.host.name}: {by.reason(case, self.question)}"
 
 
 def shortfalls(free: IntColumn, question: Question) -> NDArray[np.float64]:

@@ -67,8 +67,7 @@ def explain(
     question = choice.evidence.question
     asked = [each for each in FILTERS if each.passing(fleet, question) is not None]
     score = scores(policy, fleet, demand.resources).tolist()
-    refused = _refused(fleet, choice)
-    messages = {each.host_id: each.message for each in choice.evidence.refusals()}
+    refused, messages = _refused(fleet, choice), choice.evidence.messages()
     have = zip(*(each.have(fleet, question) for each in asked), strict=True)
     return Explanation(
         choice=choice,
@@ -77,20 +76,20 @@ def explain(
             Weighed(
                 host_id=host.id,
                 host_name=host.name,
-                score=None if refused[row] else score[row],
+                score=None if row in refused else score[row],
                 have=held,
-                refused=tuple(refused[row]),
-                message=messages.get(host.id),
+                refused=refused.get(row, ()),
+                message=messages.get(row),
             )
             for row, (host, held) in enumerate(zip(fleet.records, have, strict=True))
         ),
     )
 
 
-def _refused(fleet: Fleet, choice: Choice) -> list[list[str]]:
-    """Return, host by host, the names of the filters that refuse it, in their order."""
-    refused: list[list[str]] = [[] for _ in range(len(fleet))]
+def _refused(fleet: Fleet, choice: Choice) -> dict[int, tuple[str, ...]]:
+    """Return, by refused host's row, the names of the filters that refuse it, in their order."""
+    refused: dict[int, tuple[str, ...]] = {}
     hosts, filters = np.nonzero(~verdicts(fleet, choice.evidence.question).T)
     for host, each in zip(hosts.tolist(), filters.tolist(), strict=True):
-        refused[host].append(FILTERS[each].name)
+        refused[host] = (*refused.get(host, ()), FILTERS[each].name)
     return refused

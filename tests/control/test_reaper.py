@@ -152,3 +152,32 @@ async def test_many_ends_are_taken_a_batch_at_a_time(
 async def test_no_sleep_is_longer_than_a_suspended_machine_may_cost(there: World) -> None:
     await there.created(ttl_seconds=86400)
     assert await Reaping(there).reaper.reap() == reaping.LONGEST_SLEEP_SECONDS
+
+
+async def test_an_end_begins_with_no_attempts_against_it(there: World) -> None:
+    reaping = Reaping(there)
+    made = await there.created(ttl_seconds=30)
+    await there.change(made.id, attempts=2)
+    there.clock.advance(30)
+    await reaping.reaper.reap()
+    assert (await there.sandbox(made.id)).attempts == 0
+
+
+async def test_one_that_cannot_be_ended_delays_no_other_batch(there: World) -> None:
+    kept, ended = [await there.created(ttl_seconds=30) for _ in range(2)]
+
+    class Stubborn(Reaper):
+        async def _end(self, sandbox_id: str) -> bool:
+            return sandbox_id != kept.id and await super()._end(sandbox_id)
+
+    woken: list[str] = []
+    stubborn = Stubborn(
+        there.store,
+        there.clock,
+        stopped_retention_seconds=RETENTION,
+        wake=woken.append,
+        count=lambda _: None,
+    )
+    there.clock.advance(30)
+    assert await stubborn.reap() == 0.0
+    assert woken == [ended.id]

@@ -86,6 +86,11 @@ def test_an_extension_never_shortens() -> None:
     assert extend(record, 601, NOW, None).expires_at == at(601)
 
 
+def test_the_longest_time_allowed_is_granted() -> None:
+    record = sandbox(SandboxState.RUNNING, expires_at=NOW)
+    assert extend(record, 600, NOW, 600).expires_at == at(600)
+
+
 def test_before_the_lease_begins_the_time_to_live_grows() -> None:
     assert extend(sandbox(ttl_seconds=60), 90, NOW, None).ttl_seconds == 90
     assert extend(sandbox(ttl_seconds=60), 30, NOW, None).ttl_seconds == 60

@@ -13,9 +13,11 @@ from scheduler.lifecycle.orphans import (
     DestroyOrphan,
     HoldDestroys,
     HostView,
+    OrphanCode,
     OrphanStep,
     ReportOrphan,
     orphans,
+    told_of,
 )
 from scheduler.model import Inventory, ObservedDomain
 from tests.lifecycle.samples import NOW, UUID, domain, listing, mark
@@ -158,3 +160,10 @@ def test_the_budget_of_an_hour_comes_back(ago: int, left: int) -> None:
 def test_the_budget_never_goes_below_nothing() -> None:
     assert Budget(spent=(NOW,) * 60).left(NOW) == 0
     assert Budget(spent=(NOW,) * 48).left(NOW) == 2
+
+
+def test_an_orphan_is_told_by_its_name_and_a_reason_of_its_own() -> None:
+    codes = [code for code in OrphanCode if code is not OrphanCode.UNLISTED_VOLUME]
+    sentences = [told_of(domain(), code) for code in codes]
+    assert len(set(sentences)) == len(codes)
+    assert all(repr(domain().name) in each for each in sentences)

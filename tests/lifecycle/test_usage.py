@@ -47,5 +47,15 @@ def test_the_pools_other_bytes_are_counted_in_whole_mebibytes(allocation: int, h
     assert taken == Resources(storage_mb=held)
 
 
+def test_whose_a_volume_is_goes_by_its_name() -> None:
+    inventory = listing(volumes=("sbx-1.qcow2", "other.qcow2"))
+    assert inventory.pool is not None
+    sizes = {"sbx-1.qcow2": 2 * MIB, "other.qcow2": 5 * MIB}
+    volumes = tuple(replace(each, physical=sizes[each.name]) for each in inventory.pool.volumes)
+    pool = replace(inventory.pool, allocation=7 * MIB, volumes=volumes)
+    taken = unmanaged(replace(inventory, pool=pool), (), {"sbx-1.qcow2"})
+    assert taken == Resources(storage_mb=5)
+
+
 def test_a_host_without_its_pool_holds_nothing() -> None:
     assert unmanaged(replace(listing(), pool=None), (), ()) == Resources()

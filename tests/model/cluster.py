@@ -144,7 +144,7 @@ class Cluster:
             excused=frozenset(self.excused),
             acknowledged=frozenset(self.sandbox_ids),
             known=known,
-            lag_seconds=self._daemon.plane.lag_seconds(),
+            turns=self._daemon.plane.turns(),
             uptime=uptime,
             now=self.clock.monotonic(),
         )

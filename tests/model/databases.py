@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine
 
+from scheduler.clock import SystemClock
 from scheduler.store import StoreConfig, engines, schema
 from scheduler.store.tables import metadata
 
@@ -48,5 +49,5 @@ class Postgres:
 def _migrate(url: str) -> None:
     config = StoreConfig(database_url=url)
     writer = engines.make(config).writer
-    schema.ensure(writer, config)
+    schema.ensure(writer, config, now=SystemClock().now())
     writer.dispose()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from scheduler.control.vitals import Turn, find_stuck
 from scheduler.lifecycle.orphans import owner_named
 from scheduler.model import (
     AllocationState,
@@ -36,7 +37,7 @@ LATE_SECONDS = 70.0
 """The reaper sleeps for at most a minute."""
 BLIND_SECONDS = 60.0
 """A machine that is well is looked at more often than this, whatever others do."""
-LONGEST_LAG_SECONDS = {"reap": 90.0, "drain": 90.0, "clock": 30.0}
+PATIENCE_SECONDS = 60.0
 
 C, S, R, P, E, D = (
     SandboxState.CREATED,
@@ -265,7 +266,7 @@ class Moment:
     acknowledged: frozenset[str]
     known: frozenset[str]
     """Every record that can still be read, tombstones included."""
-    lag_seconds: Mapping[str, float]
+    turns: tuple[Turn, ...]
     uptime: float
     now: float
 
@@ -303,9 +304,10 @@ def i5_ours_only(moment: Moment) -> Complaints:
 
 
 def i8_nobody_waits_for_others(moment: Moment) -> Complaints:
-    for loop, lag in moment.lag_seconds.items():
-        if lag > LONGEST_LAG_SECONDS.get(loop, lag):
-            yield f"the loop {loop} finished its last pass {lag:.0f} s ago"
+    stuck = find_stuck(
+        moment.turns, lag_seconds=0.0, now=moment.now, patience_seconds=PATIENCE_SECONDS
+    )
+    yield from (part.message for part in stuck)
     for slot in moment.rack.values():
         if slot.well and not slot.is_replaced:
             unseen = moment.now - max(slot.looked_at, slot.well_since, moment.now - moment.uptime)

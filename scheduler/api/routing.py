@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -29,6 +29,26 @@ class Operation:
     otherwise: Any = None
     """What 200 answers where `status` is another: the plan, or the end that was waited for."""
     responses: dict[int | str, dict[str, Any]] = field(default_factory=dict)
+
+
+Row = tuple[str, str, Callable[..., Awaitable[Response]], Any, int]
+"""Method, path, who serves it, what it answers and with which status."""
+
+
+def table(rows: Iterable[Row], otherwise: Mapping[Any, Any] | None = None) -> tuple[Operation, ...]:
+    """Return a noun's rows as operations; `otherwise` as there, by who serves them."""
+    otherwise = otherwise or {}
+    return tuple(
+        Operation(
+            method=method,
+            path=path,
+            endpoint=endpoint,
+            answer=answer,
+            status=status,
+            otherwise=otherwise.get(endpoint),
+        )
+        for method, path, endpoint, answer, status in rows
+    )
 
 
 class StrictRoute(APIRoute):

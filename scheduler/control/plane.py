@@ -110,7 +110,8 @@ class ControlPlane:
             observe=tally.passed,
         )
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
-        self._reap, self._drain, self._guard, self._retain = self._make_loops(pace)
+        self._loops = self._make_loops(pace)
+        self._reap, self._drain, self._guard, self._retain = self._loops
         self._partings: set[asyncio.Task[None]] = set()
 
     def _make_converger(self, pace: Pace) -> Converger:
@@ -164,9 +165,8 @@ class ControlPlane:
 
     def turns(self) -> tuple[Turn, ...]:
         """Return where every loop is in its turn, for the health of the daemon."""
-        loops = (self._reap, self._drain, self._guard, self._retain)
         return (
-            *(loop.turn for loop in loops),
+            *(loop.turn for loop in self._loops),
             *self.poller.turns(),
             *self.workers.turns(),
             *self._leftovers.turns(),
@@ -182,7 +182,7 @@ class ControlPlane:
             self.workers.wake(sandbox.id)
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
-                for loop in (self._reap, self._drain, self._guard, self._retain):
+                for loop in self._loops:
                     group.create_task(loop.run(), name=loop.name)
                 group.create_task(self.workers.run(), name="converge")
                 group.create_task(self._leftovers.run(), name="leftovers")
@@ -193,7 +193,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Ask every loop to end after what it is doing."""
-        for loop in (self._reap, self._drain, self._guard, self._retain):
+        for loop in self._loops:
             loop.stop()
         self._converger.stop()
         self.workers.stop()

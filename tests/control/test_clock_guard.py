@@ -36,6 +36,16 @@ async def leased(world: World, ttl_seconds: int = 600) -> Sandbox:
     return await world.created(ttl_seconds=ttl_seconds)
 
 
+async def ends_after(seconds: int, there: World, reaper: Reaper, sandbox_id: str) -> None:
+    """Assert that a lease lasts so long from now, and not a second longer."""
+    there.clock.advance(seconds - 1)
+    await reaper.reap()
+    assert (await there.sandbox(sandbox_id)).desired_state is DesiredState.RUNNING
+    there.clock.advance(1)
+    await reaper.reap()
+    assert (await there.sandbox(sandbox_id)).desired_state is DesiredState.DESTROYED
+
+
 @pytest.mark.parametrize("step", [HOUR, -HOUR, 1, -1])
 async def test_i10_a_step_shifts_every_lease_and_is_told(there: World, step: int) -> None:
     guard = guard_of(there)
@@ -116,12 +126,7 @@ async def test_i10_a_lease_begun_between_a_step_and_its_shift_is_whole(
     await there.settle(made.id)
     assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
     await guard.watch()
-    there.clock.advance(599)
-    await reaper.reap()
-    assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
-    there.clock.advance(1)
-    await reaper.reap()
-    assert (await there.sandbox(made.id)).desired_state is DesiredState.DESTROYED
+    await ends_after(600, there, reaper, made.id)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
@@ -134,12 +139,7 @@ async def test_i10_an_extension_between_a_step_and_its_shift_is_whole(
     there.clock.set_wall(step)
     await there.services.sandboxes.extend(made.id, 600, Intent(actor=ME))
     await guard.watch()
-    there.clock.advance(599)
-    await reaper.reap()
-    assert (await there.sandbox(made.id)).desired_state is DesiredState.RUNNING
-    there.clock.advance(1)
-    await reaper.reap()
-    assert (await there.sandbox(made.id)).desired_state is DesiredState.DESTROYED
+    await ends_after(600, there, reaper, made.id)
 
 
 async def test_waits_of_work_under_way_move_too(there: World) -> None:

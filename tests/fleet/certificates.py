@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -106,13 +105,6 @@ class Authority:
                 extension, critical=not isinstance(extension, x509.SubjectAlternativeName)
             )
         return builder.sign(self.key, SHA256())
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server((ADDRESS, 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _name(common: str) -> x509.Name:

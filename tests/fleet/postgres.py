@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -18,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from tests.fleet.cleanup import Scratch
-from tests.fleet.process import Server, User, run
+from tests.fleet.process import Server, User, free_port, run
 
 SUPERUSER = "postgres"
 SETTINGS = {
@@ -40,7 +39,7 @@ class PostgresCluster:
         self._user = user
         self._numbers = count(1)
         self._data = scratch.directory / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._server = self._started()
 
     @classmethod
@@ -145,9 +144,3 @@ def _programs() -> Path:
     if (on_path := shutil.which("initdb")) is not None:
         return Path(on_path).resolve().parent
     raise FileNotFoundError("no PostgreSQL server; on Debian: apt-get install postgresql")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port

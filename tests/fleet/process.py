@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ UNLESS_ORPHANED = '[ "$PPID" = "$0" ] && exec "$@"'
 
 class ProcessError(Exception):
     """A process did not start, or failed; the message ends with what it wrote."""
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def wait_until(

@@ -87,15 +87,17 @@ def test_absent_and_busy_are_answers_of_the_host() -> None:
     assert issubclass(ObjectBusy, HostRefused)
 
 
+class Held:
+    """Something whose holders can be counted."""
+
+
+def fail(thing: object) -> None:
+    assert thing is not None
+    raise KeyError
+
+
 def test_an_errors_frames_hold_nothing_afterwards() -> None:
-    class Held:
-        pass
-
     held = Held()
-
-    def fail(thing: object) -> None:
-        assert thing is not None
-        raise KeyError
 
     before = sys.getrefcount(held)
     try:
@@ -106,14 +108,7 @@ def test_an_errors_frames_hold_nothing_afterwards() -> None:
 
 
 def test_nor_do_the_frames_of_the_error_before_it() -> None:
-    class Held:
-        pass
-
     held = Held()
-
-    def fail(thing: object) -> None:
-        assert thing is not None
-        raise KeyError
 
     def fail_again(thing: object) -> None:
         try:

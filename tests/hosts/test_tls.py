@@ -12,9 +12,10 @@ from scheduler.errors import HostRefused, HostUnreachable
 from scheduler.hosts import Drivers, HostDriver, Keyring
 from scheduler.hosts.routes import direct_uri, endpoint_of
 from scheduler.model.hosts import Transport
-from tests.fleet.certificates import ADDRESS, Authority, Listening, Pki, free_port
+from tests.fleet.certificates import ADDRESS, Authority, Listening, Pki
 from tests.fleet.cleanup import Scratch
 from tests.fleet.farm import FarmHost, ListeningHost
+from tests.fleet.process import free_port
 from tests.hosts.subjects import CLUSTER, host_record
 from tests.waits import until_answer
 

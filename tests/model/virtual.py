@@ -18,6 +18,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 import pytest
 
 from scheduler import ids
+from scheduler.clock import SystemClock
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -66,7 +67,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return answer
 
 
-class VirtualClock:
+class VirtualClock(SystemClock):
     """The clock of a loop's time; its wall can be set, and its machine booted."""
 
     def __init__(self, loop: VirtualLoop) -> None:
@@ -90,18 +91,6 @@ class VirtualClock:
     def set_wall(self, seconds: float) -> None:
         """Set the wall clock by so much, as an operator or NTP would."""
         self._set_by += timedelta(seconds=seconds)
-
-    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
-        """Wait until `event` is set or `seconds` have passed; return whether it was set."""
-        if seconds is not None and seconds <= 0:
-            await asyncio.sleep(0)
-            return event.is_set()
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class _Drawn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request
 from starlette.responses import Response
@@ -11,7 +11,7 @@ from scheduler.api import answers
 from scheduler.api.answers import DrainReport, Listing
 from scheduler.api.callers import actor_of, expected_revision, intent_of, once
 from scheduler.api.queries import DryRun, HostName, HostQuery
-from scheduler.api.routing import Operation
+from scheduler.api.routing import Operation, Row, table
 from scheduler.model import HostResources
 from scheduler.service.requests import AcceptIdentity, Because, DrainHost
 from scheduler.service.services import Services
@@ -32,7 +32,7 @@ class HostRoutes:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
-        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+        rows: tuple[Row, ...] = (
             ("GET", _ALL, self.find, Listing[HostResources], 200),
             ("POST", _ALL, self.add, HostResources, 201),
             ("GET", _ONE, self.get, HostResources, 200),
@@ -46,18 +46,8 @@ class HostRoutes:
             ("POST", f"{_ONE}/drain/abort", self.abort_drain, DrainReport, 200),
             ("POST", f"{_ONE}/drain/undo", self.undo_drain, DrainReport, 200),
         )
-        otherwise: dict[Any, Any] = {self.add: HostResources, self.drain: DrainReport}
-        return tuple(
-            Operation(
-                method=method,
-                path=path,
-                endpoint=endpoint,
-                answer=answer,
-                status=status,
-                otherwise=otherwise.get(endpoint),
-            )
-            for method, path, endpoint, answer, status in rows
-        )
+        otherwise = {self.add: HostResources, self.drain: DrainReport}
+        return table(rows, otherwise)
 
     async def find(self, query: Annotated[HostQuery, Query()]) -> Response:
         """List hosts."""

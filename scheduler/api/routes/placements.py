@@ -9,7 +9,7 @@ from starlette.responses import Response
 from scheduler.api import answers
 from scheduler.api.answers import Form
 from scheduler.api.queries import Reference
-from scheduler.api.routing import Operation
+from scheduler.api.routing import Operation, Row, table
 from scheduler.model import Decision
 from scheduler.placement.documents import Document, explanation_document
 from scheduler.service.requests import Wanted
@@ -26,14 +26,11 @@ class PlacementRoutes:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
-        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+        rows: tuple[Row, ...] = (
             ("POST", "/v1/placements/explain", self.explain, dict[str, Any], 200),
             ("GET", "/v1/decisions/{reference}", self.decision, Decision, 200),
         )
-        return tuple(
-            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
-            for method, path, endpoint, answer, status in rows
-        )
+        return table(rows)
 
     async def explain(self, body: Wanted) -> Response:
         """Weigh every host against every constraint; nothing is claimed."""

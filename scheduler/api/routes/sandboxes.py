@@ -12,7 +12,7 @@ from scheduler.api import answers
 from scheduler.api.answers import AddressAnswer, Form, Listing
 from scheduler.api.callers import intent_of, once
 from scheduler.api.queries import DryRun, Reference, SandboxQuery, Wait, wait_seconds
-from scheduler.api.routing import Operation
+from scheduler.api.routing import Operation, Row, table
 from scheduler.model import Decision, Sandbox
 from scheduler.service import wishes
 from scheduler.service.requests import CreateSandbox, ExtendLease
@@ -34,7 +34,7 @@ class SandboxRoutes:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
-        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+        rows: tuple[Row, ...] = (
             ("POST", _ALL, self.create, Sandbox, 202),
             ("GET", _ALL, self.find, Listing[Sandbox], 200),
             ("GET", _ONE, self.get, Sandbox, 200),
@@ -53,17 +53,7 @@ class SandboxRoutes:
             self.stop: Sandbox,
             self.retry: Sandbox,
         }
-        return tuple(
-            Operation(
-                method=method,
-                path=path,
-                endpoint=endpoint,
-                answer=answer,
-                status=status,
-                otherwise=otherwise.get(endpoint),
-            )
-            for method, path, endpoint, answer, status in rows
-        )
+        return table(rows, otherwise)
 
     async def create(
         self, request: Request, body: CreateSandbox, wait: Wait = None, dry_run: DryRun = False

@@ -6,7 +6,7 @@ fresh looks are awaited first, for at most so long.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from scheduler.api import answers
 from scheduler.api.answers import Form, Listing
 from scheduler.api.callers import once
 from scheduler.api.queries import DryRun, HostName, Reference, Wait, wait_seconds
-from scheduler.api.routing import Operation
+from scheduler.api.routing import Operation, Row, table
 from scheduler.lifecycle.findings import Orphan
 from scheduler.model import Sandbox
 from scheduler.service.audits import AuditReport, HealReport
@@ -56,7 +56,7 @@ class TrustRoutes:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the table."""
-        rows: tuple[tuple[str, str, Any, Any, int], ...] = (
+        rows: tuple[Row, ...] = (
             ("GET", "/v1/audit", self.audit, AuditReport, 200),
             ("POST", "/v1/audit/heal", self.heal, HealReport, 200),
             ("GET", "/v1/doctor", self.doctor, DoctorReport, 200),
@@ -66,10 +66,7 @@ class TrustRoutes:
             ("POST", "/v1/rebuild", self.rebuild, RebuildReport, 200),
             ("POST", "/v1/sandboxes/{reference}/forget", self.forget, Sandbox, 200),
         )
-        return tuple(
-            Operation(method=method, path=path, endpoint=endpoint, answer=answer, status=status)
-            for method, path, endpoint, answer, status in rows
-        )
+        return table(rows)
 
     async def audit(self, wait: Wait = None) -> Response:
         """Compare records and hosts, and tell what does not add up; nothing is changed."""

@@ -1,5 +1,7 @@
 """What every test gets: the real servers of tests/fleet on request, and property tests that repeat.
 
+Run side by side, a file's tests stay together, and so do all that use real hosts.
+
 In CI Hypothesis draws the same examples each run, so that a red build is red for its change.
 """
 
@@ -20,6 +22,13 @@ pytest_plugins = ["tests.fleet.plugin"]
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares servers, for `--dist loadgroup`."""
+    for item in items:
+        real = item.get_closest_marker("fleet") is not None
+        item.add_marker(pytest.mark.xdist_group("fleet" if real else str(item.path)))
 
 
 @pytest.fixture

@@ -6,32 +6,16 @@ It is failures that quote: configurations that are refused, a database that cann
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import structlog
 
 from scheduler import daemon
+from tests.canaries import Canaries
 
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass
-class Canaries:
-    """Secrets that nobody else could have thought of."""
-
-    planted: dict[str, str] = field(default_factory=dict)
-
-    def plant(self, where: str) -> str:
-        return self.planted.setdefault(where, f"canary{secrets.token_hex(12)}")
-
-    def assert_none_in(self, told: str, where: str) -> None:
-        """Fail if one is in what was told, naming which and where, and not the text."""
-        sung = [name for name, canary in self.planted.items() if canary in told]
-        assert not sung, f"{where} tells {sung}"
 
 
 @pytest.fixture

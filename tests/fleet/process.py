@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path("/")
 RUN_LIMIT_S = 120.0
 READY_LIMIT_S = 60.0
-STOP_LIMIT_S = 20.0
+STOP_LIMIT_S = 90.0  # longer than sandboxd lets what is in progress take
 LOOK_EVERY_S = 0.02
 LOG_TAIL_BYTES = 2_000
 # Whoever starts us may be dead before we have asked for a signal at its death.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,18 +64,19 @@ def test_files_that_are_missing_or_no_known_hosts_are_told(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    file.write_text("secret")
-    file.chmod(0o600)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o711)
-    # access() asks for the real user.
-    child = os.fork()
-    if child == 0:
-        os.setuid(65534)
-        os._exit(0 if look_at(file).fault == "the daemon may not read it" else 1)
-    assert os.waitpid(child, 0)[1] == 0
+def test_a_file_that_may_not_be_read_is_told() -> None:
+    # tmp_path lies in directories that nobody else may enter.
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o711)
+        file = Path(directory) / "key"
+        file.write_text("secret")
+        file.chmod(0o600)
+        # access() asks for the real user.
+        child = os.fork()
+        if child == 0:
+            os.setuid(65534)
+            os._exit(0 if look_at(file).fault == "the daemon may not read it" else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_host_without_ssh_needs_no_files(host: HostResources) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ ROOT = Path("/")
 RUN_LIMIT_S = 120.0
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 90.0  # longer than sandboxd lets what is in progress take
+ABORT_LIMIT_S = 10.0
 LOOK_EVERY_S = 0.02
 LOG_TAIL_BYTES = 2_000
 # Whoever starts us may be dead before we have asked for a signal at its death.
@@ -178,6 +180,9 @@ class Server:
         try:
             self._process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)  # Python's faulthandler says where it hangs
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(ABORT_LIMIT_S)
             self.kill()
 
 

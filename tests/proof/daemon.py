@@ -51,6 +51,7 @@ class Daemon:
         argv += ["--config", str(self.config), "--state-dir", str(self.state_dir)]
         root = Path(__file__).parents[2]
         environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONWARNINGS": "error"}
+        environment["PYTHONFAULTHANDLER"] = "1"
         self.process = Server.start(
             [*argv, *self.arguments], log=self.log, environment=environment | self.environment
         )
@@ -63,11 +64,13 @@ class Daemon:
             self.process = None
 
     def stop(self) -> int:
-        """Ask it to end, and return its exit code."""
+        """Ask it to end, and return its exit code; what it said last is shown if that is not 0."""
         if self.process is None:
             raise RuntimeError("the daemon does not run")
         ending, self.process = self.process, None
         ending.stop()
+        if ending.exit_code:
+            sys.stderr.write(self.log_tail())
         return ending.exit_code
 
     def is_ready(self) -> bool:

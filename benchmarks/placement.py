@@ -1,4 +1,4 @@
-"""P1 and P2: what a decision costs beside the bare numpy that any decision needs.
+"""P1: what a decision costs beside the bare numpy that any decision needs.
 
 The floor makes the same comparisons, counts after each and scores the same way, in straight lines
 on preallocated columns; it gives back a row and thirteen numbers, and could not say why to anyone.
@@ -9,14 +9,13 @@ on preallocated columns; it gives back a row and thirteen numbers, and could not
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import numpy as np
 
-from benchmarks.rounds import Table, compare, duration
+from benchmarks.rounds import Table, compare
 from scheduler.model import HostHealth, HostResources, HostState, Resources
 from scheduler.placement import (
     Demand,
@@ -24,8 +23,6 @@ from scheduler.placement import (
     Policy,
     choose,
     decision_of,
-    explain,
-    explanation_document,
 )
 
 Value = TypeVar("Value")
@@ -185,28 +182,11 @@ def _burst(decide: Decide, size: int) -> Callable[[], int]:
     return run
 
 
-def explanations(size: int, tries: int = 5) -> tuple[float, float]:
-    """Return the best seconds of an explanation of all hosts, and of its document."""
-    fleet = mixed_fleet(size)
-    told, written = [], []
-    for _ in range(tries):
-        begun = time.perf_counter()
-        explanation = explain(DEMANDS[0], fleet, Policy.SPREAD, now=NOW)
-        between = time.perf_counter()
-        explanation_document(explanation)
-        written.append(time.perf_counter() - between)
-        told.append(between - begun)
-    return min(told), min(written)
-
-
 def main() -> None:
     """Print the tables of docs/performance.md."""
     for policy in (Policy.SPREAD, Policy.PACK):
         for size in SIZES:
             print(decisions(size, policy).markdown(), "\n")
-    for size in SIZES:
-        told, written = explanations(size)
-        print(f"explain {size:,} hosts: {duration(told)}, as a document {duration(written)} more")
 
 
 if __name__ == "__main__":

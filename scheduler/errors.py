@@ -95,6 +95,12 @@ class SetInFile(Conflict):
     code = "set_in_file"
 
 
+class JournalGap(SandboxdError):
+    """What followed the number a reader stopped at is no longer, or not, in this journal."""
+
+    code = "journal_gap"
+
+
 class StaleRevision(Conflict):
     """If-Match named another revision than the current one."""
 

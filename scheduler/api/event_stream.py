@@ -7,7 +7,7 @@ of the last event it has seen and misses nothing. Nothing is buffered for it but
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.responses import Response
@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from scheduler.api.answers import EVENT
 from scheduler.model import Event
+from scheduler.service.events import Passage
 
 QUIET_SECONDS = 15.0
 """A comment is sent after this long without an event, to find out who is gone."""
@@ -27,7 +28,7 @@ class EventStream(Response):
     """Sends pages of events until the reader or the daemon goes."""
 
     def __init__(
-        self, pages: AsyncGenerator[Sequence[Event], None], *, slow_seconds: float = SLOW_SECONDS
+        self, passages: AsyncGenerator[Passage, None], *, slow_seconds: float = SLOW_SECONDS
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -38,7 +39,7 @@ class EventStream(Response):
                 "x-accel-buffering": "no",
             }
         )
-        self._pages = pages
+        self._passages = passages
         self._slow_seconds = slow_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +60,10 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         await self._send(send, b": connected\n\n")
-        async with aclosing(self._pages) as pages:
-            async for page in pages:
-                await self._send(send, b"".join(map(_message, page)) or b": quiet\n\n")
+        async with aclosing(self._passages) as passages:
+            async for passage in passages:
+                messages = b"".join(map(_message, passage.events))
+                await self._send(send, messages or _quiet(passage.through))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send, body: bytes) -> None:
@@ -72,6 +74,14 @@ class EventStream(Response):
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _quiet(through: int) -> bytes:
+    """Return a message without an event that moves on the number a reader resumes from.
+
+    Else one who waits for something rare would come back with a number that is long gone.
+    """
+    return f": quiet\nid: {through}\n\n".encode()
 
 
 def _message(event: Event) -> bytes:

@@ -32,6 +32,7 @@ STATUS: Mapping[str, HTTPStatus] = {
     "set_in_file": HTTPStatus.CONFLICT,
     "host_identity_changed": HTTPStatus.CONFLICT,
     "stale_revision": HTTPStatus.PRECONDITION_FAILED,
+    "journal_gap": HTTPStatus.GONE,
     "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "constraint_impossible": HTTPStatus.UNPROCESSABLE_ENTITY,
     "quota_exceeded": HTTPStatus.TOO_MANY_REQUESTS,

@@ -18,7 +18,7 @@ ReadOn = Callable[[str], Iterator[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One server-sent event."""
+    """One server-sent event; without data it only tells where to resume."""
 
     id: str | None
     data: str
@@ -68,7 +68,8 @@ class EventStream:
         try:
             for message in messages(_lines(self._answer)):
                 self._last_id = message.id or self._last_id
-                yield json.loads(message.data)
+                if message.data:
+                    yield json.loads(message.data)
         except (OSError, HTTPException):
             # A timeout too: this is how silence shows.
             return
@@ -77,12 +78,13 @@ class EventStream:
 def messages(lines: Iterable[str]) -> Iterator[Message]:
     """Parse lines of `text/event-stream`; comments and unknown fields are skipped."""
     identity: str | None = None
+    told: str | None = None
     data: list[str] = []
     for line in lines:
         if not line:
-            if data:
+            if data or identity != told:
                 yield Message(identity, "\n".join(data))
-            data = []
+            told, data = identity, []
             continue
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")

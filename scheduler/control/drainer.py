@@ -129,7 +129,7 @@ def _write(drain_id: str, clock: Clock, tx: Transaction) -> _Advance:
         return _Advance()
     plan = _plan(tx, drain, now)
     if plan is None:
-        tx.drains.replace(replace(drain, state=DrainState.ABORTED, ended_at=now))
+        _abandon(tx, drain, now)
         return _Advance()
     wished = plan.due[:MOST_WISHES]
     for action in wished:
@@ -159,6 +159,20 @@ def _wish(tx: Transaction, drain: Drain, action: DrainAction, now: datetime) -> 
         attempts=0,
         retry_at=None,
         evidence={"drain_id": drain.id},
+    )
+
+
+def _abandon(tx: Transaction, drain: Drain, now: datetime) -> None:
+    tx.drains.replace(replace(drain, state=DrainState.ABORTED, ended_at=now))
+    tx.events.add(
+        Event(
+            at=now,
+            kind="drain.aborted",
+            host_id=drain.host_id,
+            reason_code="host_removed",
+            message=f"host {drain.host_name} was removed while it was being drained",
+            evidence={"drain_id": drain.id, "total": drain.total, "remaining": drain.remaining},
+        )
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from scheduler.api.app import build_app
 from scheduler.api.event_stream import QUIET_SECONDS, EventStream
 from scheduler.api.listener import serve
 from scheduler.model import Event
+from scheduler.service.events import Passage
+from scheduler.store import EventFilter, Transaction
 from tests.api.conftest import client
 from tests.clocks import START, ManualClock
 from tests.service.planes import Plane
@@ -122,7 +124,70 @@ async def test_a_quiet_stream_shows_that_it_lives(
         await until(lambda: cloud.journal.waiting > 0)
         clock.advance(QUIET_SECONDS)
         async with asyncio.timeout(60):
-            assert [await anext(lines), await anext(lines)] == ["", ": quiet"]
+            told = [await anext(lines) for _ in range(3)]
+            assert told == ["", ": quiet", f"id: {since}"]
+
+
+async def pruned(cloud: Plane, keep: int) -> int:
+    """Remove all events but the newest so many; return the highest number that went."""
+
+    def unit(tx: Transaction) -> int:
+        tx.outdated.remove(tx.outdated.surplus_events(keep, 1000))
+        return tx.events.pruned_through()
+
+    return await cloud.store.submit(unit)
+
+
+async def test_a_quiet_reader_resumes_beyond_what_did_not_concern_it(
+    http: httpx2.AsyncClient, cloud: Plane, clock: ManualClock
+) -> None:
+    query = "/v1/events?kind=drain."
+    async with http.stream("GET", query, headers=STREAM) as answer:
+        stream = messages(answer.aiter_lines())
+        assert await anext(stream) == {"": "connected"}
+        for _ in range(5):
+            await cloud.create(vcpus=1)
+        await until(lambda: cloud.journal.waiting > 0)
+        clock.advance(QUIET_SECONDS)
+        async with asyncio.timeout(60):
+            number = (await anext(stream))["id"]
+    gone = await pruned(cloud, keep=1)
+    assert gone <= int(number)
+    async with http.stream("GET", query, headers={**STREAM, "last-event-id": number}) as answer:
+        assert answer.status_code == 200
+
+
+async def test_whoever_missed_events_is_told_so_rather_than_skipped(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    for _ in range(4):
+        await cloud.create(vcpus=1)
+    gone = await pruned(cloud, keep=2)
+    latest = await cloud.services.events.latest()
+    for late, given in ((STREAM, f"since={gone - 1}"), ({}, f"since={gone - 1}"), ({}, "cursor=1")):
+        answer = await http.get(f"/v1/events?{given}", headers=late)
+        assert (answer.status_code, answer.json()["code"]) == (410, "journal_gap")
+        assert answer.json()["pruned_through"] == gone
+    answer = await http.get("/v1/events", headers={**STREAM, "last-event-id": str(gone - 1)})
+    assert answer.status_code == 410
+    answer = await http.get("/v1/events", headers={**STREAM, "last-event-id": str(latest + 1)})
+    assert (answer.status_code, answer.json()["latest"]) == (410, latest), "another journal"
+    for given in ("since=0", f"since={gone}", "last=1000"):
+        kept = (await http.get(f"/v1/events?{given}")).json()["items"]
+        assert [event["seq"] for event in kept] == list(range(gone + 1, latest + 1))
+
+
+async def test_a_reader_too_slow_for_retention_is_let_go(cloud: Plane) -> None:
+    first = await cloud.services.events.latest()
+    for _ in range(4):
+        await cloud.create(vcpus=1)
+    follower = cloud.services.events.follow(first, EventFilter(), quiet_seconds=QUIET_SECONDS)
+    seen = [event.seq for event in (await anext(follower)).events]
+    await cloud.create(vcpus=1)
+    await cloud.create(vcpus=1)
+    assert await pruned(cloud, keep=1) > seen[-1]
+    with pytest.raises(StopAsyncIteration):
+        await anext(follower)
 
 
 async def test_streams_end_when_the_daemon_stops(cloud: Plane, socket_path: Path) -> None:
@@ -144,8 +209,8 @@ async def test_whoever_hangs_up_costs_nothing(http: httpx2.AsyncClient, cloud: P
 
 
 async def test_a_reader_that_does_not_read_is_disconnected() -> None:
-    async def pages() -> AsyncGenerator[Sequence[Event], None]:
-        yield (Event(seq=1, at=START, kind="sandbox.created"),)
+    async def passages() -> AsyncGenerator[Passage, None]:
+        yield Passage(events=(Event(seq=1, at=START, kind="sandbox.created"),), through=1)
 
     async def stuck(_message: Message) -> None:
         await asyncio.Event().wait()
@@ -158,7 +223,7 @@ async def test_a_reader_that_does_not_read_is_disconnected() -> None:
         if message["type"] != "http.response.start":
             await stuck(message)
 
-    stream = EventStream(pages(), slow_seconds=0.01)
+    stream = EventStream(passages(), slow_seconds=0.01)
     with pytest.raises(TimeoutError):
         await stream({"type": "http"}, never, take_head)
 

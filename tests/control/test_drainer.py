@@ -222,6 +222,8 @@ async def test_a_drain_of_a_host_that_was_removed_ends(there: World) -> None:
     assert await work.drainer.drain() is None
     ended = await there.store.read(lambda tx: tx.drains.get(drain.id))
     assert ended.state is DrainState.ABORTED
+    [event] = [event for event in await there.events() if event.kind == "drain.aborted"]
+    assert (event.reason_code, event.evidence["drain_id"]) == ("host_removed", drain.id)
     assert await work.drainer.drain() is None
     assert work.changed == [host.id]
 

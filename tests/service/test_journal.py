@@ -81,7 +81,7 @@ async def test_following_skips_nothing_and_repeats_nothing(
 
     async def follow() -> None:
         async for page in cloud.services.events.follow(start, wanted, quiet_seconds=1000):
-            seen.extend(event.seq for event in page)
+            seen.extend(event.seq for event in page.events)
 
     following = asyncio.create_task(follow())
     await until(lambda: len(seen) == 3)
@@ -108,7 +108,7 @@ async def test_following_takes_large_backlogs_page_by_page(
     sizes: list[int] = []
     wanted = EventFilter(kind="test.happened")
     async for page in cloud.services.events.follow(0, wanted, quiet_seconds=1000):
-        sizes.append(len(page))
+        sizes.append(len(page.events))
         if sum(sizes) == 1100:
             break
 

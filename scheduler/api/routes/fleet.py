@@ -67,7 +67,7 @@ class FleetRoutes:
         """List events, or stream them when `text/event-stream` is accepted.
 
         Either begins after `since`, or with the `last` so many, or after `cursor`; a stream that
-        is resumed begins after Last-Event-ID.
+        is resumed begins after Last-Event-ID. Where some that followed are gone, 410 says so.
         """
         wanted = EventFilter(
             sandbox_id=query.sandbox_id,
@@ -78,6 +78,7 @@ class FleetRoutes:
         since = await self._since(query, wanted)
         if MEDIA_TYPE in request.headers.get("accept", ""):
             since = _resumed(request, since)
+            await self._events.check(since)
             return EventStream(self._events.follow(since, wanted, quiet_seconds=QUIET_SECONDS))
         found = await self._events.find(since, wanted, query.limit)
         more = str(found[-1].seq) if len(found) == query.limit else None

@@ -11,8 +11,12 @@ from scheduler.errors import Invalid
 from scheduler.model import Event
 from scheduler.store.options import MAX_LIMIT
 from scheduler.store.repositories.repository import Repository
+from scheduler.store.repositories.settings import Settings
 from scheduler.store.statements import Statement, numbered
 from scheduler.store.tables import EVENTS
+
+PRUNED_THROUGH = "events_pruned_through"
+"""The setting that keeps the highest number of an event that was removed for its age."""
 
 _COLUMNS = EVENTS.table.c
 _INSERT = numbered(EVENTS, "seq")
@@ -60,6 +64,10 @@ class Events(Repository):
         query = _matching(select(_COLUMNS.seq), filter).order_by(_COLUMNS.seq.desc())
         rows = self._cursor.search(query.offset(count).limit(1))
         return int(rows[0][0]) if rows else 0
+
+    def pruned_through(self) -> int:
+        """Return the highest number of an event that was removed for its age, 0 before any."""
+        return int(Settings(self._cursor, self._clock).get(PRUNED_THROUGH) or 0)
 
     def latest(self) -> int:
         """Return the newest event's number, 0 when there is none."""

@@ -7,15 +7,18 @@ goes only after everything that names it, since its id is what a reappearing dom
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Column, bindparam, delete, exists, func, select
 
 from scheduler.model import CommandStatus
 from scheduler.store.mapping import Mapper
+from scheduler.store.repositories.events import PRUNED_THROUGH
 from scheduler.store.repositories.repository import Repository
+from scheduler.store.repositories.settings import Settings
 from scheduler.store.statements import Statement
 from scheduler.store.tables import (
     ALLOCATIONS,
@@ -46,10 +49,14 @@ class OutdatedRows:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How rows of a kind are found, and removed if they are still outdated by then."""
+    """How rows of a kind are found, and removed if they are still outdated by then.
+
+    `noted` is the setting that keeps the highest key that was ever removed, if any.
+    """
 
     find: Statement
     remove: Statement
+    noted: str | None = None
 
 
 def _older(mapper: Mapper[Any], moment: str, *conditions: Any) -> Kind:
@@ -79,6 +86,8 @@ def _unnamed_by(mapper: Mapper[Any], name: str) -> Any:
 
 _SEQ = EVENTS.table.c.seq
 _NEWEST = select(func.max(EVENTS.table.alias().c.seq)).scalar_subquery()
+_AT = EVENTS.table.c.at
+_OLDEST_EVENTS = select(_SEQ, _AT).where(_SEQ < _NEWEST).order_by(_SEQ).limit(bindparam("most"))
 
 KINDS: Mapping[str, Kind] = {
     "answers": _older(IDEMPOTENCY, "created_at"),
@@ -101,8 +110,14 @@ KINDS: Mapping[str, Kind] = {
         _unnamed_by(CHANGE_SETS, "sandbox_id"),
     ),
     # The newest stays: whoever waits for news counts from its number.
-    "events": _older(EVENTS, "at", _SEQ < _NEWEST),
-    "surplus events": _kind(EVENTS, _SEQ, _NEWEST - bindparam("bound") >= _SEQ),
+    "events": replace(
+        _kind(EVENTS, _SEQ, bindparam("bound") > _AT, _SEQ < _NEWEST),
+        find=Statement(_OLDEST_EVENTS, "most"),
+        noted=PRUNED_THROUGH,
+    ),
+    "surplus events": replace(
+        _kind(EVENTS, _SEQ, _NEWEST - bindparam("bound") >= _SEQ), noted=PRUNED_THROUGH
+    ),
 }
 
 
@@ -128,8 +143,15 @@ class Outdated(Repository):
         return self._found("tombstones", micros(before), most)
 
     def events(self, before: datetime, most: int) -> OutdatedRows:
-        """Return events, but never the newest."""
-        return self._found("events", micros(before), most)
+        """Return events, but never the newest, and none that is older than one that stays.
+
+        So the journal has no holes, even where the clock was set: who resumes from a number that
+        is still there has missed nothing.
+        """
+        bound = micros(before)
+        oldest = self._cursor.rows(KINDS["events"].find, most)
+        outdated = takewhile(lambda row: row[1] < bound, oldest)
+        return OutdatedRows(kind="events", bound=bound, keys=tuple((row[0],) for row in outdated))
 
     def surplus_events(self, rows: int, most: int) -> OutdatedRows:
         """Return the oldest events beyond the newest `rows`, gaps in their numbers counted too."""
@@ -140,8 +162,13 @@ class Outdated(Repository):
 
         Meanwhile an orphan may have been condemned by its tombstone, or a key been used again.
         """
-        remove = KINDS[found.kind].remove
-        return sum(self._cursor.change(remove, (*key, found.bound)) for key in found.keys)
+        kind = KINDS[found.kind]
+        gone = [
+            key for key in found.keys if self._cursor.change(kind.remove, (*key, found.bound)) > 0
+        ]
+        if gone and kind.noted is not None:
+            Settings(self._cursor, self._clock).raise_to(kind.noted, max(gone)[0])
+        return len(gone)
 
     def _found(self, kind: str, bound: int, most: int) -> OutdatedRows:
         rows = self._cursor.rows(KINDS[kind].find, bound, most)

@@ -35,6 +35,12 @@ class Settings(Repository):
         if not self._cursor.change(_SET, (storable(name), storable(value))):
             self._cursor.change(_ADD, (name, value))
 
+    def raise_to(self, name: str, number: int) -> None:
+        """Keep a number under a name unless one as high is there already."""
+        kept = self.get(name)
+        if kept is None or int(kept) < number:
+            self.put(name, str(number))
+
     def ensure(self, name: str, value: str) -> str:
         """Return the text of this name, after putting `value` if there was none."""
         kept = self.get(name)

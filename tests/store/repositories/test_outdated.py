@@ -88,9 +88,29 @@ async def test_events_beyond_the_newest_go_however_young(store: Store) -> None:
 
 
 async def test_a_share_is_found_the_oldest_first(store: Store) -> None:
-    _, second, third, _ = [await told(store, at) for at in (30, 10, 20, 0)]
+    first, second, _, _ = [await told(store, at) for at in (30, 10, 20, 0)]
     found = await store.read(lambda tx: tx.outdated.events(later(99), 2))
-    assert found.keys == ((second,), (third,))
+    assert found.keys == ((first,), (second,))
+
+
+async def test_no_event_goes_before_an_older_number(store: Store) -> None:
+    """A clock that was set back must not leave holes in the journal."""
+    numbers = [await told(store, at) for at in (0, 30, 5, 40)]
+    assert await sweep(store, lambda tx: tx.outdated.events(later(10), MOST)) == numbers[:1]
+    assert await store.read(lambda tx: tx.events.pruned_through()) == numbers[0]
+    await sweep(store, lambda tx: tx.outdated.events(later(31), MOST))
+    left = await store.read(lambda tx: tx.events.find())
+    assert [one.seq for one in left] == numbers[3:]
+
+
+async def test_the_highest_number_that_went_is_remembered(store: Store) -> None:
+    assert await store.read(lambda tx: tx.events.pruned_through()) == 0
+    numbers = [await told(store, 0) for _ in range(12)]
+    early = await store.read(lambda tx: tx.outdated.surplus_events(9, MOST))
+    await sweep(store, lambda tx: tx.outdated.surplus_events(2, MOST))
+    assert await store.read(lambda tx: tx.events.pruned_through()) == numbers[9]
+    assert await store.submit(lambda tx: tx.outdated.remove(early)) == 0
+    assert await store.read(lambda tx: tx.events.pruned_through()) == numbers[9]
 
 
 async def test_refusals_and_decisions_of_forgotten_sandboxes_go(store: Store) -> None:

@@ -90,9 +90,11 @@ class Ingestor:
         driver, volume = self._drivers(host), image.source_volume or ""
         try:
             before = await driver.inspect_base(volume)
+            await _check_idle(driver, volume, host)
             await self._files.begin(image.id)
             size = await self._read(image, driver, volume)
             after = await driver.inspect_base(volume)
+            await _check_idle(driver, volume, host)
         except HostTimeout as error:
             raise Unavailable(error.message, remedy=error.remedy) from error
         if before.fingerprint != after.fingerprint:
@@ -197,4 +199,15 @@ class Ingestor:
         tx.images.remove(image.id)
         tx.events.add(
             image_event("image.removed", image, "nothing is left of it", at=self._clock.now())
+        )
+
+
+async def _check_idle(driver: HostDriver, volume: str, host: HostResources) -> None:
+    """Raise `HostRefused` while a machine runs on the volume: its disk would be torn."""
+    users = await driver.users_of(volume)
+    if users:
+        named = ", ".join(name if name.isprintable() else repr(name) for name in users[:5])
+        raise HostRefused(
+            f"volume {volume} of {host.name} is the disk of a running machine: {named}",
+            remedy="shut it down, and take the volume in again",
         )

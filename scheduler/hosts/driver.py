@@ -53,6 +53,10 @@ class HostDriver(Protocol):
         """Store the seed's bytes as a volume; False when the host takes no uploads."""
         ...
 
+    async def users_of(self, name: str) -> tuple[str, ...]:
+        """Return the names of the domains that run on this volume: whose disk it is."""
+        ...
+
     async def create_replica(self, name: str, image: NewReplica) -> bool:
         """Make an empty volume for an image's bytes, in place of any that is there.
 

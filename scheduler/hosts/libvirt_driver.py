@@ -157,6 +157,12 @@ class LibvirtDriver:
             lambda handle, pool: volumes.create_seed(handle, pool, name, iso),
         )
 
+    async def users_of(self, name: str) -> tuple[str, ...]:
+        """Return the names of the domains whose disk this volume is while they run."""
+        return await self._observing.call(
+            Verb.LOOK_UP, lambda handle: domains.running_on(handle, self._host.pool, name)
+        )
+
     async def create_replica(self, name: str, image: NewReplica) -> bool:
         """Make an empty volume for an image's bytes; False when the host takes none."""
         made = await self._on_pool(

@@ -10,14 +10,14 @@ import pytest
 
 from scheduler.errors import Conflict, HostTimeout, Unavailable
 from scheduler.model import ImageState
-from scheduler.model.observations import ObservedVolume
+from scheduler.model.observations import DomainState, ObservedVolume
 from scheduler.service.intents import Intent
 from scheduler.service.requests import TakeImage
 from tests.clocks import ManualClock
 from tests.control.imagery import Imagery, chunks, content, digest_of
 from tests.control.world import ME, World, world
 from tests.hosts import images
-from tests.hosts.fake import FakeDriver
+from tests.hosts.fake import FakeDomain, FakeDriver
 
 
 @pytest.fixture
@@ -165,6 +165,20 @@ async def test_a_volume_that_somebody_writes_to_is_no_golden_image(
     report = await there.services.images.get(image_id)
     assert report.state is ImageState.REFUSED
     assert "changed while it was read" in (report.reason or "")
+
+
+async def test_the_disk_of_a_running_machine_is_no_golden_image(
+    there: World, imagery: Imagery
+) -> None:
+    driver = await there.add_seen_host()
+    put(driver, "source.qcow2", content())
+    driver.host.domains["u"] = FakeDomain(
+        uuid="u", name="busy", state=DomainState.RUNNING, disks=("source.qcow2",)
+    )
+    image_id = await fetched(there, imagery)
+    report = await there.services.images.get(image_id)
+    assert report.state is ImageState.REFUSED
+    assert "is the disk of a running machine: busy" in (report.reason or "")
 
 
 async def test_a_host_that_is_late_is_asked_again(there: World, imagery: Imagery) -> None:

@@ -33,7 +33,10 @@ from tests.faults.fuse import Fuse
 T = TypeVar("T")
 
 LOOKS = frozenset(
-    {"inventory", "domain", "volume", "read_volume", "inspect_base", "addresses", "aclose"}
+    {
+        *("inventory", "domain", "volume", "read_volume", "users_of"),
+        *("inspect_base", "addresses", "aclose"),
+    }
 )
 """Host calls that change nothing."""
 STATE = "state"

@@ -29,6 +29,7 @@ from scheduler.model.observations import (
     StateReason,
 )
 from scheduler.model.sandboxes import IpSource
+from tests.hosts.misfortune import Fault
 
 MIB = 2**20
 
@@ -47,6 +48,8 @@ class FakeDomain:
     reason: StateReason = StateReason.OTHER
     mac: str | None = None
     mark_xml: str | None = None
+    disks: tuple[str, ...] = ()
+    """The volumes that it writes to."""
     address: str | None = None
 
     @property
@@ -82,15 +85,6 @@ class FakeHost:
             physical=physical_mb * MIB,
             format="qcow2",
         )
-
-
-@dataclass(slots=True, kw_only=True)
-class Fault:
-    """What goes wrong with a verb; `after` means that the effect took place all the same."""
-
-    error: Exception
-    times: int = 1
-    after: bool = False
 
 
 class FakeDriver:
@@ -147,6 +141,9 @@ class FakeDriver:
 
     async def create_seed(self, name: str, iso: bytes) -> bool:
         return await self._call("create_seed", lambda: self._seed(name, iso))
+
+    async def users_of(self, name: str) -> tuple[str, ...]:
+        return await self._call("users_of", lambda: self._users(name))
 
     async def create_replica(self, name: str, image: NewReplica) -> bool:
         return await self._call("create_replica", lambda: self._replica(name, image))
@@ -262,9 +259,7 @@ class FakeDriver:
         return self.host.volumes
 
     def _inspect(self, name: str) -> BaseImage:
-        volume = self._volumes().get(name)
-        if volume is None:
-            raise ObjectAbsent(f"there is no image {name!r}")
+        volume = self._given(name)
         if name in self.host.contents:
             header = read_image_header(name, bytes(self.host.contents[name][:HEADER_BYTES]))
             capacity = header.capacity or len(self.host.contents[name])
@@ -304,6 +299,17 @@ class FakeDriver:
             )
         return self.host.streams
 
+    def _users(self, name: str) -> tuple[str, ...]:
+        self._given(name)
+        domains = self.host.domains.values()
+        return tuple(one.name for one in domains if one.active and name in one.disks)
+
+    def _given(self, name: str) -> ObservedVolume:
+        volume = self._volumes().get(name)
+        if volume is None:
+            raise ObjectAbsent(f"there is no image {name!r}")
+        return volume
+
     def _replica(self, name: str, image: NewReplica) -> bool:
         self._delete(name)
         if self.host.streams:
@@ -318,13 +324,11 @@ class FakeDriver:
         return self.host.streams
 
     def _write(self, name: str, offset: int, content: bytes) -> None:
-        if name not in self._volumes():
-            raise ObjectAbsent(f"there is no volume {name!r}")
+        self._given(name)
         self.host.contents[name][offset : offset + len(content)] = content
 
     def _read(self, name: str, offset: int, length: int) -> bytes | None:
-        if name not in self._volumes():
-            raise ObjectAbsent(f"there is no volume {name!r}")
+        self._given(name)
         if not self.host.streams:
             return None
         return bytes(self.host.contents.get(name, bytearray())[offset : offset + length])
@@ -354,6 +358,7 @@ class FakeDriver:
             vcpus=plan.vcpus,
             memory_mb=plan.memory_mb,
             mac=plan.mac,
+            disks=(plan.overlay,),
             mark_xml=self._keyring.sign(plan.mark_document),
         )
 

@@ -22,6 +22,11 @@ def sound(path: Path, size_mb: int = 16, image_format: str = "qcow2") -> Path:
     return path
 
 
+def content_of(path: Path) -> bytes:
+    """Return an image's bytes."""
+    return path.read_bytes()
+
+
 def with_backing_file(path: Path) -> Path:
     """An overlay of a file of the machine that reads it."""
     return _named(_header(path), at=CLUSTER - 64, name=SECRET, offset_field=8, length_field=16)

@@ -40,6 +40,8 @@ class Standing:
     host: HostResources
     clones: tuple[Sandbox, ...]
     """Live sandboxes on the host that are, or wait to be, made from the image."""
+    listed: bool
+    """Whether a host call was ever committed for it, so that something may be there."""
     now: datetime
 
     @property
@@ -110,6 +112,7 @@ class ReplicaRecords:
             image=image,
             host=tx.hosts.get(host_id),
             clones=tx.images.clones(image.digest or "", host_id),
+            listed=any(volume.host_id == host_id for volume in tx.volumes.of_owner(image_id)),
             now=self._clock.now(),
         )
 

@@ -86,6 +86,10 @@ class Replicator:
         if standing is None or standing.replica.state is ReplicaState.READY:
             self._copies.pop(key, None)
             return None
+        if standing.replica.state is ReplicaState.REMOVING and not standing.listed:
+            await self._records.strike(standing)  # it was only ever wished for
+            await self._moved(standing)
+            return None
         if standing.host.health is HostHealth.DOWN:
             return HOST_AGAIN_SECONDS
         retry_at = standing.replica.retry_at

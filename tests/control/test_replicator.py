@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.control.replicator import HOST_AGAIN_SECONDS, PART_BYTES
-from scheduler.errors import HostRefused, HostUnreachable
+from scheduler.errors import Conflict, HostRefused, HostUnreachable
 from scheduler.model import Event, HostHealth, ReplicaState, SandboxState, VolumeRole
 from scheduler.model.images import replica_volume
 from scheduler.service.intents import Intent
@@ -20,6 +21,7 @@ from tests.control.world import ME, World, world
 from tests.hosts.fake import FakeDriver
 
 READY, COPYING = ReplicaState.READY, ReplicaState.COPYING
+INTENT: Intent[Any] = Intent(actor=ME)
 
 
 @pytest.fixture
@@ -243,6 +245,25 @@ async def test_evicting_removes_and_proves_it(
     assert await imagery.replica(image) is None
     assert imagery.held(alpha, image) is None
     assert await there.volumes(image.id) == ()
+
+
+async def test_what_was_only_wished_for_needs_no_host_to_go(
+    there: World, alpha: FakeDriver, imagery: Imagery
+) -> None:
+    image = await imagery.ready()
+    await imagery.prefetch(image)
+    host = await there.host()
+    with pytest.raises(Conflict, match="1 volumes"):
+        await there.services.hosts.remove("alpha", INTENT)
+    await there.store.submit(
+        lambda tx: tx.hosts.observe(host.id, at=there.clock.now(), health=HostHealth.DOWN)
+    )
+    await there.services.images.evict(image.id, "alpha", Intent(actor=ME))
+    assert await imagery.replicate(image) is None
+    assert await imagery.replica(image) is None
+    assert alpha.calls["delete_volume"] == 0
+    assert imagery.held(alpha, image) is None
+    await there.services.hosts.remove("alpha", INTENT)
 
 
 async def test_a_large_image_goes_in_parts_and_turns(

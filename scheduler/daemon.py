@@ -40,6 +40,7 @@ from scheduler.hosts.simulated import demo_hosts
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
+from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.service.node import Node, group_exists
@@ -97,6 +98,7 @@ class _Shared(TypedDict):
     clock: Clock
     fleet: FleetView
     journal: Journal
+    shelf: Shelf
 
 
 @asynccontextmanager
@@ -106,9 +108,8 @@ async def opened(
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
     clock = outside.clock
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
-            outside.open_store(store_config_of(settings), clock=clock)
-        )
+        config = store_config_of(settings)
+        store = await stack.enter_async_context(outside.open_store(config, clock=clock))
         keyring = await _open_cluster(settings.state_dir, store)
         drivers = await stack.enter_async_context(
             outside.open_drivers(
@@ -117,14 +118,20 @@ async def opened(
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))
         terms = terms_of(settings, UUID(keyring.cluster_id))
+        shelf = await stack.enter_async_context(Shelf.open(settings.state_dir, store, terms))
         meter = Meter(clock)
         fleet = _fleet(store, clock, terms, meter)
-        shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal}
-        pace = pace_of(settings)
-        plane = ControlPlane(
-            store=store, drivers=drivers, pace=pace, boot_id=boot_id, tally=meter, **shared
-        )
+        shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal, "shelf": shelf}
         snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
+        plane = ControlPlane(
+            store=store,
+            drivers=drivers,
+            pace=pace_of(settings),
+            boot_id=boot_id,
+            lag_seconds=lambda: lag.latest_seconds,
+            tally=meter,
+            **shared,
+        )
         measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
         watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
         services = Services.over(
@@ -187,7 +194,12 @@ def _fleet(store: Store, clock: Clock, terms: Terms, meter: Meter) -> FleetView:
 
 
 def _wakes(plane: ControlPlane) -> Wakes:
-    return Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains)
+    return Wakes(
+        sandbox=plane.wake_sandbox,
+        host=plane.wake_host,
+        drain=plane.wake_drains,
+        image=plane.wake_image,
+    )
 
 
 async def run(
@@ -310,10 +322,8 @@ async def _until_told(
 
 
 def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    path: Path | None = arguments.config
-    if path is None and DEFAULT_PATH.exists():
-        path = DEFAULT_PATH
-    return load(path, state_dir=arguments.state_dir, environ=environ)
+    default = DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    return load(arguments.config or default, state_dir=arguments.state_dir, environ=environ)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -31,6 +31,7 @@ class Prefix(StrEnum):
     HOST = "HST"
     DRAIN = "DRN"
     DECISION = "DEC"
+    IMAGE = "IMG"
     JOB = "JOB"
 
 

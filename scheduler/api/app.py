@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from scheduler.api.problems import Problems
 from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
+from scheduler.api.routes.images import ImageRoutes
 from scheduler.api.routes.placements import PlacementRoutes
 from scheduler.api.routes.sandboxes import SandboxRoutes
 from scheduler.api.routes.trust import TrustRoutes
@@ -50,6 +51,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     # The busiest path first: routes are tried in order.
     mount(app, "sandboxes", SandboxRoutes(services).operations())
     mount(app, "hosts", HostRoutes(services).operations())
+    mount(app, "images", ImageRoutes(services).operations())
     mount(app, "placement", PlacementRoutes(services).operations())
     mount(app, "trust", TrustRoutes(services).operations())
     mount(app, "fleet", FleetRoutes(services, missing).operations())

@@ -24,6 +24,8 @@ class Bounds:
 
     request_seconds: float = 10.0
     """From the connection, or the first byte of a further request, to the request's end."""
+    upload_idle_seconds: float = 60.0
+    """The longest pause between two parts of an upload, which may take as long as it likes."""
     idle_seconds: int = 15
     """How long a connection is kept between requests."""
     head_bytes: int = 64 * 1024
@@ -68,6 +70,7 @@ class AdminProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
+        self._uploading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Identify the peer and let it in, or turn it away with 503."""
@@ -92,7 +95,7 @@ class AdminProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, within the bounds."""
-        if self._deadline is None:
+        if self._deadline is None or self._uploading:
             self._arm()
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
@@ -104,6 +107,7 @@ class AdminProtocol(HttpToolsProtocol):
         """Begin to count, also for a request that came along with the one before."""
         super().on_message_begin()
         self._in_head = True
+        self._uploading = False
         self._head_bytes = 0
         if self._deadline is None:
             self._arm()
@@ -112,14 +116,21 @@ class AdminProtocol(HttpToolsProtocol):
         """Begin the request, its head being whole."""
         self._in_head = False
         super().on_headers_complete()
+        # An upload may be long; only the silence in it is bounded.
+        self._uploading = (self.scope["method"], self.scope["path"][-8:]) == ("PUT", "/content")
+        if self._uploading:
+            self._arm()
 
     def on_message_complete(self) -> None:
         """Stop counting: the request has arrived."""
+        self._uploading = False
         self._disarm()
         super().on_message_complete()
 
     def _arm(self) -> None:
-        seconds = self._gate.bounds.request_seconds
+        self._disarm()
+        bounds = self._gate.bounds
+        seconds = bounds.upload_idle_seconds if self._uploading else bounds.request_seconds
         self._deadline = self.loop.call_later(seconds, self._hang_up, _TOO_SLOW)
 
     def _disarm(self) -> None:

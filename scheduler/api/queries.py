@@ -9,8 +9,8 @@ from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler.errors import Invalid
-from scheduler.model import HostHealth, HostState, SandboxState
-from scheduler.store import ListOptions, SandboxFilter
+from scheduler.model import HostHealth, HostState, ImageState, SandboxState
+from scheduler.store import ImageFilter, ListOptions, SandboxFilter
 from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
 
 LONGEST_WAIT_SECONDS = 300.0
@@ -91,6 +91,25 @@ class HostQuery(_Listing):
 
     state: HostState | None = None
     health: HostHealth | None = None
+
+
+class ImageQuery(BaseModel):
+    """Which images."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    state: ImageState | None = None
+    name: Annotated[str | None, Field(pattern=IMAGE)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+    def wanted(self) -> ImageFilter:
+        """Return the store's filter."""
+        return ImageFilter(state=self.state, name=self.name)
 
 
 class EventQuery(BaseModel):

@@ -10,7 +10,7 @@ import http.client
 import json
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +80,23 @@ class Client:
         """Change fields of the revision that was read; another one's change is a conflict."""
         headers = {"If-Match": f'"{revision}"'}
         return self.request("PATCH", path, body=body, headers=headers).document()
+
+    def upload(self, path: str, content: Iterable[bytes], size: int, **query: object) -> Any:
+        """Send `size` bytes part by part and return the answer's document; raises `Failure`.
+
+        It is sent once: what has arrived is asked for before it is gone on with.
+        """
+        headers = {
+            "Accept": "application/json",
+            "Connection": "close",
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size),
+        }
+        try:
+            answer = self._answer("PUT", _target(path, query), content, headers)
+        except ConnectionError as error:
+            raise _lost("PUT", self.socket_path) from error
+        return answer.document()
 
     def delete(self, path: str, **query: object) -> Any:
         """Send a DELETE and return its answer's document; raises `Failure`."""
@@ -151,7 +168,11 @@ class Client:
                 raise _interrupted() from None
 
     def _answer(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        content: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str],
     ) -> Answer:
         connection = _UnixConnection(self.socket_path, self._answer_seconds)
         with closing(self._exchange(connection, method, target, content, headers)) as answer:
@@ -163,7 +184,7 @@ class Client:
         connection: _UnixConnection,
         method: str,
         target: str,
-        content: bytes | None,
+        content: bytes | Iterable[bytes] | None,
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
         try:

@@ -36,6 +36,18 @@ def complete_hosts(
     ]
 
 
+def complete_images(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the names of images."""
+    found = _documents(ctx, "/v1/images")
+    return [
+        CompletionItem(image["name"], help=image["state"])
+        for image in found
+        if image["name"].startswith(incomplete)
+    ]
+
+
 def _documents(ctx: click.Context, path: str) -> list[dict[str, str]]:
     from scheduler.cli.client import Client
     from scheduler.cli.failures import Failure

@@ -14,6 +14,7 @@ from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.doctor import doctor
 from scheduler.cli.commands.events import events_
 from scheduler.cli.commands.hosts import host
+from scheduler.cli.commands.images import image
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
 from scheduler.cli.commands.orphans import orphan
 from scheduler.cli.commands.placements import why
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     why,
     explain,
     host,
+    image,
     events_,
     doctor,
     audit,

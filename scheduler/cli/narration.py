@@ -6,7 +6,7 @@ a log of a pipeline reads like a story and never holds an escape sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
@@ -66,6 +66,34 @@ class Narrator:
                 yield
         finally:
             self._status = None
+
+    @contextmanager
+    def progressing(self, text: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Yield what is told of so many bytes more; a terminal is shown how far they are."""
+        if not self._drawn:
+            yield lambda _bytes: None
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(printable(text), total=total, completed=done)
+            yield lambda more: progress.advance(task, more)
 
     def awaited(self, text: str) -> None:
         """Change what a terminal shows as being waited for."""

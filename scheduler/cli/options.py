@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from scheduler.cli.completion import complete_hosts, complete_sandboxes
+from scheduler.cli.completion import complete_hosts, complete_images, complete_sandboxes
 from scheduler.cli.quantities import mebibytes_of, seconds_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -106,7 +106,7 @@ def yes_option(function: Function) -> Function:
 def placement_options(function: Function) -> Function:
     """Add what a sandbox needs of a host."""
     options = [
-        click.argument("image", metavar="IMAGE"),
+        click.argument("image", metavar="IMAGE", shell_complete=complete_images),
         click.option("--vcpus", type=click.IntRange(min=1), help="Virtual CPUs."),
         click.option("--memory", type=SIZE, metavar="SIZE", help="Memory, such as 4GiB."),
         click.option("--storage", type=SIZE, metavar="SIZE", help="Disk, such as 20GiB."),

@@ -199,6 +199,22 @@ class RetentionSection(Section):
     """Destroyed sandboxes can be read for so long."""
 
 
+class ImagesSection(Section):
+    """Golden images that the control node keeps, and their replicas in the hosts' pools."""
+
+    max_size_mb: StorageMb = 65536
+    """The largest file that is taken in."""
+    max_virtual_mb: StorageMb = 1 << 20
+    """The largest disk that an image may be for its guests."""
+    replicas_limit_mb: Mebibytes = 204800
+    """Beyond this much of one host's pool, replicas that nobody uses are removed, oldest use first;
+    those that an operator asked for stay."""
+    expected_mib_per_second: Annotated[Whole, Field(ge=1, le=100_000)] = 40
+    """What a copy to a host is expected to take, until some were measured."""
+    abandoned_seconds: Seconds = 86400
+    """An upload that nobody went on with for this long is dropped, and so is word of a refusal."""
+
+
 class GuestsSection(Section):
     """What a sandbox gets that asks for nothing, and the most that one may ask for."""
 

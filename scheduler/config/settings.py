@@ -12,6 +12,7 @@ from scheduler.config.sections import (
     ApiSection,
     DaemonSection,
     GuestsSection,
+    ImagesSection,
     LifecycleSection,
     MetricsSection,
     PlacementSection,
@@ -36,6 +37,7 @@ class Settings(BaseModel):
     lifecycle: LifecycleSection = Field(default_factory=LifecycleSection)
     retention: RetentionSection = Field(default_factory=RetentionSection)
     guests: GuestsSection = Field(default_factory=GuestsSection)
+    images: ImagesSection = Field(default_factory=ImagesSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )

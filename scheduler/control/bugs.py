@@ -48,6 +48,10 @@ class BugRecorder:
             evidence={"traceback": traceback},
         )
 
+    async def of_image(self, key: str, traceback: str) -> None:
+        """Record a bug that keeps an image, perhaps on one host, from going on."""
+        await self._record(self._event("image.parked", f"image {key} from going on", traceback))
+
     async def _record(self, event: Event) -> None:
         self._parked()
         try:

@@ -92,6 +92,7 @@ class Converger:
         builds: BuildQueue,
         drivers: Callable[[HostResources], HostDriver],
         limits: Limits,
+        replicate: Callable[[str], None],
     ) -> None:
         self._records = records
         self._effects = effects
@@ -101,6 +102,7 @@ class Converger:
         self._listings = listings
         self._drivers = drivers
         self._limits = limits
+        self._replicate = replicate
         self._stopping = False
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, AT_ONCE_A_HOST)
@@ -198,6 +200,11 @@ class Converger:
     async def _build(self, step: Build, standing: Standing, driver: HostDriver) -> float:
         """Build if that is this sandbox's turn on its host; else come back."""
         sandbox, host = standing.sandbox, standing.host
+        replica = await self._effects.awaited_replica(sandbox, host)
+        if replica is not None:
+            self._builds.leave(host.id, sandbox.id)
+            self._replicate(replica)
+            return _LOOK_AGAIN_SECONDS
         with self._builds.turn(host.id, sandbox.id, most=host.max_concurrent_builds) as may_build:
             if not may_build:
                 return ASK_AGAIN_SECONDS

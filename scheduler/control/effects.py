@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from scheduler.clock import Clock
 from scheduler.control.records import Records
+from scheduler.control.replicas import FAILURES_UNTIL_BUILDS_GIVE_UP, ReplicaRecords
 from scheduler.errors import HostRefused
 from scheduler.guests.seed import seed_iso
 from scheduler.hosts.driver import HostDriver
@@ -19,11 +20,14 @@ from scheduler.lifecycle.steps import ConditionKind, Note
 from scheduler.model import (
     HostResources,
     Phase,
+    ReplicaState,
     Sandbox,
     VirtType,
     Volume,
     VolumeRole,
 )
+from scheduler.model.images import replica_volume
+from scheduler.service.images import replica_key
 
 
 def overlay_name(sandbox_id: str) -> str:
@@ -39,9 +43,23 @@ def seed_name(sandbox_id: str) -> str:
 class Effects:
     """Carries out one step of one sandbox on its host."""
 
-    def __init__(self, records: Records, clock: Clock) -> None:
+    def __init__(self, records: Records, replicas: ReplicaRecords, clock: Clock) -> None:
         self._records = records
+        self._replicas = replicas
         self._clock = clock
+
+    async def awaited_replica(self, sandbox: Sandbox, host: HostResources) -> str | None:
+        """Return the key of the replica that a build has to wait for, wished for if need be.
+
+        None when there is nothing to wait for: it is there, or its copying failed too often.
+        """
+        if sandbox.image_digest is None:
+            return None
+        replica = await self._replicas.wanted_for(sandbox, host)
+        if replica is None or replica.state is ReplicaState.READY:
+            return None
+        given_up = replica.attempts >= FAILURES_UNTIL_BUILDS_GIVE_UP
+        return None if given_up else replica_key(replica)
 
     async def build(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
         """Make overlay, seed and domain, as far as they are missing."""
@@ -50,6 +68,7 @@ class Effects:
         sandbox = await self._records.begin(sandbox, Phase.BUILD, volumes=planned)
         await self._listed(sandbox, host)
         await driver.ensure_pool()
+        await self._check_replica(sandbox, host)
         base = await self._base(sandbox, driver)
         if sandbox.base_fingerprint is None:
             sandbox = await self._records.base_seen(sandbox, base.fingerprint)
@@ -131,7 +150,9 @@ class Effects:
         return [volume.name for volume in volumes]
 
     async def _base(self, sandbox: Sandbox, driver: HostDriver) -> BaseImage:
-        base = await driver.inspect_base(sandbox.base_image)
+        digest = sandbox.image_digest
+        volume = sandbox.base_image if digest is None else replica_volume(digest)
+        base = await driver.inspect_base(volume)
         recorded = sandbox.base_fingerprint
         if recorded is not None and recorded != base.fingerprint:
             raise HostRefused(
@@ -140,6 +161,23 @@ class Effects:
                 "overlay of the old content",
             )
         return base
+
+    async def _check_replica(self, sandbox: Sandbox, host: HostResources) -> None:
+        """Refuse to begin on a replica that was not proven; what it looked like is kept."""
+        if sandbox.image_digest is None or sandbox.base_fingerprint is not None:
+            return
+        replica = await self._replicas.wanted_for(sandbox, host)
+        if replica is None:
+            raise HostRefused(
+                f"image {sandbox.base_image} is no more",
+                remedy="take it in again: sandboxctl image upload",
+            )
+        if replica.state is not ReplicaState.READY:
+            raise HostRefused(
+                f"image {sandbox.base_image} could not be brought to {host.name}: {replica.reason}",
+                remedy="it is tried again; how it stands: sandboxctl image show "
+                f"{sandbox.base_image}",
+            )
 
     def _planned(self, sandbox: Sandbox, host: HostResources) -> tuple[Volume, ...]:
         roles = {

@@ -24,13 +24,23 @@ from scheduler.model import (
     HostHealth,
     HostResources,
     Inventory,
+    ReplicaState,
     Sandbox,
     Volume,
+    VolumeRole,
     VolumeState,
 )
 from scheduler.store import HostFacts, Store, Transaction
 
 _MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arriving:
+    """A replica that a host is being given, and the bytes it will have."""
+
+    volume: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,8 @@ class HostRecords:
     host: HostResources
     sandboxes: tuple[Sandbox, ...]
     volumes: tuple[Volume, ...]
+    arriving: tuple[Arriving, ...] = ()
+    """Images that are on their way to the host: what is still to come of them is spoken for."""
     leaving: tuple[Sandbox, ...] = ()
     """Live sandboxes that moved from here and may have left something, which is still charged."""
 
@@ -61,12 +73,25 @@ class HostRecords:
             host=newer.host,
             sandboxes=tuple(sandboxes.values()),
             volumes=tuple(volumes.values()),
+            arriving=newer.arriving,
             leaving=newer.leaving,
         )
 
     def volume_names(self) -> frozenset[str]:
         """Return the names of the volumes we listed in the host's pool."""
         return frozenset(v.name for v in self.volumes if v.pool == self.host.pool)
+
+    def claimed_names(self) -> frozenset[str]:
+        """Return the volumes that allocations stand for: replicas are charged as they are seen."""
+        mine = (v for v in self.volumes if v.pool == self.host.pool)
+        return frozenset(v.name for v in mine if v.role is not VolumeRole.IMAGE)
+
+    def still_to_come_mb(self, inventory: Inventory) -> int:
+        """Return the MiB that images on their way will take beside what is there of them."""
+        pool = inventory.pool
+        there = {v.name: v.physical for v in (() if pool is None else pool.volumes)}
+        left = (one.size_bytes - there.get(one.volume, 0) for one in self.arriving)
+        return -(-sum(max(0, size) for size in left) // _MIB)
 
     def appeared(self, inventory: Inventory) -> frozenset[str]:
         """Return the planned volumes that are there: whoever made them died before saying so."""
@@ -164,6 +189,9 @@ class Looker:
             for volume in tx.volumes.of_host(host.id) if appeared else ():
                 if volume.name in appeared and _planned(volume, host):
                     tx.volumes.mark_created(volume.host_id, volume.pool, volume.name)
+            if _arriving(tx, host) != records.arriving:
+                # A copy was begun or ended meanwhile: what it is charged is not ours to undo.
+                facts.pop("unmanaged_storage_mb", None)
             return tx.hosts.observe(host.id, at=now, **facts)
 
         return await self._store.submit(write)
@@ -202,7 +230,16 @@ def _records(tx: Transaction, host_id: str) -> HostRecords:
         host=host,
         sandboxes=sandboxes,
         volumes=volumes,
+        arriving=_arriving(tx, host),
         leaving=tuple(one for one in map(partial(_live, tx), sorted(owners)) if one is not None),
+    )
+
+
+def _arriving(tx: Transaction, host: HostResources) -> tuple[Arriving, ...]:
+    return tuple(
+        Arriving(volume=one.volume, size_bytes=tx.images.get(one.image_id).size_bytes)
+        for one in tx.replicas.of_host(host.id)
+        if one.state is ReplicaState.COPYING and one.pool == host.pool
     )
 
 
@@ -241,7 +278,7 @@ def _health_event(tx: Transaction, host: HostResources, verdict: Verdict, code: 
 def _facts(records: HostRecords, inventory: Inventory) -> HostFacts:
     """Return what a complete look says of a host, as the fields of its record."""
     listed = records.volume_names()
-    foreign = unmanaged(inventory, records.ours(), listed)
+    foreign = unmanaged(inventory, records.ours(), records.claimed_names())
     pool = inventory.pool
     volumes = () if pool is None else pool.volumes
     return {
@@ -259,7 +296,7 @@ def _facts(records: HostRecords, inventory: Inventory) -> HostFacts:
         "total_storage_mb": 0 if pool is None else pool.capacity // _MIB,
         "unmanaged_cpus": foreign.vcpus,
         "unmanaged_memory_mb": foreign.memory_mb,
-        "unmanaged_storage_mb": foreign.storage_mb,
+        "unmanaged_storage_mb": foreign.storage_mb + records.still_to_come_mb(inventory),
         "observed_pool_active": pool is not None and pool.active,
         "observed_storage_available_mb": 0 if pool is None else pool.available // _MIB,
         "observed_networks": tuple(sorted(n for n, on in inventory.networks.items() if on)),

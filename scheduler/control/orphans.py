@@ -28,7 +28,7 @@ from scheduler.lifecycle.orphans import (
     orphans,
 )
 from scheduler.lifecycle.restoration import left_behind
-from scheduler.model import Event, HostResources, Inventory, SandboxState, Volume
+from scheduler.model import Event, HostResources, Inventory, SandboxState, Volume, VolumeRole
 from scheduler.service.leftovers import ORPHAN_EVENT, condemn, tombstone, with_spent
 from scheduler.store import Store, Transaction
 
@@ -152,7 +152,8 @@ class OrphanKeeper:
 
 def _condemned(look: Look) -> frozenset[str]:
     """Return the sandboxes of which volumes are listed here, and which do not live here."""
-    return frozenset(v.owner for v in look.records.volumes) - {
+    owned = (v for v in look.records.volumes if v.role is not VolumeRole.IMAGE)
+    return frozenset(v.owner for v in owned) - {
         sandbox.id for sandbox in look.records.sandboxes if sandbox.live
     }
 

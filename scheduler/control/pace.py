@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scheduler.config import Settings
+from scheduler.control.image_keeper import ImagePace
 from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
+from scheduler.model.images import MIB
 from scheduler.service.idempotency import KEPT_FOR
 
 _MONTH_SECONDS = 30 * 24 * 3600
@@ -33,6 +35,7 @@ class Pace:
     limits: Limits = field(default_factory=Limits)
     breakers: BreakerRules = field(default_factory=BreakerRules)
     keep: Keep = field(default_factory=Keep)
+    images: ImagePace = field(default_factory=ImagePace)
 
 
 def pace_of(settings: Settings) -> Pace:
@@ -59,5 +62,11 @@ def pace_of(settings: Settings) -> Pace:
             decisions_seconds=settings.retention.decisions_seconds,
             commands_seconds=settings.retention.commands_seconds,
             tombstones_seconds=settings.retention.tombstones_seconds,
+        ),
+        images=ImagePace(
+            replicas_limit_mb=settings.images.replicas_limit_mb,
+            abandoned_seconds=settings.images.abandoned_seconds,
+            most_bytes=settings.images.max_size_mb * MIB,
+            most_virtual_bytes=settings.images.max_virtual_mb * MIB,
         ),
     )

@@ -7,7 +7,7 @@ goes on from what is recorded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
+from scheduler.control.image_loops import ImageLoops
 from scheduler.control.leftovers import Leftovers, key_of, sandbox_of
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
@@ -33,12 +34,14 @@ from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
+from scheduler.control.replicas import ReplicaRecords
 from scheduler.control.retention import Retention
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
 from scheduler.hosts.driver import HostDriver
 from scheduler.model import Allocation, HostResources, Sandbox
+from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.store import Store
@@ -74,6 +77,8 @@ class ControlPlane:
         journal: Journal,
         pace: Pace,
         boot_id: str,
+        shelf: Shelf,
+        lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
     ) -> None:
         self._store = store
@@ -85,16 +90,13 @@ class ControlPlane:
         self._bugs = BugRecorder(store, clock, parked=tally.parked)
         self.listings = Listings(clock)
         """What was last seen of each host, to be read only."""
+        self._replicas = ReplicaRecords(store, clock)
+        self.images = self._make_images(pace, shelf, lag_seconds)
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
         )
-        self._leftovers = Workers(
-            "leftovers",
-            Leftovers(store, clock, drivers=drivers.get, released=self._left).remove,
-            clock=clock,
-            report_bug=lambda key, traceback: self._bugs.of_sandbox(sandbox_of(key), traceback),
-        )
+        self._leftovers = self._make_leftovers()
         self._reconciler = Reconciler(
             clock, self.listings, limits=pace.limits, nudge=self.workers.nudge
         )
@@ -119,13 +121,42 @@ class ControlPlane:
         records = Records(store, clock, changed=self._changed, released=self._released)
         return Converger(
             records=records,
-            effects=Effects(records, clock),
+            effects=Effects(records, self._replicas, clock),
             listings=self.listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
             builds=BuildQueue(clock, self._wake_build),
             drivers=self._drivers.get,
             limits=pace.limits,
+            replicate=self.images.nudge,
+        )
+
+    def _make_leftovers(self) -> Workers:
+        leftovers = Leftovers(
+            self._store, self._clock, drivers=self._drivers.get, released=self._left
+        )
+        return Workers(
+            "leftovers",
+            leftovers.remove,
+            clock=self._clock,
+            report_bug=lambda key, traceback: self._bugs.of_sandbox(sandbox_of(key), traceback),
+        )
+
+    def _make_images(
+        self, pace: Pace, shelf: Shelf, lag_seconds: Callable[[], float]
+    ) -> ImageLoops:
+        return ImageLoops(
+            self._store,
+            self._clock,
+            shelf=shelf,
+            lag_seconds=lag_seconds,
+            pace=pace.images,
+            replicas=self._replicas,
+            drivers=self._drivers.get,
+            held=self._held,
+            told=self._journal.poke,
+            report_bug=self._bugs.of_image,
+            observe=self._tally.passed,
         )
 
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop]:
@@ -159,6 +190,10 @@ class ControlPlane:
         """Say that something happened on a host."""
         self.poller.hint(host_id)
 
+    def wake_image(self, key: str) -> None:
+        """Say that an image, or an image on a host, is wished to be otherwise."""
+        self.images.wake(key)
+
     def wake_drains(self, _host_id: str) -> None:
         """Say that a drain was begun or called off."""
         self._drain.wake()
@@ -170,6 +205,7 @@ class ControlPlane:
             *self.poller.turns(),
             *self.workers.turns(),
             *self._leftovers.turns(),
+            *self.images.turns(),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -180,6 +216,7 @@ class ControlPlane:
         await self._guard_clock()
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
+        await self.images.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -187,6 +224,7 @@ class ControlPlane:
                 group.create_task(self.workers.run(), name="converge")
                 group.create_task(self._leftovers.run(), name="leftovers")
                 group.create_task(self.poller.run(), name="poll")
+                group.create_task(self.images.run(), name="images")
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -199,6 +237,13 @@ class ControlPlane:
         self.workers.stop()
         self._leftovers.stop()
         self.poller.stop()
+        self.images.stop()
+
+    async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
+        """Go on with those who waited for a replica, and place others where it is."""
+        await self._fleet.reread_image(image_id)
+        for sandbox_id in sandbox_ids:
+            self.workers.wake(sandbox_id)
 
     def _wake_build(self, sandbox_id: str) -> None:
         """Say that it is a sandbox's turn to be built."""

@@ -29,6 +29,7 @@ class Verb(StrEnum):
     DELETE_VOLUME = "delete a volume"
     DOWNLOAD = "read an image's header"
     UPLOAD = "upload a volume"
+    TRANSFER = "carry a part of an image"
 
 
 DEADLINE_SECONDS: Mapping[Verb, float] = {
@@ -48,4 +49,5 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.DELETE_VOLUME: 60,
     Verb.DOWNLOAD: 30,
     Verb.UPLOAD: 120,
+    Verb.TRANSFER: 120,
 }

@@ -16,6 +16,7 @@ from scheduler.hosts.handles import Handle
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.plans import DomainPlan
 from scheduler.hosts.readback import differences
+from scheduler.hosts.xml_reader import read_xml
 
 
 def define(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
@@ -175,3 +176,24 @@ def _has_filter(handle: Handle) -> bool:
             return False
         raise
     return True
+
+
+def running_on(handle: Handle, pool_name: str, volume: str) -> tuple[str, ...]:
+    """Return the names of the running domains that have the volume for a disk."""
+    pool = handle.conn.storagePoolLookupByName(pool_name)
+    path = pool.storageVolLookupByName(volume).path()
+    running = handle.conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+    return tuple(sorted(one.name() for one in running if _has_disk(one, pool_name, volume, path)))
+
+
+def _has_disk(domain: libvirt.virDomain, pool_name: str, volume: str, path: str) -> bool:
+    try:
+        devices = read_xml(domain.XMLDesc(0))
+    except libvirt.libvirtError:
+        return False  # it ended meanwhile
+    sources = devices.iterfind("devices/disk/source")
+    return any(
+        source.get("file") == path
+        or (source.get("pool"), source.get("volume")) == (pool_name, volume)
+        for source in sources
+    )

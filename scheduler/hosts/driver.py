@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.model.observations import (
     AddressReport,
     Inventory,
@@ -51,6 +51,25 @@ class HostDriver(Protocol):
 
     async def create_seed(self, name: str, iso: bytes) -> bool:
         """Store the seed's bytes as a volume; False when the host takes no uploads."""
+        ...
+
+    async def users_of(self, name: str) -> tuple[str, ...]:
+        """Return the names of the domains that run on this volume: whose disk it is."""
+        ...
+
+    async def create_replica(self, name: str, image: NewReplica) -> bool:
+        """Make an empty volume for an image's bytes, in place of any that is there.
+
+        False when the host takes no bytes: then the volume has the image's shape and no content.
+        """
+        ...
+
+    async def write_volume(self, name: str, offset: int, content: bytes) -> None:
+        """Write a part of a volume's file."""
+        ...
+
+    async def read_volume(self, name: str, offset: int, length: int) -> bytes | None:
+        """Return a part of a volume's file, less at its end; None when the host gives no bytes."""
         ...
 
     async def delete_volume(self, name: str) -> None:

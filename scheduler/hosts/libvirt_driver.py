@@ -28,7 +28,7 @@ from scheduler.hosts.handles import Handle, Listener
 from scheduler.hosts.inventory import Look, Memory, find_domain, take_inventory
 from scheduler.hosts.lanes import Lane
 from scheduler.hosts.marks import Keyring
-from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.hosts.routes import Route
 from scheduler.hosts.threads import Threads
 from scheduler.model.hosts import HostResources, Transport, VirtType
@@ -88,6 +88,8 @@ class LibvirtDriver:
         shared = host.transport is Transport.TEST
         self._observing = self._watching if shared else connect()
         self._mutating = self._watching if shared else connect()
+        # Whole images are carried over one of their own, so that nobody waits behind them.
+        self._carrying = self._watching if shared else connect(at_once=1)
         self.adopt(host)
 
     def adopt(self, host: HostResources) -> None:
@@ -153,6 +155,35 @@ class LibvirtDriver:
         return await self._on_pool(
             Verb.UPLOAD,
             lambda handle, pool: volumes.create_seed(handle, pool, name, iso),
+        )
+
+    async def users_of(self, name: str) -> tuple[str, ...]:
+        """Return the names of the domains whose disk this volume is while they run."""
+        return await self._observing.call(
+            Verb.LOOK_UP, lambda handle: domains.running_on(handle, self._host.pool, name)
+        )
+
+    async def create_replica(self, name: str, image: NewReplica) -> bool:
+        """Make an empty volume for an image's bytes; False when the host takes none."""
+        made = await self._on_pool(
+            Verb.CREATE_VOLUME,
+            lambda handle, pool: volumes.create_replica(handle, pool, name, image),
+        )
+        self._note_refresh()
+        return made
+
+    async def write_volume(self, name: str, offset: int, content: bytes) -> None:
+        """Write a part of a volume's file."""
+        await self._carrying.call(
+            Verb.TRANSFER,
+            lambda handle: volumes.write_part(handle, self._host.pool, name, offset, content),
+        )
+
+    async def read_volume(self, name: str, offset: int, length: int) -> bytes | None:
+        """Return a part of a volume's file; None when the host gives no bytes."""
+        return await self._carrying.call(
+            Verb.TRANSFER,
+            lambda handle: volumes.read_part(handle, self._host.pool, name, offset, length),
         )
 
     async def delete_volume(self, name: str) -> None:
@@ -223,7 +254,7 @@ class LibvirtDriver:
         await self._route.aclose()
 
     def _connections(self) -> tuple[Connection, ...]:
-        return (self._watching, self._observing, self._mutating)
+        return (self._watching, self._observing, self._mutating, self._carrying)
 
     def _changed(self, uuid: str) -> None:
         """Take libvirt's hint, in libvirt's thread."""

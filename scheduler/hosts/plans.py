@@ -34,6 +34,17 @@ class BaseImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewReplica:
+    """The shape of an image that a host is about to be given; sizes in bytes."""
+
+    format: str
+    size: int
+    """Of the file."""
+    capacity: int
+    """What a guest sees as its disk's size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainPlan:
     """A domain to define; the volumes named must exist in `pool` by then."""
 

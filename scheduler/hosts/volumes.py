@@ -21,7 +21,7 @@ from scheduler.hosts.image_header import (
     HEADER_BYTES,
     read_image_header,
 )
-from scheduler.hosts.plans import BaseImage
+from scheduler.hosts.plans import BaseImage, NewReplica
 from scheduler.model.observations import ObservedVolume
 
 _CHUNK_BYTES = 256 * 1024
@@ -154,6 +154,33 @@ def create_seed(handle: Handle, pool_name: str, name: str, iso: bytes) -> bool:
     return True
 
 
+def create_replica(handle: Handle, pool_name: str, name: str, image: NewReplica) -> bool:
+    """Make an empty volume for an image, in place of any that is there; False without streams.
+
+    It is raw and of the file's size until the image's own bytes say what it is.
+    """
+    delete_volume(handle, pool_name, name)
+    pool = _pool(handle, pool_name)
+    if handle.abilities.streams:
+        _create(pool, NewVolume(name=name, format="raw", capacity=image.size))
+    else:
+        _create(pool, NewVolume(name=name, format=image.format, capacity=image.capacity))
+    return handle.abilities.streams
+
+
+def write_part(handle: Handle, pool_name: str, name: str, offset: int, content: bytes) -> None:
+    """Write `content` at `offset` of a volume's file."""
+    volume = _pool(handle, pool_name).storageVolLookupByName(name)
+    _upload(handle, volume, content, offset)
+
+
+def read_part(handle: Handle, pool_name: str, name: str, offset: int, length: int) -> bytes | None:
+    """Return at most `length` bytes of a volume's file from `offset`; None without streams."""
+    if not handle.abilities.streams:
+        return None
+    return _download(handle, _pool(handle, pool_name).storageVolLookupByName(name), offset, length)
+
+
 def delete_volume(handle: Handle, pool_name: str, name: str) -> None:
     """Delete the volume; one that is gone already is fine."""
     pool = _pool(handle, pool_name)
@@ -228,9 +255,13 @@ def _check_base(volume: ObservedVolume, image_format: str, capacity: int) -> Non
 
 
 def _head(handle: Handle, volume: libvirt.virStorageVol) -> bytes:
+    return _download(handle, volume, 0, HEADER_BYTES)
+
+
+def _download(handle: Handle, volume: libvirt.virStorageVol, offset: int, length: int) -> bytes:
     stream = handle.conn.newStream(0)
     try:
-        volume.download(stream, 0, HEADER_BYTES, 0)
+        volume.download(stream, offset, length, 0)
         head = bytearray()
         while chunk := stream.recv(_CHUNK_BYTES):
             head += chunk
@@ -241,10 +272,10 @@ def _head(handle: Handle, volume: libvirt.virStorageVol) -> bytes:
     return bytes(head)
 
 
-def _upload(handle: Handle, volume: libvirt.virStorageVol, content: bytes) -> None:
+def _upload(handle: Handle, volume: libvirt.virStorageVol, content: bytes, offset: int = 0) -> None:
     stream = handle.conn.newStream(0)
     try:
-        volume.upload(stream, 0, len(content), 0)
+        volume.upload(stream, offset, len(content), 0)
         view = memoryview(content)
         while view:
             sent = stream.send(bytes(view[:_CHUNK_BYTES]))

@@ -31,6 +31,7 @@ from scheduler.model import (
     Resources,
     Sandbox,
     Volume,
+    VolumeRole,
     VolumeState,
 )
 
@@ -184,7 +185,7 @@ class _View:
             age_seconds=round(age_seconds, 1),
             domains=len(domains),
             foreign_domains=sum(1 for domain in domains if domain.mark is None),
-            unmanaged=unmanaged(self._inventory, ours, {volume.name for volume in self._volumes}),
+            unmanaged=unmanaged(self._inventory, ours, self._claimed()),
         )
 
     def findings(self, mutated_at: MutatedAt) -> Iterator[Finding]:
@@ -243,7 +244,12 @@ class _View:
 
     def _condemned(self) -> Set[str]:
         """Return the sandboxes that are no more and of which volumes are listed here."""
-        return {volume.owner for volume in self._volumes} - self._books.sandboxes.keys()
+        owners = {v.owner for v in self._volumes if v.role is not VolumeRole.IMAGE}
+        return owners - self._books.sandboxes.keys()
+
+    def _claimed(self) -> Set[str]:
+        """Return the volumes that allocations stand for, which replicas of images have none of."""
+        return {v.name for v in self._volumes if v.role is not VolumeRole.IMAGE}
 
     def _buried_since(self, sandbox_id: str | None) -> bool:
         buried_at = self._books.tombstones.get(sandbox_id or "")
@@ -282,6 +288,9 @@ class _View:
             return
         seen = {*_volume_names(self._inventory), *_volume_names(self._previous)}
         for volume in self._volumes:
+            if volume.role is VolumeRole.IMAGE:
+                yield from self._missing_replica(volume, seen)
+                continue
             sandbox = expected.get(volume.owner)
             if sandbox is None or volume.state is not VolumeState.CREATED or volume.name in seen:
                 continue
@@ -295,6 +304,18 @@ class _View:
                     remedy="bring the file back, or delete the sandbox: it cannot start again",
                     subject=volume.name,
                 )
+
+    def _missing_replica(self, volume: Volume, seen: Set[str]) -> Iterator[Finding]:
+        if volume.state is VolumeState.CREATED and volume.name not in seen:
+            yield Finding(
+                code=FindingCode.VOLUME_MISSING,
+                host_id=self._host.id,
+                host_name=self._host.name,
+                subject=volume.name,
+                message=f"replica {volume.name} is not in pool {volume.pool} of {self._host.name}",
+                remedy="bring the file back for the sandboxes made from it; without any, have it "
+                f"copied anew: sandboxctl image evict {volume.owner} {self._host.name}",
+            )
 
     def _finding(
         self,

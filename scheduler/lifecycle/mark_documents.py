@@ -30,6 +30,7 @@ class MarkedSandbox:
     sandbox_name: str
     base_image: str
     base_fingerprint: str | None
+    image_digest: str | None
     network: str
     mac: str | None
     vcpus: int
@@ -60,6 +61,7 @@ def mark_document(
         "sandbox_name": sandbox.sandbox_name,
         "base_image": sandbox.base_image,
         "base_fingerprint": sandbox.base_fingerprint,
+        "image_digest": sandbox.image_digest,
         "network": sandbox.network,
         "mac": sandbox.mac,
         "vcpus": sandbox.vcpus,
@@ -90,6 +92,7 @@ def read_mark(document: Mapping[str, object]) -> MarkedSandbox:
         sandbox_name=read.the("sandbox_name", str),
         base_image=read.the("base_image", str),
         base_fingerprint=read.maybe("base_fingerprint", str),
+        image_digest=read.maybe("image_digest", str),
         network=read.the("network", str),
         mac=read.maybe("mac", str),
         vcpus=read.the("vcpus", int),

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from scheduler.lifecycle.mark_documents import marked_volumes
 from scheduler.model import Inventory, ObservedDomain
+from scheduler.model.images import REPLICA_PREFIX
 
 
 class OrphanKind(StrEnum):
@@ -103,6 +104,7 @@ OrphanStep = DestroyOrphan | ReportOrphan | HoldDestroys
 MIN_AGE_SECONDS = 900
 VOLUME_PREFIX = "sbx-"
 """How the names of our volumes begin; it is a pattern, never a proof."""
+_REPLICA_NAME = re.compile(rf"{REPLICA_PREFIX}[0-9a-f]{{64}}")
 _VOLUME_NAME = re.compile(r"(sbx-[0-9a-z]{26})(-[a-z]+)?\.[a-z0-9]+")
 
 
@@ -180,8 +182,12 @@ def unlisted_volumes(inventory: Inventory, listed: Collection[str]) -> tuple[str
     return tuple(
         volume.name
         for volume in (() if pool is None else pool.volumes)
-        if volume.name.startswith(VOLUME_PREFIX) and volume.name not in {*listed, *marked}
+        if _like_ours(volume.name) and volume.name not in {*listed, *marked}
     )
+
+
+def _like_ours(volume: str) -> bool:
+    return volume.startswith(VOLUME_PREFIX) or _REPLICA_NAME.fullmatch(volume) is not None
 
 
 def owner_named(volume: str) -> str | None:

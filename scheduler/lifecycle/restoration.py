@@ -166,6 +166,7 @@ def _sandbox(
         agent_id=marked.agent_id,
         sandbox_name=marked.sandbox_name,
         base_image=marked.base_image,
+        image_digest=marked.image_digest,
         network=marked.network,
         state=state,
         ttl_seconds=marked.ttl_seconds,

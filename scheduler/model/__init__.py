@@ -22,6 +22,7 @@ from scheduler.model.hosts import (
     VirtType,
 )
 from scheduler.model.idempotency import IdempotencyRecord
+from scheduler.model.images import Image, ImageState, Replica, ReplicaState
 from scheduler.model.observations import (
     AddressReport,
     DomainState,
@@ -74,6 +75,8 @@ __all__ = [
     "HostResources",
     "HostState",
     "IdempotencyRecord",
+    "Image",
+    "ImageState",
     "Inventory",
     "IpSource",
     "Mark",
@@ -89,6 +92,8 @@ __all__ = [
     "PlaybookTask",
     "Publication",
     "PublicationStatus",
+    "Replica",
+    "ReplicaState",
     "Resources",
     "Sandbox",
     "SandboxState",

@@ -16,6 +16,8 @@ class VolumeRole(StrEnum):
 
     OVERLAY = "overlay"
     SEED = "seed"
+    IMAGE = "image"
+    """A replica of a golden image."""
 
 
 class VolumeState(StrEnum):
@@ -27,7 +29,7 @@ class VolumeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """One volume; `owner` is the sandbox's id."""
+    """One volume; `owner` is the sandbox's id, or the image's for a replica."""
 
     owner: str
     host_id: str

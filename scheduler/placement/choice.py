@@ -16,6 +16,7 @@ from scheduler.placement.demand import Demand
 from scheduler.placement.evidence import OUT, Evidence, Refusal, Scored
 from scheduler.placement.filter import Question
 from scheduler.placement.fleet import Fleet
+from scheduler.placement.images import holding, less_for_copies
 from scheduler.placement.outlook import Outcome, outlook
 from scheduler.placement.policy import Policy, scores
 from scheduler.placement.scan import scan
@@ -68,7 +69,7 @@ def choose(
     """Return the best host for `demand` by `policy`, or why there is none; changes nothing."""
     question = Question(demand=demand, now=now, stale_after_seconds=stale_after_seconds)
     before, room = scan(fleet, question)
-    score = scores(policy, fleet, demand.resources)
+    score = less_for_copies(scores(policy, fleet, demand.resources), policy, fleet, demand)
     refused = np.logical_not(room.steps[-1], fleet.scratch.mask)
     np.copyto(score, OUT, where=refused)
     evidence = Evidence(
@@ -78,6 +79,7 @@ def choose(
         room=room.steps.copy(),
         free=fleet.free.copy(),
         score=score,
+        holding=holding(fleet, demand),
     )
     if room.left:
         chosen, outcome, change = _first(evidence), Outcome.PLACED, None
@@ -96,5 +98,4 @@ def choose(
 
 def _first(evidence: Evidence) -> Scored:
     row = int(evidence.score.argmax())
-    host = evidence.hosts[row]
-    return Scored(host_id=host.id, host_name=host.name, score=float(evidence.score[row]))
+    return evidence.scored(row, float(evidence.score[row]))

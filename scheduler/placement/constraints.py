@@ -234,9 +234,21 @@ class Selector(Constraint[Labels]):
 
 
 class Image(Constraint[str]):
-    """The base image lies in the host's pool."""
+    """The base image lies in the host's pool, or can be brought there."""
 
     name = "image"
+
+    def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return who holds the volume; an image that the control node keeps can go anywhere."""
+        if question.demand.image_digest is not None:
+            return None
+        return super().passing(fleet, question)
+
+    def hopeful(self, fleet: Fleet, question: Question) -> BoolColumn | None:
+        """Return who may hold it in time."""
+        if question.demand.image_digest is not None:
+            return None
+        return super().hopeful(fleet, question)
 
     def asked(self, demand: Demand) -> str:
         """Return the image's name."""

@@ -29,6 +29,12 @@ class Demand:
     """Labels that the host must carry with exactly these values."""
     anti_affinity_group: str | None = None
     """At most one sandbox of the group stands on a host."""
+    image_digest: str | None = None
+    """The content asked for, when the control node keeps it: any host can be given a copy."""
+    image_mb: int = 0
+    """What a copy takes of a pool, in MiB."""
+    transfer_seconds: float = 0.0
+    """How long a copy is expected to take."""
     tried: Collection[str] = ()
     """Names of hosts that could not bring this sandbox up or still hold something of it."""
 

@@ -74,6 +74,9 @@ def demand_document(demand: Demand) -> Document:
         "memory_mb": demand.resources.memory_mb,
         "storage_mb": demand.resources.storage_mb,
         "image": demand.image,
+        "image_digest": demand.image_digest,
+        "image_mb": demand.image_mb,
+        "transfer_seconds": demand.transfer_seconds,
         "network": demand.network,
         "pool": demand.pool,
         "arch": demand.arch,
@@ -94,6 +97,10 @@ def demand_of(document: Document) -> Demand:
             storage_mb=fields["storage_mb"],
         ),
         image=fields["image"],
+        # Decisions of the first release know no images of the control node's.
+        image_digest=fields.get("image_digest"),
+        image_mb=fields.get("image_mb", 0),
+        transfer_seconds=fields.get("transfer_seconds", 0.0),
         network=fields["network"],
         pool=fields["pool"],
         arch=fields["arch"],
@@ -119,6 +126,11 @@ def refusal_document(refusal: Refusal) -> Document:
 def _ranking(choice: Choice) -> tuple[Document, ...]:
     ranked: tuple[Scored, ...] = (choice.chosen, *choice.alternates) if choice.chosen else ()
     return tuple(
-        {"host_id": each.host_id, "host_name": each.host_name, "score": each.score}
+        {
+            "host_id": each.host_id,
+            "host_name": each.host_name,
+            "score": each.score,
+            "transfer_seconds": each.transfer_seconds,
+        }
         for each in ranked
     )

@@ -26,6 +26,8 @@ class Scored:
     host_id: str
     host_name: str
     score: float
+    transfer_seconds: float | None = None
+    """How long copying the image there is expected to take; None where nothing is copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +53,21 @@ class Evidence:
     free: IntColumn
     score: FloatColumn
     """`OUT` for those refused."""
+    holding: BoolColumn | None = None
+    """Who holds the image; None when it is no image of the control node's."""
 
     def ranking(self, count: int) -> tuple[Scored, ...]:
         """Return the best of the eligible hosts, best first."""
-        return tuple(
-            Scored(host_id=self.hosts[row].id, host_name=self.hosts[row].name, score=score)
-            for row, score in best(self.score.copy(), count)
+        return tuple(self.scored(row, score) for row, score in best(self.score.copy(), count))
+
+    def scored(self, row: int, score: float) -> Scored:
+        """Return the host of a row with its score and what a copy to it would take."""
+        copied = self.holding is not None and not self.holding[row]
+        return Scored(
+            host_id=self.hosts[row].id,
+            host_name=self.hosts[row].name,
+            score=score,
+            transfer_seconds=self.question.demand.transfer_seconds if copied else None,
         )
 
     def refusals(self) -> tuple[Refusal, ...]:

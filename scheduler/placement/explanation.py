@@ -15,6 +15,7 @@ from scheduler.placement.choice import STALE_AFTER_SECONDS, Choice, choose
 from scheduler.placement.demand import Demand
 from scheduler.placement.filters import FILTERS, verdicts
 from scheduler.placement.fleet import Fleet
+from scheduler.placement.images import less_for_copies
 from scheduler.placement.policy import Policy, scores
 
 
@@ -66,7 +67,8 @@ def explain(
     choice = choose(demand, fleet, policy, now=now, stale_after_seconds=stale_after_seconds)
     question = choice.evidence.question
     asked = [each for each in FILTERS if each.passing(fleet, question) is not None]
-    score = scores(policy, fleet, demand.resources).tolist()
+    weighed = scores(policy, fleet, demand.resources)
+    score = less_for_copies(weighed, policy, fleet, demand).tolist()
     refused, messages = _refused(fleet, choice), choice.evidence.messages()
     have = zip(*(each.have(fleet, question) for each in asked), strict=True)
     return Explanation(

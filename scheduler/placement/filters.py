@@ -29,6 +29,7 @@ from scheduler.placement.constraints import (
 )
 from scheduler.placement.filter import Filter, Question
 from scheduler.placement.fleet import Fleet
+from scheduler.placement.images import ImageRoom
 
 RESOURCES: tuple[Resource, ...] = (Cpu(), Memory(), Storage())
 CAPACITIES: tuple[Capacity, ...] = (*RESOURCES, Limits())
@@ -45,7 +46,7 @@ BEFORE_ROOM: tuple[Filter, ...] = (
     Pool(),
 )
 """What they say changes only with a host's record or with time."""
-ROOM: tuple[Filter, ...] = (Breakers(), Tried(), *CAPACITIES, AntiAffinity())
+ROOM: tuple[Filter, ...] = (Breakers(), Tried(), *CAPACITIES, ImageRoom(), AntiAffinity())
 """What they say changes with every claim or second, or is asked too rarely to be remembered."""
 FILTERS: tuple[Filter, ...] = (*BEFORE_ROOM, *ROOM)
 

@@ -58,11 +58,13 @@ class Fleet:
         self._hosts: list[HostResources] = []
         self._names: dict[str, str] = {}
         self._holders: dict[str, set[str]] = {}
+        self._images: dict[str, set[str]] = {}
         self._barring: set[str] = set()
         self._records: tuple[HostResources, ...] | None = None
         self.memory = {}
         self._answers: dict[tuple[Predicate[Any], Hashable], Column[np.bool_]] = {}
         self._without: dict[str, Column[np.bool_]] = {}
+        self._holding: dict[str, Column[np.bool_]] = {}
         self._free = Column(np.zeros((4, 0), np.int64))
         self._limit = Column(np.zeros((4, 0), np.int64))
         self._share = Column(np.zeros((3, 0)))
@@ -153,6 +155,22 @@ class Fleet:
             self._without[group] = column
         return column.values
 
+    def holding(self, digest: str) -> BoolColumn:
+        """Return which hosts hold a proven replica of this content, remembered likewise."""
+        column = self._holding.get(digest)
+        if column is None:
+            if len(self._holding) >= MOST_ANSWERS:
+                self._holding.clear()
+            holders = self._images.get(digest, ())
+            column = Column(np.array([host.id in holders for host in self._hosts], np.bool_))
+            self._holding[digest] = column
+        return column.values
+
+    def hold(self, digest: str, host_ids: Collection[str]) -> None:
+        """Say which hosts hold proven replicas of this content: these and no others."""
+        self._images[digest] = set(host_ids)
+        self._holding.pop(digest, None)
+
     def barring(self) -> Iterable[tuple[int, HostResources]]:
         """Return the rows of the hosts that keep builds out, now or not long ago: few or none."""
         return [(row, self._hosts[row]) for row in map(self._row, sorted(self._barring))]
@@ -212,6 +230,8 @@ class Fleet:
             column.values[row] = predicate(host, asked)
         for group in self._without:
             self._note(group, row)
+        for digest, column in self._holding.items():
+            column.values[row] = host.id in self._images.get(digest, ())
 
     def _changed(self) -> None:
         self._records = None
@@ -225,6 +245,7 @@ class Fleet:
         yield from (self._free, self._limit, self._share, self._inverse, self._seen)
         yield from self._answers.values()
         yield from self._without.values()
+        yield from self._holding.values()
 
     def _cut(self) -> None:
         self.free, self.limit = self._free.values, self._limit.values

@@ -31,6 +31,7 @@ _EFFORTS: Mapping[str, float] = {
     "pool": 0.85,
     "network": 0.9,
     "image": 0.95,
+    "image_room": 0.97,
     "health": 1.0,
     "architecture": 2.0,
 }

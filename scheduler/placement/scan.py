@@ -67,6 +67,7 @@ def _asked(question: Question) -> Hashable:
     demand = question.demand
     return (
         demand.image,
+        demand.image_digest,
         demand.network,
         demand.pool,
         demand.arch,

@@ -15,6 +15,7 @@ from scheduler.model import (
     Decision,
     DesiredState,
     HostResources,
+    Image,
     Resources,
     Sandbox,
     SandboxState,
@@ -22,6 +23,7 @@ from scheduler.model import (
 from scheduler.placement.choice import Choice
 from scheduler.placement.demand import Demand
 from scheduler.placement.documents import decision_of
+from scheduler.service.catalogue import Catalogue
 from scheduler.service.requests import CreateSandbox, Wanted
 from scheduler.service.terms import Terms
 
@@ -35,9 +37,10 @@ class Admission:
     decision: Decision
 
 
-def demand_of(wanted: Wanted, terms: Terms) -> Demand:
+def demand_of(wanted: Wanted, terms: Terms, catalogue: Catalogue | None = None) -> Demand:
     """Return what placement has to find room for; the memory includes QEMU's overhead."""
-    size = size_of(wanted, terms)
+    image = None if catalogue is None else catalogue.find(wanted.base_image)
+    size = size_of(wanted, terms, image)
     return Demand(
         resources=Resources(
             vcpus=size.vcpus,
@@ -49,18 +52,32 @@ def demand_of(wanted: Wanted, terms: Terms) -> Demand:
         host=wanted.host,
         selector=wanted.host_selector,
         anti_affinity_group=wanted.anti_affinity_group,
+        image_digest=None if image is None else image.digest,
+        image_mb=0 if image is None else image.size_mb,
+        transfer_seconds=(
+            0.0 if image is None or catalogue is None else catalogue.transfer_seconds(image)
+        ),
     )
 
 
-def size_of(wanted: Wanted, terms: Terms) -> Resources:
+def size_of(wanted: Wanted, terms: Terms, image: Image | None = None) -> Resources:
     """Return what the guest itself is given: as asked for, else the daemon's defaults.
 
-    Raises `Invalid` beyond the most that one sandbox may have.
+    A disk that nobody asked for is as large as its image needs. Raises `Invalid` beyond the most
+    that one sandbox may have, and for a disk that is smaller than its image.
     """
+    least = 0 if image is None else image.least_storage_mb
+    if wanted.storage_mb is not None and wanted.storage_mb < least:
+        raise Invalid(
+            f"a disk of {wanted.storage_mb} MiB is smaller than image {wanted.base_image}, "
+            f"which is a disk of {least} MiB",
+            remedy=f"ask for at least {least} MiB of storage",
+            details={"storage_mb": f"less than {least}"},
+        )
     size = Resources(
         vcpus=wanted.vcpus or terms.default_vcpus,
         memory_mb=wanted.memory_mb or terms.default_memory_mb,
-        storage_mb=wanted.storage_mb or terms.default_storage_mb,
+        storage_mb=wanted.storage_mb or max(terms.default_storage_mb, least),
     )
     asked = (
         ("vcpus", size.vcpus, terms.max_vcpus),
@@ -92,7 +109,12 @@ def ttl_of(request: CreateSandbox, terms: Terms) -> int | None:
 
 
 def admit(
-    request: CreateSandbox, terms: Terms, *, choice: Choice, host: HostResources, now: datetime
+    request: CreateSandbox,
+    terms: Terms,
+    *,
+    choice: Choice,
+    host: HostResources,
+    now: datetime,
 ) -> Admission:
     """Return the records of a sandbox that goes to `host`."""
     sandbox_id = ids.new_id(ids.Prefix.SANDBOX)
@@ -100,7 +122,7 @@ def admit(
         choice, id=ids.new_id(ids.Prefix.DECISION), sandbox_id=sandbox_id, at=now
     )
     return Admission(
-        sandbox=_sandbox(request, terms, host=host, decision=decision, now=now),
+        sandbox=_sandbox(request, terms, host=host, choice=choice, decision=decision, now=now),
         claim=Allocation(
             sandbox_id=sandbox_id,
             host_id=host.id,
@@ -116,7 +138,13 @@ def admit(
 
 
 def _sandbox(
-    request: CreateSandbox, terms: Terms, *, host: HostResources, decision: Decision, now: datetime
+    request: CreateSandbox,
+    terms: Terms,
+    *,
+    host: HostResources,
+    choice: Choice,
+    decision: Decision,
+    now: datetime,
 ) -> Sandbox:
     sandbox_id = str(decision.sandbox_id)
     size = size_of(request, terms)
@@ -132,7 +160,7 @@ def _sandbox(
         ttl_seconds=ttl_of(request, terms),
         vcpus=size.vcpus,
         memory_mb=size.memory_mb,
-        storage_mb=size.storage_mb,
+        storage_mb=choice.demand.resources.storage_mb,
         host_name=host.name,
         host_address=host.address,
         created_at=now,
@@ -145,6 +173,7 @@ def _sandbox(
         auto_start=request.auto_start,
         ssh_public_keys=tuple(request.ssh_public_keys),
         on_expire=request.on_expire,
+        image_digest=choice.demand.image_digest,
         provision_timeout_seconds=(
             request.provision_timeout_seconds or terms.default_provision_timeout_seconds
         ),

@@ -12,10 +12,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.errors import NotFound
-from scheduler.model import HostResources, Resources
+from scheduler.model import HostResources, ReplicaState, Resources
 from scheduler.placement.choice import Choice, choose
 from scheduler.placement.demand import Demand
 from scheduler.placement.explanation import Explanation, explain
@@ -69,8 +70,10 @@ class FleetView:
     async def load(self) -> None:
         """Read every host and its anti-affinity groups from the store."""
         async with self._loading:
-            hosts, groups = await self._store.read(_hosts_and_groups)
+            hosts, groups, holders = await self._store.read(_hosts_and_groups)
             self._fleet = Fleet.of(hosts, groups)
+            for digest, host_ids in holders.items():
+                self._fleet.hold(digest, host_ids)
             self._hosts = {host.id: host for host in hosts}
             self._loaded_at = self._clock.monotonic()
             for charges in self._pending.values():
@@ -99,6 +102,11 @@ class FleetView:
         self._hosts[host.id] = host
         for charge in self._pending.get(host.id, ()):
             self._charge(charge)
+
+    async def reread_image(self, image_id: str) -> None:
+        """Take from the store which hosts hold an image."""
+        digest, host_ids = await self._store.read(partial(_holders_of, image_id))
+        self._fleet.hold(digest, host_ids)
 
     def drop(self, host_id: str) -> None:
         """Forget a host that was removed."""
@@ -172,9 +180,23 @@ class FleetView:
 
 def _hosts_and_groups(
     tx: Transaction,
-) -> tuple[Collection[HostResources], dict[str, list[str]]]:
+) -> tuple[Collection[HostResources], dict[str, list[str]], dict[str, list[str]]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for allocation in tx.allocations.all():
         if allocation.anti_affinity_group is not None:
             groups[allocation.host_id].append(allocation.anti_affinity_group)
-    return tx.hosts.all(), groups
+    digests = {image.id: image.digest or "" for image in tx.images.all()}
+    holders: dict[str, list[str]] = defaultdict(list)
+    for replica in tx.replicas.all():
+        if replica.state is ReplicaState.READY:
+            holders[digests[replica.image_id]].append(replica.host_id)
+    return tx.hosts.all(), groups, holders
+
+
+def _holders_of(image_id: str, tx: Transaction) -> tuple[str, list[str]]:
+    try:
+        digest = tx.images.get(image_id).digest or ""
+    except NotFound:
+        return "", []
+    replicas = tx.replicas.of_image(image_id)
+    return digest, [one.host_id for one in replicas if one.state is ReplicaState.READY]

@@ -296,10 +296,11 @@ def check_empty(tx: Transaction, host: HostResources) -> None:
     """Raise `Conflict` while allocations or volumes of ours are on the host."""
     held = [allocation.sandbox_id for allocation in tx.allocations.of_host(host.id)]
     volumes = [volume.name for volume in tx.volumes.of_host(host.id)]
+    volumes += [one.volume for one in tx.replicas.of_host(host.id) if one.volume not in volumes]
     if held or volumes:
         raise Conflict(
             f"host {host.name} still holds {len(held)} sandboxes and {len(volumes)} volumes",
-            remedy="drain the host first",
+            remedy="drain the host first; images that were meant for it go within a minute then",
             details={"sandboxes": held[:100], "volumes": volumes[:100]},
         )
 

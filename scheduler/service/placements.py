@@ -5,6 +5,7 @@ from __future__ import annotations
 from scheduler.model import Decision
 from scheduler.placement.explanation import Explanation
 from scheduler.service.admission import demand_of
+from scheduler.service.catalogue import Catalogue
 from scheduler.service.fleet import FleetView
 from scheduler.service.requests import Wanted
 from scheduler.service.terms import Terms
@@ -14,14 +15,17 @@ from scheduler.store import Store
 class PlacementService:
     """Answers questions about placement."""
 
-    def __init__(self, store: Store, *, terms: Terms, fleet: FleetView) -> None:
+    def __init__(
+        self, store: Store, *, terms: Terms, catalogue: Catalogue, fleet: FleetView
+    ) -> None:
         self._store = store
         self._terms = terms
+        self._catalogue = catalogue
         self._fleet = fleet
 
     def explain(self, wanted: Wanted) -> Explanation:
         """Say what every host would answer to this request now."""
-        return self._fleet.explain(demand_of(wanted, self._terms))
+        return self._fleet.explain(demand_of(wanted, self._terms, self._catalogue))
 
     async def decision(self, decision_id: str) -> Decision:
         """Return a decision that was made, refusals included; raises `NotFound`."""

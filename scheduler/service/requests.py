@@ -6,12 +6,13 @@ that is not listed is refused as unknown.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scheduler.model import DrainPolicy, OnDeadline, OnExpire
 from scheduler.validation.fields import (
+    ImageDigest,
     ImageName,
     Labels,
     MachineUuid,
@@ -24,6 +25,7 @@ from scheduler.validation.fields import (
     StorageMb,
     TtlSeconds,
     Vcpus,
+    refusal,
 )
 
 
@@ -63,6 +65,38 @@ class CreateSandbox(Wanted):
     ssh_public_keys: SshPublicKeys = Field(default_factory=list)
     on_expire: Annotated[OnExpire, Field(strict=False)] = OnExpire.DESTROY
     ready: Literal["address"] = "address"
+
+
+class TakeImage(_Request):
+    """An image to be taken in: bytes that will be uploaded, or a volume of a host's pool."""
+
+    name: ObjectName
+    digest: ImageDigest | None = None
+    """What the bytes to come add up to."""
+    size_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = None
+    host: Name | None = None
+    volume: ImageName | None = None
+    """A volume of that host's pool, which nobody may be writing to."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        upload = (self.digest, self.size_bytes)
+        fetch = (self.host, self.volume)
+        given = [source for source in (upload, fetch) if source != (None, None)]
+        if len(given) != 1 or None in given[0]:
+            raise refusal(
+                "it is not said where the image comes from",
+                "give digest and size_bytes of what you will upload, or host and volume",
+            )
+        return self
+
+
+class PrefetchImage(_Request):
+    """Which hosts are to hold an image before anybody asks for it; none named is every host."""
+
+    hosts: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
+    host_selector: Labels = Field(default_factory=dict)
+    """Only hosts with these labels."""
 
 
 class ExtendLease(_Request):

@@ -28,6 +28,7 @@ from scheduler.placement.choice import Choice
 from scheduler.placement.documents import decision_of
 from scheduler.service import wishes
 from scheduler.service.admission import Admission, admit, demand_of, ttl_of
+from scheduler.service.catalogue import Catalogue
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -60,6 +61,7 @@ class SandboxService:
         clock: Clock,
         *,
         terms: Terms,
+        catalogue: Catalogue,
         fleet: FleetView,
         journal: Journal,
         wake: Callable[[str], None],
@@ -67,6 +69,7 @@ class SandboxService:
         self._store = store
         self._clock = clock
         self._terms = terms
+        self._catalogue = catalogue
         self._fleet = fleet
         self._journal = journal
         self._wake = wake
@@ -78,7 +81,7 @@ class SandboxService:
         `AlreadyExists` for a name in use, `QuotaExceeded`, `Invalid`.
         """
         ttl_of(request, self._terms)
-        demand = demand_of(request, self._terms)
+        demand = demand_of(request, self._terms, self._catalogue)
         for tried in range(TRIES):
             if tried > 1:
                 # One row was not all that memory lacked.
@@ -99,7 +102,7 @@ class SandboxService:
     async def preview(self, request: CreateSandbox) -> Decision:
         """Return the decision that creating would store, changing nothing; refuses as it would."""
         ttl_of(request, self._terms)
-        choice = await self._fleet.choose(demand_of(request, self._terms))
+        choice = await self._fleet.choose(demand_of(request, self._terms, self._catalogue))
         decision = self._decided(choice)
         if choice.chosen is None:
             raise self._refusal(decision, choice, stored=False)
@@ -247,6 +250,7 @@ class SandboxService:
         self._check_quota(tx, sandbox.agent_id)
         # First, because a claim refused before anything was written spoils nobody else's commit.
         tx.allocations.claim(admission.claim)
+        _check_image(tx, sandbox)
         tx.sandboxes.add(sandbox)
         tx.decisions.add(admission.decision)
         tx.events.add(
@@ -303,6 +307,16 @@ class SandboxService:
     def _committed(self, sandbox_id: str) -> None:
         self._journal.poke()
         self._wake(sandbox_id)
+
+
+def _check_image(tx: Transaction, sandbox: Sandbox) -> None:
+    """Raise `NotFound` unless the image may still be built from; memory may lag behind."""
+    digest = sandbox.image_digest
+    if digest is not None and not tx.images.by_reference(digest).usable:
+        raise NotFound(
+            f"image {sandbox.base_image} is being removed",
+            remedy="name another one: sandboxctl image list",
+        )
 
 
 def by_reference(reference: str, tx: Transaction) -> Sandbox:

@@ -8,6 +8,7 @@ from typing import Self, TypedDict
 
 from scheduler.clock import Clock
 from scheduler.service.audits import AuditService
+from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
 from scheduler.service.events import EventService
@@ -15,6 +16,7 @@ from scheduler.service.fleet import FleetView
 from scheduler.service.forgetting import ForgetService
 from scheduler.service.hosts import HostService
 from scheduler.service.idempotency import KeptAnswers
+from scheduler.service.images import ImageService
 from scheduler.service.journal import Journal
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
@@ -34,6 +36,8 @@ class Wakes:
     host: Callable[[str], None]
     drain: Callable[[str], None]
     """Takes the host's id."""
+    image: Callable[[str], None] = lambda _key: None
+    """Takes an image's id, or `image/host` for a replica."""
 
 
 class _Shared(TypedDict):
@@ -67,6 +71,7 @@ class Services:
     rebuilds: RebuildService
     forgetting: ForgetService
     doctor: DoctorService
+    images: ImageService
 
     @classmethod
     def over(
@@ -80,11 +85,12 @@ class Services:
         wakes: Wakes,
         listings: Listings | None = None,
         node: LookAtNode | None = None,
+        shelf: Shelf | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
-        `listings` is what the loops see of the hosts; without them nothing was ever seen. `node`
-        looks at the control node; without it the doctor does not judge that.
+        `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
+        keeps images: without them nothing was ever seen, is not judged, and there are none.
         """
         sightings = Sightings(
             Unseen() if listings is None else listings,
@@ -93,13 +99,16 @@ class Services:
             stale_after_seconds=terms.stale_after_seconds,
         )
         shared: _Shared = {"fleet": fleet, "journal": journal}
+        known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
         seeing: _Seeing = {**shared, "terms": terms, "audits": audits, "sightings": sightings}
         return cls(
-            sandboxes=SandboxService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
+            sandboxes=SandboxService(
+                store, clock, terms=terms, catalogue=known, wake=wakes.sandbox, **shared
+            ),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
             drains=DrainService(store, clock, wake=wakes.drain, **shared),
-            placements=PlacementService(store, terms=terms, fleet=fleet),
+            placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),
             kept_answers=KeptAnswers(store, clock),
@@ -112,4 +121,5 @@ class Services:
                 store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
             ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
+            images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
         )

@@ -11,6 +11,7 @@ from scheduler.store.repositories.drains import DrainFilter
 from scheduler.store.repositories.events import EventFilter
 from scheduler.store.repositories.host_changes import CONFIGURED, HostFacts
 from scheduler.store.repositories.host_queries import HostFilter
+from scheduler.store.repositories.images import ImageFilter
 from scheduler.store.repositories.outdated import OutdatedRows
 from scheduler.store.repositories.publications import PublicationFilter
 from scheduler.store.repositories.sandbox_changes import SandboxChanges
@@ -29,6 +30,7 @@ __all__ = [
     "EventFilter",
     "HostFacts",
     "HostFilter",
+    "ImageFilter",
     "Limits",
     "ListOptions",
     "OutdatedRows",

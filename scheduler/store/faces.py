@@ -18,10 +18,12 @@ from scheduler.store.repositories.drains import Drains
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.images import Images
 from scheduler.store.repositories.outdated import Outdated
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
+from scheduler.store.repositories.replicas import Replicas
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
@@ -248,6 +250,31 @@ class SourceVMsFace(Face):
     upsert = awaited(SourceVMs.upsert)
     get = awaited(SourceVMs.get)
     find = awaited(SourceVMs.find)
+
+
+class ImagesFace(Face):
+    """Images, awaited."""
+
+    add = awaited(Images.add)
+    get = awaited(Images.get)
+    by_reference = awaited(Images.by_reference)
+    find = awaited(Images.find)
+    all = awaited(Images.all)
+    replace = awaited(Images.replace)
+    clones = awaited(Images.clones)
+    remove = awaited(Images.remove)
+
+
+class ReplicasFace(Face):
+    """Replicas, awaited."""
+
+    add = awaited(Replicas.add)
+    get = awaited(Replicas.get)
+    of_image = awaited(Replicas.of_image)
+    of_host = awaited(Replicas.of_host)
+    all = awaited(Replicas.all)
+    replace = awaited(Replicas.replace)
+    remove = awaited(Replicas.remove)
 
 
 class SettingsFace(Face):

@@ -83,6 +83,8 @@ class AsyncTransaction:
         self.playbooks = faces.PlaybooksFace(run, transaction.playbooks)
         self.playbook_tasks = faces.PlaybookTasksFace(run, transaction.playbook_tasks)
         self.source_vms = faces.SourceVMsFace(run, transaction.source_vms)
+        self.images = faces.ImagesFace(run, transaction.images)
+        self.replicas = faces.ReplicasFace(run, transaction.replicas)
         self.settings = faces.SettingsFace(run, transaction.settings)
 
     async def _run(self, call: Callable[[], T]) -> T:

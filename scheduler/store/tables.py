@@ -28,9 +28,11 @@ from scheduler.model import (
     Event,
     HostResources,
     IdempotencyRecord,
+    Image,
     Playbook,
     PlaybookTask,
     Publication,
+    Replica,
     Sandbox,
     Snapshot,
     SourceVM,
@@ -221,6 +223,34 @@ EVENTS = mapped(
     Index(None, "at"),
     key=("seq",),
     numbered="seq",
+)
+
+_KEPT = text("state <> 'REFUSED'")
+_USABLE = text("state IN ('READY', 'REMOVING')")
+
+IMAGES = mapped(
+    Image,
+    metadata,
+    "images",
+    Index("uq_images_name_kept", "name", unique=True, sqlite_where=_KEPT, postgresql_where=_KEPT),
+    Index(
+        "uq_images_digest_usable",
+        "digest",
+        unique=True,
+        sqlite_where=_USABLE,
+        postgresql_where=_USABLE,
+    ),
+    Index(None, "created_at", "id"),
+)
+
+REPLICAS = mapped(
+    Replica,
+    metadata,
+    "replicas",
+    ForeignKeyConstraint(["image_id"], ["images.id"]),
+    _of_host(),
+    Index(None, "host_id"),
+    key=("image_id", "host_id"),
 )
 
 SETTINGS = Table(

@@ -15,10 +15,12 @@ from scheduler.store.repositories.drains import Drains
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
+from scheduler.store.repositories.images import Images
 from scheduler.store.repositories.outdated import Outdated
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
+from scheduler.store.repositories.replicas import Replicas
 from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
@@ -51,4 +53,6 @@ class Transaction:
         self.playbooks = Playbooks(cursor, clock)
         self.playbook_tasks = PlaybookTasks(cursor, clock)
         self.source_vms = SourceVMs(cursor, clock)
+        self.images = Images(cursor, clock)
+        self.replicas = Replicas(cursor, clock)
         self.settings = Settings(cursor, clock)

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 OWNER = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"
+DIGEST = r"^sha256:[0-9a-f]{64}$"
 OBJECT = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 LABEL_KEY = (
     r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
@@ -33,7 +34,8 @@ REASON = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,500}$"
 PATTERN_REMEDIES: Mapping[str, str] = {
     NAME: "use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
     OWNER: "use 1 to 128 of A-Z, a-z, 0-9 and '._:@-', beginning with a letter or digit",
-    IMAGE: "name a volume of the hosts' pool: 1 to 200 of A-Z, a-z, 0-9 and '._:@+-'; no path",
+    IMAGE: "name an image or a volume, no path: 1 to 200 of A-Z, a-z, 0-9 and '._:@+-'",
+    DIGEST: "give 'sha256:' and the 64 hex digits that sha256sum tells",
     OBJECT: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', beginning with a letter or digit",
     LABEL_KEY: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', after an optional 'prefix/'",
     LABEL_VALUE: "use at most 63 of A-Z, a-z, 0-9 and '._-', with a letter or digit at both ends",
@@ -104,6 +106,7 @@ def _ssh_public_key(text: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Owner = Annotated[str, StringConstraints(pattern=OWNER)]
 ImageName = Annotated[str, StringConstraints(pattern=IMAGE)]
+ImageDigest = Annotated[str, StringConstraints(pattern=DIGEST)]
 ObjectName = Annotated[str, StringConstraints(pattern=OBJECT)]
 Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
 Uri = Annotated[str, StringConstraints(pattern=URI)]

@@ -192,10 +192,10 @@ def become_read_only(url: str, value: str) -> None:
 async def test_a_newer_schema_that_appears_meanwhile(served: Serve, tmp_path: Path) -> None:
     config = database(tmp_path)
     async with served(config) as (http, cloud):
-        set_schema(config, "0002")
+        set_schema(config, "0003")
         await create_is_refused(http, "read_only", "other_schema")
         assert await names(http) == 1
-        set_schema(config, "0001")
+        set_schema(config, "0002")
         await works_again(http, cloud)
 
 

@@ -72,7 +72,9 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         """Record the request and reply as told."""
         length = int(self.headers.get("Content-Length", 0))
-        body = json.loads(self.rfile.read(length)) if length else None
+        sent = self.rfile.read(length) if length else b""
+        is_json = "json" in self.headers.get("Content-Type", "json")
+        body = json.loads(sent) if sent and is_json else None
         daemon = self.server.daemon
         daemon.seen.append(Seen(self.command, self.path, dict(self.headers), body))
         streamed = self.headers.get("Accept") == "text/event-stream"

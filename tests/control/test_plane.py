@@ -34,7 +34,7 @@ from tests.waits import until
 INTENT: Intent[Sandbox] = Intent(actor=ME)
 HOST_INTENT: Intent[HostResources] = Intent(actor=ME)
 DRAIN_INTENT: Intent[DrainStatus] = Intent(actor=ME)
-ALL_LOOPS = {"reap", "drain", "clock", "retention", "membership", "poll", "converge"}
+ALL_LOOPS = {"reap", "drain", "clock", "retention", "membership", "poll", "converge", "images"}
 
 
 async def test_from_an_empty_fleet_to_a_running_sandbox_and_back(empty: World) -> None:
@@ -204,6 +204,7 @@ async def test_a_bug_in_a_loop_ends_them_all(there: World) -> None:
         journal=there.journal,
         pace=Pace(),
         boot_id=BOOT,
+        shelf=there.shelf,
         tally=Broken(),
     )
     with pytest.raises(ExceptionGroup) as ended:

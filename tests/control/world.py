@@ -25,6 +25,7 @@ from scheduler.control.plane import ControlPlane
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
+from scheduler.control.replicas import ReplicaRecords
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.marks import Keyring
 from scheduler.lifecycle.breaker import BreakerRules
@@ -38,6 +39,7 @@ from scheduler.model import (
     SandboxState,
     Volume,
 )
+from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -91,6 +93,11 @@ class Bell:
         if self.plane is not None:
             self.plane.wake_host(host_id)
 
+    def image(self, key: str) -> None:
+        self.rung.append(key)
+        if self.plane is not None:
+            self.plane.wake_image(key)
+
     def drain(self, host_id: str) -> None:
         self.rung.append(host_id)
         if self.plane is not None:
@@ -111,6 +118,7 @@ class World:
     keyring: Keyring
     services: Services
     bell: Bell
+    shelf: Shelf
     drivers: FakeDrivers = field(default_factory=FakeDrivers)
     nudged: list[str] = field(default_factory=list)
     make_driver: MakeDriver = FakeDriver
@@ -122,7 +130,8 @@ class World:
         self.records = Records(
             self.store, self.clock, changed=lambda *_: None, released=self.released
         )
-        self.effects = Effects(self.records, self.clock)
+        self.replicas = ReplicaRecords(self.store, self.clock)
+        self.effects = Effects(self.records, self.replicas, self.clock)
         self.leftovers = Leftovers(
             self.store, self.clock, drivers=self.drivers.get, released=self.released
         )
@@ -140,6 +149,7 @@ class World:
             builds=BuildQueue(self.clock, self.nudged.append),
             drivers=self.drivers.get,
             limits=self.limits,
+            replicate=self.nudged.append,
         )
         self.looker = Looker(
             self.store, self.clock, drivers=self.drivers.get, listings=self.listings
@@ -262,6 +272,7 @@ class World:
             journal=self.journal,
             pace=Pace(limits=self.limits, **pace),  # type: ignore[arg-type]
             boot_id=BOOT,
+            shelf=self.shelf,
         )
 
     @asynccontextmanager
@@ -328,7 +339,11 @@ async def world(
     """Open a world over the store in this directory; opened again, it is the same cluster."""
     config = StoreConfig(database_url=f"sqlite:///{directory / DATABASE}")
     terms = Terms(cluster_id=CLUSTER)
-    async with Store.open(config, clock=clock) as store, Journal.open(store, clock) as journal:
+    async with (
+        Store.open(config, clock=clock) as store,
+        Journal.open(store, clock) as journal,
+        Shelf.open(directory, store, terms) as shelf,
+    ):
         fleet = FleetView(store, clock, policy=terms.policy, stale_after_seconds=60)
         await fleet.load()
         bell = Bell()
@@ -338,7 +353,8 @@ async def world(
             terms=terms,
             fleet=fleet,
             journal=journal,
-            wakes=Wakes(sandbox=bell.sandbox, host=bell.host, drain=bell.drain),
+            wakes=Wakes(sandbox=bell.sandbox, host=bell.host, drain=bell.drain, image=bell.image),
+            shelf=shelf,
         )
         yield World(
             store=store,
@@ -348,6 +364,7 @@ async def world(
             keyring=Keyring.open(directory / "cluster.key", str(CLUSTER)),
             services=services,
             bell=bell,
+            shelf=shelf,
             make_driver=make_driver,
             limits=limits or Limits(),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults.stories import births, fleet, lives, losses
+from tests.faults.stories import births, fleet, images, lives, losses
 from tests.faults.story import Story
 
 COMMITS: Mapping[str, type[Story]] = {
@@ -27,6 +27,14 @@ COMMITS: Mapping[str, type[Story]] = {
     "hosts.ensure_from_file": fleet.FirstStart,
     "hosts.remove": fleet.RemoveHost,
     "hosts.set_state": fleet.Cordon,
+    "images.arrived": images.TakeIn,
+    "images.condemn": images.Remove,
+    "images.evict": images.Evict,
+    "images.record": images.TakeIn,
+    "images.want": images.Prefetch,
+    "ingestor.judge": images.TakeIn,
+    "ingestor.strike": images.Remove,
+    "ingestor.write": images.TakeIn,
     "leftovers.remove": losses.Reappear,
     "looks.missed": fleet.LoseHost,
     "looks.seen": fleet.FirstStart,
@@ -48,6 +56,10 @@ COMMITS: Mapping[str, type[Story]] = {
     "records.note": lives.Pause,
     "records.refused": births.BuildInVain,
     "relocator.record": births.BuildElsewhere,
+    "replicas.begin": images.Prefetch,
+    "replicas.prove": images.Prefetch,
+    "replicas.strike": images.Evict,
+    "replicas.want": images.Clone,
     "retention.remove": lives.Forgotten,
     "sandboxes.grant": lives.Stop,
     "sandboxes.record": births.Create,
@@ -58,12 +70,14 @@ COMMITS: Mapping[str, type[Story]] = {
 
 HOST_CALLS: Mapping[str, type[Story]] = {
     "host.create_overlay": births.Create,
+    "host.create_replica": images.Prefetch,
     "host.create_seed": births.Create,
     "host.define": births.Create,
     "host.delete_volume": lives.Destroy,
     "host.ensure_pool": births.Create,
     "host.power_off": lives.StopByForce,
     "host.shutdown": lives.Stop,
+    "host.refresh_pool": images.Prefetch,
     "host.start": births.Create,
     "host.undefine": lives.Destroy,
     "host.volumes_absent": lives.Destroy,
@@ -73,6 +87,7 @@ HOST_CALLS: Mapping[str, type[Story]] = {
 FIRST_STEPS: Mapping[str, type[Story]] = {
     "file.cluster.id": fleet.FirstStart,
     "file.cluster.key": fleet.FirstStart,
+    f"file.{images.DIGEST}": images.TakeIn,
     "migration": fleet.FirstStart,
     "migration.statement": fleet.FirstStart,
 }
@@ -80,6 +95,9 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 
 EXEMPT: Mapping[str, str] = {
     "bugs.record": "only a bug leads there",
-    "host.refresh_pool": "no loop calls it by itself: volumes_absent and the poll refresh as well",
+    "host.write_volume": "these hosts take no bytes: see tests/control/test_replicator.py",
+    "image_keeper.plan": "a wish like those of images.evict and images.condemn",
+    "ingestor.hold": "only a machine that cannot judge images leads there",
+    "replicas.fail": "these hosts refuse no copy: see tests/control/test_replicator.py",
     "rebuilds.preview": "it is taken back, never committed",
 }

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.matrix import Row, attempt, pairs
 from tests.faults.site import Site
-from tests.faults.stories import births, fleet, lives, losses
+from tests.faults.stories import births, fleet, images, lives, losses
 from tests.faults.story import Story
 from tests.faults.trial import Death
 
@@ -37,6 +37,12 @@ ON_SQLITE = (
     row(lives.StepClock, "clock_guard.keep.after"),
     row(fleet.Drain, "drainer.write.after"),
     row(losses.Rebuild, "rebuilds.tried.after"),
+    row(images.TakeIn, "images.record.after"),
+    row(images.TakeIn, "ingestor.judge.after"),
+    row(images.Prefetch, "host.create_replica.after"),
+    row(images.Prefetch, "replicas.prove.before"),
+    row(images.Clone, "replicas.want.after"),
+    row(images.Remove, "ingestor.strike.before"),
 )
 MID_CALL = (
     row(births.Create, "host.define.before", mid_call=True),

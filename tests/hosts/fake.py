@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused, HostTimeout, HostUnreachable
 from scheduler.hosts.failures import ObjectAbsent
+from scheduler.hosts.image_header import HEADER_BYTES, read_image_header
 from scheduler.hosts.marks import Forgery, Keyring
-from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.model.hosts import VirtType
 from scheduler.model.observations import (
     AddressReport,
@@ -28,6 +29,7 @@ from scheduler.model.observations import (
     StateReason,
 )
 from scheduler.model.sandboxes import IpSource
+from tests.hosts.misfortune import Fault
 
 MIB = 2**20
 
@@ -46,6 +48,8 @@ class FakeDomain:
     reason: StateReason = StateReason.OTHER
     mac: str | None = None
     mark_xml: str | None = None
+    disks: tuple[str, ...] = ()
+    """The volumes that it writes to."""
     address: str | None = None
 
     @property
@@ -68,6 +72,8 @@ class FakeHost:
     networks: dict[str, bool] = field(default_factory=lambda: {"default": True})
     domains: dict[str, FakeDomain] = field(default_factory=dict)
     volumes: dict[str, ObservedVolume] = field(default_factory=dict)
+    contents: dict[str, bytearray] = field(default_factory=dict)
+    """The bytes of those volumes that were given any."""
     streams: bool = True
 
     def add_image(self, name: str, capacity_mb: int = 1024, physical_mb: int = 128) -> None:
@@ -79,15 +85,6 @@ class FakeHost:
             physical=physical_mb * MIB,
             format="qcow2",
         )
-
-
-@dataclass(slots=True, kw_only=True)
-class Fault:
-    """What goes wrong with a verb; `after` means that the effect took place all the same."""
-
-    error: Exception
-    times: int = 1
-    after: bool = False
 
 
 class FakeDriver:
@@ -145,8 +142,20 @@ class FakeDriver:
     async def create_seed(self, name: str, iso: bytes) -> bool:
         return await self._call("create_seed", lambda: self._seed(name, iso))
 
+    async def users_of(self, name: str) -> tuple[str, ...]:
+        return await self._call("users_of", lambda: self._users(name))
+
+    async def create_replica(self, name: str, image: NewReplica) -> bool:
+        return await self._call("create_replica", lambda: self._replica(name, image))
+
+    async def write_volume(self, name: str, offset: int, content: bytes) -> None:
+        await self._call("write_volume", lambda: self._write(name, offset, content))
+
+    async def read_volume(self, name: str, offset: int, length: int) -> bytes | None:
+        return await self._call("read_volume", lambda: self._read(name, offset, length))
+
     async def delete_volume(self, name: str) -> None:
-        await self._call("delete_volume", lambda: self._volumes().pop(name, None))
+        await self._call("delete_volume", lambda: self._delete(name))
 
     async def volumes_absent(self, names: Sequence[str]) -> bool:
         return await self._call("volumes_absent", lambda: not set(names) & set(self._volumes()))
@@ -250,9 +259,11 @@ class FakeDriver:
         return self.host.volumes
 
     def _inspect(self, name: str) -> BaseImage:
-        volume = self._volumes().get(name)
-        if volume is None:
-            raise ObjectAbsent(f"there is no image {name!r}")
+        volume = self._given(name)
+        if name in self.host.contents:
+            header = read_image_header(name, bytes(self.host.contents[name][:HEADER_BYTES]))
+            capacity = header.capacity or len(self.host.contents[name])
+            volume = replace(volume, format=header.format, capacity=capacity)
         if volume.backing is not None:
             raise HostRefused(f"image {name!r} depends on another file")
         return BaseImage(
@@ -288,6 +299,44 @@ class FakeDriver:
             )
         return self.host.streams
 
+    def _users(self, name: str) -> tuple[str, ...]:
+        self._given(name)
+        domains = self.host.domains.values()
+        return tuple(one.name for one in domains if one.active and name in one.disks)
+
+    def _given(self, name: str) -> ObservedVolume:
+        volume = self._volumes().get(name)
+        if volume is None:
+            raise ObjectAbsent(f"there is no image {name!r}")
+        return volume
+
+    def _replica(self, name: str, image: NewReplica) -> bool:
+        self._delete(name)
+        if self.host.streams:
+            self.host.contents[name] = bytearray(image.size)
+        self._volumes()[name] = ObservedVolume(
+            name=name,
+            path=f"/pool/{name}",
+            capacity=image.capacity,
+            physical=image.size,
+            format=image.format,
+        )
+        return self.host.streams
+
+    def _write(self, name: str, offset: int, content: bytes) -> None:
+        self._given(name)
+        self.host.contents[name][offset : offset + len(content)] = content
+
+    def _read(self, name: str, offset: int, length: int) -> bytes | None:
+        self._given(name)
+        if not self.host.streams:
+            return None
+        return bytes(self.host.contents.get(name, bytearray())[offset : offset + length])
+
+    def _delete(self, name: str) -> None:
+        self._volumes().pop(name, None)
+        self.host.contents.pop(name, None)
+
     def _define(self, plan: DomainPlan) -> None:
         if plan.mark_document.get("domain_uuid") != plan.uuid:
             raise HostRefused("the mark is not for this domain")
@@ -309,6 +358,7 @@ class FakeDriver:
             vcpus=plan.vcpus,
             memory_mb=plan.memory_mb,
             mac=plan.mac,
+            disks=(plan.overlay,),
             mark_xml=self._keyring.sign(plan.mark_document),
         )
 

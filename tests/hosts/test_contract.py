@@ -11,10 +11,11 @@ import pytest
 
 from scheduler.errors import HostRefused
 from scheduler.hosts import ObjectAbsent
+from scheduler.hosts.plans import NewReplica
 from scheduler.model.observations import DomainState, StateReason
 from tests.fleet.farm import LibvirtdFarm
 from tests.fleet.fleet import Fleet
-from tests.hosts import subjects
+from tests.hosts import images, subjects
 from tests.hosts.subjects import IMAGE_MB, Subject
 from tests.waits import until
 
@@ -257,3 +258,60 @@ async def test_the_pool_is_started_and_refreshed(subject: Subject) -> None:
 def _needs_guests(subject: Subject) -> None:
     if not subject.has_guests:
         pytest.skip("its machines have empty disks; see test_real_guests")
+
+
+async def test_a_replica_is_given_bytes_and_gives_them_back(
+    subject: Subject, tmp_path: Path
+) -> None:
+    body = images.sound(tmp_path / "image").read_bytes()
+    name = f"image-{'0' * 64}"
+    shape = NewReplica(format="qcow2", size=len(body), capacity=16 * images.MIB)
+    takes_bytes = False
+    for _ in range(2):  # the second in place of what the first left
+        takes_bytes = await subject.driver.create_replica(name, shape)
+    assert takes_bytes is subject.streams
+    if takes_bytes:
+        half = len(body) // 2
+        await subject.driver.write_volume(name, half, body[half:])
+        for _ in range(2):
+            await subject.driver.write_volume(name, 0, body[:half])
+        assert await subject.driver.read_volume(name, 0, 2 * len(body)) == body
+        assert await subject.driver.read_volume(name, half, 10) == body[half : half + 10]
+        assert await subject.driver.read_volume(name, len(body), 10) == b""
+    else:
+        assert await subject.driver.read_volume(name, 0, 10) is None
+    await subject.driver.refresh_pool()
+    base = await subject.driver.inspect_base(name)
+    assert (base.format, base.capacity) == ("qcow2", 16 * images.MIB)
+    overlay = f"sbx-{uuid4()}.qcow2"
+    await subject.driver.create_overlay(overlay, base, 16)
+    clone = await subject.driver.volume(overlay)
+    assert clone is not None
+    assert clone.backing == base.path
+    for volume in (overlay, name):
+        await subject.driver.delete_volume(volume)
+    assert await subject.driver.volumes_absent([overlay, name])
+    with pytest.raises(ObjectAbsent if takes_bytes else HostRefused):
+        await subject.driver.inspect_base(name)
+
+
+async def test_a_volume_tells_which_running_machine_has_it_for_a_disk(subject: Subject) -> None:
+    plan = subject.plan()
+    await subject.build(plan)
+    assert await subject.driver.users_of(plan.overlay) == ()
+    await subject.driver.start(plan.uuid)
+    assert await subject.driver.users_of(plan.overlay) == (plan.name,)
+    assert await subject.driver.users_of(subject.image) == ()
+    await subject.driver.power_off(plan.uuid)
+    assert await subject.driver.users_of(plan.overlay) == ()
+    with pytest.raises(ObjectAbsent):
+        await subject.driver.users_of("missing.qcow2")
+
+
+async def test_no_part_of_a_volume_that_is_not_there_is_written_or_read(subject: Subject) -> None:
+    if not subject.streams:
+        pytest.skip("takes no bytes at all")
+    with pytest.raises(ObjectAbsent):
+        await subject.driver.write_volume("image-missing", 0, b"x")
+    with pytest.raises(ObjectAbsent):
+        await subject.driver.read_volume("image-missing", 0, 1)

@@ -190,6 +190,26 @@ def test_a_missing_volume_is_told() -> None:
     assert (finding.code, finding.subject) == (FindingCode.VOLUME_MISSING, OVERLAY)
 
 
+REPLICA = replace(BUILT, owner="IMG-1", name=f"image-{'0' * 64}", role=VolumeRole.IMAGE)
+
+
+def test_a_missing_replica_is_told_and_one_that_is_there_is_not() -> None:
+    listed = books(BOX, volumes=(BUILT, REPLICA))
+    finding = the_finding(audit(listed, twice(SOUND)))
+    assert (finding.code, finding.subject) == (FindingCode.VOLUME_MISSING, REPLICA.name)
+    assert "sandboxctl image evict IMG-1" in (finding.remedy or "")
+    there = audit(listed, twice(SOUND, volumes=(OVERLAY, REPLICA.name)))
+    assert (there.findings, there.orphans) == ((), ())
+    planned = replace(REPLICA, state=VolumeState.PLANNED)
+    assert audit(books(BOX, volumes=(BUILT, planned)), twice(SOUND)).findings == ()
+
+
+def test_a_volume_named_like_a_replica_that_nobody_lists_is_an_orphan() -> None:
+    strange = (OVERLAY, REPLICA.name, "image-of-somebody-else")
+    (orphan,) = audit(books(BOX), twice(SOUND, volumes=strange)).orphans
+    assert (orphan.code, orphan.name) == (OrphanCode.UNLISTED_VOLUME, REPLICA.name)
+
+
 def test_a_volume_missing_once_or_since_our_call_is_not() -> None:
     once = Witnesses(
         latest=listing(SOUND, begun_at=20), previous=listing(SOUND, volumes=(OVERLAY,))

@@ -12,11 +12,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
+from pathlib import Path
+from tempfile import gettempdir
 from typing import NoReturn, TypeVar
 
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
 from scheduler.hosts.marks import Keyring
+from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import OFFSET_SETTING
@@ -162,8 +165,8 @@ async def daemon(
     """Compose a daemon as the real one is composed, over whatever store and machines are there."""
     life = Life()
     async with AsyncExitStack() as stack:
-        opening = WatchedStore.open(StoreConfig(database_url=url), clock=clock)
-        opened = await stack.enter_async_context(opening)
+        config = StoreConfig(database_url=url)
+        opened = await stack.enter_async_context(WatchedStore.open(config, clock=clock))
         assert isinstance(opened, WatchedStore)
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
@@ -180,6 +183,7 @@ async def daemon(
             journal=journal,
             pace=PACE,
             boot_id=clock.boot_id,
+            shelf=await stack.enter_async_context(Shelf.open(Path(gettempdir()), opened, TERMS)),
         )
         services = Services.over(
             opened,

@@ -110,6 +110,8 @@ def demands(draw: st.DrawFn) -> Demand:
         host=draw(_mostly(None, None, "kvm-01", "nobody")),
         selector=draw(st.dictionaries(st.just("zone"), _ZONES)),
         anti_affinity_group=draw(st.one_of(st.none(), _GROUPS)),
+        image_digest=draw(_mostly(None, "sha256:a")),
+        image_mb=draw(st.integers(0, 2)),
         tried=draw(_mostly((), ("kvm-01",), ("kvm-02", "nobody"))),
     )
 

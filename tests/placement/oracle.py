@@ -26,7 +26,7 @@ def refused_by(host: HostResources, demand: Demand, groups: Collection[str]) -> 
         "freshness": host.observed_at is not None and host.observed_at >= fresh_since,
         "architecture": as_meant and (demand.arch is None or demand.arch == host.arch),
         "labels": demand.selector.items() <= host.labels.items(),
-        "image": demand.image in host.observed_images,
+        "image": demand.image_digest is not None or demand.image in host.observed_images,
         "network": (demand.network or host.network) in host.observed_networks,
         "pool": host.observed_pool_active and (demand.pool or host.pool) == host.pool,
         "breaker": host.barred(demand.image, NOW) is None,
@@ -35,6 +35,9 @@ def refused_by(host: HostResources, demand: Demand, groups: Collection[str]) -> 
         "memory": host.reserved_memory_mb + wanted.memory_mb <= host.limit_memory_mb,
         "storage": host.reserved_storage_mb + wanted.storage_mb <= host.limit_storage_mb,
         "limits": limit is None or host.reserved_sandboxes + 1 <= limit,
+        # Nobody holds a replica here: every host would need a copy.
+        "image_room": demand.image_digest is None
+        or host.reserved_storage_mb + wanted.storage_mb + demand.image_mb <= host.limit_storage_mb,
         "anti_affinity": demand.anti_affinity_group not in groups,
     }
     return [name for name, passed in passes.items() if not passed]
@@ -44,7 +47,11 @@ def may_ever(host: HostResources, demand: Demand) -> bool:
     """Return whether the host, empty, well and ACTIVE, could take the demand."""
     wanted, never_seen = demand.resources, host.observed_at is None
     offered = (
-        demand.image in host.observed_images
+        (demand.image_digest is not None or demand.image in host.observed_images)
+        and (
+            demand.image_digest is None
+            or wanted.storage_mb + demand.image_mb <= host.limit_storage_mb
+        )
         and (demand.network in (None, host.network) or demand.network in host.observed_networks)
         and host.limit.covers(wanted)
         and host.limit_sandboxes != 0

@@ -119,6 +119,9 @@ def test_documents_of_a_decision() -> None:
         "memory_mb": 2_304,
         "storage_mb": 10_240,
         "image": "debian-12",
+        "image_digest": None,
+        "image_mb": 0,
+        "transfer_seconds": 0.0,
         "network": None,
         "pool": None,
         "arch": None,
@@ -129,8 +132,8 @@ def test_documents_of_a_decision() -> None:
     }
     score = pytest.approx(1 - 2_304 / 16_384)
     assert decision.chosen == (
-        {"host_id": "HST-a", "host_name": "a", "score": score},
-        {"host_id": "HST-b", "host_name": "b", "score": score},
+        {"host_id": "HST-a", "host_name": "a", "score": score, "transfer_seconds": None},
+        {"host_id": "HST-b", "host_name": "b", "score": score, "transfer_seconds": None},
     )
     assert decision.refusals == {"state": 1, "cpu": 1}
     assert decision.nearest[0] == {

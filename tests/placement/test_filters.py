@@ -320,7 +320,9 @@ def test_tells_have_and_need_and_what_would_help(row: Row) -> None:
 
 
 def test_every_filter_has_a_row_and_they_stand_in_its_order() -> None:
-    assert list(dict.fromkeys(row.filter for row in ROWS)) == [each.name for each in FILTERS]
+    elsewhere = {"image_room"}  # see test_images
+    names = [each.name for each in FILTERS if each.name not in elsewhere]
+    assert list(dict.fromkeys(row.filter for row in ROWS)) == names
 
 
 @pytest.mark.parametrize(

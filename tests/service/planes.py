@@ -17,6 +17,7 @@ from uuid import UUID
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
+from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -43,6 +44,7 @@ class Plane:
     services: Services
     listings: Listings
     """What a poller would have seen of the hosts."""
+    shelf: Shelf
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -141,7 +143,12 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
     """Open a store and put the services over it."""
     woken: list[str] = []
     listings = Listings(clock)
-    async with Store.open(config, clock=clock) as store, Journal.open(store, clock) as journal:
+    directory = (config.sqlite_path or Path("state.db")).absolute().parent
+    async with (
+        Store.open(config, clock=clock) as store,
+        Journal.open(store, clock) as journal,
+        Shelf.open(directory, store, terms) as shelf,
+    ):
         fleet = FleetView(
             store,
             clock,
@@ -155,8 +162,14 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
             terms=terms,
             fleet=fleet,
             journal=journal,
-            wakes=Wakes(sandbox=woken.append, host=woken.append, drain=woken.append),
+            wakes=Wakes(
+                sandbox=woken.append,
+                host=woken.append,
+                drain=woken.append,
+                image=woken.append,
+            ),
             listings=listings,
+            shelf=shelf,
         )
         yield Plane(
             store=store,
@@ -165,6 +178,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
             fleet=fleet,
             services=services,
             listings=listings,
+            shelf=shelf,
             woken=woken,
         )
 

@@ -18,9 +18,12 @@ from scheduler.model import (
     Decision,
     Drain,
     HostResources,
+    Image,
+    ImageState,
     Playbook,
     PlaybookTask,
     Publication,
+    Replica,
     Sandbox,
     SandboxState,
     Snapshot,
@@ -98,6 +101,35 @@ def volume(owner: str = "SBX-1", host_id: str = "HST-1", **changes: Any) -> Volu
         "created_at": START,
     }
     return Volume(**given | changes)
+
+
+def image(id: str = "IMG-1", **changes: Any) -> Image:
+    given: dict[str, Any] = {
+        "id": id,
+        "name": f"name-of-{id.lower()}",
+        "digest": f"sha256:{'0' * 64}",
+        "state": ImageState.READY,
+        "format": "qcow2",
+        "size_bytes": 10 * 2**20,
+        "virtual_bytes": 64 * 2**20,
+        "actor": "uid:0",
+        "created_at": START,
+        "updated_at": START,
+    }
+    return Image(**given | changes)
+
+
+def replica(image_id: str = "IMG-1", host_id: str = "HST-1", **changes: Any) -> Replica:
+    given: dict[str, Any] = {
+        "image_id": image_id,
+        "host_id": host_id,
+        "pool": "default",
+        "volume": f"image-{'0' * 64}",
+        "used_at": START,
+        "created_at": START,
+        "updated_at": START,
+    }
+    return Replica(**given | changes)
 
 
 def drain(id: str = "DRN-1", **changes: Any) -> Drain:

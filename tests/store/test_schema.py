@@ -85,7 +85,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:
         with pytest.raises(Invalid, match="newer than this sandboxd knows") as refused:
             await opened(empty_url, **config)
         assert "Run that newer sandboxd again" in str(refused.value.remedy)
-    run(empty_url, "UPDATE alembic_version SET version_num = '0001'")
+    run(empty_url, "UPDATE alembic_version SET version_num = '0002'")
     await opened(empty_url)
 
 

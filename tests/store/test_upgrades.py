@@ -24,6 +24,7 @@ from tests.store.samples import sandbox
 from tests.store.upgrade import (
     ALONG_THE_BACKUP,
     IN_THE_REVISION,
+    NEWEST,
     NEXT,
     newer_migrations,
     upgrade,
@@ -63,7 +64,7 @@ def is_writable(store: Store) -> bool:
     return store.condition.writing is None
 
 
-OLD, NEW = ("0001", False, False), (NEXT, True, True)
+OLD, NEW = (NEWEST, False, False), (NEXT, True, True)
 
 
 def path_of(url: str) -> Path:
@@ -79,7 +80,7 @@ async def test_a_copy_that_only_its_owner_reads_is_made_before_the_upgrade(
     upgrade(sqlite_url, newer)
     assert schema_of(sqlite_url) == NEW
     (backup,) = find_backups(path_of(sqlite_url))
-    assert (backup.revision, backup.made_at) == ("0001", START)
+    assert (backup.revision, backup.made_at) == (NEWEST, START)
     assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
     assert await remembered(f"sqlite:///{backup.path}") == {"SBX-1"}
     upgrade(sqlite_url, newer)
@@ -168,7 +169,7 @@ async def test_killed_along_the_backup_nothing_half_counts_or_stays(
 async def test_who_goes_back_is_told_how_and_it_works(sqlite_url: str, newer: Path) -> None:
     await remember(sqlite_url, "SBX-1")
     upgrade(sqlite_url, newer)
-    with pytest.raises(Invalid, match=rf"schema \({NEXT}\) is newer .* \(0001\)") as refused:
+    with pytest.raises(Invalid, match=rf"schema \({NEXT}\) is newer .* \({NEWEST}\)") as refused:
         await remembered(sqlite_url)
     assert schema_of(sqlite_url) == NEW
     database, remedy = path_of(sqlite_url), str(refused.value.remedy)
@@ -181,7 +182,7 @@ async def test_who_goes_back_is_told_how_and_it_works(sqlite_url: str, newer: Pa
 async def test_no_backup_is_named_that_would_not_do(sqlite_url: str, newer: Path) -> None:
     upgrade(sqlite_url, newer)
     (made,) = find_backups(path_of(sqlite_url))
-    made.path.rename(made.path.with_name(made.path.name.replace("-0001-", "-0000-")))
+    made.path.rename(made.path.with_name(made.path.name.replace(f"-{NEWEST}-", "-0000-")))
     with pytest.raises(Invalid) as refused:
         await remembered(sqlite_url)
     assert "No backup of a schema that this one knows" in str(refused.value.remedy)
@@ -190,7 +191,7 @@ async def test_no_backup_is_named_that_would_not_do(sqlite_url: str, newer: Path
 def test_a_server_is_dumped_by_its_operator(postgres_url: str, newer: Path) -> None:
     config = StoreConfig(database_url=postgres_url, auto_migrate=False)
     try:
-        with pytest.raises(Invalid, match="has the schema 0001, not 0002") as refused:
+        with pytest.raises(Invalid, match=f"has the schema {NEWEST}, not {NEXT}") as refused:
             _ensured(config, newer)
         assert "pg_dump" in str(refused.value.remedy)
         upgrade(postgres_url, newer)
@@ -271,5 +272,5 @@ def _as_before(url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE sandboxes DROP COLUMN colour"))
         metadata.tables["publications"].create(connection)
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{NEWEST}'"))
     engine.dispose()

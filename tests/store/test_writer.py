@@ -22,7 +22,7 @@ from tests.store.samples import allocation, host, sandbox
 @pytest.fixture
 def committer(url: str, clock: ManualClock) -> Any:
     engine = engines.make(StoreConfig(database_url=url)).writer
-    made = Committer(engine, Statements(engine.dialect), clock, Gate("0001"))
+    made = Committer(engine, Statements(engine.dialect), clock, Gate("0002"))
     yield made
     made.close()
     engine.dispose()

@@ -1,4 +1,4 @@
-"""A second revision, made for tests: the product has none yet.
+"""A revision beyond the product's newest, made for tests.
 
 As a program it upgrades a database, and kills itself at the point it is told.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 from scheduler.store import StoreConfig, engines, schema
 from tests.clocks import START
 
-NEXT = "0002"
+NEWEST = "0002"
+NEXT = "0003"
 REVISION = '''
 """Give every sandbox a colour, and take the list of publications away."""
 
@@ -24,8 +25,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def die_at(point):

@@ -59,7 +59,8 @@ def create(
 ) -> None:
     """Create a sandbox from IMAGE and wait until it runs.
 
-    IMAGE is a volume in the hosts' pool. The daemon's defaults fill what is not given.
+    IMAGE is one that the daemon keeps (sandboxctl image list) or a volume in the hosts' pool. The
+    daemon's defaults fill what is not given.
     """
     body = _body(**options)
     deadline = Deadline(timeout_seconds)

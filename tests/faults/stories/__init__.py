@@ -24,6 +24,7 @@ from tests.faults.stories.fleet import (
     RemoveHost,
     UndoDrain,
 )
+from tests.faults.stories.images import Clone, Evict, Prefetch, Remove, TakeIn
 from tests.faults.stories.lives import (
     Destroy,
     Expire,
@@ -82,4 +83,9 @@ STORIES: tuple[type[Story], ...] = (
     RemoveHost,
     AcceptIdentity,
     LoseHost,
+    TakeIn,
+    Prefetch,
+    Clone,
+    Evict,
+    Remove,
 )

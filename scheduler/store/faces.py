@@ -283,3 +283,4 @@ class SettingsFace(Face):
     get = awaited(Settings.get)
     put = awaited(Settings.put)
     ensure = awaited(Settings.ensure)
+    raise_to = awaited(Settings.raise_to)

@@ -139,6 +139,7 @@ class EventsFace(Face):
 
     add = awaited(Events.add)
     find = awaited(Events.find)
+    pruned_through = awaited(Events.pruned_through)
     latest = awaited(Events.latest)
     before_last = awaited(Events.before_last)
 

@@ -102,11 +102,17 @@ def _locked(directory: Path) -> int | None:
 
 def _sweep() -> None:
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*/"):
-        if directory.is_symlink() or directory.stat().st_uid != os.getuid():
-            continue
-        if (lock := _locked(directory)) is not None:
-            _undo_all(directory)
-            os.close(lock)
+        # Another process's keeper may remove its directory while we look at it.
+        with suppress(FileNotFoundError):
+            _sweep_one(directory)
+
+
+def _sweep_one(directory: Path) -> None:
+    if directory.is_symlink() or directory.stat().st_uid != os.getuid():
+        return
+    if (lock := _locked(directory)) is not None:
+        _undo_all(directory)
+        os.close(lock)
 
 
 def _undo_all(directory: Path) -> None:

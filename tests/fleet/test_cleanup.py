@@ -9,7 +9,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.fleet.cleanup import Scratch
+import pytest
+
+from tests.fleet.cleanup import PREFIX, Scratch
 from tests.fleet.process import wait_until
 
 OWNER_THAT_IS_KILLED = """
@@ -43,6 +45,20 @@ def test_a_failing_undo_does_not_stop_the_others(tmp_path: Path) -> None:
         scratch.undo("false")
         scratch.undo("/no/such/program")
     assert mark.exists()
+
+
+def test_a_directory_that_goes_during_the_sweep_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / f"{PREFIX}other-gone"
+    listed = Path.glob
+
+    def with_one_that_goes(self: Path, pattern: str) -> list[Path]:
+        return [gone, *listed(self, pattern)]
+
+    monkeypatch.setattr(Path, "glob", with_one_that_goes)
+    with Scratch.make("own") as scratch:
+        assert scratch.directory.exists()
 
 
 def test_nothing_outlives_an_owner_killed_by_sigkill(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from scheduler.hosts import BaseImage, DomainPlan, Drivers, HostDriver, Keyring,
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun
 from scheduler.hosts.libvirt_driver import LibvirtDriver
+from scheduler.hosts.plans import NewReplica
 from scheduler.model.hosts import HostResources, VirtType
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.hosts.subjects import CLUSTER, host_record
@@ -30,6 +31,7 @@ OpenDrivers = Callable[[Mapping[Verb, float]], AbstractAsyncContextManager[Drive
 SHORT = {**DEADLINE_SECONDS, **dict.fromkeys(DEADLINE_SECONDS, 1.0)}
 NOBODY = "00000000-0000-4000-8000-000000000000"
 BASE = BaseImage(name="b", path="/b", format="qcow2", capacity=1, physical=1)
+SHAPE = NewReplica(format="qcow2", size=1, capacity=1)
 PLAN = DomainPlan(
     uuid=NOBODY,
     name="x",
@@ -198,6 +200,10 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "inspect_base": lambda driver: driver.inspect_base("x"),
     "create_overlay": lambda driver: driver.create_overlay("x", BASE, 1),
     "create_seed": lambda driver: driver.create_seed("x", b""),
+    "users_of": lambda driver: driver.users_of("x"),
+    "create_replica": lambda driver: driver.create_replica("x", SHAPE),
+    "write_volume": lambda driver: driver.write_volume("x", 0, b"x"),
+    "read_volume": lambda driver: driver.read_volume("x", 0, 1),
     "delete_volume": lambda driver: driver.delete_volume("x"),
     "volumes_absent": lambda driver: driver.volumes_absent(["x"]),
     "define": lambda driver: driver.define(PLAN),

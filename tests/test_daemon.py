@@ -29,7 +29,6 @@ from scheduler.daemon import (
     EXIT_FAILED,
     EXIT_HELD_BY_ANOTHER,
     EXIT_OK,
-    Outside,
 )
 from scheduler.errors import Unavailable
 from scheduler.hosts.driver import HostDriver
@@ -37,6 +36,7 @@ from scheduler.hosts.marks import Keyring
 from scheduler.ids import Prefix, new_id
 from scheduler.model import HostResources, Transport
 from scheduler.notify import Notifier
+from scheduler.parts import Outside
 from scheduler.statedir import held
 from scheduler.store import Store, StoreConfig
 from tests.clocks import START, ManualClock

@@ -21,11 +21,11 @@ from sqlalchemy import Connection, Engine, event
 
 from scheduler import daemon
 from scheduler.clock import Clock, SystemClock
-from scheduler.daemon import Outside
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.model import HostResources
+from scheduler.parts import Outside
 from scheduler.store import Store, StoreConfig, Transaction
 from scheduler.store.committer import Unit
 from tests.faults.fuse import Fuse

@@ -16,7 +16,7 @@ COMMITS: Mapping[str, type[Story]] = {
     "audits.mend": losses.Heal,
     "breakers.write": births.Probe,
     "clock_guard.keep": lives.StepClock,
-    "daemon.open_cluster": fleet.FirstStart,
+    "parts.open_cluster": fleet.FirstStart,
     "drainer.write": fleet.Drain,
     "drains.drain": fleet.Drain,
     "drains.record_end": fleet.UndoDrain,

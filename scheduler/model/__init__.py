@@ -8,7 +8,6 @@ from scheduler.model.diffs import (
     ChangeDiff,
     CommandSummary,
     Diff,
-    PackageInfo,
     ServiceChange,
 )
 from scheduler.model.drains import Drain, DrainPolicy, DrainState, OnDeadline
@@ -27,10 +26,12 @@ from scheduler.model.manifests import (
     Delta,
     EntryKind,
     FileChange,
+    Ignored,
     Manifest,
     ManifestEntry,
     Omission,
     PackageChange,
+    PackageInfo,
     ServiceDifference,
     ServiceState,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "HostResources",
     "HostState",
     "IdempotencyRecord",
+    "Ignored",
     "Image",
     "ImageState",
     "Inventory",

@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageInfo:
-    """A package and its version."""
-
-    name: str
-    version: str
+from scheduler.model.manifests import PackageChange, PackageInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +23,8 @@ class CommandSummary:
     """A command that ran between the two snapshots."""
 
     cmd: str
-    exit_code: int
+    exit_code: int | None
+    """None when it ended without one: killed, or nobody was there to hear it."""
     at: datetime
 
 
@@ -42,6 +37,8 @@ class ChangeDiff:
     files_removed: tuple[str, ...] = ()
     packages_added: tuple[PackageInfo, ...] = ()
     packages_removed: tuple[PackageInfo, ...] = ()
+    packages_changed: tuple[PackageChange, ...] = ()
+    """Installed on both sides, in different versions."""
     services_changed: tuple[ServiceChange, ...] = ()
     commands_run: tuple[CommandSummary, ...] = ()
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from scheduler.model.diffs import PackageInfo
-
 
 class EntryKind(StrEnum):
     """What a path is."""
@@ -22,6 +20,14 @@ class EntryKind(StrEnum):
     SYMLINK = "symlink"
     OTHER = "other"
     """A device, a pipe or a socket: its content is nobody's configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageInfo:
+    """A package and its version."""
+
+    name: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,10 @@ class ManifestEntry:
     """Of a file's content, 64 hex digits; None when it was not read."""
     target: str | None = None
     """Where a symbolic link points, as it is written."""
+    package: str | None = None
+    """The package that lists this path as its own, where the package manager was asked."""
+    pristine: bool | None = None
+    """Whether a file holds what its package brought; None when nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +98,8 @@ class FileChange:
 
     before: ManifestEntry | None
     after: ManifestEntry | None
+    package: str | None = None
+    """The package whose coming, going or other version explains this change whole."""
 
     @property
     def path(self) -> str:
@@ -117,6 +129,15 @@ class ServiceDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """How many differences one noise rule left out."""
+
+    rule: str
+    """The rule's pattern."""
+    differences: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """All that is different between two manifests, ordered by name; noise is left out."""
 
@@ -127,6 +148,8 @@ class Delta:
     service_manager: str | None = None
     unknown: tuple[Omission, ...] = ()
     """What neither or only one of the manifests could see, so that nothing is said of it."""
+    ignored: tuple[Ignored, ...] = ()
+    """What noise rules left out, so that nothing is left out in silence."""
 
     @property
     def empty(self) -> bool:

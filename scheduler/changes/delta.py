@@ -1,0 +1,269 @@
+"""What is different between two manifests, as far as both could see.
+
+A path that one side lacks is a change only if that side would have listed it: whatever a manifest
+says it did not look at is handed on as unknown, never as added or removed. The order in which
+manifests list things does not matter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import zip_longest
+from operator import attrgetter
+
+from scheduler.changes.noise import NoiseRules
+from scheduler.model import (
+    Delta,
+    EntryKind,
+    FileChange,
+    Ignored,
+    Manifest,
+    ManifestEntry,
+    Omission,
+    PackageChange,
+    PackageInfo,
+    ServiceDifference,
+    ServiceState,
+)
+
+UNREAD = "its content was not read on both sides"
+ONE_SIDED = "only one of the two manifests looked here"
+
+_identity = attrgetter("path", "literal")
+
+
+def delta(before: Manifest, after: Manifest, noise: NoiseRules) -> Delta:
+    """Return what became different from `before` to `after`, but for noise."""
+    managers = {
+        *_agreed(before.package_manager, after.package_manager),
+        *_agreed(before.service_manager, after.service_manager),
+    }
+    rules = noise.among(tuple(managers))
+    packages = package_changes(before.packages, after.packages)
+    if before.package_manager != after.package_manager:
+        packages = ()
+    changes = sorted(_files(before, after), key=lambda one: _identity(one.after or one.before))
+    kept, ignored = _without_noise(changes, rules)
+    changed = _Packages(packages)
+    services = (
+        service_differences(before.services, after.services, rules)
+        if before.service_manager == after.service_manager
+        else ()
+    )
+    return Delta(
+        files=tuple(_attributed(one, changed) for one in kept if _differs(one.before, one.after)),
+        packages=packages,
+        package_manager=after.package_manager,
+        services=services,
+        service_manager=after.service_manager,
+        unknown=_unknown(before, after, kept, rules),
+        ignored=ignored,
+    )
+
+
+def bounded(whole: Delta, most_files: int) -> Delta:
+    """Return the delta with so many files at most; what is left out is said to be unknown."""
+    beyond = whole.files[most_files:]
+    if not beyond:
+        return whole
+    omission = Omission(
+        path="/", reason=f"{len(beyond)} more paths changed than the {most_files} that are kept"
+    )
+    unknown = tuple(sorted((*whole.unknown, omission), key=_omission_key))
+    return replace(whole, files=whole.files[:most_files], unknown=unknown)
+
+
+def package_changes(
+    before: Iterable[PackageInfo], after: Iterable[PackageInfo]
+) -> tuple[PackageChange, ...]:
+    """Return the packages that came, went or have another version, by name.
+
+    Some managers install several versions of a package beside each other.
+    """
+    old, new = Counter(before), Counter(after)
+    gone, come = _versions(old - new), _versions(new - old)
+    return tuple(
+        PackageChange(name=name, before=one, after=other)
+        for name in sorted({*gone, *come})
+        for one, other in zip_longest(gone.get(name, ()), come.get(name, ()))
+    )
+
+
+def service_differences(
+    before: Iterable[ServiceState], after: Iterable[ServiceState], noise: NoiseRules
+) -> tuple[ServiceDifference, ...]:
+    """Return the services that came, went, or are enabled or running where they were not."""
+    old, new = {one.name: one for one in before}, {one.name: one for one in after}
+    return tuple(
+        ServiceDifference(name=name, before=old.get(name), after=new.get(name))
+        for name in sorted({*old, *new})
+        if _service_differs(old.get(name), new.get(name), restless=noise.restless(name))
+    )
+
+
+def _service_differs(
+    before: ServiceState | None, after: ServiceState | None, *, restless: bool
+) -> bool:
+    if restless:
+        return (before and before.enabled) != (after and after.enabled)
+    return before != after
+
+
+def _versions(packages: Counter[PackageInfo]) -> Mapping[str, list[str]]:
+    versions: dict[str, list[str]] = {}
+    for one in sorted(packages.elements(), key=lambda one: (one.name, one.version)):
+        versions.setdefault(one.name, []).append(one.version)
+    return versions
+
+
+def _agreed(before: str | None, after: str | None) -> set[str]:
+    return {after} if after is not None and after == before else set()
+
+
+def _files(before: Manifest, after: Manifest) -> Iterator[FileChange]:
+    """Yield every path that is or may be different; what one side did not see is left out."""
+    old, new = _by_path(before.entries), _by_path(after.entries)
+    unseen = _Unseen(before), _Unseen(after)
+    for key, entry in old.items():
+        twin = new.get(key)
+        if twin is not None:
+            if twin is not entry and twin != entry and _may_differ(entry, twin):
+                yield FileChange(before=entry, after=twin)
+        elif not unseen[1].covers(key[0]):
+            yield FileChange(before=entry, after=None)
+    for key, entry in new.items():
+        if key not in old and not unseen[0].covers(key[0]):
+            yield FileChange(before=None, after=entry)
+
+
+def _by_path(entries: Iterable[ManifestEntry]) -> Mapping[tuple[str, bool], ManifestEntry]:
+    return {(one.path, one.literal): one for one in entries}
+
+
+class _Packages:
+    """By name, the packages that are not what they were, and those that are gone."""
+
+    def __init__(self, changes: Iterable[PackageChange]) -> None:
+        changes = tuple(changes)
+        there = {one.name for one in changes if one.after is not None}
+        self.changed = {one.name for one in changes}
+        self.gone = self.changed - there
+
+
+class _Unseen:
+    """Where a manifest has no entries because it did not look."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._roots = frozenset(manifest.roots)
+        self._omitted = frozenset(one.path for one in manifest.omissions)
+
+    def covers(self, path: str) -> bool:
+        """Return whether the lack of an entry for this path says nothing."""
+        return self.outside(path) or not self._omitted.isdisjoint(_and_above(path))
+
+    def outside(self, path: str) -> bool:
+        """Return whether the path is below none of the roots."""
+        return self._roots.isdisjoint(_and_above(path))
+
+
+def _and_above(path: str) -> Iterator[str]:
+    """Yield the path and each directory above it."""
+    yield path
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
+        yield path
+
+
+def _may_differ(before: ManifestEntry, after: ManifestEntry) -> bool:
+    return _differs(before, after) or _unread(before, after)
+
+
+def _differs(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
+    if before is None or after is None:
+        return True
+    if (before.kind, before.uid, before.gid) != (after.kind, after.uid, after.gid):
+        return True
+    if before.kind is EntryKind.SYMLINK:
+        return before.target != after.target
+    return before.mode != after.mode or (before.kind is EntryKind.FILE and _holds(before, after))
+
+
+def _holds(before: ManifestEntry, after: ManifestEntry) -> bool:
+    """Return whether two files are known to hold different things."""
+    if before.size != after.size:
+        return True
+    return None not in (before.sha256, after.sha256) and before.sha256 != after.sha256
+
+
+def _unread(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
+    """Return whether a file may hold something else, and nobody can tell."""
+    return (
+        before is not None
+        and after is not None
+        and before.kind is after.kind is EntryKind.FILE
+        and before.size == after.size
+        and (before.sha256 is None or after.sha256 is None)
+    )
+
+
+def _without_noise(
+    changes: Iterable[FileChange], rules: NoiseRules
+) -> tuple[list[FileChange], tuple[Ignored, ...]]:
+    kept, ignored = [], Counter[str]()
+    for one in changes:
+        rule = rules.rule_for(one.path)
+        if rule is None:
+            kept.append(one)
+        elif _differs(one.before, one.after):
+            ignored[rule] += 1
+    return kept, tuple(Ignored(rule=rule, differences=ignored[rule]) for rule in sorted(ignored))
+
+
+def _attributed(change: FileChange, packages: _Packages) -> FileChange:
+    """Return the change with the package that explains it whole, if one does.
+
+    A file that holds something else than its package brought is somebody's own work, and so may be
+    the removal of one whose package is still there.
+    """
+    entry, explaining = change.after, packages.changed
+    if entry is None:
+        entry, explaining = change.before, packages.gone
+    if entry is None or entry.package not in explaining or entry.pristine is False:
+        return change
+    return replace(change, package=entry.package)
+
+
+def _unknown(
+    before: Manifest, after: Manifest, changes: Iterable[FileChange], rules: NoiseRules
+) -> tuple[Omission, ...]:
+    found = {
+        *(one for one in (*before.omissions, *after.omissions) if not rules.rule_for(one.path)),
+        *(Omission(path=one.path, reason=UNREAD) for one in changes if _unread_change(one)),
+        *_one_sided(before, after),
+        *_one_sided(after, before),
+    }
+    for what, managers in (
+        ("package", (before.package_manager, after.package_manager)),
+        ("service", (before.service_manager, after.service_manager)),
+    ):
+        if managers[0] != managers[1]:
+            found.add(Omission(path="/", reason=f"{what}s were told by one manifest only"))
+    return tuple(sorted(found, key=_omission_key))
+
+
+def _one_sided(one: Manifest, other: Manifest) -> Iterator[Omission]:
+    """Yield the roots of one manifest that the other did not look at."""
+    unseen = _Unseen(other)
+    for root in one.roots:
+        if unseen.outside(root):
+            yield Omission(path=root, reason=ONE_SIDED)
+
+
+def _unread_change(change: FileChange) -> bool:
+    return _unread(change.before, change.after)
+
+
+def _omission_key(omission: Omission) -> tuple[str, str]:
+    return omission.path, omission.reason

@@ -1,0 +1,305 @@
+"""What is different between two manifests: tables for the rules, properties for all manifests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta
+from scheduler.changes.noise import DEFAULT_NOISE, NoiseRule, NoiseRules
+from scheduler.model import (
+    Delta,
+    FileChange,
+    Ignored,
+    Manifest,
+    ManifestEntry,
+    Omission,
+    PackageChange,
+    PackageInfo,
+    ServiceDifference,
+    ServiceState,
+)
+from tests.changes.manifests import directory, file, link, manifest, manifests
+
+NONE = NoiseRules()
+FEW = settings(max_examples=40)
+EMPTY = manifest(directory("/etc"))
+
+
+def paths(changes: Iterable[FileChange]) -> list[str]:
+    return [one.path for one in changes]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differs"),
+    [
+        (file("/etc/a"), file("/etc/a"), False),
+        (file("/etc/a"), file("/etc/a", "b"), True),
+        (file("/etc/a"), file("/etc/a", mode=0o600), True),
+        (file("/etc/a"), file("/etc/a", uid=1), True),
+        (file("/etc/a"), file("/etc/a", gid=1), True),
+        (file("/etc/a"), file("/etc/a", owner="root"), False),
+        (file("/etc/a"), file("/etc/a", size=2, sha256=None), True),
+        (file("/etc/a"), directory("/etc/a", mode=0o644), True),
+        (directory("/etc/a"), replace(directory("/etc/a"), size=9), False),
+        (link("/etc/a", "x"), link("/etc/a", "y"), True),
+        (link("/etc/a", "x"), replace(link("/etc/a", "x"), mode=0o755), False),
+    ],
+)
+def test_what_makes_a_path_differ(
+    before: ManifestEntry, after: ManifestEntry, *, differs: bool
+) -> None:
+    found = delta(manifest(before), manifest(after), NONE)
+    assert found.files == ((FileChange(before=before, after=after),) if differs else ())
+    assert found.empty is not differs
+
+
+def test_names_that_only_look_alike_are_two_paths() -> None:
+    plain, escaped = file(r"/etc/\xff"), file(r"/etc/\xff", literal=False)
+    found = delta(manifest(plain), manifest(plain, escaped), NONE)
+    assert found.files == (FileChange(before=None, after=escaped),)
+
+
+def test_what_one_side_did_not_see_is_neither_added_nor_removed() -> None:
+    omission = Omission(path="/etc/big", reason="too many entries")
+    seen = manifest(directory("/etc/big"), file("/etc/big/x"), file("/etc/y"))
+    blind = manifest(directory("/etc/big", mode=0o700), omissions=(omission,))
+    for before, after in ((seen, blind), (blind, seen)):
+        found = delta(before, after, NONE)
+        assert paths(found.files) == ["/etc/big", "/etc/y"]
+        assert found.unknown == (omission,)
+
+
+def test_a_root_that_only_one_side_looked_at_is_unknown() -> None:
+    before, after = manifest(file("/etc/a")), manifest(file("/srv/a"), roots=("/srv", "/etc/b"))
+    found = delta(before, after, NONE)
+    assert paths(found.files) == ["/srv/a"]
+    assert found.unknown == (Omission(path="/etc", reason=ONE_SIDED),)
+
+
+def test_a_file_nobody_read_twice_may_have_changed() -> None:
+    before, after = file("/etc/a"), file("/etc/a", sha256=None)
+    found = delta(manifest(before), manifest(after), NONE)
+    assert found.empty
+    assert found.unknown == (Omission(path="/etc/a", reason=UNREAD),)
+    wider = delta(manifest(before), manifest(replace(after, mode=0o666)), NONE)
+    assert paths(wider.files) == ["/etc/a"]
+    assert wider.unknown == found.unknown
+
+
+def test_noise_is_left_out_and_counted() -> None:
+    before = manifest(file("/etc/a"), file("/etc/ssh/ssh_host_rsa_key"))
+    after = manifest(
+        file("/etc/a", "b"),
+        file("/etc/ssh/ssh_host_rsa_key", "b"),
+        file("/etc/resolv.conf"),
+        omissions=(Omission(path="/etc/mtab", reason="unreadable"),),
+    )
+    found = delta(before, after, DEFAULT_NOISE)
+    assert paths(found.files) == ["/etc/a"]
+    assert found.unknown == ()
+    assert found.ignored == (
+        Ignored(rule="/etc/resolv.conf", differences=1),
+        Ignored(rule="/etc/ssh/ssh_host_*", differences=1),
+    )
+
+
+def test_unread_noise_is_no_difference() -> None:
+    rules = NoiseRules(paths=(NoiseRule(pattern="/etc/a", reason=""),))
+    found = delta(manifest(file("/etc/a")), manifest(file("/etc/a", sha256=None)), rules)
+    assert (found.unknown, found.ignored) == ((), ())
+
+
+@pytest.mark.parametrize(("manager", "noise"), [("systemd", True), (None, False)])
+def test_links_of_enabled_services_are_noise_where_services_are_told(
+    manager: str | None, *, noise: bool
+) -> None:
+    wants = link("/etc/systemd/system/multi-user.target.wants/x.service", "/x.service")
+    before, after = (manifest(*entries, service_manager=manager) for entries in ((), (wants,)))
+    assert delta(before, after, DEFAULT_NOISE).empty is noise
+
+
+def test_packages_come_go_and_change() -> None:
+    before = manifest(
+        packages=tuple(
+            PackageInfo(name=name, version=version)
+            for name, version in (("gone", "1"), ("kept", "1"), ("up", "1"), ("many", "1"))
+        )
+    )
+    after = manifest(
+        packages=tuple(
+            PackageInfo(name=name, version=version)
+            for name, version in (
+                ("new", "1"),
+                ("kept", "1"),
+                ("up", "2"),
+                ("many", "1"),
+                ("many", "2"),
+            )
+        )
+    )
+    assert delta(before, after, NONE).packages == (
+        PackageChange(name="gone", before="1", after=None),
+        PackageChange(name="many", before=None, after="2"),
+        PackageChange(name="new", before=None, after="1"),
+        PackageChange(name="up", before="1", after="2"),
+    )
+
+
+def test_nothing_is_said_of_what_only_one_side_asked() -> None:
+    before = manifest(package_manager=None, service_manager=None)
+    after = manifest(
+        packages=(PackageInfo(name="x", version="1"),), services=(ServiceState(name="s"),)
+    )
+    found = delta(before, after, NONE)
+    assert found.empty
+    assert [one.reason for one in found.unknown] == [
+        "packages were told by one manifest only",
+        "services were told by one manifest only",
+    ]
+
+
+def test_services_that_wake_by_themselves_count_only_when_enabled() -> None:
+    before = manifest(
+        services=(
+            ServiceState(name="a", enabled=True, active=True),
+            ServiceState(name="getty@tty1", enabled=True, active=False),
+            ServiceState(name="logrotate", enabled=True, active=False),
+        )
+    )
+    after = manifest(
+        services=(
+            ServiceState(name="a", enabled=True, active=False),
+            ServiceState(name="getty@tty1", enabled=True, active=True),
+            ServiceState(name="getty@tty2", active=True),
+            ServiceState(name="logrotate", enabled=False, active=False),
+        )
+    )
+    found = delta(before, after, DEFAULT_NOISE).services
+    assert [one.name for one in found] == ["a", "logrotate"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "versions", "explained"),
+    [
+        (None, file("/etc/p", package="p"), (None, "1"), True),
+        (None, file("/etc/p", package="p", pristine=True), (None, "1"), True),
+        (None, file("/etc/p", package="p", pristine=False), (None, "1"), False),
+        (None, file("/etc/p", package="q"), (None, "1"), False),
+        (file("/etc/p", package="p"), None, ("1", None), True),
+        (file("/etc/p", package="p"), None, ("1", "2"), False),
+        (file("/etc/p"), file("/etc/p", "b", package="p", pristine=True), ("1", "2"), True),
+        (file("/etc/p"), file("/etc/p", "b", package="p", pristine=True), ("1", "1"), False),
+    ],
+)
+def test_a_change_is_explained_by_its_package(
+    before: ManifestEntry | None,
+    after: ManifestEntry | None,
+    versions: tuple[str | None, str | None],
+    *,
+    explained: bool,
+) -> None:
+    sides = [
+        manifest(
+            *([entry] if entry else []),
+            packages=(PackageInfo(name="p", version=version),) if version else (),
+        )
+        for entry, version in zip((before, after), versions, strict=True)
+    ]
+    (change,) = delta(sides[0], sides[1], NONE).files
+    assert change.package == ("p" if explained else None)
+
+
+def test_a_delta_keeps_so_many_files_and_says_what_it_left_out() -> None:
+    whole = delta(EMPTY, manifest(directory("/etc"), file("/etc/a"), file("/etc/b")), NONE)
+    assert bounded(whole, 2) is whole
+    less = bounded(whole, 1)
+    assert paths(less.files) == ["/etc/a"]
+    assert "1 more paths changed" in less.unknown[0].reason
+
+
+@FEW
+@given(one=manifests())
+def test_nothing_is_different_from_itself(one: Manifest) -> None:
+    assert delta(one, one, DEFAULT_NOISE).empty
+
+
+@FEW
+@given(before=manifests(), after=manifests(), seed=st.integers())
+def test_order_never_matters(before: Manifest, after: Manifest, seed: int) -> None:
+    chance = random.Random(seed)
+    mixed = [shuffled(one, chance) for one in (before, after)]
+    assert delta(mixed[0], mixed[1], NONE) == delta(before, after, NONE)
+
+
+def shuffled(one: Manifest, chance: random.Random) -> Manifest:
+    return replace(
+        one,
+        entries=tuple(chance.sample(one.entries, len(one.entries))),
+        packages=tuple(chance.sample(one.packages, len(one.packages))),
+        services=tuple(chance.sample(one.services, len(one.services))),
+        omissions=tuple(chance.sample(one.omissions, len(one.omissions))),
+    )
+
+
+@FEW
+@given(before=manifests(), after=manifests())
+def test_there_and_back_says_the_same(before: Manifest, after: Manifest) -> None:
+    there, back = delta(before, after, NONE), delta(after, before, NONE)
+    assert [(one.after, one.before) for one in there.files] == [
+        (one.before, one.after) for one in back.files
+    ]
+    assert there.unknown == back.unknown
+    assert [one.name for one in there.services] == [one.name for one in back.services]
+
+
+@FEW
+@given(before=manifests(omissions=False), after=manifests(omissions=False))
+def test_the_delta_applied_to_before_gives_after(before: Manifest, after: Manifest) -> None:
+    found = delta(before, after, NONE)
+    unread = {one.path for one in found.unknown}
+    assert files_of(applied_files(before, found), unread) == files_of(after.entries, unread)
+    packages = [*before.packages]
+    for one in found.packages:
+        if one.before:
+            packages.remove(PackageInfo(name=one.name, version=one.before))
+        if one.after:
+            packages.append(PackageInfo(name=one.name, version=one.after))
+    assert sorted(packages, key=repr) == sorted(after.packages, key=repr)
+    assert applied_services(before, found.services) == {one.name: one for one in after.services}
+
+
+def applied_files(before: Manifest, found: Delta) -> list[ManifestEntry]:
+    entries = {(one.path, one.literal): one for one in before.entries}
+    for change in found.files:
+        if change.before:
+            del entries[change.before.path, change.before.literal]
+        if change.after:
+            entries[change.after.path, change.after.literal] = change.after
+    return [*entries.values()]
+
+
+def files_of(entries: Iterable[ManifestEntry], unread: set[str]) -> set[object]:
+    """Return what a delta speaks of, but for files that it says nobody can tell."""
+    spoken: set[object] = set()
+    for one in entries:
+        content = (one.size, one.sha256) if one.kind == "file" and one.path not in unread else None
+        mode, target = (0, one.target) if one.kind == "symlink" else (one.mode, None)
+        spoken.add((one.path, one.literal, one.kind, one.uid, one.gid, mode, target, content))
+    return spoken
+
+
+def applied_services(
+    before: Manifest, changes: Iterable[ServiceDifference]
+) -> dict[str, ServiceState]:
+    services = {one.name: one for one in before.services}
+    for change in changes:
+        services.pop(change.name, None)
+        if change.after:
+            services[change.name] = change.after
+    return services

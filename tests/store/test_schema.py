@@ -15,6 +15,7 @@ from scheduler.store import Store, StoreConfig
 from scheduler.store.tables import metadata
 from tests.store.conftest import migrate
 from tests.store.samples import sandbox
+from tests.store.upgrade import NEWEST
 
 
 async def opened(url: str, **config: bool) -> None:
@@ -85,7 +86,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:
         with pytest.raises(Invalid, match="newer than this sandboxd knows") as refused:
             await opened(empty_url, **config)
         assert "Run that newer sandboxd again" in str(refused.value.remedy)
-    run(empty_url, "UPDATE alembic_version SET version_num = '0002'")
+    run(empty_url, f"UPDATE alembic_version SET version_num = '{NEWEST}'")
     await opened(empty_url)
 
 

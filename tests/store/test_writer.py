@@ -17,12 +17,13 @@ from scheduler.store.statements import Statements
 from scheduler.store.writer import Writer
 from tests.clocks import ManualClock
 from tests.store.samples import allocation, host, sandbox
+from tests.store.upgrade import NEWEST
 
 
 @pytest.fixture
 def committer(url: str, clock: ManualClock) -> Any:
     engine = engines.make(StoreConfig(database_url=url)).writer
-    made = Committer(engine, Statements(engine.dialect), clock, Gate("0002"))
+    made = Committer(engine, Statements(engine.dialect), clock, Gate(NEWEST))
     yield made
     made.close()
     engine.dispose()

@@ -14,8 +14,8 @@ from pathlib import Path
 from scheduler.store import StoreConfig, engines, schema
 from tests.clocks import START
 
-NEWEST = "0002"
-NEXT = "0003"
+NEWEST = max(path.name[:4] for path in (schema.MIGRATIONS / "versions").glob("[0-9]*.py"))
+NEXT = f"{int(NEWEST) + 1:04}"
 REVISION = '''
 """Give every sandbox a colour, and take the list of publications away."""
 
@@ -25,8 +25,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "%(next)s"
+down_revision = "%(newest)s"
 
 
 def die_at(point):
@@ -52,7 +52,9 @@ def newer_migrations(directory: Path) -> Path:
     """Return a copy of the product's migrations with one more."""
     newer = directory / "migrations"
     shutil.copytree(schema.MIGRATIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / f"{NEXT}_colours.py").write_text(REVISION)
+    (newer / "versions" / f"{NEXT}_colours.py").write_text(
+        REVISION % {"newest": NEWEST, "next": NEXT}
+    )
     return newer
 
 

@@ -53,6 +53,7 @@ TARGETS = (
         ),
         tests=(
             "tests/store/repositories/test_allocations.py",
+            "tests/store/repositories/test_allocation_queries.py",
             "tests/store/test_ledger.py",
             *SLACK,
         ),

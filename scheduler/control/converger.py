@@ -33,6 +33,7 @@ from scheduler.lifecycle.steps import (
     Note,
     PowerOff,
     Relocate,
+    Resume,
     SeekAddress,
     Settled,
     ShutDown,
@@ -41,7 +42,7 @@ from scheduler.lifecycle.steps import (
     TearDown,
     Wait,
 )
-from scheduler.model import DesiredState, HostHealth, HostResources, Sandbox, SandboxState
+from scheduler.model import DesiredState, HostHealth, HostResources, Phase, Sandbox, SandboxState
 
 STEPS_A_TURN = 24
 """More steps than any sandbox needs from request to rest; beyond it others get their turn."""
@@ -112,6 +113,7 @@ class Converger:
             Start: effects.start,
             ShutDown: effects.shut_down,
             PowerOff: effects.power_off,
+            Resume: effects.resume,
             TearDown: effects.tear_down,
         }
 
@@ -166,7 +168,14 @@ class Converger:
         driver = self._drivers(host)
         seen = await self._look(standing, driver)
         barred = self._breakers.barred(sandbox, host)
-        step = judge(sandbox, seen, now=standing.now, limits=self._limits, barred=barred)
+        step = judge(
+            sandbox,
+            seen,
+            now=standing.now,
+            limits=self._limits,
+            barred=barred,
+            pool_free_mb=host.observed_storage_available_mb,
+        )
         if isinstance(step, Build):
             return await self._build(step, standing, driver)
         self._builds.leave(host.id, sandbox.id)
@@ -231,7 +240,7 @@ class Converger:
         """Ask the host itself about a sandbox that is on its way, else trust its listings."""
         sandbox, host = standing.sandbox, standing.host
         unreachable = host.health_reason if host.health is HostHealth.DOWN else None
-        if unreachable is None and (sandbox.desired_state, sandbox.state) not in RESTING:
+        if unreachable is None and not _rests(sandbox):
             domain = await driver.domain(sandbox.domain_uuid or "")
             if domain is not None:
                 return witness(sandbox, domain)
@@ -255,6 +264,12 @@ def _pause(step: Wait, standing: Standing) -> float | None:
 def _left(until: datetime | None, now: datetime) -> float:
     left = 0.0 if until is None else (until - now).total_seconds()
     return max(left, _SHORTEST_PAUSE_SECONDS)
+
+
+def _rests(sandbox: Sandbox) -> bool:
+    """Return whether its host's listings tell soon enough how it is."""
+    resumed = sandbox.phase is Phase.RESUME
+    return not resumed and (sandbox.desired_state, sandbox.state) in RESTING
 
 
 def _absence_is_ours(sandbox: Sandbox) -> bool:

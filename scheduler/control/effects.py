@@ -99,6 +99,12 @@ class Effects:
         sandbox = await self._records.begin(sandbox, Phase.STOP)
         await driver.power_off(_uuid(sandbox))
 
+    async def resume(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
+        """Let the guest go on that its host paused after a failed write."""
+        sandbox = await self._records.begin(sandbox, Phase.RESUME)
+        await driver.resume(_uuid(sandbox))
+        await self._records.called(sandbox)
+
     async def tear_down(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
         """Remove domain and listed volumes, prove that nothing is left, then bury (I3, I6)."""
         sandbox = await self._records.begin(sandbox, Phase.DESTROY)

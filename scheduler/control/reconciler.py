@@ -45,5 +45,11 @@ class Reconciler:
             mutated_at=self._listings.mutated_at(sandbox.id),
             unreachable=look.host.health_reason if down else None,
         )
-        step = judge(sandbox, seen, now=self._clock.now(), limits=self._limits)
+        step = judge(
+            sandbox,
+            seen,
+            now=self._clock.now(),
+            limits=self._limits,
+            pool_free_mb=look.host.observed_storage_available_mb,
+        )
         return not isinstance(step, Settled | Wait)

@@ -22,6 +22,7 @@ class Verb(StrEnum):
     START = "start a domain"
     SHUT_DOWN = "shut a domain down"
     POWER_OFF = "power a domain off"
+    RESUME = "resume a domain"
     UNDEFINE = "undefine a domain"
     ADDRESSES = "find a guest's address"
     POOL = "work on the storage pool"
@@ -42,6 +43,7 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.START: 60,
     Verb.SHUT_DOWN: 20,
     Verb.POWER_OFF: 60,
+    Verb.RESUME: 20,
     Verb.UNDEFINE: 20,
     Verb.ADDRESSES: 20,
     Verb.POOL: 60,

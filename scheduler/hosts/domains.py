@@ -84,6 +84,22 @@ def power_off(handle: Handle, uuid: str, keyring: Keyring) -> None:
             raise
 
 
+def resume(handle: Handle, uuid: str, keyring: Keyring) -> None:
+    """Go on after a failed write; one that somebody paused is left to them."""
+    domain = _ours(handle, uuid, keyring)
+    if domain is None or not _starved(domain):
+        return
+    try:
+        domain.resume()
+    except libvirt.libvirtError:
+        if _starved(domain):
+            raise
+
+
+def _starved(domain: libvirt.virDomain) -> bool:
+    return tuple(domain.state()) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+
+
 def undefine(handle: Handle, uuid: str, keyring: Keyring) -> None:
     """Remove the stopped domain with its managed save, NVRAM and snapshot metadata."""
     domain = _ours(handle, uuid, keyring)

@@ -96,6 +96,10 @@ class HostDriver(Protocol):
         """Stop our domain at once; nothing to do when it does not run."""
         ...
 
+    async def resume(self, uuid: str) -> None:
+        """Let our domain go on that the host paused after a failed write; nothing to do else."""
+        ...
+
     async def undefine(self, uuid: str) -> None:
         """Remove our stopped domain and all that libvirt keeps beside it."""
         ...

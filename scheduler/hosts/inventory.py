@@ -22,10 +22,12 @@ from scheduler.hosts.handles import Handle
 from scheduler.hosts.marks import Keyring
 from scheduler.model.hosts import VirtType
 from scheduler.model.observations import (
+    DomainState,
     Inventory,
     ObservedDomain,
     ObservedPool,
     ObservedVolume,
+    StateReason,
 )
 
 REREAD_SECONDS = 120.0
@@ -121,6 +123,12 @@ def take_inventory(handle: Handle, look: Look, memory: Memory) -> Inventory:
         networks=networks,
         domains=domains,
     )
+
+
+def is_starved(domain: ObservedDomain) -> bool:
+    """Return whether the host paused our guest because a write of it failed."""
+    paused = (domain.state, domain.reason) == (DomainState.PAUSED, StateReason.IO_ERROR)
+    return paused and domain.mark is not None
 
 
 def find_domain(conn: libvirt.virConnect, uuid: str, keyring: Keyring) -> ObservedDomain | None:

@@ -25,7 +25,7 @@ from scheduler.hosts.connection import Connection
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.failures import ObjectBusy
 from scheduler.hosts.handles import Handle, Listener
-from scheduler.hosts.inventory import Look, Memory, find_domain, take_inventory
+from scheduler.hosts.inventory import Look, Memory, find_domain, is_starved, take_inventory
 from scheduler.hosts.lanes import Lane
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
@@ -99,9 +99,20 @@ class LibvirtDriver:
             connection.expect(host.host_uuid)
 
     async def inventory(self) -> Inventory:
-        """Return a complete look at the host, its pool refreshed now and then before it."""
+        """Return a complete look at the host, its pool refreshed now and then before it.
+
+        While a guest is paused for want of room, what room there is is looked up at every look.
+        """
         virt_type = await self._virt_type()
         await self._refresh_when_due()
+        inventory = await self._looked(virt_type)
+        if any(is_starved(domain) for domain in inventory.domains):
+            self._refreshed_at = None
+            await self._refresh_when_due()
+            inventory = await self._looked(virt_type)
+        return inventory
+
+    async def _looked(self, virt_type: VirtType) -> Inventory:
         look = Look(
             host_id=self._host.id,
             pool=self._host.pool,
@@ -229,6 +240,12 @@ class LibvirtDriver:
             Verb.POWER_OFF,
             lambda handle: domains.power_off(handle, uuid, self._keyring),
             subject=_alone(Verb.POWER_OFF, uuid),
+        )
+
+    async def resume(self, uuid: str) -> None:
+        """Let our domain go on that the host paused after a failed write."""
+        await self._on_domain(
+            Verb.RESUME, uuid, lambda handle: domains.resume(handle, uuid, self._keyring)
         )
 
     async def undefine(self, uuid: str) -> None:

@@ -35,6 +35,15 @@ def coming_up(sandbox: Sandbox) -> bool:
     )
 
 
+def only_built(sandbox: Sandbox) -> bool:
+    """Return whether it was never up and its owner wants it built, not started."""
+    return (
+        not sandbox.auto_start
+        and sandbox.running_at is None
+        and sandbox.desired_state is DesiredState.STOPPED
+    )
+
+
 def may_move(sandbox: Sandbox, limits: Limits) -> bool:
     """Return whether one more host may be tried after the present one."""
     return coming_up(sandbox) and len(sandbox.failed_hosts) + 1 < limits.build_hosts

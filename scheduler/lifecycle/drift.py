@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from scheduler.lifecycle import rules
+from scheduler.lifecycle import recovery, rules
 from scheduler.lifecycle.rules import Case, Look
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown, sight, witness
 from scheduler.lifecycle.steps import (
@@ -23,6 +23,7 @@ from scheduler.lifecycle.steps import (
     Note,
     PowerOff,
     Relocate,
+    Resume,
     SeekAddress,
     Settled,
     ShutDown,
@@ -46,6 +47,7 @@ __all__ = [
     "PowerOff",
     "Present",
     "Relocate",
+    "Resume",
     "SeekAddress",
     "Seen",
     "Settled",
@@ -121,9 +123,9 @@ TABLE: Mapping[tuple[DesiredState, SandboxState], Mapping[Look, Callable[[Case],
         Look.UNKNOWN: rules.wait_and_tell,
     },
     (_UP, SandboxState.ERROR): {
-        Look.RUNNING: rules.go_on_to_running,
+        Look.RUNNING: recovery.recovered,
         Look.PAUSED: rules.rest,
-        Look.STORAGE_FULL: rules.rest,
+        Look.STORAGE_FULL: recovery.resume,
         Look.SHUTTING_DOWN: rules.wait,
         Look.SHUT_OFF: rules.rest,
         Look.CRASHED: rules.rest,
@@ -140,7 +142,7 @@ TABLE: Mapping[tuple[DesiredState, SandboxState], Mapping[Look, Callable[[Case],
         Look.ABSENT: rules.build,
         Look.UNKNOWN: rules.wait_or_move,
     },
-    (_DOWN, SandboxState.STARTING): _BRING_DOWN,
+    (_DOWN, SandboxState.STARTING): {**_BRING_DOWN, Look.ABSENT: recovery.build_or_lose},
     (_DOWN, SandboxState.RUNNING): _BRING_DOWN,
     (_DOWN, SandboxState.STOPPED): {
         **_BRING_DOWN,
@@ -158,16 +160,30 @@ TABLE: Mapping[tuple[DesiredState, SandboxState], Mapping[Look, Callable[[Case],
 
 
 def judge(
-    sandbox: Sandbox, seen: Seen, *, now: datetime, limits: Limits, barred: Barred | None = None
+    sandbox: Sandbox,
+    seen: Seen,
+    *,
+    now: datetime,
+    limits: Limits,
+    barred: Barred | None = None,
+    pool_free_mb: int = 0,
 ) -> Step:
     """Return the one step that brings `sandbox` nearer to what was asked for.
 
-    `barred` says why its host builds nothing of its kind for now.
+    `barred` says why its host builds nothing of its kind for now, `pool_free_mb` what room its
+    host's pool was last seen to have.
     """
     row = TABLE.get((sandbox.desired_state, sandbox.state))
     if row is None:
         return Settled()
-    case = Case(sandbox=sandbox, seen=seen, now=now, limits=limits, barred=barred)
+    case = Case(
+        sandbox=sandbox,
+        seen=seen,
+        now=now,
+        limits=limits,
+        barred=barred,
+        pool_free_mb=pool_free_mb,
+    )
     look = rules.look_of(seen)
     step = row[look](case)
     if look is not Look.UNKNOWN and rules.overdue(case) and not isinstance(step, Become):

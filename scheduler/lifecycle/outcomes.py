@@ -34,7 +34,8 @@ def done(sandbox: Sandbox, *, now: datetime) -> Sandbox:
     """Return the record after the host calls of its phase succeeded.
 
     The phase stays until the state it leads to is written: what the calls left on the host must
-    never look like nothing. A start that takes still counts as a try until the guest is up.
+    never look like nothing. A start that takes, or a resumption, still counts as a try
+    until the guest is up.
     """
     fresh = replace(
         sandbox,
@@ -43,7 +44,7 @@ def done(sandbox: Sandbox, *, now: datetime) -> Sandbox:
         retry_at=None,
         updated_at=now,
     )
-    if sandbox.phase is Phase.START:
+    if sandbox.phase in (Phase.START, Phase.RESUME):
         tries = sandbox.attempts + 1
         pause = timedelta(seconds=backoff_seconds(tries))
         return replace(fresh, attempts=tries, retry_at=now + pause)

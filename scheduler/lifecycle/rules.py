@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from scheduler.lifecycle.alternates import elsewhere, story
+from scheduler.lifecycle.alternates import elsewhere, only_built, story
 from scheduler.lifecycle.sightings import Absent, Doubt, Seen, Unknown, transient
 from scheduler.lifecycle.steps import (
     Barred,
@@ -65,6 +65,8 @@ class Case:
     limits: Limits
     barred: Barred | None = None
     """Why the host builds nothing of this kind for now."""
+    pool_free_mb: int = 0
+    """What the host's pool was last seen to have room for."""
 
 
 _LOOKS = {
@@ -115,7 +117,8 @@ def overdue(case: Case) -> bool:
     """Return whether the sandbox has been brought up for longer than it may take."""
     sandbox = case.sandbox
     coming_up = sandbox.state is SandboxState.CREATED or (
-        sandbox.state is SandboxState.STARTING and sandbox.desired_state is DesiredState.RUNNING
+        sandbox.state is SandboxState.STARTING
+        and (sandbox.desired_state is DesiredState.RUNNING or only_built(sandbox))
     )
     if not coming_up or sandbox.desired_state is DesiredState.DESTROYED:
         return False
@@ -177,7 +180,7 @@ def build(case: Case) -> Step:
     tried = _tries(case, Phase.BUILD)
     if tried >= case.limits.build_attempts:
         return _gave_up(case, "build_failed", f"the domain was not built in {tried} tries")
-    return _kept_out(case) or _backing_off(case, Phase.BUILD) or Build()
+    return _kept_out(case) or backing_off(case, Phase.BUILD) or Build()
 
 
 def start(case: Case) -> Step:
@@ -185,7 +188,7 @@ def start(case: Case) -> Step:
     tried = _tries(case, Phase.START)
     if tried >= case.limits.start_attempts:
         return _gave_up(case, "start_failed", f"the guest did not stay up in {tried} starts")
-    return _backing_off(case, Phase.START) or Start()
+    return backing_off(case, Phase.START) or Start()
 
 
 def become_starting(case: Case) -> Step:
@@ -239,7 +242,7 @@ def storage_full(case: Case) -> Step:
         state=SandboxState.ERROR,
         reason_code="storage_full",
         reason_message="the host paused the guest after a failed disk write: its pool is full; "
-        "make room there and resume the domain",
+        "once there is room again it goes on by itself",
     )
 
 
@@ -307,7 +310,7 @@ def become_stopped(case: Case) -> Step:
 
 def tear_down(case: Case) -> Step:
     """Remove everything the sandbox holds on its host."""
-    return _backing_off(case, Phase.DESTROY) or TearDown()
+    return backing_off(case, Phase.DESTROY) or TearDown()
 
 
 def _tries(case: Case, phase: Phase) -> int:
@@ -325,7 +328,7 @@ def _kept_out(case: Case) -> Relocate | Become | Note | Wait | None:
     return elsewhere(case.sandbox, case.limits, waiting.code, waiting.message, otherwise=waiting)
 
 
-def _backing_off(case: Case, phase: Phase) -> Wait | None:
+def backing_off(case: Case, phase: Phase) -> Wait | None:
     """Wait out the pause after a failed try of this phase; another phase starts at once."""
     until = case.sandbox.retry_at
     if case.sandbox.phase is not phase or until is None or case.now >= until:

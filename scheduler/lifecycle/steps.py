@@ -34,6 +34,8 @@ class Limits:
     start_attempts: int = 3
     shutdown_seconds: float = 60
     """A guest that has not shut down after this long is powered off."""
+    resume_room_mb: int = 64
+    """What a pool that was full must have free before the guests it stopped go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,11 @@ class ShutDown:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerOff:
     """End the domain's process without asking the guest; the domain stays defined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Let the guest go on that its host paused after a failed disk write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +139,7 @@ Step = (
     | Start
     | ShutDown
     | PowerOff
+    | Resume
     | TearDown
     | SeekAddress
     | Become

@@ -37,6 +37,7 @@ class Phase(StrEnum):
     BUILD = "build"
     START = "start"
     STOP = "stop"
+    RESUME = "resume"
     DESTROY = "destroy"
 
 

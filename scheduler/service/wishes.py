@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from scheduler.errors import Conflict
+from scheduler.lifecycle.alternates import only_built
 from scheduler.model import DesiredState, Sandbox, SandboxState
 
 Wish = Callable[[Sandbox, datetime], Sandbox]
@@ -56,13 +57,17 @@ def destroy(sandbox: Sandbox, now: datetime) -> Sandbox:
 
 
 def retry(sandbox: Sandbox, now: datetime) -> Sandbox:
-    """Wish a failed one to run after all; raises `Conflict` unless it is in ERROR."""
+    """Wish a failed one to come up after all; raises `Conflict` unless it is in ERROR.
+
+    One that was only to be built is built, and not started.
+    """
     _refuse_ending(sandbox, "retried")
     if sandbox.state is not SandboxState.ERROR:
         raise _conflict(
             sandbox, "retried: it has not failed", "only a sandbox in state ERROR can be retried"
         )
-    return _afresh(sandbox, DesiredState.RUNNING, now)
+    desired = DesiredState.STOPPED if only_built(sandbox) else DesiredState.RUNNING
+    return _afresh(sandbox, desired, now)
 
 
 def settled(sandbox: Sandbox) -> bool:

@@ -97,6 +97,7 @@ EXEMPT: Mapping[str, str] = {
     "bugs.record": "only a bug leads there",
     "host.write_volume": "these hosts take no bytes: see tests/control/test_replicator.py",
     "image_keeper.plan": "a wish like those of images.evict and images.condemn",
+    "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
     "ingestor.hold": "only a machine that cannot judge images leads there",
     "replicas.fail": "these hosts refuse no copy: see tests/control/test_replicator.py",
     "rebuilds.preview": "it is taken back, never committed",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from scheduler.clock import Clock
@@ -29,62 +29,12 @@ from scheduler.model.observations import (
     StateReason,
 )
 from scheduler.model.sandboxes import IpSource
+from tests.hosts.fake_host import MIB, FakeDomain, FakeHost
 from tests.hosts.misfortune import Fault
 
-MIB = 2**20
+__all__ = ["FakeDomain", "FakeDriver", "FakeHost"]
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True, kw_only=True)
-class FakeDomain:
-    """A domain of the fake host; anybody may change it, as an operator could."""
-
-    uuid: str
-    name: str
-    vcpus: int = 1
-    memory_mb: int = 512
-    state: DomainState = DomainState.SHUT_OFF
-    reason: StateReason = StateReason.OTHER
-    mac: str | None = None
-    mark_xml: str | None = None
-    disks: tuple[str, ...] = ()
-    """The volumes that it writes to."""
-    address: str | None = None
-
-    @property
-    def active(self) -> bool:
-        return self.state not in (DomainState.SHUT_OFF, DomainState.CRASHED)
-
-
-@dataclass(slots=True, kw_only=True)
-class FakeHost:
-    """What the machine holds; it outlives drivers, as a host outlives the daemon."""
-
-    host_id: str
-    host_uuid: str
-    cpus: int = 8
-    memory_mb: int = 16384
-    storage_mb: int = 100_000
-    arch: str = "x86_64"
-    pool: str = "default"
-    pool_active: bool = True
-    networks: dict[str, bool] = field(default_factory=lambda: {"default": True})
-    domains: dict[str, FakeDomain] = field(default_factory=dict)
-    volumes: dict[str, ObservedVolume] = field(default_factory=dict)
-    contents: dict[str, bytearray] = field(default_factory=dict)
-    """The bytes of those volumes that were given any."""
-    streams: bool = True
-
-    def add_image(self, name: str, capacity_mb: int = 1024, physical_mb: int = 128) -> None:
-        """Put a golden image into the pool."""
-        self.volumes[name] = ObservedVolume(
-            name=name,
-            path=f"/pool/{name}",
-            capacity=capacity_mb * MIB,
-            physical=physical_mb * MIB,
-            format="qcow2",
-        )
 
 
 class FakeDriver:
@@ -172,6 +122,9 @@ class FakeDriver:
     async def power_off(self, uuid: str) -> None:
         await self._call("power_off", lambda: self._stop(uuid, StateReason.KILLED))
 
+    async def resume(self, uuid: str) -> None:
+        await self._call("resume", lambda: self._resume(uuid))
+
     async def undefine(self, uuid: str) -> None:
         await self._call("undefine", lambda: self._undefine(uuid))
 
@@ -204,7 +157,6 @@ class FakeDriver:
 
     def _inventory(self, begun_at: float) -> Inventory:
         host = self.host
-        used = sum(volume.physical for volume in host.volumes.values())
         return Inventory(
             host_id=host.host_id,
             begun_at=begun_at,
@@ -219,8 +171,8 @@ class FakeDriver:
                 name=host.pool,
                 active=host.pool_active,
                 capacity=host.storage_mb * MIB,
-                allocation=used,
-                available=host.storage_mb * MIB - used,
+                allocation=host.storage_mb * MIB - host.available,
+                available=host.available,
                 volumes=tuple(host.volumes.values()) if host.pool_active else (),
             ),
             networks=dict(host.networks),
@@ -376,6 +328,12 @@ class FakeDriver:
         domain = self._ours(uuid)
         if domain is not None and domain.active:
             domain.state, domain.reason = DomainState.SHUT_OFF, reason
+            self._hint()
+
+    def _resume(self, uuid: str) -> None:
+        domain = self._ours(uuid)
+        if domain is not None and domain.starved:
+            domain.state, domain.reason = DomainState.RUNNING, StateReason.OTHER
             self._hint()
 
     def _undefine(self, uuid: str) -> None:

@@ -20,6 +20,7 @@ from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.hosts.simulated import SimulatedHost, SimulatedImage, write_node_file
 from scheduler.ids import Prefix, domain_uuid, mac_address, new_id
 from scheduler.model.hosts import HostResources, Transport, VirtType
+from scheduler.model.observations import DomainState, StateReason
 from tests.clocks import START
 from tests.fleet.farm import FarmHost
 from tests.fleet.host import Host
@@ -41,6 +42,8 @@ class Subject:
     driver: HostDriver
     keyring: Keyring
     plant: Plant
+    pause: Callable[[str], Awaitable[None]]
+    """Pauses a domain behind the driver's back, by its UUID."""
     host_id: str
     virt_type: VirtType
     pool: str = "default"
@@ -96,10 +99,15 @@ async def fake(directory: Path) -> AsyncIterator[Subject]:
         host.domains[uuid] = FakeDomain(uuid=uuid, name=name, mark_xml=mark_xml)
         host.domains[uuid].state = type(host.domains[uuid].state).RUNNING
 
+    async def pause(uuid: str) -> None:
+        host.domains[uuid].state = DomainState.PAUSED
+        host.domains[uuid].reason = StateReason.USER
+
     yield Subject(
         driver=FakeDriver(host, keyring, SystemClock(), hints.append),
         keyring=keyring,
         plant=plant,
+        pause=pause,
         host_id=host.host_id,
         virt_type=VirtType.QEMU,
         streams=True,
@@ -181,10 +189,17 @@ async def _on_libvirt(
             xml = foreign_xml(virt_type, uuid, name, mark_xml)
             await on_libvirt(driver, lambda handle: _define_and_start(handle, xml))
 
+        async def pause(uuid: str) -> None:
+            def suspend(handle: Handle) -> None:
+                handle.conn.lookupByUUIDString(uuid).suspend()
+
+            await on_libvirt(driver, suspend)
+
         yield Subject(
             driver=driver,
             keyring=keyring,
             plant=plant,
+            pause=pause,
             host_id=record.id,
             virt_type=virt_type,
             pool=record.pool,

@@ -142,7 +142,8 @@ async def test_a_foreign_domain_is_seen_and_never_touched(subject: Subject) -> N
     assert before.mark is None
     assert not before.forged
     assert before.memory_mb > 0
-    for verb in (driver.start, driver.shutdown, driver.power_off, driver.undefine):
+    verbs = (driver.start, driver.shutdown, driver.resume, driver.power_off, driver.undefine)
+    for verb in verbs:
         with pytest.raises(HostRefused, match="mark"):
             await verb(uuid)
     assert await driver.domain(uuid) == before
@@ -194,7 +195,7 @@ async def test_what_is_absent_is_absent_and_no_error_to_remove(subject: Subject)
     driver, uuid = subject.driver, str(uuid4())
     assert await driver.domain(uuid) is None
     assert await driver.volume("none.qcow2") is None
-    for verb in (driver.shutdown, driver.power_off, driver.undefine):
+    for verb in (driver.shutdown, driver.resume, driver.power_off, driver.undefine):
         await verb(uuid)
     await driver.delete_volume("none.qcow2")
     with pytest.raises(ObjectAbsent):
@@ -253,6 +254,22 @@ async def test_the_pool_is_started_and_refreshed(subject: Subject) -> None:
     inventory = await subject.driver.inventory()
     assert inventory.pool is not None
     assert inventory.pool.active
+
+
+async def test_a_guest_that_somebody_paused_is_not_resumed(subject: Subject) -> None:
+    driver, plan = subject.driver, subject.plan()
+    await subject.build(plan)
+    await driver.resume(plan.uuid)
+    off = await driver.domain(plan.uuid)
+    assert off is not None
+    assert off.state is DomainState.SHUT_OFF
+    await driver.start(plan.uuid)
+    await driver.resume(plan.uuid)
+    await subject.pause(plan.uuid)
+    await driver.resume(plan.uuid)
+    paused = await driver.domain(plan.uuid)
+    assert paused is not None
+    assert (paused.state, paused.reason) == (DomainState.PAUSED, StateReason.USER)
 
 
 def _needs_guests(subject: Subject) -> None:

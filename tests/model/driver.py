@@ -39,6 +39,7 @@ CHANGING = frozenset(
         "start",
         "shutdown",
         "power_off",
+        "resume",
         "undefine",
     }
 )
@@ -101,6 +102,10 @@ class WatchedDriver(FakeDriver):
     async def power_off(self, uuid: str) -> None:
         await self._intend("power_off", uuid)
         await super().power_off(uuid)
+
+    async def resume(self, uuid: str) -> None:
+        await self._intend("resume", uuid)
+        await super().resume(uuid)
 
     async def undefine(self, uuid: str) -> None:
         await self._intend("undefine", uuid)

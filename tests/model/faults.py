@@ -22,6 +22,18 @@ def _lose_pool(slot: Slot) -> None:
     slot.machine.fake.pool_active = False
 
 
+def _fill(slot: Slot) -> None:
+    """Fill the pool, which stops every guest that writes."""
+    slot.machine.fake.full = True
+    for domain in slot.machine.ours():
+        if domain.state is DomainState.RUNNING:
+            domain.state, domain.reason = DomainState.PAUSED, StateReason.IO_ERROR
+
+
+def _make_room(slot: Slot) -> None:
+    slot.machine.fake.full = False
+
+
 def _power_cycle(slot: Slot) -> None:
     slot.drop_calls()
     slot.machine.power_cycle()
@@ -39,6 +51,8 @@ _OF_SLOTS: Mapping[str, Callable[[Slot], None]] = {
     "shrink": _shrink,
     "grow": _grow,
     "lose the pool": _lose_pool,
+    "fill the pool": _fill,
+    "make room": _make_room,
     "power cycle": _power_cycle,
     "refuse": _refuse,
     "lose answers": _lose_answers,

@@ -224,6 +224,7 @@ _ALLOWS: Mapping[str, frozenset[Phase]] = {
     "start": frozenset({Phase.START}),
     "shutdown": frozenset({Phase.STOP}),
     "power_off": frozenset({Phase.STOP, Phase.DESTROY}),
+    "resume": frozenset({Phase.RESUME}),
     "undefine": frozenset({Phase.DESTROY}),
 }
 

@@ -162,6 +162,7 @@ class Slot:
         self.reachable = True
         self.refusing = self.losing = 0
         self.machine.fake.pool_active = True
+        self.machine.fake.full = False
         self.well_since = now
 
     def disconnect(self) -> None:

@@ -1,0 +1,72 @@
+"""What a host in memory holds; anybody may change it, as people and fate do on a real one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scheduler.model.observations import DomainState, ObservedVolume, StateReason
+
+MIB = 2**20
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeDomain:
+    """A domain of the fake host; anybody may change it, as an operator could."""
+
+    uuid: str
+    name: str
+    vcpus: int = 1
+    memory_mb: int = 512
+    state: DomainState = DomainState.SHUT_OFF
+    reason: StateReason = StateReason.OTHER
+    mac: str | None = None
+    mark_xml: str | None = None
+    disks: tuple[str, ...] = ()
+    """The volumes that it writes to."""
+    address: str | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.state not in (DomainState.SHUT_OFF, DomainState.CRASHED)
+
+    @property
+    def starved(self) -> bool:
+        return (self.state, self.reason) == (DomainState.PAUSED, StateReason.IO_ERROR)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeHost:
+    """What the machine holds; it outlives drivers, as a host outlives the daemon."""
+
+    host_id: str
+    host_uuid: str
+    cpus: int = 8
+    memory_mb: int = 16384
+    storage_mb: int = 100_000
+    arch: str = "x86_64"
+    pool: str = "default"
+    pool_active: bool = True
+    networks: dict[str, bool] = field(default_factory=lambda: {"default": True})
+    domains: dict[str, FakeDomain] = field(default_factory=dict)
+    volumes: dict[str, ObservedVolume] = field(default_factory=dict)
+    contents: dict[str, bytearray] = field(default_factory=dict)
+    """The bytes of those volumes that were given any."""
+    streams: bool = True
+    full: bool = False
+    """Others filled its pool."""
+
+    @property
+    def available(self) -> int:
+        """Bytes that the pool has room for."""
+        used = sum(volume.physical for volume in self.volumes.values())
+        return 0 if self.full else self.storage_mb * MIB - used
+
+    def add_image(self, name: str, capacity_mb: int = 1024, physical_mb: int = 128) -> None:
+        """Put a golden image into the pool."""
+        self.volumes[name] = ObservedVolume(
+            name=name,
+            path=f"/pool/{name}",
+            capacity=capacity_mb * MIB,
+            physical=physical_mb * MIB,
+            format="qcow2",
+        )

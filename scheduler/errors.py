@@ -135,3 +135,15 @@ class IdentityChanged(HostError):
     """The machine behind a known address is another one than before."""
 
     code = "host_identity_changed"
+
+
+class GuestError(SandboxdError):
+    """Something inside a sandbox did not work."""
+
+    code = "guest_error"
+
+
+class GuestUnreachable(GuestError):
+    """No verified connection to a sandbox's guest can be had now."""
+
+    code = "guest_unreachable"

@@ -43,6 +43,8 @@ STATUS: Mapping[str, HTTPStatus] = {
     "host_timeout": HTTPStatus.GATEWAY_TIMEOUT,
     "host_error": HTTPStatus.BAD_GATEWAY,
     "host_refused": HTTPStatus.BAD_GATEWAY,
+    "guest_error": HTTPStatus.BAD_GATEWAY,
+    "guest_unreachable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 DOCUMENTED: Mapping[str, object] = {
     "description": "A refusal or a failure: a problem document (RFC 9457).",

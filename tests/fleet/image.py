@@ -55,6 +55,17 @@ def small_image() -> Path:
     return image
 
 
+def busybox() -> Path:
+    """The guest's own busybox, to run on this machine what its shell and tools must understand."""
+    cache = _cache()
+    program = cache / f"busybox-{_digest([BUSYBOX])}"
+    with _locked(cache / "lock"):
+        if not program.exists():
+            with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as workshop:
+                (_unpacked(Path(workshop), [BUSYBOX]) / "bin" / "busybox").rename(program)
+    return program
+
+
 def _cache() -> Path:
     default = Path(tempfile.gettempdir()) / "sandboxd-test-cache"
     cache = Path(os.environ.get(CACHE_VARIABLE, default)).absolute()

@@ -1,0 +1,155 @@
+"""Secrets taken out of what a command says, before anybody keeps or sees it.
+
+Those a caller named are found wherever they are; others by their look. A stream is cut into chunks
+anywhere, so what may be the beginning of a secret is held back until more has come; a line's plain
+end is not. It protects from accidents: who wants to tell a secret can write it backwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+LEAST_SECRET_BYTES = 4
+"""Shorter ones would blank out ordinary text."""
+
+NAMED = "named"
+_KEY = "private_key"
+_HELD_BYTES = 4096
+_KEPT_BYTES = 1024
+_KEY_BYTES = 32 * 1024
+_MARGIN = 64
+
+_LOOKS: Mapping[str, bytes] = {
+    _KEY: rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
+    "aws_access_key": rb"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Z])",
+    "aws_secret_key": rb"(?i:aws_secret_access_key)[\"']?[ \t]*[=:][ \t]*[\"']?[A-Za-z0-9/+=]{30,}",
+    "token": (
+        rb"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}"
+        rb"|xox[abeoprs]-[A-Za-z0-9-]{10,}|(?<![A-Za-z0-9])(?:sk|rk|pk)[-_][A-Za-z0-9_-]{20,}"
+        rb"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}"
+        rb"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+    ),
+    "bearer": rb"(?i:bearer)[ \t]+[A-Za-z0-9._~+/=-]{8,}",
+    "url_password": rb"(?<=://)[^\s/:@\x00-\x1f]*:[^\s/@\x00-\x1f]+(?=@)",
+}
+_KEY_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+# A token may go on, and a header line's first half may be all that has come.
+_UNFINISHED = re.compile(
+    rb"(?:(?i:bearer)[ \t]+|(?i:aws_secret_access_key)[\"']?[ \t]*[=:]?[ \t]*[\"']?"
+    rb"|-----BEGIN [A-Z0-9 ]{0,60})?[A-Za-z0-9\-][^\s]*\Z|(?:(?i:bearer)[ \t]*"
+    rb"|(?i:aws_secret_access_key)[\"']?[ \t]*[=:]?[ \t]*[\"']?|-----BEGIN [A-Z0-9 ]{0,60})\Z"
+)
+_GOES_ON = re.compile(rb"[A-Za-z0-9._~+/=-]*")
+
+
+class Redactor:
+    """One stream's: bytes in as they come, bytes out that may be seen; `end` gives the rest."""
+
+    def __init__(self, secrets: Collection[bytes] = ()) -> None:
+        self._secrets = tuple(sorted(set(secrets), key=len, reverse=True))
+        named = b"|".join(map(re.escape, self._secrets))
+        looks = [b"(?P<%s>%s)" % (kind.encode(), look) for kind, look in _LOOKS.items()]
+        everything = [b"(?P<%s>%s)" % (NAMED.encode(), named), *looks] if named else looks
+        self._pattern = re.compile(b"|".join(everything))
+        self._pending = b""
+        self._in_key: int | None = None
+        """How much of a private key has been swallowed; None outside of one."""
+        self._goes_on = False
+        self.found: Counter[str] = Counter()
+        """How many of each kind were taken out."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what can be told apart from a secret by now."""
+        return self._cleared(data, final=False)
+
+    def end(self) -> bytes:
+        """Return what was held back: nothing more comes."""
+        return self._cleared(b"", final=True)
+
+    def _cleared(self, data: bytes, *, final: bool) -> bytes:
+        self._pending += data
+        out: list[bytes] = []
+        while self._step(out, final=final):
+            pass
+        return b"".join(out)
+
+    def _step(self, out: list[bytes], *, final: bool) -> bool:
+        """Take one thing off the pending bytes; return whether there may be another."""
+        if self._in_key is not None:
+            return self._swallow_key(final=final)
+        if self._goes_on:
+            rest = _GOES_ON.match(self._pending)
+            self._pending = self._pending[rest.end() if rest else 0 :]
+            if not self._pending:
+                return False
+            self._goes_on = False
+        found = self._pattern.search(self._pending)
+        safe = len(self._pending) if final else self._safe()
+        if found is None or found.start() >= safe:
+            out.append(self._pending[:safe])
+            self._pending = self._pending[safe:]
+            return False
+        if found.end() > safe and not self._overflowing:
+            out.append(self._pending[: found.start()])
+            self._pending = self._pending[found.start() :]
+            return False
+        return self._take(found, out)
+
+    def _take(self, found: re.Match[bytes], out: list[bytes]) -> bool:
+        kind = found.lastgroup or NAMED
+        self.found[kind] += 1
+        out += [self._pending[: found.start()], b"[redacted:%s]" % kind.encode()]
+        # What ends where the data ends may go on in what comes next.
+        self._goes_on = found.end() == len(self._pending) and kind not in (NAMED, _KEY)
+        self._pending = self._pending[found.end() :]
+        if kind == _KEY:
+            self._in_key = 0
+        return bool(self._pending)
+
+    def _swallow_key(self, *, final: bool) -> bool:
+        assert self._in_key is not None
+        end = _KEY_END.search(self._pending)
+        if end is not None:
+            self._pending, self._in_key = self._pending[end.end() :], None
+            return bool(self._pending)
+        swallowed = len(self._pending) if final else max(0, len(self._pending) - _MARGIN)
+        self._pending = self._pending[swallowed:]
+        self._in_key += swallowed
+        if self._in_key > _KEY_BYTES:
+            # No key is that long: only its first line stood there.
+            self._in_key = None
+            return True
+        return False
+
+    @property
+    def _overflowing(self) -> bool:
+        return len(self._pending) > _HELD_BYTES
+
+    def _safe(self) -> int:
+        """Return how many of the pending bytes are no beginning of anything."""
+        pending = self._pending
+        if self._overflowing:
+            return max(0, min(len(pending) - _KEPT_BYTES, self._before_named(pending)))
+        tail_at = max(0, len(pending) - _HELD_BYTES)
+        unfinished = _UNFINISHED.search(pending, tail_at)
+        held_from = len(pending) if unfinished is None else unfinished.start()
+        return min(held_from, self._before_named(pending))
+
+    def _before_named(self, pending: bytes) -> int:
+        """Return where the longest beginning of a named secret begins at the end of the bytes."""
+        first = len(pending)
+        for secret in self._secrets:
+            for size in range(min(len(secret) - 1, len(pending)), len(pending) - first, -1):
+                if pending.endswith(secret[:size]):
+                    first = min(first, len(pending) - size)
+                    break
+        return first
+
+
+def redacted(text: str, secrets: Collection[bytes] = ()) -> str:
+    """Return a text without the secrets in it."""
+    redactor = Redactor(secrets)
+    cleared = redactor.feed(text.encode("utf-8", "surrogateescape")) + redactor.end()
+    return cleared.decode("utf-8", "replace")

@@ -1,0 +1,252 @@
+"""A plan as an Ansible role and the playbook that plays it.
+
+The tasks are closed text in which no guest has a word: what a guest chose stands in the role's
+defaults, marked `!unsafe`, and a file's content under its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from scheduler.changes.ansible_yaml import Name, write
+from scheduler.changes.plans import Plan, Review, WantedPath
+from scheduler.model import EntryKind
+
+TOOL = "ansible"
+
+Document = dict[str, object]
+
+_PURPOSES: Mapping[str, str] = {
+    "dpkg": "ansible.builtin.apt",
+    "rpm": "ansible.builtin.dnf",
+}
+
+
+def inexpressible(plan: Plan) -> tuple[Review, ...]:
+    """Return what no task can say: Ansible expands `$` in paths, and `~` where one begins so."""
+    found = []
+    for one in (*plan.removed, *plan.paths):
+        if "$" in one.path:
+            found.append(_review(one, "Ansible expands variables in the name of a path"))
+        elif "$" in one.target or one.target.startswith("~"):
+            found.append(_review(one, "Ansible expands words in what a link points to"))
+    return tuple(found)
+
+
+def files(plan: Plan, role: str, title: str) -> dict[str, bytes]:
+    """Return the role's and the playbook's own files by their path; contents are not among them."""
+    hidden = {one.subject for one in inexpressible(plan)}
+    lists = _lists(plan, hidden)
+    there = {name: values for name, values in lists.items() if values}
+    texts = {
+        "site.yml": write([_play(role)]),
+        f"roles/{role}/meta/main.yml": write(_meta(title)),
+        f"roles/{role}/defaults/main.yml": write(
+            {f"{role}_{name}": values for name, values in there.items()}
+        ),
+        f"roles/{role}/tasks/main.yml": write(
+            [task for name in there for task in _TASKS[name](f"{role}_{name}", plan)]
+        ),
+    }
+    return {path: text.encode("ascii") for path, text in texts.items()}
+
+
+def contents(plan: Plan, role: str) -> dict[str, str]:
+    """Return the paths of the contents that the role brings along, with their digests."""
+    hidden = {one.subject for one in inexpressible(plan)}
+    digests = {one.sha256 for one in plan.files if one.path not in hidden and one.sha256}
+    return {f"roles/{role}/files/{digest}": digest for digest in sorted(digests)}
+
+
+def _play(role: str) -> Document:
+    return {
+        "name": "Bring about what was done in the sandbox",
+        "hosts": "all",
+        "become": True,
+        "gather_facts": False,
+        "roles": [{"role": role}],
+    }
+
+
+def _meta(title: str) -> Document:
+    return {
+        "galaxy_info": {
+            "author": "sandboxd",
+            "description": title,
+            "license": "proprietary",
+            "min_ansible_version": "2.14",
+            "platforms": [{"name": "GenericLinux", "versions": ["all"]}],
+        },
+        "dependencies": [],
+    }
+
+
+def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
+    """Return the role's variables, in the order in which their tasks come."""
+
+    def shown(paths: Sequence[WantedPath]) -> list[WantedPath]:
+        return [one for one in paths if one.path not in hidden]
+
+    separator = "=" if plan.package_manager == "dpkg" else "-"
+    return {
+        "absent_packages": [Name(name) for name in plan.absent_packages],
+        "packages": [Name(f"{one.name}{separator}{one.version}") for one in plan.packages],
+        "replaced": [
+            {"path": Name(one.path), "stays": _STAYS[one.kind]}
+            for one in shown(plan.paths)
+            if one.was is not None
+        ],
+        "removed": [Name(one.path) for one in shown(plan.removed)],
+        "directories": [_owned(one) for one in shown(plan.directories)],
+        "files": [{**_owned(one), "src": one.sha256} for one in shown(plan.files)],
+        "touched": [_owned(one) for one in shown(plan.touched)],
+        "links": [{**_owned(one), "target": Name(one.target)} for one in shown(plan.links)],
+        "services": [
+            {
+                "name": Name(one.name),
+                **({} if one.enabled is None else {"enabled": one.enabled}),
+                **({} if one.running is None else {"state": _RUNS[one.running]}),
+            }
+            for one in plan.services
+        ],
+    }
+
+
+_RUNS = {True: "started", False: "stopped"}
+_STAYS = {EntryKind.FILE: "isreg", EntryKind.DIRECTORY: "isdir", EntryKind.SYMLINK: "islnk"}
+
+
+def _owned(one: WantedPath) -> Document:
+    document: Document = {
+        "path": Name(one.path),
+        "owner": Name(one.owner),
+        "group": Name(one.group),
+    }
+    return document if one.kind is EntryKind.SYMLINK else {**document, "mode": one.mode}
+
+
+_OWNER = {"owner": "{{ item.owner }}", "group": "{{ item.group }}"}
+_MODE = {**_OWNER, "mode": "{{ item.mode }}"}
+
+
+def _absent_packages(variable: str, plan: Plan) -> list[Document]:
+    module = _PURPOSES[plan.package_manager or ""]
+    return [
+        {
+            "name": "Remove packages",
+            module: {"name": f"{{{{ {variable} }}}}", "state": "absent"},
+        }
+    ]
+
+
+def _packages(variable: str, plan: Plan) -> list[Document]:
+    module = _PURPOSES[plan.package_manager or ""]
+    parameters: Document = {"name": f"{{{{ {variable} }}}}", "state": "present"}
+    if any(one.replaces for one in plan.packages):
+        parameters["allow_downgrade"] = True
+    if plan.package_manager == "dpkg":
+        parameters["update_cache"] = True
+    return [{"name": "Install packages in the versions that were seen", module: parameters}]
+
+
+def _replaced(variable: str, _plan: Plan) -> list[Document]:
+    looked = f"{variable}_seen"
+    return [
+        {
+            "name": "Look at what becomes something else",
+            "ansible.builtin.stat": {
+                "path": "{{ item.path }}",
+                "follow": False,
+                "get_attributes": False,
+                "get_checksum": False,
+                "get_mime": False,
+            },
+            **_each(variable),
+            "register": looked,
+        },
+        {
+            "name": "Remove what is in the way",
+            "ansible.builtin.file": {"path": "{{ item.item.path }}", "state": "absent"},
+            "loop": f"{{{{ {looked}.results }}}}",
+            "loop_control": {"label": "{{ item.item.path }}"},
+            "when": ["item.stat.exists", "not item.stat[item.item.stays]"],
+        },
+    ]
+
+
+def _removed(variable: str, _plan: Plan) -> list[Document]:
+    return [
+        {
+            "name": "Remove files and directories",
+            "ansible.builtin.file": {"path": "{{ item }}", "state": "absent"},
+            "loop": f"{{{{ {variable} }}}}",
+        }
+    ]
+
+
+def _directories(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {"path": "{{ item.path }}", "state": "directory", **_MODE}
+    return [{"name": "Make directories", "ansible.builtin.file": parameters, **_each(variable)}]
+
+
+def _files(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {"src": "{{ item.src }}", "dest": "{{ item.path }}", **_MODE}
+    return [{"name": "Put files in place", "ansible.builtin.copy": parameters, **_each(variable)}]
+
+
+def _touched(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {"path": "{{ item.path }}", "state": "file", **_MODE}
+    return [{"name": "Set owners and modes", "ansible.builtin.file": parameters, **_each(variable)}]
+
+
+def _links(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {
+        "path": "{{ item.path }}",
+        "src": "{{ item.target }}",
+        "state": "link",
+        "force": True,
+        "follow": False,
+        **_OWNER,
+    }
+    return [{"name": "Make symbolic links", "ansible.builtin.file": parameters, **_each(variable)}]
+
+
+def _services(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {
+        "name": "{{ item.name }}",
+        "enabled": "{{ item.enabled | default(omit) }}",
+        "state": "{{ item.state | default(omit) }}",
+        "daemon_reload": True,
+    }
+    return [
+        {
+            "name": "Enable and start services",
+            "ansible.builtin.systemd_service": parameters,
+            **_each(variable, "name"),
+        }
+    ]
+
+
+def _each(variable: str, label: str = "path") -> Document:
+    return {
+        "loop": f"{{{{ {variable} }}}}",
+        "loop_control": {"label": f"{{{{ item.{label} }}}}"},
+    }
+
+
+_TASKS: Mapping[str, Callable[[str, Plan], list[Document]]] = {
+    "absent_packages": _absent_packages,
+    "packages": _packages,
+    "replaced": _replaced,
+    "removed": _removed,
+    "directories": _directories,
+    "files": _files,
+    "touched": _touched,
+    "links": _links,
+    "services": _services,
+}
+"""Who writes the tasks for which of the role's variables."""
+
+
+def _review(one: WantedPath, reason: str) -> Review:
+    return Review(kind="path", subject=one.path, reason=reason, tool=TOOL)

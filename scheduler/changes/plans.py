@@ -1,0 +1,314 @@
+"""What a delta asks of another machine: one list of wishes for each kind, whoever grants them.
+
+Nothing is dropped: what cannot be wished for is a `Review` with its reason. Guests chose the names
+in here, so every tool's writer decides for itself how, and whether, it can write one literally.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from scheduler.changes.secrets import secret_in
+from scheduler.model import Delta, EntryKind, FileChange, ManifestEntry, PackageChange
+from scheduler.model.manifests import ServiceDifference
+
+MOST_CONTENT_BYTES = 64 * 2**20
+"""How much all files of a change set may hold together."""
+
+ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/subuid"})
+
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
+_PACKAGE = {
+    "dpkg": re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(:[a-z0-9-]{1,32})?"),
+    "rpm": re.compile(r"[A-Za-z0-9_][A-Za-z0-9+._-]{0,127}"),
+}
+_VERSION = {
+    "dpkg": re.compile(r"([0-9]{1,9}:)?[0-9A-Za-z][0-9A-Za-z.+~-]{0,127}"),
+    "rpm": re.compile(r"([0-9]{1,9}:)?[0-9A-Za-z][0-9A-Za-z.+~^_-]{0,127}"),
+}
+_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,255}")
+
+
+class Contents(Protocol):
+    """Where what files held is kept, by its SHA-256 in hex digits."""
+
+    def get(self, sha256: str, /) -> bytes | None:
+        """Return a content, None when it was not kept."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """Something that somebody has to look at, because it is not in the code."""
+
+    kind: str
+    """`path`, `package` or `service`."""
+    subject: str
+    """Its name, as the guest chose it."""
+    reason: str
+    tool: str | None = None
+    """The tool that cannot say it; None for every one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedPackage:
+    """A package in one version."""
+
+    name: str
+    version: str
+    replaces: bool = False
+    """Another version was there before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedPath:
+    """A path as it is to be; a removal has neither owner nor mode."""
+
+    path: str
+    kind: EntryKind
+    owner: str = ""
+    group: str = ""
+    mode: str = ""
+    """Four octal digits."""
+    sha256: str | None = None
+    """What a file is to hold; None leaves it as it is."""
+    target: str = ""
+    was: EntryKind | None = None
+    """What it was, where that is something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedService:
+    """A service as it is to be; None leaves that as it is."""
+
+    name: str
+    enabled: bool | None
+    running: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that is to be brought about, in this order; reviews for what is not."""
+
+    package_manager: str | None = None
+    absent_packages: tuple[str, ...] = ()
+    packages: tuple[WantedPackage, ...] = ()
+    removed: tuple[WantedPath, ...] = ()
+    """What is to go; a directory with all that is in it."""
+    directories: tuple[WantedPath, ...] = ()
+    files: tuple[WantedPath, ...] = ()
+    """Files with what they are to hold."""
+    touched: tuple[WantedPath, ...] = ()
+    """Files of which only owner or mode are to be others."""
+    links: tuple[WantedPath, ...] = ()
+    services: tuple[WantedService, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    notes: tuple[Review, ...] = ()
+    """What is in the code, and deserves a look all the same."""
+
+    @property
+    def paths(self) -> tuple[WantedPath, ...]:
+        """Return every path that is wished for, removals excepted."""
+        return (*self.directories, *self.files, *self.touched, *self.links)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A plan in the making."""
+
+    contents: Contents
+    wishes: dict[str, list[WantedPath]] = field(default_factory=dict)
+    reviews: list[Review] = field(default_factory=list)
+    notes: list[Review] = field(default_factory=list)
+    kept: dict[str, str | None] = field(default_factory=dict)
+    """Why a content cannot be taken along, by its digest; None for one that is."""
+    bytes_left: int = MOST_CONTENT_BYTES
+
+    def of(self, kind: str) -> tuple[WantedPath, ...]:
+        return tuple(self.wishes.get(kind, ()))
+
+    def wish(self, kind: str, path: WantedPath) -> None:
+        self.wishes.setdefault(kind, []).append(path)
+
+    def review(self, path: str, reason: str) -> None:
+        self.reviews.append(Review(kind="path", subject=path, reason=reason))
+
+    def note(self, path: str, reason: str) -> None:
+        self.notes.append(Review(kind="path", subject=path, reason=reason))
+
+
+def plan(delta: Delta, contents: Contents) -> Plan:
+    """Return what brings a machine from before a delta to after it."""
+    draft = _Draft(contents)
+    absent, packages = _packages(delta, draft)
+    for change in sorted(delta.files, key=lambda one: (one.path not in ACCOUNT_FILES, one.path)):
+        if change.package is None:
+            _file(change, draft)
+    for omission in delta.unknown:
+        draft.review(omission.path, f"nobody looked there: {omission.reason}")
+    return Plan(
+        package_manager=delta.package_manager,
+        absent_packages=absent,
+        packages=packages,
+        removed=_topmost(draft),
+        directories=draft.of("directories"),
+        files=draft.of("files"),
+        touched=draft.of("touched"),
+        links=draft.of("links"),
+        services=tuple(_services(delta, draft)),
+        reviews=tuple(draft.reviews),
+        notes=tuple(draft.notes),
+    )
+
+
+def _packages(delta: Delta, draft: _Draft) -> tuple[tuple[str, ...], tuple[WantedPackage, ...]]:
+    absent: list[str] = []
+    present: list[WantedPackage] = []
+    for change in delta.packages:
+        reason = _package_fault(change, delta.package_manager)
+        if reason is not None:
+            draft.reviews.append(Review(kind="package", subject=change.name, reason=reason))
+        elif change.after is None:
+            absent.append(change.name)
+        else:
+            replaces = change.before is not None
+            present.append(WantedPackage(name=change.name, version=change.after, replaces=replaces))
+    return tuple(absent), tuple(present)
+
+
+def _package_fault(change: PackageChange, manager: str | None) -> str | None:
+    if manager not in _PACKAGE:
+        return "its package manager is not known here"
+    if not _PACKAGE[manager].fullmatch(change.name):
+        return f"this is no name that {manager} allows"
+    if change.after is not None and not _VERSION[manager].fullmatch(change.after):
+        return f"its version is none that {manager} allows"
+    return None
+
+
+def _file(change: FileChange, draft: _Draft) -> None:
+    before, after = change.before, change.after
+    if not (after or before or _NOTHING).literal:
+        draft.review(change.path, "its name is not UTF-8, which neither YAML nor Puppet can hold")
+    elif after is None:
+        assert before is not None
+        draft.wish("removed", WantedPath(path=change.path, kind=before.kind))
+        if before.kind is EntryKind.DIRECTORY:
+            draft.note(change.path, "this directory is removed with all that is in it")
+    else:
+        _become(before, after, draft)
+
+
+def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -> None:
+    wanted = _wanted(before, after)
+    if after.kind is EntryKind.OTHER:
+        draft.review(after.path, "it is a device, a pipe or a socket")
+    elif after.kind is EntryKind.DIRECTORY:
+        draft.wish("directories", wanted)
+    elif after.kind is EntryKind.SYMLINK:
+        if after.target:
+            draft.wish("links", wanted)
+        else:
+            draft.review(after.path, "where this link points was not read")
+    elif before is not None and before.kind is after.kind and _same_content(before, after):
+        draft.wish("touched", wanted)
+    elif (reason := _content_fault(after, draft)) is not None:
+        draft.review(after.path, reason)
+    else:
+        draft.wish("files", wanted)
+        if after.path in ACCOUNT_FILES:
+            draft.note(after.path, "every account of the machine is replaced: make users instead")
+
+
+def _wanted(before: ManifestEntry | None, after: ManifestEntry) -> WantedPath:
+    return WantedPath(
+        path=after.path,
+        kind=after.kind,
+        owner=_account(after.owner, after.uid),
+        group=_account(after.group, after.gid),
+        mode=f"{after.mode:04o}",
+        sha256=after.sha256 if after.kind is EntryKind.FILE else None,
+        target=after.target or "",
+        was=None if before is None or before.kind is after.kind else before.kind,
+    )
+
+
+def _account(name: str | None, number: int) -> str:
+    """Return how an owner is told; a name that could be mistaken for anything is its number."""
+    return name if name is not None and _ACCOUNT.fullmatch(name) else str(number)
+
+
+def _same_content(before: ManifestEntry, after: ManifestEntry) -> bool:
+    return before.sha256 is not None and before.sha256 == after.sha256
+
+
+def _content_fault(entry: ManifestEntry, draft: _Draft) -> str | None:
+    """Return why a file's content cannot be taken along, None when it can."""
+    if entry.sha256 is None:
+        return "its content was not read"
+    if entry.sha256 not in draft.kept:
+        draft.kept[entry.sha256] = _take(entry, draft)
+    reason = draft.kept[entry.sha256]
+    return reason if reason is not None else secret_in(entry.path, b"")
+
+
+def _take(entry: ManifestEntry, draft: _Draft) -> str | None:
+    content = draft.contents.get(entry.sha256 or "")
+    if content is None:
+        return "its content was not kept: it is too large, a secret, or changed while it was read"
+    if (secret := secret_in(entry.path, content)) is not None:
+        return secret
+    if len(content) > draft.bytes_left:
+        return f"all files together hold more than {MOST_CONTENT_BYTES // 2**20} MiB"
+    draft.bytes_left -= len(content)
+    return None
+
+
+def _topmost(draft: _Draft) -> tuple[WantedPath, ...]:
+    """Return the removals but those of what goes with a directory above it.
+
+    Where a link took a directory's place, removing below it would reach what the link points to.
+    """
+    kept: list[WantedPath] = []
+    became = (*draft.of("files"), *draft.of("links"))
+    gone = {one.path for one in became if one.was is EntryKind.DIRECTORY}
+    for one in sorted(draft.of("removed"), key=lambda one: one.path):
+        if not any(parent in gone for parent in _above(one.path)):
+            kept.append(one)
+            if one.kind is EntryKind.DIRECTORY:
+                gone.add(one.path)
+    return tuple(kept)
+
+
+def _above(path: str) -> Iterable[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _services(delta: Delta, draft: _Draft) -> Iterable[WantedService]:
+    for change in delta.services:
+        reason = _service_fault(change, delta.service_manager)
+        if reason is not None:
+            draft.reviews.append(Review(kind="service", subject=change.name, reason=reason))
+        elif change.after is not None:
+            yield WantedService(
+                name=change.name, enabled=change.after.enabled, running=change.after.active
+            )
+
+
+def _service_fault(change: ServiceDifference, manager: str | None) -> str | None:
+    if manager != "systemd":
+        return "its service manager is not known here"
+    if not _UNIT.fullmatch(change.name):
+        return "this is no name that systemd allows"
+    if change.after is None:
+        return "it is gone: that follows from the packages and files that go"
+    if change.after.enabled is None and change.after.active is None:
+        return "whether it is enabled or runs is not known"
+    return None
+
+
+_NOTHING = ManifestEntry(path="/", kind=EntryKind.OTHER, mode=0, uid=0, gid=0)

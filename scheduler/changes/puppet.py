@@ -1,0 +1,139 @@
+"""A plan as a Puppet module.
+
+What a guest chose is a string in single quotes, in which Puppet knows two escapes and interprets
+nothing; one with characters that a reader could not see is written with every one of them escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+from scheduler.changes.plans import Plan, WantedPath
+from scheduler.model import EntryKind
+
+LINE = 140
+"""What puppet-lint takes for a long line."""
+_RESERVED = frozenset(
+    {
+        *("and", "application", "attr", "case", "class", "component", "consumes", "default"),
+        *("define", "elsif", "else", "environment", "false", "function", "if", "import", "in"),
+        *("init", "inherits", "main", "node", "or", "plan", "private", "produces", "settings"),
+        *("site", "true", "type", "undef", "unit", "unless"),
+    }
+)
+_NEEDS_ESCAPES = re.compile(r"[^\x20-\x7e]")
+
+Attribute = tuple[str, str]
+
+
+def fault_of_name(name: str) -> str | None:
+    """Return why a module cannot be called so, None when it can."""
+    if name in _RESERVED:
+        return f"{name} is a word of Puppet's own"
+    return None
+
+
+def files(plan: Plan, module: str, title: str) -> dict[str, bytes]:
+    """Return the module's own files by their path; contents are not among them."""
+    metadata = {
+        "name": f"sandboxd-{module}",
+        "version": "0.1.0",
+        "author": "sandboxd",
+        "summary": title,
+        "license": "proprietary",
+        "source": "sandboxd",
+        "dependencies": [],
+        "requirements": [{"name": "puppet", "version_requirement": ">= 6.0.0 < 9.0.0"}],
+    }
+    return {
+        f"{module}/metadata.json": f"{json.dumps(metadata, indent=2)}\n".encode("ascii"),
+        f"{module}/manifests/init.pp": _manifest(plan, module, title).encode("ascii"),
+    }
+
+
+def contents(plan: Plan, module: str) -> dict[str, str]:
+    """Return the paths of the contents that the module brings along, with their digests."""
+    digests = {one.sha256 for one in plan.files if one.sha256}
+    return {f"{module}/files/{digest}": digest for digest in sorted(digests)}
+
+
+def string(text: str) -> str:
+    """Return a string that means exactly this text."""
+    if not _NEEDS_ESCAPES.search(text):
+        return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
+    return '"{}"'.format("".join(map(_escaped, text)))
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\$':
+        return f"\\{character}"
+    return character if " " <= character <= "~" else f"\\u{{{ord(character):x}}}"
+
+
+def _manifest(plan: Plan, module: str, title: str) -> str:
+    resources = "\n".join(_resources(plan, module))
+    body = f"\n{resources}" if resources else ""
+    return f"# @summary {title}\nclass {module} {{\n{body}}}\n".replace("{\n\n", "{\n", 1)
+
+
+def _resources(plan: Plan, module: str) -> Iterable[str]:
+    """Yield every resource; each list waits for the one before it, as Puppet follows the order."""
+    for name in plan.absent_packages:
+        yield _resource("package", name, [("ensure", "absent")])
+    for package in plan.packages:
+        yield _resource("package", package.name, [("ensure", string(package.version))])
+    for one in plan.removed:
+        forced = [("force", "true")] if one.kind is EntryKind.DIRECTORY else []
+        yield _resource("file", one.path, [("ensure", "absent"), *forced])
+    for one in plan.paths:
+        yield _resource("file", one.path, [*_kind(one, module), *_owned(one)])
+    for service in plan.services:
+        attributes: list[Attribute] = []
+        if service.running is not None:
+            attributes.append(("ensure", "running" if service.running else "stopped"))
+        if service.enabled is not None:
+            attributes.append(("enable", "true" if service.enabled else "false"))
+        yield _resource("service", service.name, attributes)
+
+
+def _kind(one: WantedPath, module: str) -> list[Attribute]:
+    if one.kind is EntryKind.DIRECTORY:
+        attributes = [("ensure", "directory")]
+    elif one.kind is EntryKind.SYMLINK:
+        attributes = [("ensure", "link"), ("target", string(one.target))]
+    else:
+        attributes = [("ensure", "file")]
+        if one.sha256 is not None:
+            attributes.append(("source", string(f"puppet:///modules/{module}/{one.sha256}")))
+    return [*attributes, ("force", "true")] if one.was is EntryKind.DIRECTORY else attributes
+
+
+def _owned(one: WantedPath) -> list[Attribute]:
+    owned = [("owner", string(one.owner)), ("group", string(one.group))]
+    return owned if one.kind is EntryKind.SYMLINK else [*owned, ("mode", string(one.mode))]
+
+
+def _resource(kind: str, title: str, attributes: list[Attribute]) -> str:
+    width = max(len(name) for name, _ in attributes)
+    lines = [f"  {kind} {{ {string(title)}:"]
+    lines += [f"    {name:<{width}} => {value}," for name, value in attributes]
+    text = "\n".join([*lines, "  }"])
+    ignored = _ignored(text)
+    if not ignored:
+        return f"{text}\n"
+    checks = " ".join(f"lint:ignore:{check}" for check in ignored)
+    return f"  # {checks}\n{text}\n  # lint:endignore\n"
+
+
+def _ignored(text: str) -> list[str]:
+    """Return the checks that mistake data for code, where this resource would fail them."""
+    found = []
+    if any(len(line) > LINE for line in text.split("\n")):
+        found.append("140chars")
+    if '"' in text and "\\u{" in text:
+        found.append("double_quoted_strings")
+    if "$" in text:
+        found.append("single_quote_string_with_variables")
+    return found

@@ -1,0 +1,176 @@
+"""Change sets in the hands of the tools they are for: judged, and played on this machine.
+
+The corpus goes through all of them; a name that ran as code would leave a file behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scheduler.changes.trees import change_tree
+from scheduler.model import Delta, EntryKind, FileChange
+from tests.changes.guests import CONTENT, EXPANDED, HOSTILE, added, digest, entry, hostile, removed
+
+TOOLS = Path(sys.prefix) / "bin"
+LIMIT_S = 280
+NAMES = tuple(name for name in (*HOSTILE, *EXPANDED) if len(name.encode()) < 250)
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {
+        "PATH": f"{TOOLS}:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+    }
+
+
+def run(directory: Path, command: Sequence[str], *, code: int = 0) -> str:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment(directory.parent),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def written(directory: Path, delta: Delta, contents: Mapping[str, bytes] | None = None) -> Path:
+    made = change_tree(
+        delta,
+        contents or {digest(CONTENT): CONTENT},
+        name="changes",
+        title="what was done in a sandbox",
+    )
+    kept = contents or {digest(CONTENT): CONTENT}
+    for path, content in (
+        *made.files.items(),
+        *((path, kept[name]) for path, name in made.contents.items()),
+    ):
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(content)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    delta = hostile("/srv/it", HOSTILE + EXPANDED)
+    became = FileChange(
+        before=entry("/was", EntryKind.DIRECTORY),
+        after=entry("/was", EntryKind.SYMLINK, target="/"),
+    )
+    return written(
+        tmp_path_factory.mktemp("corpus") / "set",
+        replace(delta, files=(*delta.files, became, removed("/gone", EntryKind.DIRECTORY))),
+    )
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_ansible_lint_finds_nothing_under_its_strictest_profile(corpus: Path) -> None:
+    """It checks the syntax with ansible-playbook, too.
+
+    It only wonders at the blanks in what it takes for templates, though they are marked as data.
+    """
+    command = ["ansible-lint", "--offline", "--profile", "production", "--format", "json"]
+    found = json.loads(run(corpus / "ansible", [*command, "site.yml", "roles"]))
+    assert {one["check_name"] for one in found} <= {"jinja[spacing]"}
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_puppet_and_puppet_lint_find_nothing(corpus: Path) -> None:
+    manifest = "changes/manifests/init.pp"
+    assert run(corpus / "puppet", ["puppet", "parser", "validate", manifest]) == ""
+    command = ["puppet-lint", "--json", "--fail-on-warnings", "changes"]
+    assert json.loads(run(corpus / "puppet", command)) == [[]]
+
+
+def sampled(directory: Path) -> Delta:
+    """Return each hostile name as one kind of path, so that each kind meets many of them."""
+    changes: list[FileChange] = []
+    for number, name in enumerate(NAMES):
+        path = f"{directory}/{name.replace('/', '|')}"
+        one = (
+            added(path),
+            added(path, EntryKind.DIRECTORY, mode=0o2710),
+            added(path, EntryKind.SYMLINK, target=name, mode=0o777),
+            removed(path),
+        )[number % 4]
+        changes.append(one)
+    return Delta(files=tuple(changes))
+
+
+def prepared(directory: Path, delta: Delta) -> None:
+    directory.mkdir()
+    for change in delta.files:
+        if change.after is None:
+            Path(change.path).write_bytes(b"to be removed")
+
+
+def check(delta: Delta, *, but: Sequence[str] = ()) -> None:
+    for change in delta.files:
+        path, wanted = Path(change.path), change.after
+        if change.path in but:
+            continue
+        if wanted is None:
+            assert not os.path.lexists(path), path
+        elif wanted.kind is EntryKind.SYMLINK:
+            assert str(path.readlink()) == wanted.target
+        else:
+            assert stat.S_IMODE(path.lstat().st_mode) == wanted.mode, path
+            assert path.is_dir() if wanted.kind is EntryKind.DIRECTORY else True
+        if wanted is not None and wanted.kind is EntryKind.FILE:
+            assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_ansible_takes_every_name_for_a_name(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    delta = sampled(target)
+    prepared(target, delta)
+    play = written(tmp_path / "set", delta)
+    made = change_tree(delta, {digest(CONTENT): CONTENT}, name="changes", title="x")
+    left = [one.subject for one in made.reviews]
+    variables = ["-e", f"ansible_python_interpreter={sys.executable}"]
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", *variables, "site.yml"]
+    run(play / "ansible", command)
+    check(delta, but=left)
+    wanted = {Path(one.path).name for one in delta.files if one.after and one.path not in left}
+    kept = {Path(one.path).name for one in delta.files if not one.after and one.path in left}
+    assert {path.name for path in target.iterdir()} == wanted | kept
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("set", "target")] in (
+        [],
+        [".ansible"],
+    )
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_puppet_takes_every_name_for_a_name(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    delta = sampled(target)
+    prepared(target, delta)
+    module = written(tmp_path / "set", delta) / "puppet"
+    command = [
+        *("puppet", "apply", "--modulepath", str(module), "--detailed-exitcodes"),
+        *("--confdir", str(tmp_path / "conf"), "--vardir", str(tmp_path / "var")),
+        *("-e", "include changes"),
+    ]
+    run(module, command, code=2)
+    check(delta)
+    assert {path.name for path in target.iterdir()} == {
+        Path(one.path).name for one in delta.files if one.after
+    }
+    run(module, command)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scheduler.changes.secrets import secret_in
@@ -214,7 +214,7 @@ def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -
         else:
             draft.review(after.path, "where this link points was not read")
     elif before is not None and before.kind is after.kind and _same_content(before, after):
-        draft.wish("touched", wanted)
+        draft.wish("touched", replace(wanted, sha256=None))
     elif (reason := _content_fault(after, draft)) is not None:
         draft.review(after.path, reason)
     else:
@@ -293,7 +293,8 @@ def _services(delta: Delta, draft: _Draft) -> Iterable[WantedService]:
         reason = _service_fault(change, delta.service_manager)
         if reason is not None:
             draft.reviews.append(Review(kind="service", subject=change.name, reason=reason))
-        elif change.after is not None:
+        else:
+            assert change.after is not None
             yield WantedService(
                 name=change.name, enabled=change.after.enabled, running=change.after.active
             )

@@ -25,7 +25,7 @@ from scheduler import logs
 from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.config.loading import load
-from scheduler.control.plane import HostDrivers
+from scheduler.guests.dialling import Connection
 from scheduler.hosts.cluster import open_cluster
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.drivers import Drivers
@@ -58,6 +58,10 @@ class OneHung:
         """Return the host's driver."""
         return self._hung if host.id == self._host_id else self._drivers.get(host)
 
+    async def jump(self, host: HostResources) -> Connection | None:
+        """Return the connection that the host's guests are reached through."""
+        return await self._drivers.jump(host)
+
     async def forget(self, host_id: str) -> None:
         """Close the connections to a host."""
         await self._drivers.forget(host_id)
@@ -69,7 +73,7 @@ def hung(host_id: str) -> Outside:
     @asynccontextmanager
     async def open_drivers(
         directory: Path, keyring: Keyring, clock: Clock, hint: Callable[[str], None]
-    ) -> AsyncIterator[HostDrivers]:
+    ) -> AsyncIterator[OneHung]:
         async with Drivers.open(directory, keyring, clock, hint) as drivers:
             yield OneHung(drivers, host_id, keyring)
 

@@ -147,3 +147,9 @@ class GuestUnreachable(GuestError):
     """No verified connection to a sandbox's guest can be had now."""
 
     code = "guest_unreachable"
+
+
+class GuestUntrusted(GuestUnreachable):
+    """Who answers at a guest's address did not prove to be that sandbox."""
+
+    code = "guest_untrusted"

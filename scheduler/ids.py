@@ -42,6 +42,11 @@ def new_id(prefix: Prefix) -> str:
     return f"{prefix.value}-{''.join(digits)}"
 
 
+def new_serial() -> int:
+    """Return a fresh serial number for a certificate; positive, and small enough for a database."""
+    return secrets.randbits(63) or 1
+
+
 def new_cluster_id() -> UUID:
     """Return a fresh id for a fleet; it is drawn once and is part of every domain's UUID."""
     return UUID(bytes=secrets.token_bytes(16), version=4)

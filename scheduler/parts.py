@@ -5,24 +5,30 @@ Nothing else constructs anything; nothing here runs yet, and nothing is bound.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol, TypedDict
 from uuid import UUID
 
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
+from scheduler.config.sources import CREDENTIALS
 from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.watchdog import Watchdog, writer_loop
+from scheduler.guests.authorities import Authorities
+from scheduler.guests.connections import GuestConnections
+from scheduler.guests.dialling import Connection, Dialler
 from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
+from scheduler.model import HostResources
 from scheduler.notify import Notifier
 from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
@@ -36,8 +42,18 @@ from scheduler.store.config import store_config_of
 CLUSTER_SETTING = "cluster.id"
 
 OpenStore = Callable[..., AbstractAsyncContextManager[Store]]
+
+
+class Ways(HostDrivers, Protocol):
+    """The ways to all hosts, and through them to their guests; see `hosts.drivers`."""
+
+    async def jump(self, host: HostResources) -> Connection | None:
+        """Return the connection that a host's guests are reached through, if one is needed."""
+        ...
+
+
 OpenDrivers = Callable[
-    [Path, Keyring, Clock, Callable[[str], None]], AbstractAsyncContextManager[HostDrivers]
+    [Path, Keyring, Clock, Callable[[str], None]], AbstractAsyncContextManager[Ways]
 ]
 
 
@@ -82,10 +98,8 @@ async def opened(
         config = store_config_of(settings)
         store = await stack.enter_async_context(outside.open_store(config, clock=clock))
         keyring = await _open_cluster(settings.state_dir, store)
-        drivers = await stack.enter_async_context(
-            outside.open_drivers(
-                settings.state_dir, keyring, clock, lambda host_id: plane.hint_host(host_id)
-            )
+        drivers, guests = await stack.enter_async_context(
+            _ways(settings, outside, keyring, lambda host_id: plane.hint_host(host_id))
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))
         terms = terms_of(settings, UUID(keyring.cluster_id))
@@ -101,6 +115,7 @@ async def opened(
             boot_id=boot_id,
             lag_seconds=lambda: lag.latest_seconds,
             tally=meter,
+            guests=guests,
             **shared,
         )
         measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
@@ -179,6 +194,26 @@ def _measuring(store: Store, snapshots: Snapshots, lag: LagProbe, clock: Clock) 
         Loop("metrics", snapshots.refresh, every=5.0, limit=60.0, clock=clock),
         Loop("lag", lag.measure, every=1.0, limit=None, clock=clock),
     )
+
+
+@asynccontextmanager
+async def _ways(
+    settings: Settings, outside: Outside, keyring: Keyring, on_hint: Callable[[str], None]
+) -> AsyncIterator[tuple[Ways, GuestConnections]]:
+    """Yield the ways to hosts, and through them to guests by the authorities there are."""
+    state_dir, clock = settings.state_dir, outside.clock
+    credentials = os.environ.get(CREDENTIALS)
+    authorities = Authorities.open(state_dir, None if credentials is None else Path(credentials))
+    async with (
+        outside.open_drivers(state_dir, keyring, clock, on_hint) as drivers,
+        GuestConnections.open(
+            authorities,
+            clock,
+            dialler=Dialler(drivers.jump),
+            certificate_seconds=settings.guests.ssh_certificate_seconds,
+        ) as guests,
+    ):
+        yield drivers, guests
 
 
 async def _open_cluster(state_dir: Path, store: Store) -> Keyring:

@@ -1,4 +1,4 @@
-"""The state directory: private, on a local disk, and held by one daemon at a time.
+"""The state directory: private, on a local disk, held by one daemon at a time, its files whole.
 
 The lock is taken before the socket or the database is touched (I12), because the operating system
 would let a second daemon steal the socket without a word.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scheduler.errors import Conflict, Invalid
@@ -68,3 +69,27 @@ def _opened(path: Path) -> int:
             f"the lock {path} cannot be opened: {error.strerror}",
             remedy="run as the owner of the state directory; the lock is a plain file of its",
         ) from error
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all; a faster twin's stays."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

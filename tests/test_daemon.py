@@ -235,6 +235,9 @@ class HungDrivers:
         hung.gate = asyncio.Event()
         return hung
 
+    async def jump(self, host: HostResources) -> None:
+        pass
+
     async def forget(self, host_id: str) -> None:
         pass
 

@@ -224,6 +224,8 @@ class GuestsSection(Section):
     max_vcpus: Vcpus | None = None
     max_memory_mb: MemoryMb | None = None
     max_storage_mb: StorageMb | None = None
+    ssh_certificate_seconds: Annotated[Seconds, Field(ge=30, le=86400)] = 300
+    """How long a certificate opens its sandbox for a new login."""
 
     @model_validator(mode="after")
     def _defaults_within_maxima(self) -> Self:

@@ -6,13 +6,13 @@ call ends in the same place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from scheduler.clock import Clock
 from scheduler.control.records import Records
 from scheduler.control.replicas import FAILURES_UNTIL_BUILDS_GIVE_UP, ReplicaRecords
 from scheduler.errors import HostRefused
-from scheduler.guests.seed import seed_iso
+from scheduler.guests.seed import GuestAccess, seed_iso
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.plans import BaseImage, DomainPlan
 from scheduler.lifecycle.mark_documents import mark_document
@@ -43,8 +43,16 @@ def seed_name(sandbox_id: str) -> str:
 class Effects:
     """Carries out one step of one sandbox on its host."""
 
-    def __init__(self, records: Records, replicas: ReplicaRecords, clock: Clock) -> None:
+    def __init__(
+        self,
+        records: Records,
+        replicas: ReplicaRecords,
+        clock: Clock,
+        *,
+        access: Callable[[Sandbox], GuestAccess],
+    ) -> None:
         self._records = records
+        self._access = access
         self._replicas = replicas
         self._clock = clock
 
@@ -73,7 +81,8 @@ class Effects:
         if sandbox.base_fingerprint is None:
             sandbox = await self._records.base_seen(sandbox, base.fingerprint)
         await driver.create_overlay(overlay, base, sandbox.storage_mb)
-        iso = seed_iso(sandbox.id, sandbox.sandbox_name, sandbox.ssh_public_keys)
+        keys, access = sandbox.ssh_public_keys, self._access(sandbox)
+        iso = seed_iso(sandbox.id, sandbox.sandbox_name, keys, access)
         seeded = await driver.create_seed(seed, iso)
         group = await self._records.anti_affinity_group(sandbox)
         mark = mark_document(sandbox, planned, anti_affinity_group=group)

@@ -39,6 +39,7 @@ from scheduler.control.retention import Retention
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
+from scheduler.guests.connections import GuestConnections
 from scheduler.hosts.driver import HostDriver
 from scheduler.model import Allocation, HostResources, Sandbox
 from scheduler.service.catalogue import Shelf
@@ -78,6 +79,7 @@ class ControlPlane:
         pace: Pace,
         boot_id: str,
         shelf: Shelf,
+        guests: GuestConnections,
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class ControlPlane:
         self._drivers = drivers
         self._fleet = fleet
         self._journal = journal
+        self._guests = guests
         self._tally = tally = tally or Untold()
         self._bugs = BugRecorder(store, clock, parked=tally.parked)
         self.listings = Listings(clock)
@@ -113,7 +116,7 @@ class ControlPlane:
         )
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
         self._loops = self._make_loops(pace)
-        self._reap, self._drain, self._guard, self._retain = self._loops
+        self._reap, self._drain, self._guard, _, self._retain = self._loops
         self._partings: set[asyncio.Task[None]] = set()
 
     def _make_converger(self, pace: Pace) -> Converger:
@@ -121,7 +124,7 @@ class ControlPlane:
         records = Records(store, clock, changed=self._changed, released=self._released)
         return Converger(
             records=records,
-            effects=Effects(records, self._replicas, clock),
+            effects=Effects(records, self._replicas, clock, access=self._guests.access_of),
             listings=self.listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
@@ -159,7 +162,7 @@ class ControlPlane:
             observe=self._tally.passed,
         )
 
-    def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop]:
+    def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:
         store, clock, tally = self._store, self._clock, self._tally
         reaper = Reaper(
             store,
@@ -174,6 +177,7 @@ class ControlPlane:
             loop("reap", reaper.reap, every=60.0),
             loop("drain", drainer.drain, every=60.0),
             loop("clock", self._guard_clock, every=1.0),
+            loop("guests", self._guests.sweep, every=15.0),
             loop("retention", Retention(store, clock, pace.keep).sweep, every=86400.0),
         )
 
@@ -271,6 +275,7 @@ class ControlPlane:
 
     def _released(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
         self.listings.forget(sandbox.id)
+        self._guests.drop(sandbox.id)
         self._give_back(freed)
 
     def _moved(self, move: Move) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 import yaml
 from pycdlib import PyCdlib
 
 from scheduler.errors import Invalid
+from scheduler.guests.authorities import Authority
+from scheduler.guests.certificates import HostIdentity, host_identity
 from scheduler.guests.public_keys import check_public_keys
 
 LABEL = "cidata"
@@ -22,9 +25,35 @@ LABEL = "cidata"
 _NEVER_FOLD = 2**20
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SANDBOX_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CA = "/etc/ssh/sandboxd_ca.pub"
+_PRINCIPALS = "/etc/ssh/sandboxd_principals"
+_HOST_KEY = "/etc/ssh/sandboxd_host_key"
+_SSHD = "/etc/ssh/sshd_config.d/00-sandboxd.conf"
+"""First by its name: of sshd's settings the first one counts."""
 
 
-def seed_iso(sandbox_id: str, hostname: str, ssh_public_keys: Sequence[str]) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestAccess:
+    """By whose signature logins to a guest are taken, and what it proves itself with."""
+
+    authority: str
+    """The public key of the authority whose certificates open it."""
+    identity: HostIdentity
+
+
+def guest_access(authority: Authority, sandbox_id: str) -> GuestAccess:
+    """Return what a sandbox's seed says of SSH; the same keys however often it is built."""
+    return GuestAccess(
+        authority=authority.public_key, identity=host_identity(authority, sandbox_id)
+    )
+
+
+def seed_iso(
+    sandbox_id: str,
+    hostname: str,
+    ssh_public_keys: Sequence[str],
+    access: GuestAccess | None = None,
+) -> bytes:
     """Return the seed image's bytes; raises Invalid for an id, name or key that is not plain."""
     if not _SANDBOX_ID.fullmatch(sandbox_id):
         raise Invalid("sandbox_id: it is not an id of ours")
@@ -37,8 +66,7 @@ def seed_iso(sandbox_id: str, hostname: str, ssh_public_keys: Sequence[str]) -> 
     return _iso(
         {
             "meta-data": _yaml({"instance-id": sandbox_id, "local-hostname": hostname}),
-            "user-data": b"#cloud-config\n"
-            + _yaml({"ssh_authorized_keys": list(keys), "ssh_pwauth": False}),
+            "user-data": _cloud_config(sandbox_id, keys, access),
             "network-config": _yaml(_NETWORK),
         }
     )
@@ -50,10 +78,48 @@ _NETWORK = {
 }
 
 
+def _cloud_config(sandbox_id: str, keys: Sequence[str], access: GuestAccess | None) -> bytes:
+    """Return the daemon's own part."""
+    document: dict[str, object] = {"ssh_authorized_keys": list(keys), "ssh_pwauth": False}
+    if access is not None:
+        document["write_files"] = [
+            _file(_CA, access.authority),
+            _file(_PRINCIPALS, sandbox_id),
+            _file(_HOST_KEY, access.identity.private_key, "0600"),
+            _file(f"{_HOST_KEY}.pub", access.identity.public_key),
+            _file(f"{_HOST_KEY}-cert.pub", access.identity.certificate),
+            _file(_SSHD, _SSHD_CONFIG),
+        ]
+    return b"#cloud-config\n" + _yaml(document)
+
+
+_SSHD_CONFIG = f"""\
+HostKey {_HOST_KEY}
+HostCertificate {_HOST_KEY}-cert.pub
+TrustedUserCAKeys {_CA}
+AuthorizedPrincipalsFile {_PRINCIPALS}"""
+
+
+def _file(path: str, content: str, permissions: str = "0644") -> dict[str, str]:
+    return {"path": path, "permissions": permissions, "content": f"{content.rstrip()}\n"}
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes text of several lines as it is, indented, for readers that know little of YAML."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Plain.add_representer(str, _text)
+
+
 def _yaml(document: Mapping[str, object]) -> bytes:
-    """Return the document as YAML in ASCII, every value on one line."""
-    text: str = yaml.safe_dump(
-        document, width=_NEVER_FOLD, sort_keys=False, default_flow_style=False
+    """Return the document as YAML in ASCII, every line of a value on one line."""
+    text: str = yaml.dump(
+        document, Dumper=_Plain, width=_NEVER_FOLD, sort_keys=False, default_flow_style=False
     )
     return text.encode("ascii")
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from scheduler.errors import Invalid
 from scheduler.hosts.marks import Keyring
-from scheduler.hosts.private_files import write_once
 from scheduler.ids import new_cluster_id
+from scheduler.statedir import write_once
 
 ID_FILE = "cluster.id"
 KEY_FILE = "cluster.key"

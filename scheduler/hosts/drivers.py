@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncssh
+
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused, Invalid
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
@@ -44,6 +46,7 @@ class Drivers:
         self._deadlines = deadlines
         self._threads = Threads()
         self._drivers: dict[str, tuple[tuple[object, ...], LibvirtDriver]] = {}
+        self._routes: dict[str, Route] = {}
         self._closings: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -78,9 +81,10 @@ class Drivers:
             return known[1]
         if known is not None:
             self._let_go(known[1])
+        route = self._routes[host.id] = self._route(host)
         driver = LibvirtDriver(
             host,
-            route=self._route(host),
+            route=route,
             threads=self._threads,
             keyring=self._keyring,
             clock=self._clock,
@@ -90,8 +94,18 @@ class Drivers:
         self._drivers[host.id] = (way, driver)
         return driver
 
+    async def jump(self, host: HostResources) -> asyncssh.SSHClientConnection | None:
+        """Return the connection that a host's guests are reached through, logging in if need be.
+
+        None where nothing lies between: this machine's own guests, and those behind TLS, to which
+        the network itself must lead.
+        """
+        self.get(host)
+        return await self._routes[host.id].jump()
+
     async def forget(self, host_id: str) -> None:
         """Close the connections to a host that is no longer ours."""
+        self._routes.pop(host_id, None)
         known = self._drivers.pop(host_id, None)
         if known is not None:
             await known[1].aclose()
@@ -128,14 +142,21 @@ class _NoRoute:
 
     async def uri(self) -> str:
         """Refuse, with the record's fault."""
-        raise HostRefused(
+        raise self._refusal()
+
+    async def jump(self) -> asyncssh.SSHClientConnection | None:
+        """Refuse, with the record's fault."""
+        raise self._refusal()
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    def _refusal(self) -> HostRefused:
+        return HostRefused(
             f"host {self._host} cannot be reached as configured: {self._fault.message}",
             remedy=self._fault.remedy,
             details=self._fault.details,
         )
-
-    async def aclose(self) -> None:
-        """Do nothing."""
 
 
 def _way(host: HostResources) -> tuple[object, ...]:

@@ -18,9 +18,9 @@ from pathlib import Path
 from lxml import etree
 
 from scheduler.errors import Invalid
-from scheduler.hosts.private_files import write_once
 from scheduler.hosts.xml_reader import read_xml
 from scheduler.model.observations import Mark
+from scheduler.statedir import write_once
 
 NAMESPACE = "urn:sandboxd:mark:1"
 ELEMENT = f"{{{NAMESPACE}}}mark"

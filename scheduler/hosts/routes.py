@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
+import asyncssh
+
 from scheduler.errors import Invalid
 from scheduler.model.hosts import HostResources, Transport
 from scheduler.validation.hosts import unreachable
@@ -30,6 +32,10 @@ class Route(Protocol):
         """Return the URI to dial now, having made the way there; raises HostUnreachable."""
         ...
 
+    async def jump(self) -> asyncssh.SSHClientConnection | None:
+        """Return the connection that guests are reached through, None where none is needed."""
+        ...
+
     async def aclose(self) -> None:
         """Give the way up."""
         ...
@@ -44,6 +50,9 @@ class DirectRoute:
     async def uri(self) -> str:
         """Return the URI; there is nothing to make."""
         return self._uri
+
+    async def jump(self) -> None:
+        """Return None: guests are reached directly."""
 
     async def aclose(self) -> None:
         """Do nothing."""

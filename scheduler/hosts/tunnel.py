@@ -61,6 +61,10 @@ class SshTunnel:
         await self._connected()
         return f"qemu+unix:///system?socket={self._path}"
 
+    async def jump(self) -> asyncssh.SSHClientConnection:
+        """Return the connection itself, as a way on to the host's guests."""
+        return await self._connected()
+
     async def open_connection(
         self, address: str, port: int
     ) -> tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:

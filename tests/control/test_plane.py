@@ -34,7 +34,10 @@ from tests.waits import until
 INTENT: Intent[Sandbox] = Intent(actor=ME)
 HOST_INTENT: Intent[HostResources] = Intent(actor=ME)
 DRAIN_INTENT: Intent[DrainStatus] = Intent(actor=ME)
-ALL_LOOPS = {"reap", "drain", "clock", "retention", "membership", "poll", "converge", "images"}
+ALL_LOOPS = {
+    *("reap", "drain", "clock", "retention", "membership", "poll", "converge", "images"),
+    "guests",
+}
 
 
 async def test_from_an_empty_fleet_to_a_running_sandbox_and_back(empty: World) -> None:
@@ -205,6 +208,7 @@ async def test_a_bug_in_a_loop_ends_them_all(there: World) -> None:
         pace=Pace(),
         boot_id=BOOT,
         shelf=there.shelf,
+        guests=there.guests,
         tally=Broken(),
     )
     with pytest.raises(ExceptionGroup) as ended:

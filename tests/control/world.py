@@ -26,6 +26,7 @@ from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
 from scheduler.control.replicas import ReplicaRecords
+from scheduler.guests.connections import GuestConnections
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.marks import Keyring
 from scheduler.lifecycle.breaker import BreakerRules
@@ -49,6 +50,7 @@ from scheduler.service.terms import Terms
 from scheduler.store import EventFilter, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
 from tests.clocks import ManualClock
+from tests.guests.unreached import no_guests
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 from tests.waits import until
 
@@ -119,6 +121,7 @@ class World:
     services: Services
     bell: Bell
     shelf: Shelf
+    guests: GuestConnections
     drivers: FakeDrivers = field(default_factory=FakeDrivers)
     nudged: list[str] = field(default_factory=list)
     make_driver: MakeDriver = FakeDriver
@@ -131,7 +134,9 @@ class World:
             self.store, self.clock, changed=lambda *_: None, released=self.released
         )
         self.replicas = ReplicaRecords(self.store, self.clock)
-        self.effects = Effects(self.records, self.replicas, self.clock)
+        self.effects = Effects(
+            self.records, self.replicas, self.clock, access=self.guests.access_of
+        )
         self.leftovers = Leftovers(
             self.store, self.clock, drivers=self.drivers.get, released=self.released
         )
@@ -273,6 +278,7 @@ class World:
             pace=Pace(limits=self.limits, **pace),  # type: ignore[arg-type]
             boot_id=BOOT,
             shelf=self.shelf,
+            guests=self.guests,
         )
 
     @asynccontextmanager
@@ -365,6 +371,7 @@ async def world(
             services=services,
             bell=bell,
             shelf=shelf,
+            guests=no_guests(directory, clock),
             make_driver=make_driver,
             limits=limits or Limits(),
         )

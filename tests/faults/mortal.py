@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, event
 
 from scheduler import daemon
 from scheduler.clock import Clock, SystemClock
+from scheduler.guests.dialling import Connection as Way
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
@@ -100,6 +101,9 @@ class MortalDrivers:
 
     def get(self, host: HostResources) -> HostDriver:
         return cast(HostDriver, MortalDriver(self._drivers.get(host), self._fuse))
+
+    async def jump(self, host: HostResources) -> Way | None:
+        return await self._drivers.jump(host)
 
     async def forget(self, host_id: str) -> None:
         await self._drivers.forget(host_id)

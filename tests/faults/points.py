@@ -87,6 +87,8 @@ HOST_CALLS: Mapping[str, type[Story]] = {
 FIRST_STEPS: Mapping[str, type[Story]] = {
     "file.cluster.id": fleet.FirstStart,
     "file.cluster.key": fleet.FirstStart,
+    "file.ssh-ca.1": fleet.FirstStart,
+    "file.ssh-ca.1.pub": fleet.FirstStart,
     f"file.{images.DIGEST}": images.TakeIn,
     "migration": fleet.FirstStart,
     "migration.statement": fleet.FirstStart,

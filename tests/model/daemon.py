@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory, gettempdir
 from typing import NoReturn, TypeVar
 
 from scheduler.control.pace import Pace
@@ -27,6 +27,7 @@ from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
 from scheduler.store import Store, StoreConfig, Transaction, Unit
 from tests.control.world import CLUSTER
+from tests.guests.unreached import no_guests
 from tests.model.books import Books, Commit, commit_of
 from tests.model.driver import WatchedDrivers
 from tests.model.machines import Slot
@@ -165,8 +166,7 @@ async def daemon(
     """Compose a daemon as the real one is composed, over whatever store and machines are there."""
     life = Life()
     async with AsyncExitStack() as stack:
-        config = StoreConfig(database_url=url)
-        opened = await stack.enter_async_context(WatchedStore.open(config, clock=clock))
+        opened = await stack.enter_async_context(_watched_store(url, clock))
         assert isinstance(opened, WatchedStore)
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
@@ -183,6 +183,7 @@ async def daemon(
             journal=journal,
             pace=PACE,
             boot_id=clock.boot_id,
+            guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
             shelf=await stack.enter_async_context(Shelf.open(Path(gettempdir()), opened, TERMS)),
         )
         services = Services.over(
@@ -203,6 +204,10 @@ async def daemon(
             loops=await _begun(plane),
             began_at=clock.monotonic(),
         )
+
+
+def _watched_store(url: str, clock: VirtualClock) -> AbstractAsyncContextManager[Store]:
+    return WatchedStore.open(StoreConfig(database_url=url), clock=clock)
 
 
 async def _begun(plane: ControlPlane) -> asyncio.Task[None]:

@@ -46,10 +46,7 @@ def ssh_public_keys(paths: tuple[Path, ...]) -> list[str]:
     """Return the keys of these files; raises click's usage error for what holds none."""
     keys: list[str] = []
     for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.BadParameter(f"{path} cannot be read: {error}") from error
+        text = text_of(path)
         if "PRIVATE KEY-----" in text:
             raise click.BadParameter(f"{path} is a private key; give the public one, {path}.pub")
         found = [line.strip() for line in text.splitlines()]
@@ -58,6 +55,14 @@ def ssh_public_keys(paths: tuple[Path, ...]) -> list[str]:
             raise click.BadParameter(f"{path} holds no key")
         keys += found
     return keys
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text; raises click's usage error for what is no text of UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} cannot be read: {error}") from error
 
 
 def sandbox_argument(*, many: bool = False) -> Callable[[Function], Function]:

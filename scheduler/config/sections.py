@@ -219,6 +219,8 @@ class GuestsSection(Section):
     """What a sandbox gets that asks for nothing, and the most that one may ask for."""
 
     default_vcpus: Vcpus = 2
+    default_isolation: bool = False
+    """Keep every guest apart from the others, unless its owner asks for the opposite."""
     default_memory_mb: MemoryMb = 2048
     default_storage_mb: StorageMb = 10240
     max_vcpus: Vcpus | None = None

@@ -82,7 +82,8 @@ class Effects:
             sandbox = await self._records.base_seen(sandbox, base.fingerprint)
         await driver.create_overlay(overlay, base, sandbox.storage_mb)
         keys, access = sandbox.ssh_public_keys, self._access(sandbox)
-        iso = seed_iso(sandbox.id, sandbox.sandbox_name, keys, access)
+        user_data = await self._records.user_data(sandbox)
+        iso = seed_iso(sandbox.id, sandbox.sandbox_name, keys, access, user_data=user_data)
         seeded = await driver.create_seed(seed, iso)
         group = await self._records.anti_affinity_group(sandbox)
         mark = mark_document(sandbox, planned, anti_affinity_group=group)
@@ -222,6 +223,7 @@ def _domain(
         memory_mb=sandbox.memory_mb,
         mac=sandbox.mac or "",
         network=sandbox.network,
+        isolated=sandbox.isolation,
         virt_type=host.proven_virt_type or VirtType.QEMU,
         pool=host.pool,
         overlay=overlay_name(sandbox.id),

@@ -79,6 +79,12 @@ class Records:
         """Read the volumes listed for a sandbox on its host: all that is deleted there."""
         return await self._store.read(lambda tx: _listed(tx, sandbox))
 
+    async def user_data(self, sandbox: Sandbox) -> str | None:
+        """Read what the sandbox's owner wants its guest to read at its first boot."""
+        if sandbox.user_data_bytes is None:
+            return None
+        return await self._store.read(lambda tx: tx.user_data.get(sandbox.id))
+
     async def anti_affinity_group(self, sandbox: Sandbox) -> str | None:
         """Read the group of which the sandbox is the only one on its host."""
         held = await self._store.read(lambda tx: tx.allocations.of_sandbox(sandbox.id))

@@ -18,6 +18,7 @@ from scheduler.errors import Invalid
 from scheduler.guests.authorities import Authority
 from scheduler.guests.certificates import HostIdentity, host_identity
 from scheduler.guests.public_keys import check_public_keys
+from scheduler.guests.user_data import user_data_part
 
 LABEL = "cidata"
 """What cloud-init looks a NoCloud volume up by."""
@@ -53,6 +54,8 @@ def seed_iso(
     hostname: str,
     ssh_public_keys: Sequence[str],
     access: GuestAccess | None = None,
+    *,
+    user_data: str | None = None,
 ) -> bytes:
     """Return the seed image's bytes; raises Invalid for an id, name or key that is not plain."""
     if not _SANDBOX_ID.fullmatch(sandbox_id):
@@ -66,7 +69,7 @@ def seed_iso(
     return _iso(
         {
             "meta-data": _yaml({"instance-id": sandbox_id, "local-hostname": hostname}),
-            "user-data": _cloud_config(sandbox_id, keys, access),
+            "user-data": user_data_part(_cloud_config(sandbox_id, keys, access), user_data),
             "network-config": _yaml(_NETWORK),
         }
     )

@@ -24,6 +24,8 @@ AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 _MACHINES: Mapping[str, str] = {"x86_64": "q35", "aarch64": "virt"}
 _TRANSLATION_CACHE_SINCE = (8, 0, 0)
+ISOLATION_SINCE = (6, 1, 0)
+"""The first libvirt that keeps the ports of a bridge apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,8 @@ def _add_interface(devices: etree._Element, plan: DomainPlan, machine: Machine) 
     _add(interface, "mac", address=plan.mac)
     _add(interface, "source", network=plan.network)
     _add(interface, "model", type="virtio")
+    if plan.isolated:
+        _add(interface, "port", isolated="yes")
     if machine.network_filter:
         _add(interface, "filterref", filter=NETWORK_FILTER)
 

@@ -10,7 +10,7 @@ import libvirt
 
 from scheduler.errors import HostRefused
 from scheduler.hosts.descriptions import describe_domain, describe_volume
-from scheduler.hosts.domain_xml import NETWORK_FILTER, Disk, Machine, domain_xml
+from scheduler.hosts.domain_xml import ISOLATION_SINCE, NETWORK_FILTER, Disk, Machine, domain_xml
 from scheduler.hosts.failures import Failure, ObjectAbsent, meaning
 from scheduler.hosts.handles import Handle
 from scheduler.hosts.marks import Keyring
@@ -157,6 +157,7 @@ def _check_as_planned(domain: libvirt.virDomain, plan: DomainPlan, machine: Mach
 def _machine(handle: Handle, plan: DomainPlan, keyring: Keyring) -> Machine:
     if plan.mark_document.get("domain_uuid") != plan.uuid:
         raise HostRefused(f"the mark of {plan.name} is not for this domain")
+    _check_isolation(handle, plan)
     pool = handle.conn.storagePoolLookupByName(plan.pool)
     seeded = plan.seed is not None and handle.abilities.streams
     return Machine(
@@ -167,6 +168,15 @@ def _machine(handle: Handle, plan: DomainPlan, keyring: Keyring) -> Machine:
         network_filter=_has_filter(handle),
         mark_xml=keyring.sign(plan.mark_document),
     )
+
+
+def _check_isolation(handle: Handle, plan: DomainPlan) -> None:
+    if plan.isolated and handle.identity.libvirt_release < ISOLATION_SINCE:
+        since = ".".join(map(str, ISOLATION_SINCE))
+        raise HostRefused(
+            f"the host's libvirt cannot keep {plan.name} apart from other guests",
+            remedy=f"isolation takes libvirt {since} or newer; ask for none, or another host",
+        )
 
 
 def _disk(pool: libvirt.virStoragePool, name: str, stated: str | None = None) -> Disk:

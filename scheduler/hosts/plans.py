@@ -54,6 +54,8 @@ class DomainPlan:
     memory_mb: int
     mac: str
     network: str
+    isolated: bool = False
+    """No other isolated guest on that network reaches it."""
     virt_type: VirtType
     pool: str
     overlay: str

@@ -48,7 +48,7 @@ def differences(xml: str, plan: DomainPlan, machine: Machine) -> tuple[str, ...]
         ("memory", amount_bytes(domain.find("memory")), plan.memory_mb * 2**20),
         ("mark", _mark(domain), read_xml(machine.mark_xml).text),
         ("disks", _disks(devices), _planned_disks(machine)),
-        ("interfaces", _interfaces(devices), [(plan.mac.lower(), plan.network)]),
+        ("interfaces", _interfaces(devices), [(plan.mac.lower(), plan.network, plan.isolated)]),
         ("channels", _channels(devices), ["unix"]),
         ("other devices", sorted(_tags(devices) - _HARMLESS), []),
     )
@@ -100,14 +100,16 @@ def _planned_chain(disk: Disk) -> list[tuple[str, str]]:
     return chain
 
 
-def _interfaces(devices: etree._Element) -> list[tuple[str, str]]:
+def _interfaces(devices: etree._Element) -> list[tuple[str, str, bool]]:
     found = []
     for interface in devices.findall("interface"):
         mac, source = interface.find("mac"), interface.find("source")
+        port = interface.find("port")
         found.append(
             (
                 "" if mac is None else mac.get("address", "").lower(),
                 "" if source is None else source.get("network", ""),
+                port is not None and port.get("isolated") == "yes",
             )
         )
     return found

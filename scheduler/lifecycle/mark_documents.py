@@ -1,7 +1,7 @@
 """What a domain's mark says of its sandbox, written when it is defined and read by a rebuild.
 
 It holds what only our database knew and the domain itself does not tell. Everything fits into 4 KiB
-whatever was asked for, which is why SSH keys are left out: they are in the guest already.
+whatever was asked for, which is why SSH keys and user data are left out: the guest has them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class MarkedSandbox:
     base_fingerprint: str | None
     image_digest: str | None
     network: str
+    isolation: bool
     mac: str | None
     vcpus: int
     memory_mb: int
@@ -63,6 +64,7 @@ def mark_document(
         "base_fingerprint": sandbox.base_fingerprint,
         "image_digest": sandbox.image_digest,
         "network": sandbox.network,
+        "isolation": sandbox.isolation,
         "mac": sandbox.mac,
         "vcpus": sandbox.vcpus,
         "memory_mb": sandbox.memory_mb,
@@ -94,6 +96,7 @@ def read_mark(document: Mapping[str, object]) -> MarkedSandbox:
         base_fingerprint=read.maybe("base_fingerprint", str),
         image_digest=read.maybe("image_digest", str),
         network=read.the("network", str),
+        isolation=read.maybe("isolation", bool) or False,
         mac=read.maybe("mac", str),
         vcpus=read.the("vcpus", int),
         memory_mb=read.the("memory_mb", int),

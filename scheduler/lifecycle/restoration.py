@@ -168,6 +168,7 @@ def _sandbox(
         base_image=marked.base_image,
         image_digest=marked.image_digest,
         network=marked.network,
+        isolation=marked.isolation,
         state=state,
         ttl_seconds=marked.ttl_seconds,
         vcpus=marked.vcpus,

@@ -106,6 +106,8 @@ class HostResources:
     labels: Mapping[str, str] = field(default_factory=dict)
     pool: str = "default"
     network: str = "default"
+    networks: tuple[str, ...] = ()
+    """What sandboxes may ask for beside `network`, which those join that ask for none."""
     virt_type: VirtType = VirtType.AUTO
     system_reserved_cpus: int = 0
     system_reserved_memory_mb: int = 0
@@ -146,6 +148,10 @@ class HostResources:
     observed_at: datetime | None = None
     last_seen_at: datetime | None = None
     breakers: tuple[Breaker, ...] = ()
+
+    def offers(self, network: str) -> bool:
+        """Return whether sandboxes may join this network."""
+        return network == self.network or network in self.networks
 
     def barred(self, image: str, now: datetime) -> Breaker | None:
         """Return the breaker that keeps builds of this image off the host now."""

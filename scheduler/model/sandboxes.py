@@ -108,6 +108,10 @@ class Sandbox:
     labels: Mapping[str, str] = field(default_factory=dict)
     auto_start: bool = True
     ssh_public_keys: tuple[str, ...] = ()
+    user_data_bytes: int | None = None
+    """How long its user data is; the text itself is shown to nobody, since it may hold secrets."""
+    isolation: bool = False
+    """Its guest and other isolated ones on its network cannot reach each other."""
     on_expire: OnExpire = OnExpire.DESTROY
     provision_timeout_seconds: int = 600
     expires_at: datetime | None = None

@@ -273,7 +273,7 @@ class Image(Constraint[str]):
 
 
 class Network(Constraint[str | None]):
-    """The network is active on the host."""
+    """The network is one that the host offers, and active there."""
 
     name = "network"
 
@@ -282,24 +282,28 @@ class Network(Constraint[str | None]):
         return demand.network
 
     def met(self, host: HostResources, asked: str | None) -> bool:
-        """Return whether the last poll saw it active."""
-        return _network(host, asked) in host.observed_networks
+        """Return whether it is offered, and the last poll saw it active."""
+        wanted = _network(host, asked)
+        return host.offers(wanted) and wanted in host.observed_networks
 
     def may_meet(self, host: HostResources, asked: str | None) -> bool:
-        """Return whether the host has it or is meant to have it."""
-        return asked in (None, host.network) or super().may_meet(host, asked)
+        """Return whether the host offers it: an inactive one may be started."""
+        return host.offers(_network(host, asked))
 
     def held(self, host: HostResources, asked: str | None) -> object:
-        """Return the first few networks that are active."""
-        return _first(host.observed_networks)
+        """Return the first few networks that are offered and active."""
+        return _first([name for name in host.observed_networks if host.offers(name)])
 
     def reason(self, case: Case, question: Question) -> str:
         """Return which network is missing."""
-        return f"network {_network(case.host, question.demand.network)} is not active"
+        wanted = _network(case.host, question.demand.network)
+        return f"network {wanted} is not {'active' if case.host.offers(wanted) else 'offered'}"
 
     def change(self, case: Case, question: Question) -> str:
-        """Return which network to start."""
-        return f"start network {_network(case.host, question.demand.network)} on {case.host.name}"
+        """Return which network to start or to offer."""
+        host, wanted = case.host, _network(case.host, question.demand.network)
+        verb = "start" if host.offers(wanted) else "offer"
+        return f"{verb} network {wanted} on {host.name}"
 
 
 def _network(host: HostResources, asked: str | None) -> str:

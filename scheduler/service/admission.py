@@ -35,6 +35,7 @@ class Admission:
     sandbox: Sandbox
     claim: Allocation
     decision: Decision
+    user_data: str | None = None
 
 
 def demand_of(wanted: Wanted, terms: Terms, catalogue: Catalogue | None = None) -> Demand:
@@ -134,6 +135,7 @@ def admit(
             claimed_at=now,
         ),
         decision=decision,
+        user_data=request.user_data,
     )
 
 
@@ -172,6 +174,8 @@ def _sandbox(
         labels=request.labels,
         auto_start=request.auto_start,
         ssh_public_keys=tuple(request.ssh_public_keys),
+        user_data_bytes=None if request.user_data is None else len(request.user_data.encode()),
+        isolation=terms.default_isolation if request.isolation is None else request.isolation,
         on_expire=request.on_expire,
         image_digest=choice.demand.image_digest,
         provision_timeout_seconds=(

@@ -345,6 +345,8 @@ def _values(fields: dict[str, Any]) -> dict[str, Any]:
     for name, kind in (("transport", Transport), ("virt_type", VirtType)):
         if name in fields:
             fields[name] = kind(fields[name])
+    if "networks" in fields:
+        fields["networks"] = tuple(fields["networks"])
     return fields
 
 

@@ -24,6 +24,7 @@ from scheduler.validation.fields import (
     SshPublicKeys,
     StorageMb,
     TtlSeconds,
+    UserData,
     Vcpus,
     refusal,
 )
@@ -63,6 +64,10 @@ class CreateSandbox(Wanted):
     labels: Labels = Field(default_factory=dict)
     auto_start: bool = True
     ssh_public_keys: SshPublicKeys = Field(default_factory=list)
+    user_data: UserData | None = None
+    """A #cloud-config or a script that the guest reads at its first boot; never shown again."""
+    isolation: bool | None = None
+    """Keep its guest and other isolated ones apart; the daemon's default when unset."""
     on_expire: Annotated[OnExpire, Field(strict=False)] = OnExpire.DESTROY
     ready: Literal["address"] = "address"
 

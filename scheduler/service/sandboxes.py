@@ -252,6 +252,8 @@ class SandboxService:
         tx.allocations.claim(admission.claim)
         _check_image(tx, sandbox)
         tx.sandboxes.add(sandbox)
+        if admission.user_data is not None:
+            tx.user_data.add(sandbox.id, admission.user_data)
         tx.decisions.add(admission.decision)
         tx.events.add(
             Event(

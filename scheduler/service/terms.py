@@ -26,6 +26,7 @@ class Terms:
     max_memory_mb: int | None = None
     max_storage_mb: int | None = None
     """When set, no sandbox may ask for more."""
+    default_isolation: bool = False
     default_provision_timeout_seconds: int = 600
     default_ttl_seconds: int | None = None
     max_ttl_seconds: int | None = None
@@ -52,6 +53,7 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         max_vcpus=settings.guests.max_vcpus,
         max_memory_mb=settings.guests.max_memory_mb,
         max_storage_mb=settings.guests.max_storage_mb,
+        default_isolation=settings.guests.default_isolation,
         default_provision_timeout_seconds=settings.lifecycle.provision_timeout_seconds,
         default_ttl_seconds=settings.lifecycle.default_ttl_seconds,
         max_ttl_seconds=settings.lifecycle.max_ttl_seconds,

@@ -29,6 +29,7 @@ from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
 from scheduler.store.repositories.source_vms import SourceVMs
+from scheduler.store.repositories.user_data import UserData
 from scheduler.store.repositories.volumes import Volumes
 
 P = ParamSpec("P")
@@ -276,6 +277,14 @@ class ReplicasFace(Face):
     all = awaited(Replicas.all)
     replace = awaited(Replicas.replace)
     remove = awaited(Replicas.remove)
+
+
+class UserDataFace(Face):
+    """User data, awaited."""
+
+    add = awaited(UserData.add)
+    get = awaited(UserData.get)
+    remove = awaited(UserData.remove)
 
 
 class SettingsFace(Face):

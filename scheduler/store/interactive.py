@@ -85,6 +85,7 @@ class AsyncTransaction:
         self.source_vms = faces.SourceVMsFace(run, transaction.source_vms)
         self.images = faces.ImagesFace(run, transaction.images)
         self.replicas = faces.ReplicasFace(run, transaction.replicas)
+        self.user_data = faces.UserDataFace(run, transaction.user_data)
         self.settings = faces.SettingsFace(run, transaction.settings)
 
     async def _run(self, call: Callable[[], T]) -> T:

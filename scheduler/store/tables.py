@@ -253,6 +253,14 @@ REPLICAS = mapped(
     key=("image_id", "host_id"),
 )
 
+USER_DATA = Table(
+    "user_data",
+    metadata,
+    Column("sandbox_id", NAME, primary_key=True),
+    Column("content", Text(), nullable=False),
+    _of_sandbox(),
+)
+
 SETTINGS = Table(
     "settings",
     metadata,

@@ -25,6 +25,7 @@ from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
 from scheduler.store.repositories.source_vms import SourceVMs
+from scheduler.store.repositories.user_data import UserData
 from scheduler.store.repositories.volumes import Volumes
 from scheduler.store.statements import Statements
 
@@ -55,4 +56,5 @@ class Transaction:
         self.source_vms = SourceVMs(cursor, clock)
         self.images = Images(cursor, clock)
         self.replicas = Replicas(cursor, clock)
+        self.user_data = UserData(cursor, clock)
         self.settings = Settings(cursor, clock)

@@ -51,6 +51,7 @@ MOST_LABELS = 16
 MOST_LABEL_CHARACTERS = 1024
 MOST_SSH_KEYS = 16
 LONGEST_SSH_KEY = 4096
+MOST_USER_DATA_BYTES = 16 * 1024
 MOST_VCPUS = 512
 LEAST_MEMORY_MB, MOST_MEMORY_MB = 32, 16 * 1024 * 1024
 MOST_STORAGE_MB = 64 * 1024 * 1024
@@ -103,6 +104,25 @@ def _ssh_public_key(text: str) -> str:
     return text.strip()
 
 
+def _user_data(text: str) -> str:
+    if not text.startswith("#!") and text.partition("\n")[0].rstrip() != "#cloud-config":
+        raise refusal(
+            "user data of this kind is not passed on",
+            "begin it with #cloud-config, or with #! and an interpreter",
+        )
+    if any(not (one.isprintable() or one in "\n\t") for one in text):
+        raise refusal(
+            "the user data holds a control character",
+            "keep to text with line feeds and tabs; lines end in LF, not CR LF",
+        )
+    if len(text.encode("utf-8", "replace")) > MOST_USER_DATA_BYTES:
+        raise refusal(
+            f"the user data is longer than {MOST_USER_DATA_BYTES} bytes",
+            "have it fetch what is larger, or bake that into the image",
+        )
+    return text
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Owner = Annotated[str, StringConstraints(pattern=OWNER)]
 ImageName = Annotated[str, StringConstraints(pattern=IMAGE)]
@@ -119,6 +139,7 @@ LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE)]
 Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_few_labels)]
 SshPublicKey = Annotated[str, AfterValidator(_ssh_public_key)]
 SshPublicKeys = Annotated[list[SshPublicKey], Field(max_length=MOST_SSH_KEYS)]
+UserData = Annotated[str, AfterValidator(_user_data)]
 
 Vcpus = Annotated[int, Field(ge=1, le=MOST_VCPUS)]
 MemoryMb = Annotated[int, Field(ge=LEAST_MEMORY_MB, le=MOST_MEMORY_MB)]

@@ -39,6 +39,7 @@ class HostFields(BaseModel):
     labels: Labels = Field(default_factory=dict)
     pool: ObjectName = "default"
     network: ObjectName = "default"
+    networks: Annotated[list[ObjectName], Field(max_length=32)] = Field(default_factory=list)
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
     system_reserved_cpus: Annotated[int, Field(ge=0, le=65536)] = 0
     system_reserved_memory_mb: ReservedMb = 0

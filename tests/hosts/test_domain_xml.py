@@ -61,6 +61,8 @@ DEVICES = [
     "rng",
 ]
 
+ISOLATED = replace(PLAN, isolated=True)
+
 anything = st.text(
     st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=60
 ) | st.sampled_from(
@@ -167,6 +169,18 @@ def test_the_filter_is_named_only_where_the_host_has_it() -> None:
     assert reference is not None
     assert reference.get("filter") == "clean-traffic"
     assert without.find("devices/interface/filterref") is None
+
+
+def test_an_isolated_port_is_planned_and_missed_when_the_host_drops_it() -> None:
+    isolated = etree.fromstring(domain_xml(ISOLATED, MACHINE))
+    schema().assertValid(isolated)
+    port = isolated.find("devices/interface/port")
+    assert port is not None
+    assert port.get("isolated") == "yes"
+    assert differences(etree.tostring(isolated, encoding="unicode"), ISOLATED, MACHINE) == ()
+    (found,) = differences(domain_xml(PLAN, MACHINE), ISOLATED, MACHINE)
+    assert "interfaces is" in found
+    assert etree.fromstring(domain_xml(PLAN, MACHINE)).find("devices/interface/port") is None
 
 
 def test_the_mark_stands_in_the_metadata() -> None:

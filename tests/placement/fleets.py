@@ -83,6 +83,7 @@ def hosts(draw: st.DrawFn) -> HostResources:
         labels=draw(st.dictionaries(st.just("zone"), _ZONES)),
         pool=draw(_mostly("default", "fast")),
         network=draw(_mostly("default", "br0")),
+        networks=draw(_mostly(("br0",), ())),
         observed_images=draw(_mostly(("debian-12",), (), ("alpine-3",))),
         observed_networks=draw(_mostly(("default", "br0"), ("default",), ())),
         observed_pool_active=draw(_mostly(True, False)),

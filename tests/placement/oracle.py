@@ -27,7 +27,8 @@ def refused_by(host: HostResources, demand: Demand, groups: Collection[str]) -> 
         "architecture": as_meant and (demand.arch is None or demand.arch == host.arch),
         "labels": demand.selector.items() <= host.labels.items(),
         "image": demand.image_digest is not None or demand.image in host.observed_images,
-        "network": (demand.network or host.network) in host.observed_networks,
+        "network": (demand.network or host.network) in host.observed_networks
+        and demand.network in (None, host.network, *host.networks),
         "pool": host.observed_pool_active and (demand.pool or host.pool) == host.pool,
         "breaker": host.barred(demand.image, NOW) is None,
         "tried": host.name not in demand.tried,
@@ -52,7 +53,6 @@ def may_ever(host: HostResources, demand: Demand) -> bool:
             demand.image_digest is None
             or wanted.storage_mb + demand.image_mb <= host.limit_storage_mb
         )
-        and (demand.network in (None, host.network) or demand.network in host.observed_networks)
         and host.limit.covers(wanted)
         and host.limit_sandboxes != 0
     )
@@ -62,6 +62,7 @@ def may_ever(host: HostResources, demand: Demand) -> bool:
         and host.state is not HostState.REMOVING
         and demand.selector.items() <= host.labels.items()
         and demand.pool in (None, host.pool)
+        and demand.network in (None, host.network, *host.networks)
         and (host.arch is None or demand.arch in (None, host.arch))
         and (offered or never_seen)
     )

@@ -155,7 +155,7 @@ ROWS = (
     ),
     Row(
         filter="network",
-        host=host(observed_networks=("br0",)),
+        host=host(observed_networks=("br0", "mgmt"), networks=("br0",)),
         have=["br0"],
         need=None,
         message="kvm-01: network default is not active",
@@ -167,8 +167,8 @@ ROWS = (
         demand=demand(network="br0"),
         have=["default"],
         need="br0",
-        message="kvm-01: network br0 is not active",
-        change="start network br0 on kvm-01",
+        message="kvm-01: network br0 is not offered",
+        change="offer network br0 on kvm-01",
         hope=False,
     ),
     Row(
@@ -335,7 +335,7 @@ def test_every_filter_has_a_row_and_they_stand_in_its_order() -> None:
         ({"virt_type": VirtType.KVM, "proven_virt_type": VirtType.KVM}, {}),
         ({"virt_type": VirtType.AUTO, "proven_virt_type": VirtType.QEMU}, {}),
         ({"labels": {"zone": "a", "more": "b"}}, {"selector": {"zone": "a"}}),
-        ({"observed_networks": ("br0", "default")}, {"network": "br0"}),
+        ({"networks": ("br0",), "observed_networks": ("br0", "default")}, {"network": "br0"}),
         ({"pool": "fast"}, {"pool": "fast"}),
         ({"reserved_cpus": 14, "reserved_memory_mb": 16_384 - 2_304}, {}),
         ({"reserved_storage_mb": 100_000 - 10_240}, {}),
@@ -353,6 +353,7 @@ def test_a_host_never_observed_is_not_given_up() -> None:
     unknown = host(
         observed_at=None,
         observed_images=(),
+        networks=("br0",),
         observed_networks=(),
         limit_cpus=0,
         limit_memory_mb=0,

@@ -20,6 +20,7 @@ from scheduler.cli.options import (
     placement_body,
     placement_options,
     ssh_public_keys,
+    text_of,
     wait_options,
 )
 from scheduler.cli.session import Session, Verb
@@ -42,6 +43,16 @@ Document = dict[str, Any]
     type=click.Path(path_type=Path),
     multiple=True,
     help="A file of public keys that may log in; may be repeated.",
+)
+@click.option(
+    "--user-data",
+    type=click.Path(path_type=Path),
+    help="A file with #cloud-config or a script for its first boot.",
+)
+@click.option(
+    "--isolation/--no-isolation",
+    default=None,
+    help="Keep its guest and other isolated ones apart; the daemon's default unless given.",
 )
 @click.option("--no-start", is_flag=True, help="Build it, but do not start it.")
 @click.option("--provision-timeout", type=DURATION, help="How long building may take.")
@@ -105,6 +116,8 @@ def _body(
     on_expire: str | None,
     labels: tuple[tuple[str, str], ...],
     ssh_keys: tuple[Path, ...],
+    user_data: Path | None,
+    isolation: bool | None,
     no_start: bool,
     provision_timeout: int | None,
     **placement: Any,
@@ -117,6 +130,8 @@ def _body(
         on_expire=on_expire,
         labels=dict(labels) or None,
         ssh_public_keys=ssh_public_keys(ssh_keys) or None,
+        user_data=None if user_data is None else text_of(user_data),
+        isolation=isolation,
         auto_start=False if no_start else None,
         provision_timeout_seconds=provision_timeout,
     )

@@ -41,7 +41,13 @@ _FIELDS: Sequence[Callable[[Any], Any]] = (
     click.option("--ssh-known-hosts", help="Path of its known_hosts, on the daemon's machine."),
     click.option("--label", "labels", type=PAIR, multiple=True, help="A label; may be repeated."),
     click.option("--pool", help="Storage pool for sandboxes' disks."),
-    click.option("--network", help="libvirt network for sandboxes."),
+    click.option("--network", help="libvirt network for sandboxes that name none."),
+    click.option(
+        "--offer-network",
+        "networks",
+        multiple=True,
+        help="Another network that sandboxes may ask for; may be repeated.",
+    ),
     click.option(
         "--virt-type",
         type=click.Choice(["auto", "kvm", "qemu"]),
@@ -187,12 +193,14 @@ def _tell_identities(session: Session, found: Document) -> None:
 def _changes(
     *,
     labels: tuple[tuple[str, str], ...],
+    networks: tuple[str, ...],
     system_reserved_memory: int | None,
     system_reserved_storage: int | None,
     **fields: Any,
 ) -> Document:
     return given(
         labels=dict(labels) or None,
+        networks=list(networks) or None,
         system_reserved_memory_mb=system_reserved_memory,
         system_reserved_storage_mb=system_reserved_storage,
         **fields,

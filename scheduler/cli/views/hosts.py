@@ -71,6 +71,7 @@ def detail(host: Document, now: datetime) -> Pairs:
         ("arch", text_of(host.get("arch"))),
         ("pool", text_of(host.get("pool"))),
         ("network", text_of(host.get("network"))),
+        ("other networks", text_of(host.get("networks"))),
         ("images", text_of(host.get("observed_images"))),
         ("labels", text_of(host.get("labels"))),
         ("last seen", f"{absolute(seen)} ({age(seen, now)} ago)" if seen else "never"),

@@ -73,7 +73,7 @@ def detail(box: Document, now: datetime) -> Pairs:
         ("host", text_of(box.get("host_name"))),
         ("image", text_of(box["base_image"])),
         ("size", _size(box)),
-        ("network", text_of(box["network"])),
+        ("network", text_of(box["network"]) + (", isolated" if box.get("isolation") else "")),
         ("mac", text_of(box.get("mac"))),
         ("domain uuid", text_of(box.get("domain_uuid"))),
         ("agent", text_of(box["agent_id"])),

@@ -21,6 +21,7 @@ from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.repositories.sandbox_changes import SandboxChanges, checked, journalled
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
+from scheduler.store.repositories.user_data import UserData
 from scheduler.store.tables import SANDBOXES
 from scheduler.store.values import micros, moment
 
@@ -149,7 +150,7 @@ class Sandboxes(Repository):
         reason_message: str | None = None,
         evidence: Mapping[str, object] | None = None,
     ) -> Sandbox:
-        """Make a sandbox a tombstone, finally; its name is free again.
+        """Make a sandbox a tombstone, finally; its name is free again, its user data gone.
 
         `Conflict` when it is one already or still holds an allocation: release that first, in the
         same transaction.
@@ -176,6 +177,7 @@ class Sandboxes(Repository):
             generation=old.generation + 1,
         )
         self._write(buried, old.generation)
+        UserData(self._cursor, self._clock).remove(id)
         self._journal(journalled(old, buried, at=at, actor=actor, evidence=evidence or {}))
         return buried
 

@@ -20,6 +20,7 @@ from scheduler.config.sources import CREDENTIALS
 from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
+from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
@@ -95,8 +96,7 @@ async def opened(
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
     clock = outside.clock
     async with AsyncExitStack() as stack:
-        config = store_config_of(settings)
-        store = await stack.enter_async_context(outside.open_store(config, clock=clock))
+        store = await stack.enter_async_context(_store(settings, outside))
         keyring = await _open_cluster(settings.state_dir, store)
         drivers, guests = await stack.enter_async_context(
             _ways(settings, outside, keyring, lambda host_id: plane.hint_host(host_id))
@@ -107,6 +107,7 @@ async def opened(
         meter = Meter(clock)
         fleet = _fleet(store, clock, terms, meter)
         shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal, "shelf": shelf}
+        playbooks = PlaybookLoops(store, clock, settings.state_dir, told=journal.poke)
         snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
         plane = ControlPlane(
             store=store,
@@ -116,6 +117,7 @@ async def opened(
             lag_seconds=lambda: lag.latest_seconds,
             tally=meter,
             guests=guests,
+            beside=(playbooks,),
             **shared,
         )
         measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
@@ -123,7 +125,7 @@ async def opened(
         services = Services.over(
             store,
             terms=terms,
-            wakes=_wakes(plane),
+            wakes=_wakes(plane, playbooks),
             listings=plane.listings,
             node=_node(settings, lag, watchdog).look,
             **shared,
@@ -137,6 +139,10 @@ async def opened(
             measuring=measuring,
             watchdog=watchdog,
         )
+
+
+def _store(settings: Settings, outside: Outside) -> AbstractAsyncContextManager[Store]:
+    return outside.open_store(store_config_of(settings), clock=outside.clock)
 
 
 def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
@@ -179,12 +185,13 @@ def _fleet(store: Store, clock: Clock, terms: Terms, meter: Meter) -> FleetView:
     )
 
 
-def _wakes(plane: ControlPlane) -> Wakes:
+def _wakes(plane: ControlPlane, playbooks: PlaybookLoops) -> Wakes:
     return Wakes(
         sandbox=plane.wake_sandbox,
         host=plane.wake_host,
         drain=plane.wake_drains,
         image=plane.wake_image,
+        playbooks=playbooks.wake,
     )
 
 

@@ -112,6 +112,28 @@ class ImageQuery(BaseModel):
         return ImageFilter(state=self.state, name=self.name)
 
 
+class PlaybookQuery(BaseModel):
+    """Which playbooks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    order_by: Annotated[
+        str,
+        Field(pattern=r"^-?[a-z_]{1,40}$|^$", description="A field; '-' before it: descending."),
+    ] = ""
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(
+            limit=self.limit,
+            cursor=self.cursor,
+            order_by=self.order_by.removeprefix("-"),
+            asc=bool(self.order_by) and not self.order_by.startswith("-"),
+        )
+
+
 class EventQuery(BaseModel):
     """Which events."""
 

@@ -48,6 +48,18 @@ def complete_images(
     ]
 
 
+def complete_playbooks(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the names of playbooks."""
+    found = _documents(ctx, "/v1/playbooks")
+    return [
+        CompletionItem(playbook["name"])
+        for playbook in found
+        if playbook["name"].startswith(incomplete)
+    ]
+
+
 def _documents(ctx: click.Context, path: str) -> list[dict[str, str]]:
     from scheduler.cli.client import Client
     from scheduler.cli.failures import Failure

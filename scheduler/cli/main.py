@@ -18,6 +18,7 @@ from scheduler.cli.commands.images import image
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
 from scheduler.cli.commands.orphans import orphan
 from scheduler.cli.commands.placements import why
+from scheduler.cli.commands.playbooks import playbook
 from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
@@ -40,6 +41,7 @@ COMMANDS: tuple[click.Command, ...] = (
     explain,
     host,
     image,
+    playbook,
     events_,
     doctor,
     audit,

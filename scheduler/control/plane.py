@@ -7,13 +7,14 @@ goes on from what is recorded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Protocol
 
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.beside import Beside
 from scheduler.control.breakers import Breakers
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.build_queue import BuildQueue
@@ -82,8 +83,10 @@ class ControlPlane:
         guests: GuestConnections,
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
+        beside: Sequence[Beside] = (),
     ) -> None:
         self._store = store
+        self._beside = beside
         self._clock = clock
         self._drivers = drivers
         self._fleet = fleet
@@ -104,20 +107,24 @@ class ControlPlane:
             clock, self.listings, limits=pace.limits, nudge=self.workers.nudge
         )
         self._orphans = OrphanKeeper(store, clock, self.listings, remove=self._leftovers.nudge)
-        self.poller = Poller(
-            store,
-            clock,
-            Looker(store, clock, drivers=drivers.get, listings=self.listings),
-            every=pace.poll_seconds,
-            looked=self._looked,
-            gone=self._gone,
-            report_bug=self._bugs.of_host,
-            observe=tally.passed,
-        )
+        self.poller = self._make_poller(pace)
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
         self._loops = self._make_loops(pace)
         self._reap, self._drain, self._guard, _, self._retain = self._loops
         self._partings: set[asyncio.Task[None]] = set()
+
+    def _make_poller(self, pace: Pace) -> Poller:
+        store, clock = self._store, self._clock
+        return Poller(
+            store,
+            clock,
+            Looker(store, clock, drivers=self._drivers.get, listings=self.listings),
+            every=pace.poll_seconds,
+            looked=self._looked,
+            gone=self._gone,
+            report_bug=self._bugs.of_host,
+            observe=self._tally.passed,
+        )
 
     def _make_converger(self, pace: Pace) -> Converger:
         store, clock, fleet = self._store, self._clock, self._fleet
@@ -210,6 +217,7 @@ class ControlPlane:
             *self.workers.turns(),
             *self._leftovers.turns(),
             *self.images.turns(),
+            *(turn for one in self._beside for turn in one.turns()),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -221,6 +229,8 @@ class ControlPlane:
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
         await self.images.resume()
+        for one in self._beside:
+            await one.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -229,6 +239,8 @@ class ControlPlane:
                 group.create_task(self._leftovers.run(), name="leftovers")
                 group.create_task(self.poller.run(), name="poll")
                 group.create_task(self.images.run(), name="images")
+                for one in self._beside:
+                    group.create_task(one.run(), name=type(one).__name__)
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -242,6 +254,8 @@ class ControlPlane:
         self._leftovers.stop()
         self.poller.stop()
         self.images.stop()
+        for one in self._beside:
+            one.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""

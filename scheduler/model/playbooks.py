@@ -19,6 +19,10 @@ class Playbook:
     created_at: datetime
     updated_at: datetime
     revision: int = 1
+    checked_revision: int | None = None
+    """The revision that Ansible was asked about last; None when it never was."""
+    check_fault: str | None = None
+    """What Ansible said against that revision; None when nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +36,5 @@ class PlaybookTask:
     module: str
     params: Mapping[str, object] = field(default_factory=dict)
     created_at: datetime
+    literal: bool = False
+    """Whether the parameters are data: nothing in them is ever evaluated."""

@@ -20,6 +20,7 @@ from scheduler.service.images import ImageService
 from scheduler.service.journal import Journal
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
+from scheduler.service.playbooks import PlaybookService
 from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
@@ -38,6 +39,7 @@ class Wakes:
     """Takes the host's id."""
     image: Callable[[str], None] = lambda _key: None
     """Takes an image's id, or `image/host` for a replica."""
+    playbooks: Callable[[], None] = lambda: None
 
 
 class _Shared(TypedDict):
@@ -72,6 +74,7 @@ class Services:
     forgetting: ForgetService
     doctor: DoctorService
     images: ImageService
+    playbooks: PlaybookService
 
     @classmethod
     def over(
@@ -122,4 +125,5 @@ class Services:
             ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
+            playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
         )

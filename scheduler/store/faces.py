@@ -230,6 +230,7 @@ class PlaybooksFace(Face):
     by_name = awaited(Playbooks.by_name)
     find = awaited(Playbooks.find)
     replace = awaited(Playbooks.replace)
+    note = awaited(Playbooks.note)
     remove = awaited(Playbooks.remove)
 
 

@@ -30,6 +30,9 @@ USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 PATH = r"^/[^\x00-\x1f\x7f]{1,1023}$"
 UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 REASON = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,500}$"
+HOST_PATTERN = r"^[A-Za-z0-9_*][A-Za-z0-9_.:*&!,\[\]-]{0,199}$"
+MODULE = r"^[a-z_][a-z0-9_]{0,63}(\.[a-z_][a-z0-9_]{0,63}){2,4}$"
+TITLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,200}$"
 
 PATTERN_REMEDIES: Mapping[str, str] = {
     NAME: "use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
@@ -44,6 +47,9 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     USER: "give a Unix user name of at most 32 characters",
     PATH: "give an absolute path on the machine the daemon runs on",
     UUID: "give a UUID in lower case, such as 6b0f1e9c-5a51-4d5e-8f6a-3f1d6f2b7c55",
+    HOST_PATTERN: "give Ansible's pattern of host names, such as all or web*",
+    MODULE: "give the module's fully qualified name, such as ansible.builtin.copy",
+    TITLE: "use 1 to 200 characters, none of them a control character",
     REASON: "use at most 500 characters, none of them a control character",
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults.stories import births, fleet, images, lives, losses
+from tests.faults.stories import births, fleet, images, lives, losses, playbooks
 from tests.faults.story import Story
 
 COMMITS: Mapping[str, type[Story]] = {
@@ -42,6 +42,8 @@ COMMITS: Mapping[str, type[Story]] = {
     "orphans.reap": losses.Reap,
     "orphans.record": losses.Reappear,
     "orphans.tell": fleet.FirstStart,
+    "playbook_keeper.note": playbooks.Author,
+    "playbooks.write": playbooks.Author,
     "reaper.record_end": lives.Expire,
     "rebuilds.concluded": losses.Rebuild,
     "rebuilds.tried": losses.Rebuild,

@@ -167,6 +167,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
                 host=woken.append,
                 drain=woken.append,
                 image=woken.append,
+                playbooks=lambda: woken.append("playbooks"),
             ),
             listings=listings,
             shelf=shelf,

@@ -62,6 +62,25 @@ class Playbooks(Repository):
             )
         return self.get(playbook.id)
 
+    def note(
+        self, id: str, *, revision: int, file_path: str, checked: bool, fault: str | None
+    ) -> bool:
+        """Record where a revision was written and what Ansible said to it; no edit by itself.
+
+        Return False when it was edited or removed meanwhile: then nothing is recorded.
+        """
+        row = self._cursor.row(_BY_ID, id)
+        if row is None:
+            return False
+        current = PLAYBOOKS.entity(row)
+        noted = replace(
+            current,
+            file_path=file_path,
+            checked_revision=revision if checked else current.checked_revision,
+            check_fault=fault if checked else current.check_fault,
+        )
+        return self._change(PLAYBOOKS, _OVERWRITE, [*PLAYBOOKS.row(noted), id, revision], noted)
+
     def remove(self, id: str) -> None:
         """Remove a playbook and all its tasks; `NotFound` when there is none."""
         self._cursor.change(_REMOVE_TASKS, (id,))

@@ -42,6 +42,7 @@ from tests.faults.stories.lives import (
     StopByForce,
 )
 from tests.faults.stories.losses import Adopt, Forget, Heal, Reap, Reappear, Rebuild
+from tests.faults.stories.playbooks import Author
 from tests.faults.story import Story
 
 STORIES: tuple[type[Story], ...] = (
@@ -88,4 +89,5 @@ STORIES: tuple[type[Story], ...] = (
     Clone,
     Evict,
     Remove,
+    Author,
 )

@@ -1,0 +1,160 @@
+"""Keeps the files of playbooks as the store has them, and what Ansible says to each revision.
+
+A pass over all: it writes what differs, removes what no playbook is, and asks Ansible about
+revisions it has not seen. Names of files come from ids, so that no name can lead elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.errors import Invalid, NotFound
+from scheduler.guests.ansible import find_ansible, syntax_fault
+from scheduler.ids import Prefix
+from scheduler.model import Event, Playbook
+from scheduler.service.playbook_reports import PlaybookReport, rendered, report_of
+from scheduler.store import ListOptions, Page, Store, Transaction
+
+DIRECTORY = "playbooks"
+_ID = re.compile(rf"{Prefix.PLAYBOOK}-[0-9A-HJKMNP-TV-Z]{{26}}")
+_PAGE = 500
+CHECKS_A_PASS = 5
+
+_log = structlog.get_logger("scheduler.control")
+
+
+class PlaybookKeeper:
+    """One pass over all playbooks; `told` is called when something was recorded."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        state_dir: Path,
+        *,
+        told: Callable[[], None],
+        ansible: Callable[[], str | None] = find_ansible,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._directory = state_dir / DIRECTORY
+        self._told = told
+        self._ansible = ansible
+
+    async def keep(self) -> float | None:
+        """Write, remove and check what needs it; wants to go on at once while some is unchecked."""
+        known = [one for one in await self._all() if _ID.fullmatch(one.id)]
+        await asyncio.to_thread(self._sweep, {self._path(one.id) for one in known})
+        checks = 0
+        for playbook in known:
+            checks += await self._keep(playbook.id, check=checks < CHECKS_A_PASS)
+        return 0.0 if checks >= CHECKS_A_PASS else None
+
+    async def _keep(self, playbook_id: str, *, check: bool) -> bool:
+        """Bring one playbook up to date; return whether Ansible was asked."""
+        try:
+            report = await self._store.read(lambda tx: report_of(tx, tx.playbooks.get(playbook_id)))
+            text = await asyncio.to_thread(rendered, report)
+        except NotFound:
+            return False
+        except Invalid as error:
+            await self._record(report, fault=error.message, checked=True)
+            return False
+        await asyncio.to_thread(self._write, report.id, text)
+        ansible = self._ansible()
+        if ansible is None or not check or report.checked_revision == report.revision:
+            await self._record(report, fault=None, checked=False)
+            return False
+        path = self._path(report.id)
+        with tempfile.TemporaryDirectory(prefix="sandboxd-check-") as scratch:
+            fault = await syntax_fault(ansible, path, Path(scratch))
+        told = None if fault is None else fault.replace(str(path), f"{report.name}.yml")
+        await self._record(report, fault=told, checked=True)
+        return True
+
+    async def _record(self, report: PlaybookReport, *, fault: str | None, checked: bool) -> None:
+        """Write down what is news."""
+        path = str(self._path(report.id))
+        seen = checked and (report.checked_revision, report.check_fault) != (report.revision, fault)
+        if seen or report.file_path != path:
+            note = partial(self._note, report, file_path=path, checked=seen, fault=fault)
+            await self._store.submit(note)
+            self._told()
+
+    def _note(
+        self,
+        report: PlaybookReport,
+        tx: Transaction,
+        *,
+        file_path: str,
+        checked: bool,
+        fault: str | None,
+    ) -> None:
+        noted = tx.playbooks.note(
+            report.id,
+            revision=report.revision,
+            file_path=file_path,
+            checked=checked,
+            fault=fault,
+        )
+        if noted and checked:
+            said = "Ansible takes it" if fault is None else "Ansible does not take it"
+            tx.events.add(
+                Event(
+                    at=self._clock.now(),
+                    kind="playbook.checked",
+                    reason_code="valid" if fault is None else "invalid",
+                    message=f"playbook {report.name}: {said}",
+                    evidence={
+                        "playbook_id": report.id,
+                        "name": report.name,
+                        "revision": report.revision,
+                        "fault": fault,
+                    },
+                )
+            )
+
+    async def _all(self) -> list[Playbook]:
+        found: list[Playbook] = []
+        options = ListOptions(limit=_PAGE)
+        while True:
+            page = await self._store.read(partial(_page, options))
+            found += page.items
+            if page.next_cursor is None:
+                return found
+            options = ListOptions(limit=_PAGE, cursor=page.next_cursor)
+
+    def _path(self, playbook_id: str) -> Path:
+        return self._directory / f"{playbook_id.lower()}.yml"
+
+    def _sweep(self, wanted: set[Path]) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._directory.iterdir():
+            if path not in wanted and path.is_file():
+                path.unlink()
+                _log.info("playbook file removed", path=str(path))
+
+    def _write(self, playbook_id: str, text: str) -> None:
+        """Have the file hold this text, at once and whole."""
+        path, content = self._path(playbook_id), text.encode("ascii")
+        if path.exists() and path.read_bytes() == content:
+            return
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def _page(options: ListOptions, tx: Transaction) -> Page[Playbook]:
+    return tx.playbooks.find(options)

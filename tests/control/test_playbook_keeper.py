@@ -1,0 +1,139 @@
+"""The files of playbooks follow the store, and so does what Ansible says to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.control.playbook_keeper import CHECKS_A_PASS, PlaybookKeeper
+from scheduler.control.playbook_loops import PlaybookLoops
+from scheduler.guests.ansible import find_ansible
+from scheduler.model import Playbook
+from scheduler.service.intents import Intent
+from scheduler.service.playbook_requests import AddTask, CreatePlaybook
+from tests.clocks import START, ManualClock
+from tests.service.planes import ME, Plane, database, plane
+from tests.waits import until_answer
+
+INTENT: Intent[Any] = Intent(actor=ME)
+PING = {"name": "Answer", "module": "ansible.builtin.ping"}
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[Plane]:
+    async with plane(database(tmp_path), ManualClock()) as opened:
+        yield opened
+
+
+def keeper(cloud: Plane, tmp_path: Path, ansible: str | None = None) -> PlaybookKeeper:
+    return PlaybookKeeper(
+        cloud.store, cloud.clock, tmp_path, told=cloud.journal.poke, ansible=lambda: ansible
+    )
+
+
+async def create(cloud: Plane, name: str = "web", *tasks: dict[str, Any]) -> str:
+    request = CreatePlaybook(name=name, tasks=[AddTask(**task) for task in tasks])
+    return (await cloud.services.playbooks.create(request, INTENT)).id
+
+
+async def test_files_are_written_renewed_and_removed(cloud: Plane, tmp_path: Path) -> None:
+    playbook_id = await create(cloud)
+    files = tmp_path / "playbooks"
+    assert await keeper(cloud, tmp_path).keep() is None
+    path = files / f"{playbook_id.lower()}.yml"
+    assert [*files.iterdir()] == [path]
+    assert files.stat().st_mode & 0o777 == 0o700
+    assert path.read_text() == (await cloud.services.playbooks.export("web")).yaml
+    known = await cloud.services.playbooks.get("web")
+    assert (known.file_path, known.checked_revision, known.revision) == (str(path), None, 1)
+    written = path.stat().st_mtime_ns
+    await keeper(cloud, tmp_path).keep()
+    assert path.stat().st_mtime_ns == written
+    path.write_text("somebody else's")
+    (files / "stray.draft").write_text("a pass that was killed")
+    await keeper(cloud, tmp_path).keep()
+    assert path.read_text() == (await cloud.services.playbooks.export("web")).yaml
+    assert [*files.iterdir()] == [path]
+    await cloud.services.playbooks.remove("web", INTENT, expected_revision=None)
+    await keeper(cloud, tmp_path).keep()
+    assert [*files.iterdir()] == []
+
+
+async def test_a_name_never_leads_to_a_path(cloud: Plane, tmp_path: Path) -> None:
+    strange = Playbook(id="../x", name="../../etc/cron.d/x", created_at=START, updated_at=START)
+    stored = replace(strange, id="PBK-00000000000000000000000000", name="{{ x }}")
+    await cloud.store.submit(lambda tx: tx.playbooks.add(strange))
+    await cloud.store.submit(lambda tx: tx.playbooks.add(stored))
+    await keeper(cloud, tmp_path).keep()
+    assert [*(tmp_path / "playbooks").iterdir()] == []
+    known = await cloud.store.read(lambda tx: tx.playbooks.get(stored.id))
+    assert known.checked_revision == 1
+    assert "which Ansible would evaluate" in str(known.check_fault)
+
+
+async def test_ansible_is_asked_once_a_revision(cloud: Plane, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    fake = tmp_path / "ansible-playbook"
+    fake.write_text(f'#!/bin/sh\necho "$@" >>{asked}\necho "no: $5" >&2\nexit 4\n')
+    fake.chmod(0o755)
+    for number in range(CHECKS_A_PASS + 1):
+        await create(cloud, f"web{number}")
+    assert await keeper(cloud, tmp_path, str(fake)).keep() == 0
+    assert len(asked.read_text().splitlines()) == CHECKS_A_PASS
+    assert await keeper(cloud, tmp_path, str(fake)).keep() is None
+    assert await keeper(cloud, tmp_path, str(fake)).keep() is None
+    assert len(asked.read_text().splitlines()) == CHECKS_A_PASS + 1
+    known = await cloud.services.playbooks.wait("web0", 5)
+    assert (known.checked_revision, known.check_fault) == (1, "no: web0.yml")
+
+
+async def test_what_was_edited_meanwhile_is_not_recorded(cloud: Plane, tmp_path: Path) -> None:
+    playbook_id = await create(cloud)
+
+    def note(revision: int, id: str = playbook_id) -> Any:
+        return cloud.store.submit(
+            lambda tx: tx.playbooks.note(
+                id, revision=revision, file_path="/x", checked=True, fault="y"
+            )
+        )
+
+    assert not await note(2)
+    assert not await note(1, "PBK-none")
+    assert (await cloud.services.playbooks.get("web")).file_path is None
+    assert await note(1)
+    assert (await cloud.services.playbooks.get("web")).check_fault == "y"
+
+
+async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
+    cloud: Plane, tmp_path: Path
+) -> None:
+    ansible = find_ansible()
+    assert ansible is not None
+    await create(cloud, "good", PING)
+    await create(cloud, "bad", {"name": "x", "module": "ansible.builtin.no_such_module"})
+    loops = PlaybookLoops(cloud.store, cloud.clock, tmp_path, told=cloud.journal.poke)
+    await loops.resume()
+    assert [turn.name for turn in loops.turns()] == ["playbooks"]
+    running = asyncio.create_task(loops.run())
+    try:
+
+        async def checked() -> bool:
+            reports = [await cloud.services.playbooks.get(name) for name in ("good", "bad")]
+            return all(one.checked_revision == 1 for one in reports)
+
+        await until_answer(checked)
+    finally:
+        loops.wake()
+        loops.stop()
+        await running
+    good, bad = [await cloud.services.playbooks.get(name) for name in ("good", "bad")]
+    assert good.check_fault is None
+    assert "ansible.builtin.no_such_module" in str(bad.check_fault)
+    assert str(tmp_path) not in str(bad.check_fault)
+    assert os.fspath(good.file_path or "").endswith(f"{good.id.lower()}.yml")

@@ -36,6 +36,8 @@ from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
 from scheduler.control.replicas import ReplicaRecords
 from scheduler.control.retention import Retention
+from scheduler.control.snapshot_effects import SnapshotEffects, TakeManifest
+from scheduler.control.snapshot_records import SnapshotRecords
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
@@ -82,13 +84,13 @@ class ControlPlane:
         guests: GuestConnections,
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
+        take_manifest: TakeManifest | None = None,
     ) -> None:
-        self._store = store
-        self._clock = clock
+        self._store, self._clock = store, clock
         self._drivers = drivers
         self._fleet = fleet
         self._journal = journal
-        self._guests = guests
+        self._guests, self._take_manifest = guests, take_manifest
         self._tally = tally = tally or Untold()
         self._bugs = BugRecorder(store, clock, parked=tally.parked)
         self.listings = Listings(clock)
@@ -122,9 +124,10 @@ class ControlPlane:
     def _make_converger(self, pace: Pace) -> Converger:
         store, clock, fleet = self._store, self._clock, self._fleet
         records = Records(store, clock, changed=self._changed, released=self._released)
+        effects = Effects(records, self._replicas, clock, access=self._guests.access_of)
         return Converger(
             records=records,
-            effects=Effects(records, self._replicas, clock, access=self._guests.access_of),
+            effects=effects,
             listings=self.listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
@@ -132,6 +135,12 @@ class ControlPlane:
             drivers=self._drivers.get,
             limits=pace.limits,
             replicate=self.images.nudge,
+            snapshots=SnapshotEffects(
+                records,
+                SnapshotRecords(store, clock, changed=self._changed, concluded=self._concluded),
+                effects,
+                take_manifest=self._take_manifest,
+            ),
         )
 
     def _make_leftovers(self) -> Workers:
@@ -220,6 +229,8 @@ class ControlPlane:
         await self._guard_clock()
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
+        for snapshot in await self._store.read(lambda tx: tx.snapshots.unfinished()):
+            self.workers.wake(snapshot.sandbox_id)
         await self.images.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
@@ -272,6 +283,10 @@ class ControlPlane:
         if after.expires_at is not None:
             self._reap.wake()
         self._tally.became(before, after)
+
+    def _concluded(self, operation: str, result: str) -> None:
+        self._journal.poke()
+        self._tally.snapped(operation, result)
 
     def _released(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
         self.listings.forget(sandbox.id)

@@ -24,6 +24,7 @@ from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
+from scheduler.service.snapshots import SnapshotService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -72,6 +73,7 @@ class Services:
     forgetting: ForgetService
     doctor: DoctorService
     images: ImageService
+    snapshots: SnapshotService
 
     @classmethod
     def over(
@@ -122,4 +124,5 @@ class Services:
             ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
+            snapshots=SnapshotService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
         )

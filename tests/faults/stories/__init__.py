@@ -42,6 +42,13 @@ from tests.faults.stories.lives import (
     StopByForce,
 )
 from tests.faults.stories.losses import Adopt, Forget, Heal, Reap, Reappear, Rebuild
+from tests.faults.stories.snapshots import (
+    DeleteSnapshot,
+    DestroyWithSnapshot,
+    GoBack,
+    MakeSnapshot,
+    SnapInVain,
+)
 from tests.faults.story import Story
 
 STORIES: tuple[type[Story], ...] = (
@@ -88,4 +95,9 @@ STORIES: tuple[type[Story], ...] = (
     Clone,
     Evict,
     Remove,
+    MakeSnapshot,
+    GoBack,
+    DeleteSnapshot,
+    DestroyWithSnapshot,
+    SnapInVain,
 )

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from scheduler.api.problems import Problems
+from scheduler.api.routes.diffs import DiffRoutes
 from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
 from scheduler.api.routes.images import ImageRoutes
@@ -54,6 +55,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     mount(app, "snapshots", SnapshotRoutes(services).operations())
     mount(app, "hosts", HostRoutes(services).operations())
     mount(app, "images", ImageRoutes(services).operations())
+    mount(app, "diffs", DiffRoutes(services).operations())
     mount(app, "placement", PlacementRoutes(services).operations())
     mount(app, "trust", TrustRoutes(services).operations())
     mount(app, "fleet", FleetRoutes(services, missing).operations())

@@ -11,6 +11,7 @@ import sys
 import click
 
 from scheduler.cli.commands.creation import create, explain
+from scheduler.cli.commands.diffs import diff
 from scheduler.cli.commands.doctor import doctor
 from scheduler.cli.commands.events import events_
 from scheduler.cli.commands.hosts import host
@@ -42,6 +43,7 @@ COMMANDS: tuple[click.Command, ...] = (
     snapshot,
     host,
     image,
+    diff,
     events_,
     doctor,
     audit,

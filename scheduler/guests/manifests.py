@@ -21,6 +21,7 @@ from scheduler.changes.manifest_documents import from_bytes, to_bytes
 from scheduler.changes.noise import DEFAULT_NOISE, NoiseRules
 from scheduler.changes.secrets import secret_in
 from scheduler.clock import Clock
+from scheduler.config import Settings
 from scheduler.errors import Unavailable
 from scheduler.guests.inventory import Bounds, Inventory
 from scheduler.guests.kept_files import KeptFiles
@@ -46,6 +47,23 @@ class Limits:
     """Beyond this nothing is kept anew until something is removed."""
     noise: NoiseRules = DEFAULT_NOISE
     """Of what is noise no content is kept."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that a configuration asks for."""
+    changes = settings.changes
+    return Limits(
+        bounds=Bounds(
+            roots=changes.roots,
+            exclude=changes.exclude,
+            entries=changes.max_entries,
+            file_bytes=changes.max_file_mb << 20,
+            read_bytes=changes.max_read_mb << 20,
+            seconds=float(changes.manifest_seconds),
+        ),
+        content_bytes=changes.content_kb << 10,
+        total_content_bytes=changes.contents_mb << 20,
+    )
 
 
 class Manifests:

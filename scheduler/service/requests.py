@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from scheduler.changes.globs import LONGEST_PATTERN
+from scheduler.changes.noise import MOST_RULES
 from scheduler.model import DrainPolicy, OnDeadline, OnExpire, SnapshotKind
 from scheduler.validation.fields import (
     ImageDigest,
@@ -28,6 +30,8 @@ from scheduler.validation.fields import (
     Vcpus,
     refusal,
 )
+
+NoisePattern = Annotated[str, Field(min_length=1, max_length=LONGEST_PATTERN)]
 
 
 class _Request(BaseModel):
@@ -94,6 +98,17 @@ class TakeImage(_Request):
                 "give digest and size_bytes of what you will upload, or host and volume",
             )
         return self
+
+
+class CreateDiff(_Request):
+    """Two snapshots of a sandbox, by name, and what does not count between them."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_snapshot: ObjectName = Field(alias="from")
+    to_snapshot: ObjectName = Field(alias="to")
+    noise: Annotated[list[NoisePattern], Field(max_length=MOST_RULES)] = []
+    """Patterns of paths to leave out beside the defaults."""
 
 
 class PrefetchImage(_Request):

@@ -39,6 +39,8 @@ class Terms:
     """The largest image that is taken in."""
     expected_mib_per_second: int = 40
     """What a copy of an image to a host is expected to take, until some were measured."""
+    max_changes: int = 5000
+    """So many changed paths a diff names."""
     retry_after_seconds: int = 15
     """What a caller is told to wait when there is no room."""
 
@@ -64,5 +66,6 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         max_snapshots_per_sandbox=settings.lifecycle.max_snapshots_per_sandbox,
         max_image_mb=settings.images.max_size_mb,
         expected_mib_per_second=settings.images.expected_mib_per_second,
+        max_changes=settings.changes.max_changes,
         retry_after_seconds=settings.placement.retry_after_seconds,
     )

@@ -25,6 +25,7 @@ from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.dialling import Connection, Dialler
+from scheduler.guests.manifests import Manifests, limits_of
 from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
@@ -104,6 +105,9 @@ async def opened(
         journal = await stack.enter_async_context(Journal.open(store, clock))
         terms = terms_of(settings, UUID(keyring.cluster_id))
         shelf = await stack.enter_async_context(Shelf.open(settings.state_dir, store, terms))
+        manifests = await stack.enter_async_context(
+            Manifests.open(settings.state_dir, clock, limits_of(settings))
+        )
         meter = Meter(clock)
         fleet = _fleet(store, clock, terms, meter)
         shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal, "shelf": shelf}
@@ -128,6 +132,7 @@ async def opened(
             wakes=_wakes(plane, playbooks),
             listings=plane.listings,
             node=_node(settings, lag, watchdog).look,
+            manifests=manifests,
             **shared,
         )
         await fleet.load()

@@ -93,6 +93,19 @@ class HostQuery(_Listing):
     health: HostHealth | None = None
 
 
+class DiffQuery(BaseModel):
+    """Which diffs of a sandbox."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+
 class ImageQuery(BaseModel):
     """Which images."""
 
@@ -132,6 +145,19 @@ class PlaybookQuery(BaseModel):
             order_by=self.order_by.removeprefix("-"),
             asc=bool(self.order_by) and not self.order_by.startswith("-"),
         )
+
+
+class SnapshotQuery(BaseModel):
+    """Which snapshots of a sandbox."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
 
 
 class EventQuery(BaseModel):

@@ -85,7 +85,7 @@ DEFAULT_NOISE = NoiseRules(
         *_rules("volatile", "/dev/**", "/proc/**", "/run/**", "/sys/**", "/tmp/**"),
         *_rules("volatile", "/var/run/**", "/var/lock/**", "/var/tmp/**"),
         *_rules("logs and logins", "/var/log/**", "/var/spool/rsyslog/**"),
-        *_rules("caches", "/var/cache/**", "/root/.cache/**", "/home/*/.cache/**"),
+        *_rules("caches", "/var/cache/**", "**/.cache", "**/.cache/**"),
         *_rules("caches", "/etc/ld.so.cache", "**/__pycache__", "**/__pycache__/**"),
         *_rules("identity of this guest", "/etc/machine-id", "/var/lib/dbus/machine-id"),
         *_rules("identity of this guest", "/etc/ssh/ssh_host_*"),

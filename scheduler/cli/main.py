@@ -11,6 +11,7 @@ import sys
 import click
 
 from scheduler.cli.commands.creation import create, explain
+from scheduler.cli.commands.diffs import diff
 from scheduler.cli.commands.doctor import doctor
 from scheduler.cli.commands.events import events_
 from scheduler.cli.commands.hosts import host
@@ -22,6 +23,7 @@ from scheduler.cli.commands.playbooks import playbook
 from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
+from scheduler.cli.commands.snapshots import snapshot
 from scheduler.cli.commands.trust import audit, forget, rebuild
 from scheduler.cli.commands.watching import wait
 from scheduler.cli.session import connection_options
@@ -39,9 +41,11 @@ COMMANDS: tuple[click.Command, ...] = (
     delete,
     why,
     explain,
+    snapshot,
     host,
     image,
     playbook,
+    diff,
     events_,
     doctor,
     audit,

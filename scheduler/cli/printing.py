@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from scheduler.cli.escaping import printable, printable_json
-from scheduler.cli.tables import Cell, Column, Table, fill, write_drawn, write_plain
+from scheduler.cli.tables import Cell, Column, Table, fill, write_drawn, write_plain, write_styled
 
 Document = dict[str, Any]
 Pairs = Sequence[tuple[str, str | Cell]]
@@ -142,3 +142,11 @@ class Printer:
         for text in texts:
             self._stream.write(printable(text) + "\n")
         self._stream.flush()
+
+    def styled(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Print bare lines, each in its style on a terminal."""
+        if self._drawn:
+            write_styled(lines, self._stream)
+            self._stream.flush()
+        else:
+            self.lines(text for text, _ in lines)

@@ -93,6 +93,16 @@ def write_drawn(table: Table, stream: TextIO) -> None:
     console.print(drawn)
 
 
+def write_styled(lines: Iterable[tuple[str, str]], stream: TextIO) -> None:
+    """Write bare lines for a terminal, each in its style; they are safe to print."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line, style in lines:
+        console.print(Text(printable(line), style))
+
+
 def _cell(value: str | Cell) -> Cell:
     if isinstance(value, Cell):
         return Cell(printable(value.text), value.style)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from scheduler.config.changes import ChangesSection
 from scheduler.config.hosts import readable
 from scheduler.config.sections import (
     ApiSection,
@@ -38,6 +39,7 @@ class Settings(BaseModel):
     retention: RetentionSection = Field(default_factory=RetentionSection)
     guests: GuestsSection = Field(default_factory=GuestsSection)
     images: ImagesSection = Field(default_factory=ImagesSection)
+    changes: ChangesSection = Field(default_factory=ChangesSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )

@@ -10,7 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scheduler.model import DrainPolicy, OnDeadline, OnExpire
+from scheduler.changes.globs import LONGEST_PATTERN
+from scheduler.changes.noise import MOST_RULES
+from scheduler.model import DrainPolicy, OnDeadline, OnExpire, SnapshotKind
 from scheduler.validation.fields import (
     ImageDigest,
     ImageName,
@@ -28,6 +30,8 @@ from scheduler.validation.fields import (
     Vcpus,
     refusal,
 )
+
+NoisePattern = Annotated[str, Field(min_length=1, max_length=LONGEST_PATTERN)]
 
 
 class _Request(BaseModel):
@@ -96,12 +100,33 @@ class TakeImage(_Request):
         return self
 
 
+class CreateDiff(_Request):
+    """Two snapshots of a sandbox, by name, and what does not count between them."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_snapshot: ObjectName = Field(alias="from")
+    to_snapshot: ObjectName = Field(alias="to")
+    noise: Annotated[list[NoisePattern], Field(max_length=MOST_RULES)] = []
+    """Patterns of paths to leave out beside the defaults."""
+
+
 class PrefetchImage(_Request):
     """Which hosts are to hold an image before anybody asks for it; none named is every host."""
 
     hosts: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
     host_selector: Labels = Field(default_factory=dict)
     """Only hosts with these labels."""
+
+
+class CreateSnapshot(_Request):
+    """A point of a sandbox to be kept under a name."""
+
+    name: ObjectName
+    kind: Annotated[SnapshotKind, Field(strict=False)] = SnapshotKind.INTERNAL
+    """INTERNAL keeps the memory of a guest that runs, EXTERNAL its disk alone; one a sandbox."""
+    manifest: bool | None = None
+    """Whether to list the guest's files, packages and services; if it can be asked, when null."""
 
 
 class ExtendLease(_Request):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Self, TypedDict
 
 from scheduler.clock import Clock
+from scheduler.guests.manifests import Manifests
 from scheduler.service.audits import AuditService
 from scheduler.service.catalogue import Catalogue, Shelf
+from scheduler.service.diffs import DiffService
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
 from scheduler.service.events import EventService
@@ -25,6 +27,7 @@ from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
+from scheduler.service.snapshots import SnapshotService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -75,6 +78,8 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    snapshots: SnapshotService
+    diffs: DiffService
 
     @classmethod
     def over(
@@ -89,11 +94,13 @@ class Services:
         listings: Listings | None = None,
         node: LookAtNode | None = None,
         shelf: Shelf | None = None,
+        manifests: Manifests | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images: without them nothing was ever seen, is not judged, and there are none.
+        keeps images and `manifests` what was seen of guests: without them nothing was ever seen,
+        is not judged, and there are none.
         """
         sightings = Sightings(
             Unseen() if listings is None else listings,
@@ -126,4 +133,8 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            snapshots=SnapshotService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
+            diffs=DiffService(
+                store, clock, manifests, journal=journal, most_changes=terms.max_changes
+            ),
         )

@@ -16,6 +16,8 @@ from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
+from scheduler.guests.inventory import Bounds
+from scheduler.guests.manifests import Limits, Manifests
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
 from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
@@ -45,6 +47,7 @@ class Plane:
     listings: Listings
     """What a poller would have seen of the hosts."""
     shelf: Shelf
+    manifests: Manifests
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -148,6 +151,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
         Store.open(config, clock=clock) as store,
         Journal.open(store, clock) as journal,
         Shelf.open(directory, store, terms) as shelf,
+        Manifests.open(directory, clock, Limits(bounds=Bounds(roots=("/etc",)))) as manifests,
     ):
         fleet = FleetView(
             store,
@@ -171,6 +175,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
             ),
             listings=listings,
             shelf=shelf,
+            manifests=manifests,
         )
         yield Plane(
             store=store,
@@ -180,6 +185,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
             services=services,
             listings=listings,
             shelf=shelf,
+            manifests=manifests,
             woken=woken,
         )
 

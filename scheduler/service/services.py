@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Self, TypedDict
 
 from scheduler.clock import Clock
+from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.audits import AuditService
 from scheduler.service.catalogue import Catalogue, Shelf
+from scheduler.service.change_sets import ChangeSetService
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
 from scheduler.service.events import EventService
@@ -40,6 +42,9 @@ class Wakes:
     image: Callable[[str], None] = lambda _key: None
     """Takes an image's id, or `image/host` for a replica."""
     playbooks: Callable[[], None] = lambda: None
+    change_set: Callable[[str], None] = lambda _id: None
+    verification: Callable[[str], None] = lambda _id: None
+    """Takes the change set's id."""
 
 
 class _Shared(TypedDict):
@@ -75,6 +80,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    change_sets: ChangeSetService
 
     @classmethod
     def over(
@@ -89,18 +95,15 @@ class Services:
         listings: Listings | None = None,
         node: LookAtNode | None = None,
         shelf: Shelf | None = None,
+        change_files: ChangeFiles | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images: without them nothing was ever seen, is not judged, and there are none.
+        keeps images and `change_files` change sets: without them nothing was ever seen, is not
+        judged, and there are none.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
@@ -126,4 +129,27 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            change_sets=_change_sets(store, clock, change_files, journal, wakes=wakes),
         )
+
+
+def _sightings(clock: Clock, listings: Listings | None, terms: Terms, wakes: Wakes) -> Sightings:
+    return Sightings(
+        Unseen() if listings is None else listings,
+        clock,
+        wake=wakes.host,
+        stale_after_seconds=terms.stale_after_seconds,
+    )
+
+
+def _change_sets(
+    store: Store, clock: Clock, files: ChangeFiles | None, journal: Journal, *, wakes: Wakes
+) -> ChangeSetService:
+    return ChangeSetService(
+        store,
+        clock,
+        files=files,
+        journal=journal,
+        wake=wakes.change_set,
+        wake_verification=wakes.verification,
+    )

@@ -7,7 +7,7 @@ through the store, as the loops do it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import UUID
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
+from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
@@ -45,6 +46,7 @@ class Plane:
     listings: Listings
     """What a poller would have seen of the hosts."""
     shelf: Shelf
+    change_files: ChangeFiles
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -149,6 +151,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
         Journal.open(store, clock) as journal,
         Shelf.open(directory, store, terms) as shelf,
     ):
+        change_files = ChangeFiles(directory)
         fleet = FleetView(
             store,
             clock,
@@ -168,20 +171,25 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
                 drain=woken.append,
                 image=woken.append,
                 playbooks=lambda: woken.append("playbooks"),
+                change_set=woken.append,
+                verification=woken.append,
             ),
             listings=listings,
             shelf=shelf,
+            change_files=change_files,
         )
-        yield Plane(
-            store=store,
-            clock=clock,
-            journal=journal,
-            fleet=fleet,
-            services=services,
-            listings=listings,
-            shelf=shelf,
-            woken=woken,
-        )
+        with closing(change_files):
+            yield Plane(
+                store=store,
+                clock=clock,
+                journal=journal,
+                fleet=fleet,
+                services=services,
+                listings=listings,
+                shelf=shelf,
+                change_files=change_files,
+                woken=woken,
+            )
 
 
 def with_quota(most: int) -> Terms:

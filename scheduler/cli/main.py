@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from scheduler.cli.commands.change_sets import changeset
 from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.doctor import doctor
 from scheduler.cli.commands.events import events_
@@ -42,6 +43,7 @@ COMMANDS: tuple[click.Command, ...] = (
     host,
     image,
     playbook,
+    changeset,
     events_,
     doctor,
     audit,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from scheduler.api.problems import Problems
+from scheduler.api.routes.change_sets import ChangeSetRoutes
 from scheduler.api.routes.diffs import DiffRoutes
 from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
@@ -58,6 +59,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     mount(app, "images", ImageRoutes(services).operations())
     mount(app, "playbooks", PlaybookRoutes(services).operations())
     mount(app, "diffs", DiffRoutes(services).operations())
+    mount(app, "changes", ChangeSetRoutes(services).operations())
     mount(app, "placement", PlacementRoutes(services).operations())
     mount(app, "trust", TrustRoutes(services).operations())
     mount(app, "fleet", FleetRoutes(services, missing).operations())

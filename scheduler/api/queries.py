@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler.errors import Invalid
 from scheduler.model import HostHealth, HostState, ImageState, SandboxState
-from scheduler.store import ImageFilter, ListOptions, SandboxFilter
+from scheduler.store import ChangeSetFilter, ImageFilter, ListOptions, SandboxFilter
 from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
 
 LONGEST_WAIT_SECONDS = 300.0
@@ -158,6 +158,26 @@ class SnapshotQuery(BaseModel):
     def options(self) -> ListOptions:
         """Return the page that is asked for."""
         return ListOptions(limit=self.limit, cursor=self.cursor)
+
+
+class ChangeSetQuery(BaseModel):
+    """Which change sets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    job_id: Annotated[str | None, Field(pattern=OWNER)] = None
+    sandbox_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
+    diff_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+    def wanted(self) -> ChangeSetFilter:
+        """Return the store's filter."""
+        return ChangeSetFilter(job_id=self.job_id, sandbox_id=self.sandbox_id, diff_id=self.diff_id)
 
 
 class EventQuery(BaseModel):

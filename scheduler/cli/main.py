@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from scheduler.cli.commands.change_sets import changeset
 from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.diffs import diff
 from scheduler.cli.commands.doctor import doctor
@@ -46,6 +47,7 @@ COMMANDS: tuple[click.Command, ...] = (
     image,
     playbook,
     diff,
+    changeset,
     events_,
     doctor,
     audit,

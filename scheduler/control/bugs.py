@@ -52,6 +52,11 @@ class BugRecorder:
         """Record a bug that keeps an image, perhaps on one host, from going on."""
         await self._record(self._event("image.parked", f"image {key} from going on", traceback))
 
+    async def of_change_set(self, id: str, traceback: str) -> None:
+        """Record a bug that keeps a change set, or its verification, from going on."""
+        what = f"change set {id} from going on"
+        await self._record(self._event("change_set.parked", what, traceback))
+
     async def _record(self, event: Event) -> None:
         self._parked()
         try:

@@ -81,7 +81,11 @@ def host_identity(authority: Authority, sandbox_id: str) -> HostIdentity:
     """
     key = asyncssh.import_private_key(_derived(authority, sandbox_id))
     certificate = authority.key.generate_host_certificate(
-        key, f"host key of {sandbox_id}", principals=[sandbox_id], comment=sandbox_id
+        key,
+        f"host key of {sandbox_id}",
+        # OpenSSH's client looks for the name in lower case, whatever it was told.
+        principals=[sandbox_id, sandbox_id.lower()],
+        comment=sandbox_id,
     )
     return HostIdentity(
         private_key=key.export_private_key().decode("ascii"),

@@ -1,7 +1,7 @@
 """Entities: frozen values with the seed's JSON names, a file per aggregate."""
 
 from scheduler.model.allocations import Allocation, AllocationState
-from scheduler.model.change_sets import ChangeSet
+from scheduler.model.change_sets import ChangeSet, ChangeSetState, Check
 from scheduler.model.commands import Command, CommandExecRecord, CommandStatus
 from scheduler.model.decisions import Decision
 from scheduler.model.diffs import (
@@ -60,6 +60,12 @@ from scheduler.model.sandboxes import (
 )
 from scheduler.model.snapshots import Snapshot, SnapshotKind, SnapshotState
 from scheduler.model.source_vms import SourceVM
+from scheduler.model.verifications import (
+    Remainder,
+    Verification,
+    VerificationPhase,
+    VerificationResult,
+)
 from scheduler.model.volumes import Volume, VolumeRole, VolumeState
 
 __all__ = [
@@ -69,6 +75,8 @@ __all__ = [
     "Breaker",
     "ChangeDiff",
     "ChangeSet",
+    "ChangeSetState",
+    "Check",
     "Command",
     "CommandExecRecord",
     "CommandStatus",
@@ -112,6 +120,7 @@ __all__ = [
     "PlaybookTask",
     "Publication",
     "PublicationStatus",
+    "Remainder",
     "Replica",
     "ReplicaState",
     "Resources",
@@ -126,6 +135,9 @@ __all__ = [
     "SourceVM",
     "StateReason",
     "Transport",
+    "Verification",
+    "VerificationPhase",
+    "VerificationResult",
     "VirtType",
     "Volume",
     "VolumeRole",

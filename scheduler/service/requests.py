@@ -129,6 +129,13 @@ class CreateSnapshot(_Request):
     """Whether to list the guest's files, packages and services; if it can be asked, when null."""
 
 
+class MakeChangeSet(_Request):
+    """A diff that is to become code."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")] = "sandbox_changes"
+    """What the Ansible role and the Puppet module are called."""
+
+
 class ExtendLease(_Request):
     """A longer life: it ends `ttl_seconds` from now, or when it would have, if that is later."""
 

@@ -8,8 +8,10 @@ from typing import Self, TypedDict
 
 from scheduler.clock import Clock
 from scheduler.guests.manifests import Manifests
+from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.audits import AuditService
 from scheduler.service.catalogue import Catalogue, Shelf
+from scheduler.service.change_sets import ChangeSetService
 from scheduler.service.diffs import DiffService
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
@@ -43,6 +45,9 @@ class Wakes:
     image: Callable[[str], None] = lambda _key: None
     """Takes an image's id, or `image/host` for a replica."""
     playbooks: Callable[[], None] = lambda: None
+    change_set: Callable[[str], None] = lambda _id: None
+    verification: Callable[[str], None] = lambda _id: None
+    """Takes the change set's id."""
 
 
 class _Shared(TypedDict):
@@ -80,6 +85,7 @@ class Services:
     playbooks: PlaybookService
     snapshots: SnapshotService
     diffs: DiffService
+    change_sets: ChangeSetService
 
     @classmethod
     def over(
@@ -95,19 +101,15 @@ class Services:
         node: LookAtNode | None = None,
         shelf: Shelf | None = None,
         manifests: Manifests | None = None,
+        change_files: ChangeFiles | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images and `manifests` what was seen of guests: without them nothing was ever seen,
-        is not judged, and there are none.
+        keeps images, `manifests` what was seen of guests and `change_files` change sets: without
+        them nothing was ever seen, is not judged, and there are none.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
@@ -137,4 +139,27 @@ class Services:
             diffs=DiffService(
                 store, clock, manifests, journal=journal, most_changes=terms.max_changes
             ),
+            change_sets=_change_sets(store, clock, change_files, journal, wakes=wakes),
         )
+
+
+def _sightings(clock: Clock, listings: Listings | None, terms: Terms, wakes: Wakes) -> Sightings:
+    return Sightings(
+        Unseen() if listings is None else listings,
+        clock,
+        wake=wakes.host,
+        stale_after_seconds=terms.stale_after_seconds,
+    )
+
+
+def _change_sets(
+    store: Store, clock: Clock, files: ChangeFiles | None, journal: Journal, *, wakes: Wakes
+) -> ChangeSetService:
+    return ChangeSetService(
+        store,
+        clock,
+        files=files,
+        journal=journal,
+        wake=wakes.change_set,
+        wake_verification=wakes.verification,
+    )

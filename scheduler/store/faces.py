@@ -30,6 +30,7 @@ from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
 from scheduler.store.repositories.source_vms import SourceVMs
 from scheduler.store.repositories.user_data import UserData
+from scheduler.store.repositories.verifications import Verifications
 from scheduler.store.repositories.volumes import Volumes
 
 P = ParamSpec("P")
@@ -216,6 +217,17 @@ class ChangeSetsFace(Face):
     get = awaited(ChangeSets.get)
     by_job = awaited(ChangeSets.by_job)
     find = awaited(ChangeSets.find)
+    unfinished = awaited(ChangeSets.unfinished)
+    replace = awaited(ChangeSets.replace)
+
+
+class VerificationsFace(Face):
+    """Verifications, awaited."""
+
+    add = awaited(Verifications.add)
+    get = awaited(Verifications.get)
+    unfinished = awaited(Verifications.unfinished)
+    replace = awaited(Verifications.replace)
 
 
 class PublicationsFace(Face):

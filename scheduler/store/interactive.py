@@ -79,6 +79,7 @@ class AsyncTransaction:
         self.commands = faces.CommandsFace(run, transaction.commands)
         self.diffs = faces.DiffsFace(run, transaction.diffs)
         self.change_sets = faces.ChangeSetsFace(run, transaction.change_sets)
+        self.verifications = faces.VerificationsFace(run, transaction.verifications)
         self.publications = faces.PublicationsFace(run, transaction.publications)
         self.playbooks = faces.PlaybooksFace(run, transaction.playbooks)
         self.playbook_tasks = faces.PlaybookTasksFace(run, transaction.playbook_tasks)

@@ -36,6 +36,7 @@ from scheduler.model import (
     Sandbox,
     Snapshot,
     SourceVM,
+    Verification,
     Volume,
 )
 from scheduler.store.codecs import NAME
@@ -181,6 +182,14 @@ CHANGE_SETS = mapped(
     Index(None, "sandbox_id"),
     _of_sandbox(),
     ForeignKeyConstraint(["diff_id"], ["diffs.id"]),
+)
+
+VERIFICATIONS = mapped(
+    Verification,
+    metadata,
+    "verifications",
+    ForeignKeyConstraint(["change_set_id"], ["change_sets.id"]),
+    key=("change_set_id",),
 )
 
 PUBLICATIONS = mapped(

@@ -26,6 +26,7 @@ from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
 from scheduler.store.repositories.source_vms import SourceVMs
 from scheduler.store.repositories.user_data import UserData
+from scheduler.store.repositories.verifications import Verifications
 from scheduler.store.repositories.volumes import Volumes
 from scheduler.store.statements import Statements
 
@@ -50,6 +51,7 @@ class Transaction:
         self.commands = Commands(cursor, clock)
         self.diffs = Diffs(cursor, clock)
         self.change_sets = ChangeSets(cursor, clock)
+        self.verifications = Verifications(cursor, clock)
         self.publications = Publications(cursor, clock)
         self.playbooks = Playbooks(cursor, clock)
         self.playbook_tasks = PlaybookTasks(cursor, clock)

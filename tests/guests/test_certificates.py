@@ -91,7 +91,7 @@ def test_a_guest_has_the_same_host_key_however_often_its_seed_is_made(
     assert host_identity(Authorities.open(other).signer, "SBX-01").public_key != first.public_key
     told = shown(tmp_path, first.certificate)
     assert told["Type"].endswith("host certificate")
-    assert told["Principals"] == "SBX-01"
+    assert told["Principals"] == "SBX-01 sbx-01"
     assert told["Valid"] == "forever"
 
 

@@ -7,7 +7,7 @@ through the store, as the loops do it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from scheduler.control.listings import Listings
 from scheduler.guests.inventory import Bounds
 from scheduler.guests.manifests import Limits, Manifests
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
+from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
@@ -48,6 +49,7 @@ class Plane:
     """What a poller would have seen of the hosts."""
     shelf: Shelf
     manifests: Manifests
+    change_files: ChangeFiles
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -153,6 +155,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
         Shelf.open(directory, store, terms) as shelf,
         Manifests.open(directory, clock, Limits(bounds=Bounds(roots=("/etc",)))) as manifests,
     ):
+        change_files = ChangeFiles(directory)
         fleet = FleetView(
             store,
             clock,
@@ -172,22 +175,27 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
                 drain=woken.append,
                 image=woken.append,
                 playbooks=lambda: woken.append("playbooks"),
+                change_set=woken.append,
+                verification=woken.append,
             ),
             listings=listings,
             shelf=shelf,
             manifests=manifests,
+            change_files=change_files,
         )
-        yield Plane(
-            store=store,
-            clock=clock,
-            journal=journal,
-            fleet=fleet,
-            services=services,
-            listings=listings,
-            shelf=shelf,
-            manifests=manifests,
-            woken=woken,
-        )
+        with closing(change_files):
+            yield Plane(
+                store=store,
+                clock=clock,
+                journal=journal,
+                fleet=fleet,
+                services=services,
+                listings=listings,
+                shelf=shelf,
+                manifests=manifests,
+                change_files=change_files,
+                woken=woken,
+            )
 
 
 def with_quota(most: int) -> Terms:

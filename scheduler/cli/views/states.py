@@ -14,6 +14,8 @@ _STYLES: Mapping[str, str] = {
     "READY": "green",
     "ready": "green",
     "placed": "green",
+    "PASSED": "green",
+    "passed": "green",
     "CREATED": "yellow",
     "STARTING": "yellow",
     "CORDONED": "yellow",
@@ -24,6 +26,7 @@ _STYLES: Mapping[str, str] = {
     "RECEIVING": "yellow",
     "FETCHING": "yellow",
     "CHECKING": "yellow",
+    "PENDING": "yellow",
     "wanted": "yellow",
     "copying": "yellow",
     "capacity_exhausted": "yellow",
@@ -34,6 +37,8 @@ _STYLES: Mapping[str, str] = {
     "ERROR": "bold red",
     "REFUSED": "bold red",
     "DOWN": "bold red",
+    "FAILED": "bold red",
+    "failed": "bold red",
     "constraint_impossible": "bold red",
 }
 

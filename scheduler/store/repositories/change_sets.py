@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 
-from scheduler.model import ChangeSet
+from scheduler.errors import Conflict
+from scheduler.model import ChangeSet, ChangeSetState
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import Statement, inserted, selected
+from scheduler.store.statements import Statement, inserted, overwritten, selected
 from scheduler.store.tables import CHANGE_SETS
 
 _COLUMNS = CHANGE_SETS.table.c
@@ -22,6 +23,17 @@ _BY_JOB = Statement(
     .limit(1),
     "job",
 )
+_UNFINISHED = Statement(
+    select(CHANGE_SETS.table)
+    .where(
+        or_(
+            _COLUMNS.state == ChangeSetState.PENDING.value,
+            _COLUMNS.state == ChangeSetState.CHECKING.value,
+        )
+    )
+    .order_by(_COLUMNS.created_at, _COLUMNS.id)
+)
+_OVERWRITE = overwritten(CHANGE_SETS, "id", "state", keep=("id", "created_at"))
 _ORDER = Order(keys={"created_at": _COLUMNS.created_at}, id=_COLUMNS.id, default="created_at")
 
 
@@ -31,6 +43,7 @@ class ChangeSetFilter:
 
     job_id: str | None = None
     sandbox_id: str | None = None
+    diff_id: str | None = None
 
 
 class ChangeSets(Repository):
@@ -51,10 +64,26 @@ class ChangeSets(Repository):
         """Return a job's newest change set; `NotFound` when it has none."""
         return self._one(CHANGE_SETS, _BY_JOB, job_id)
 
+    def unfinished(self) -> tuple[ChangeSet, ...]:
+        """Return the change sets that have work to do, the oldest first."""
+        return self._all(CHANGE_SETS, _UNFINISHED)
+
+    def replace(self, change_set: ChangeSet, *, expected: ChangeSetState) -> ChangeSet:
+        """Write a change set that was in the expected state; `Conflict` when it is in another."""
+        parameters = [*CHANGE_SETS.row(change_set), change_set.id, expected.value]
+        if not self._change(CHANGE_SETS, _OVERWRITE, parameters, change_set):
+            current = self.get(change_set.id)
+            raise Conflict(
+                f"change set {current.id} is {current.state}, not {expected}",
+                remedy="Look at it again and decide anew.",
+                details={"state": str(current.state)},
+            )
+        return change_set
+
     def find(
         self, filter: ChangeSetFilter | None = None, options: ListOptions | None = None
     ) -> Page[ChangeSet]:
         """Return a page of the change sets that match, newest first unless asked otherwise."""
         wanted = filter or ChangeSetFilter()
-        query = self._matching(CHANGE_SETS, wanted, "job_id", "sandbox_id")
+        query = self._matching(CHANGE_SETS, wanted, "job_id", "sandbox_id", "diff_id")
         return self._page(CHANGE_SETS, query, _ORDER, options)

@@ -1,0 +1,80 @@
+"""The loops about change sets: one writes and has them judged, one verifies them on clones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from scheduler.clock import Clock
+from scheduler.control.bugs import BugReport
+from scheduler.control.change_set_writer import ChangeSetWriter
+from scheduler.control.verifier import Surroundings, Verifier
+from scheduler.control.vitals import Turn
+from scheduler.control.workers import Workers
+from scheduler.publishing.change_checks import checks
+from scheduler.store import Store
+
+
+class ChangeLoops:
+    """Works on change sets by their id; `told` hears of every step."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        surroundings: Surroundings,
+        *,
+        told: Callable[[], None],
+        report_bug: BugReport,
+    ) -> None:
+        self._writer = ChangeSetWriter(
+            store,
+            clock,
+            files=surroundings.files,
+            deltas=surroundings.evidence,
+            contents=surroundings.contents,
+            judge=checks,
+            told=told,
+        )
+        self._verifier = Verifier(store, clock, surroundings, told=told)
+        self._writing = Workers(
+            "write change set", self._writer.make, clock=clock, report_bug=report_bug
+        )
+        self._verifying = Workers(
+            "verify change set", self._verifier.verify, clock=clock, report_bug=report_bug
+        )
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def wake(self, id: str) -> None:
+        """Make a change set now."""
+        self._writing.wake(id)
+
+    def wake_verification(self, id: str) -> None:
+        """Verify a change set now."""
+        self._verifying.wake(id)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Return where every loop is in its turn."""
+        return (*self._writing.turns(), *self._verifying.turns())
+
+    async def resume(self) -> None:
+        """Go on with what a former daemon left unfinished."""
+        for id in await self._writer.pending():
+            self.wake(id)
+        for id in await self._verifier.pending():
+            self.wake_verification(id)
+
+    async def run(self) -> None:
+        """Run until stopped; what tools and plays were at is begun again by the next daemon."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = (
+                group.create_task(self._writing.run(), name="write change sets"),
+                group.create_task(self._verifying.run(), name="verify change sets"),
+            )
+
+    def stop(self) -> None:
+        """End both loops: a play may take longer than anybody waits for a daemon."""
+        self._writing.stop()
+        self._verifying.stop()
+        for task in self._tasks:
+            task.cancel()

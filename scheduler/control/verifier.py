@@ -1,0 +1,293 @@
+"""Verifies change sets: a fresh clone, the play, and a look at what became of it.
+
+The clone is an ordinary sandbox with a lease, so that it ends whatever becomes of this daemon; a
+verification that was cut short begins again with another clone, since a play that was half played
+proves nothing of the code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from scheduler.changes.noise import NoiseRules
+from scheduler.changes.plans import Contents
+from scheduler.changes.verdicts import expected_reviews, remainders
+from scheduler.clock import Clock
+from scheduler.control.change_set_writer import Deltas
+from scheduler.errors import AlreadyExists, Conflict, NotFound, SandboxdError, Unavailable
+from scheduler.guests.players import Played
+from scheduler.model import (
+    ChangeSet,
+    Diff,
+    HostResources,
+    Manifest,
+    Sandbox,
+    SandboxState,
+    Verification,
+    VerificationPhase,
+    VerificationResult,
+)
+from scheduler.publishing.change_files import ChangeFiles
+from scheduler.service.change_sets import change_set_event
+from scheduler.service.intents import Intent
+from scheduler.service.requests import CreateSandbox
+from scheduler.store import Store, Transaction
+
+ACTOR = "system:verification"
+LEASE_SECONDS = 3600
+AGAIN_SECONDS = 2.0
+MOST_RESTARTS = 2
+AT_ONCE = 2
+"""Plays in progress, of all change sets together."""
+LABEL = "sandboxd/verifies"
+
+_Phase, _Result = VerificationPhase, VerificationResult
+
+
+class Clones(Protocol):
+    """Where clones come from: the service that everybody's sandboxes come from."""
+
+    async def create(self, request: CreateSandbox, intent: Intent[Sandbox], /) -> Sandbox:
+        """Place and record a sandbox."""
+        ...
+
+    async def get(self, reference: str, /) -> Sandbox:
+        """Return one by id or name."""
+        ...
+
+    async def destroy(self, reference: str, intent: Intent[Sandbox], /) -> Sandbox:
+        """Wish one gone."""
+        ...
+
+
+class Player(Protocol):
+    """Who plays the play on a clone."""
+
+    async def play(self, directory: Path, clone: Sandbox, host: HostResources, /) -> Played:
+        """Play `site.yml` of a directory; raises `SandboxdError` when it cannot be begun."""
+        ...
+
+
+class Onlooker(Protocol):
+    """Who tells what a guest holds."""
+
+    async def manifest_of(self, clone: Sandbox, host: HostResources, /) -> Manifest:
+        """Take a guest's manifest; raises `SandboxdError`."""
+        ...
+
+
+class Evidence(Deltas, Protocol):
+    """What is known of a diff."""
+
+    async def manifests_of(self, diff: Diff) -> tuple[Manifest, Manifest]:
+        """Return the manifests that a diff compares; raises `NotFound`."""
+        ...
+
+    def noise_of(self, diff: Diff) -> NoiseRules:
+        """Return what does not count in a diff."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """With whom the verifier works."""
+
+    clones: Callable[[], Clones]
+    player: Player
+    onlooker: Onlooker
+    evidence: Evidence
+    contents: Contents
+    files: ChangeFiles
+
+
+class Verifier:
+    """Works on one change set's verification at a time; `Workers` sees to it."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        surroundings: Surroundings,
+        *,
+        told: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._with = surroundings
+        self._told = told
+        self._playing = asyncio.Semaphore(AT_ONCE)
+
+    async def pending(self) -> tuple[str, ...]:
+        """Return the change sets whose verification has work to do."""
+        unfinished = await self._store.read(lambda tx: tx.verifications.unfinished())
+        return tuple(one.change_set_id for one in unfinished)
+
+    async def verify(self, id: str) -> float | None:
+        """Take a verification further; return when to go on, None when it rests."""
+        verification = await self._store.read(lambda tx: tx.verifications.get(id))
+        if verification is None or verification.over:
+            return None
+        change_set = await self._store.read(lambda tx: tx.change_sets.get(id))
+        try:
+            return await self._go_on(change_set, verification)
+        except Conflict:
+            return AGAIN_SECONDS  # somebody else has changed it: look again
+
+    async def _go_on(self, change_set: ChangeSet, verification: Verification) -> float | None:
+        if verification.phase in (_Phase.PLAYING, _Phase.COMPARING):
+            verification = await self._again(change_set, verification)
+        if verification.phase is _Phase.CLEARING:
+            await self._clear(change_set, verification)
+            return None
+        try:
+            verification, clone = await self._cloned(change_set, verification)
+        except (Unavailable, Conflict):
+            raise
+        except SandboxdError as error:
+            await self._conclude(change_set, verification, _Result.ERROR, error.message)
+            return 0.0
+        if clone.state in (SandboxState.CREATED, SandboxState.STARTING):
+            return AGAIN_SECONDS
+        if clone.state is not SandboxState.RUNNING:
+            why = f"the clone {clone.id} is {clone.state}: {clone.reason_message or 'no reason'}"
+            await self._conclude(change_set, verification, _Result.ERROR, why)
+            return 0.0
+        async with self._playing:
+            await self._try(change_set, verification, clone)
+        return 0.0
+
+    async def _again(self, change_set: ChangeSet, verification: Verification) -> Verification:
+        """Give up a clone on which a play was cut short, and take another one, or no more."""
+        if verification.restarts >= MOST_RESTARTS:
+            why = "the daemon ended again and again while it was verified"
+            return await self._conclude(change_set, verification, _Result.ERROR, why)
+        await self._give_up(verification.clone_id)
+        afresh = replace(
+            verification,
+            phase=_Phase.CLONING,
+            clone_id=None,
+            log="",
+            attempts=verification.attempts + 1,
+            restarts=verification.restarts + 1,
+        )
+        return await self._become(change_set, afresh, "begun again with another clone")
+
+    async def _cloned(
+        self, change_set: ChangeSet, verification: Verification
+    ) -> tuple[Verification, Sandbox]:
+        """Return the clone, asked for if it never was; its name is the same each time."""
+        clones = self._with.clones()
+        if verification.clone_id is not None:
+            return verification, await clones.get(verification.clone_id)
+        origin = await self._store.read(lambda tx: tx.sandboxes.get(change_set.sandbox_id))
+        name = f"verify-{change_set.id.lower()}-{verification.attempts}"
+        try:
+            clone = await clones.create(_request(origin, change_set, name), Intent(actor=ACTOR))
+        except AlreadyExists:
+            clone = await clones.get(name)
+        named = replace(verification, clone_id=clone.id)
+        return await self._become(change_set, named, f"on the clone {clone.id}"), clone
+
+    async def _try(self, change_set: ChangeSet, verification: Verification, clone: Sandbox) -> None:
+        playing = replace(verification, phase=_Phase.PLAYING)
+        verification = await self._become(change_set, playing, "the play begins")
+        try:
+            verification, result, reason = await self._judged(change_set, verification, clone)
+        except (Unavailable, Conflict):
+            raise
+        except SandboxdError as error:
+            result, reason = _Result.ERROR, error.message
+        await self._conclude(change_set, verification, result, reason)
+
+    async def _judged(
+        self, change_set: ChangeSet, verification: Verification, clone: Sandbox
+    ) -> tuple[Verification, VerificationResult, str | None]:
+        around = self._with
+        diff = await self._store.read(lambda tx: tx.diffs.get(change_set.diff_id))
+        host = await self._store.read(lambda tx: tx.hosts.get(clone.host_id or ""))
+        changed = await around.evidence.delta_of(diff)
+        was, became = await around.evidence.manifests_of(diff)
+        fresh = await around.onlooker.manifest_of(clone, host)
+        directory = around.files.directory(change_set.job_id, change_set.id) / "ansible"
+        played = await around.player.play(directory, clone, host)
+        said = replace(verification, phase=_Phase.COMPARING, log=played.log)
+        verification = await self._become(change_set, said, "the play has ended")
+        if not played.succeeded:
+            return verification, _Result.FAILED, played.reason
+        after = await around.onlooker.manifest_of(clone, host)
+        reviews = await asyncio.to_thread(expected_reviews, changed, around.contents)
+        left = remainders(
+            changed,
+            before=(was, fresh),
+            after=(became, after),
+            noise=around.evidence.noise_of(diff),
+            reviews=reviews,
+        )
+        wrong = [one for one in left if not one.reviewed]
+        reason = None
+        if wrong:
+            first = wrong[0]
+            reason = f"{len(wrong)} things differ; the first: {first.kind} {first.name!a} is "
+            reason += first.difference
+        result = _Result.FAILED if wrong else _Result.PASSED
+        return replace(verification, remaining=left), result, reason
+
+    async def _conclude(
+        self,
+        change_set: ChangeSet,
+        verification: Verification,
+        result: VerificationResult,
+        reason: str | None,
+    ) -> Verification:
+        concluded = replace(verification, phase=_Phase.CLEARING, result=result, reason=reason)
+        return await self._become(change_set, concluded, f"{result}: {reason or 'nothing differs'}")
+
+    async def _clear(self, change_set: ChangeSet, verification: Verification) -> None:
+        await self._give_up(verification.clone_id)
+        done = replace(verification, phase=_Phase.DONE, ended_at=self._clock.now())
+        await self._become(change_set, done, f"done: {verification.result}")
+
+    async def _give_up(self, clone_id: str | None) -> None:
+        """Wish a clone gone; the loop of all sandboxes sees to it."""
+        if clone_id is not None:
+            try:
+                await self._with.clones().destroy(clone_id, Intent(actor=ACTOR))
+            except NotFound:
+                return
+
+    async def _become(
+        self, change_set: ChangeSet, verification: Verification, message: str
+    ) -> Verification:
+        written = await self._store.submit(partial(self._record, change_set, verification, message))
+        self._told()
+        return written
+
+    def _record(
+        self, change_set: ChangeSet, verification: Verification, message: str, tx: Transaction
+    ) -> Verification:
+        now = self._clock.now()
+        written = tx.verifications.replace(replace(verification, updated_at=now))
+        kind = f"change_set.verification_{written.phase.value.lower()}"
+        tx.events.add(change_set_event(kind, change_set, message, at=now))
+        return written
+
+
+def _request(origin: Sandbox, change_set: ChangeSet, name: str) -> CreateSandbox:
+    """Return the request for a sandbox as the original was when it was fresh."""
+    return CreateSandbox(
+        base_image=origin.image_digest or origin.base_image,
+        network=origin.network,
+        vcpus=origin.vcpus,
+        memory_mb=origin.memory_mb,
+        storage_mb=origin.storage_mb,
+        agent_id=origin.agent_id,
+        job_id=origin.job_id,
+        sandbox_name=name,
+        ttl_seconds=LEASE_SECONDS,
+        labels={LABEL: change_set.id},
+    )

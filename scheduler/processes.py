@@ -1,0 +1,96 @@
+"""Other people's programs, run beside the daemon: an argv, a clean environment, bounded in all.
+
+No shell is between, nothing of the daemon's environment goes along, and what a program started
+ends with it: it leads a group of its own, which is killed as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+READ_BYTES = 65536
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended; None for a code when its time was up."""
+
+    code: int | None
+    output: str
+    """The end of what it said on both of its outputs."""
+
+
+def program(name: str) -> Path | None:
+    """Return where a program is: beside this Python or where systems keep theirs; None nowhere."""
+    path = f"{Path(sys.executable).parent}:{SEARCHED}"
+    found = shutil.which(name, path=path)
+    return None if found is None else Path(found)
+
+
+def clean_environment(home: Path, **more: str) -> dict[str, str]:
+    """Return an environment with a home of its own and nothing of the daemon's."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{SEARCHED}",
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        **more,
+    }
+
+
+async def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    limit_seconds: float,
+    most_bytes: int,
+) -> Ended:
+    """Run a program to its end, or to the end of its time; what it said first is forgotten first.
+
+    Raises `OSError` when it cannot be started.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        cwd=cwd,
+        env=dict(environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    said = bytearray()
+    try:
+        async with asyncio.timeout(limit_seconds):
+            await _listen(process, said, most_bytes)
+            code: int | None = await process.wait()
+    except TimeoutError:
+        code = None
+    finally:
+        await _kill(process)
+    return Ended(code=code, output=said.decode("utf-8", "replace"))
+
+
+async def _listen(process: asyncio.subprocess.Process, said: bytearray, most: int) -> None:
+    assert process.stdout is not None
+    while chunk := await process.stdout.read(READ_BYTES):
+        said += chunk
+        if len(said) > most:
+            del said[:-most]
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End all that is left of a program and of what it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # Whoever held its output is gone: the end comes at once.
+    await process.wait()

@@ -1,0 +1,183 @@
+"""Verifications: a fresh clone, the play, a look, and the clone goes whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scheduler.control.verifier import AGAIN_SECONDS, LABEL, LEASE_SECONDS, MOST_RESTARTS
+from scheduler.errors import Conflict
+from scheduler.guests.players import Played
+from scheduler.model import (
+    DesiredState,
+    EntryKind,
+    Sandbox,
+    SandboxState,
+    VerificationPhase,
+    VerificationResult,
+)
+from scheduler.service.intents import Intent
+from tests.changes.guests import entry
+from tests.control.changing import AFTER, Changing, changing
+from tests.control.world import ME, World
+
+STARTING, RUNNING, ERROR = SandboxState.STARTING, SandboxState.RUNNING, SandboxState.ERROR
+PASSED, FAILED = VerificationResult.PASSED, VerificationResult.FAILED
+
+
+@pytest.fixture
+async def lab(there: World, tmp_path: Path) -> AsyncIterator[Changing]:
+    async with changing(there, tmp_path) as opened:
+        yield opened
+
+
+async def cloned(lab: Changing) -> tuple[str, Sandbox]:
+    """Ask for a verification and let its clone run."""
+    made = await lab.made()
+    await lab.service.verify(made.id, Intent(actor=ME))
+    assert await lab.verifier.verify(made.id) == AGAIN_SECONDS
+    clone = await lab.clone_of(made.id)
+    await lab.become(clone, STARTING, RUNNING)
+    return made.id, clone
+
+
+async def finish(lab: Changing, id: str) -> None:
+    """Take a verification to its end."""
+    for _ in range(4):
+        if await lab.verifier.verify(id) is None:
+            break
+    assert (await lab.verification(id)).over
+    clone = await lab.clone_of(id)
+    assert clone.desired_state is DesiredState.DESTROYED
+
+
+async def test_a_clone_that_becomes_what_the_sandbox_was_passes(lab: Changing) -> None:
+    id, clone = await cloned(lab)
+    origin = lab.origin
+    assert (clone.base_image, clone.job_id) == (origin.base_image, origin.job_id)
+    assert (clone.ttl_seconds, clone.labels) == (LEASE_SECONDS, {LABEL: id})
+    await finish(lab, id)
+    done = await lab.verification(id)
+    assert (done.result, done.reason, done.log) == (PASSED, None, "ok")
+    assert done.remaining == ()
+    assert lab.guests.plays == [clone.id]
+    assert await lab.verifier.pending() == ()
+    assert (await lab.service.wait(id, 60)).verification == done
+
+
+async def test_what_is_missing_is_named(lab: Changing) -> None:
+    lab.guests.brought = (AFTER.entries[2], entry("/srv/extra"))
+    id, _ = await cloned(lab)
+    await finish(lab, id)
+    done = await lab.verification(id)
+    assert done.result is FAILED
+    assert "2 things differ" in (done.reason or "")
+    assert [(one.name, one.difference) for one in done.remaining] == [
+        ("/srv/extra", "surplus"),
+        ("/srv/web", "missing"),
+    ]
+
+
+async def test_what_the_review_file_lists_is_told_and_no_failure(lab: Changing) -> None:
+    pipe = entry("/srv/pipe", EntryKind.OTHER)
+    lab.known.after = replace(AFTER, entries=(*AFTER.entries, pipe))
+    id, _ = await cloned(lab)
+    await finish(lab, id)
+    done = await lab.verification(id)
+    assert done.result is PASSED
+    assert [(one.name, one.difference, one.reviewed) for one in done.remaining] == [
+        ("/srv/pipe", "missing", True)
+    ]
+
+
+async def test_a_play_that_fails_is_a_failure_with_its_log(lab: Changing) -> None:
+    lab.guests.played = Played(succeeded=False, reason="the play failed", log="no package x")
+    id, _ = await cloned(lab)
+    await finish(lab, id)
+    done = await lab.verification(id)
+    assert (done.result, done.reason, done.log) == (FAILED, "the play failed", "no package x")
+
+
+async def test_a_clone_that_cannot_be_reached_is_an_error(lab: Changing) -> None:
+    lab.guests.reached = False
+    id, _ = await cloned(lab)
+    await finish(lab, id)
+    done = await lab.verification(id)
+    assert (done.result, done.reason) == (VerificationResult.ERROR, "the guest does not answer")
+
+
+async def test_a_clone_that_does_not_come_up_is_an_error(lab: Changing) -> None:
+    made = await lab.made()
+    await lab.service.verify(made.id, Intent(actor=ME))
+    await lab.verifier.verify(made.id)
+    await lab.become(await lab.clone_of(made.id), ERROR)
+    await finish(lab, made.id)
+    done = await lab.verification(made.id)
+    assert done.result is VerificationResult.ERROR
+    assert "is ERROR: the test says so" in (done.reason or "")
+
+
+async def test_no_room_for_a_clone_is_an_error_with_nothing_to_clear(lab: Changing) -> None:
+    made = await lab.made()
+    await lab.world.services.hosts.cordon("alpha", "", Intent(actor=ME))
+    await lab.service.verify(made.id, Intent(actor=ME))
+    assert await lab.verifier.verify(made.id) == 0.0
+    assert await lab.verifier.verify(made.id) is None
+    done = await lab.verification(made.id)
+    assert (done.result, done.clone_id) == (VerificationResult.ERROR, None)
+
+
+async def test_there_is_one_verification_at_a_time_and_another_one_later(lab: Changing) -> None:
+    id, first = await cloned(lab)
+    with pytest.raises(Conflict, match="is being verified"):
+        await lab.service.verify(id, Intent(actor=ME))
+    await finish(lab, id)
+    await lab.service.verify(id, Intent(actor=ME))
+    await lab.verifier.verify(id)
+    second = await lab.clone_of(id)
+    assert second.id != first.id
+    assert (await lab.verification(id)).attempts == 2
+
+
+async def test_a_play_that_was_cut_short_is_played_on_another_clone(lab: Changing) -> None:
+    id, first = await cloned(lab)
+    before = await lab.verification(id)
+    cut = replace(before, phase=VerificationPhase.PLAYING)
+    await lab.world.store.submit(lambda tx: tx.verifications.replace(cut))
+    lab.verifier = lab.fresh_verifier()
+    assert await lab.verifier.pending() == (id,)
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    second = await lab.clone_of(id)
+    assert second.id != first.id
+    gone = await lab.world.services.sandboxes.get(first.id)
+    assert gone.desired_state is DesiredState.DESTROYED
+    await lab.become(second, STARTING, RUNNING)
+    await finish(lab, id)
+    assert (await lab.verification(id)).result is PASSED
+    assert lab.guests.plays == [second.id]
+
+
+async def test_a_daemon_that_ends_again_and_again_gives_up(lab: Changing) -> None:
+    id, _ = await cloned(lab)
+    before = await lab.verification(id)
+    cut = replace(before, phase=VerificationPhase.COMPARING, restarts=MOST_RESTARTS)
+    await lab.world.store.submit(lambda tx: tx.verifications.replace(cut))
+    await finish(lab, id)
+    assert (await lab.verification(id)).result is VerificationResult.ERROR
+
+
+async def test_a_clone_that_was_asked_for_before_a_crash_is_taken(lab: Changing) -> None:
+    id, clone = await cloned(lab)
+    before = await lab.verification(id)
+    forgot = replace(before, clone_id=None)
+    await lab.world.store.submit(lambda tx: tx.verifications.replace(forgot))
+    await lab.verifier.verify(id)
+    assert (await lab.clone_of(id)).id == clone.id
+
+
+async def test_a_change_set_that_nobody_verifies_is_left_alone(lab: Changing) -> None:
+    made = await lab.made()
+    assert await lab.verifier.verify(made.id) is None

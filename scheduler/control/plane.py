@@ -30,6 +30,7 @@ from scheduler.control.loop import Loop
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.control.pace import Pace
 from scheduler.control.poller import Poller
+from scheduler.control.publication_loops import PublicationLoops, Publishing
 from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
@@ -80,6 +81,7 @@ class ControlPlane:
         boot_id: str,
         shelf: Shelf,
         guests: GuestConnections,
+        publishing: Publishing | None = None,
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class ControlPlane:
         """What was last seen of each host, to be read only."""
         self._replicas = ReplicaRecords(store, clock)
         self.images = self._make_images(pace, shelf, lag_seconds)
+        self.publications = self._make_publications(pace, publishing)
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
@@ -104,16 +107,7 @@ class ControlPlane:
             clock, self.listings, limits=pace.limits, nudge=self.workers.nudge
         )
         self._orphans = OrphanKeeper(store, clock, self.listings, remove=self._leftovers.nudge)
-        self.poller = Poller(
-            store,
-            clock,
-            Looker(store, clock, drivers=drivers.get, listings=self.listings),
-            every=pace.poll_seconds,
-            looked=self._looked,
-            gone=self._gone,
-            report_bug=self._bugs.of_host,
-            observe=tally.passed,
-        )
+        self.poller = self._make_poller(pace)
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
         self._loops = self._make_loops(pace)
         self._reap, self._drain, self._guard, _, self._retain = self._loops
@@ -132,6 +126,19 @@ class ControlPlane:
             drivers=self._drivers.get,
             limits=pace.limits,
             replicate=self.images.nudge,
+        )
+
+    def _make_poller(self, pace: Pace) -> Poller:
+        store, clock, drivers = self._store, self._clock, self._drivers
+        return Poller(
+            store,
+            clock,
+            Looker(store, clock, drivers=drivers.get, listings=self.listings),
+            every=pace.poll_seconds,
+            looked=self._looked,
+            gone=self._gone,
+            report_bug=self._bugs.of_host,
+            observe=self._tally.passed,
         )
 
     def _make_leftovers(self) -> Workers:
@@ -160,6 +167,17 @@ class ControlPlane:
             told=self._journal.poke,
             report_bug=self._bugs.of_image,
             observe=self._tally.passed,
+        )
+
+    def _make_publications(self, pace: Pace, publishing: Publishing | None) -> PublicationLoops:
+        return PublicationLoops(
+            self._store,
+            self._clock,
+            publishing=publishing or Publishing.nowhere(self._clock),
+            pace=pace.publishing,
+            told=self._journal.poke,
+            count=self._tally.published,
+            report_bug=self._bugs.of_publication,
         )
 
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:
@@ -198,6 +216,10 @@ class ControlPlane:
         """Say that an image, or an image on a host, is wished to be otherwise."""
         self.images.wake(key)
 
+    def wake_publication(self, publication_id: str) -> None:
+        """Say that a publication is asked for, or to be gone on with."""
+        self.publications.wake(publication_id)
+
     def wake_drains(self, _host_id: str) -> None:
         """Say that a drain was begun or called off."""
         self._drain.wake()
@@ -210,6 +232,7 @@ class ControlPlane:
             *self.workers.turns(),
             *self._leftovers.turns(),
             *self.images.turns(),
+            *self.publications.turns(),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -221,6 +244,7 @@ class ControlPlane:
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
         await self.images.resume()
+        await self.publications.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -229,6 +253,7 @@ class ControlPlane:
                 group.create_task(self._leftovers.run(), name="leftovers")
                 group.create_task(self.poller.run(), name="poll")
                 group.create_task(self.images.run(), name="images")
+                group.create_task(self.publications.run(), name="publications")
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -242,6 +267,7 @@ class ControlPlane:
         self._leftovers.stop()
         self.poller.stop()
         self.images.stop()
+        self.publications.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""

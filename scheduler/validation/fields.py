@@ -30,6 +30,9 @@ USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 PATH = r"^/[^\x00-\x1f\x7f]{1,1023}$"
 UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 REASON = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,500}$"
+PROSE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
+FORGE_WORD = r"^[!-+\--~]([ -+\--~]{0,48}[!-+\--~])?$"
+FORGE_USER = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 
 PATTERN_REMEDIES: Mapping[str, str] = {
     NAME: "use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
@@ -44,6 +47,9 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     USER: "give a Unix user name of at most 32 characters",
     PATH: "give an absolute path on the machine the daemon runs on",
     UUID: "give a UUID in lower case, such as 6b0f1e9c-5a51-4d5e-8f6a-3f1d6f2b7c55",
+    PROSE: "use text of lines, without other control characters",
+    FORGE_WORD: "use at most 50 printable ASCII characters, none of them a comma",
+    FORGE_USER: "give a user's name on the forge",
     REASON: "use at most 500 characters, none of them a control character",
 }
 
@@ -134,6 +140,8 @@ UserName = Annotated[str, StringConstraints(pattern=USER)]
 Path = Annotated[str, StringConstraints(pattern=PATH)]
 MachineUuid = Annotated[str, StringConstraints(pattern=UUID)]
 Reason = Annotated[str, StringConstraints(pattern=REASON)]
+ForgeWord = Annotated[str, StringConstraints(pattern=FORGE_WORD)]
+ForgeUser = Annotated[str, StringConstraints(pattern=FORGE_USER)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE)]
 Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_few_labels)]

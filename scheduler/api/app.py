@@ -15,6 +15,7 @@ from scheduler.api.routes.hosts import HostRoutes
 from scheduler.api.routes.images import ImageRoutes
 from scheduler.api.routes.placements import PlacementRoutes
 from scheduler.api.routes.playbooks import PlaybookRoutes
+from scheduler.api.routes.publications import PublicationRoutes
 from scheduler.api.routes.sandboxes import SandboxRoutes
 from scheduler.api.routes.snapshots import SnapshotRoutes
 from scheduler.api.routes.trust import TrustRoutes
@@ -60,6 +61,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     mount(app, "playbooks", PlaybookRoutes(services).operations())
     mount(app, "diffs", DiffRoutes(services).operations())
     mount(app, "changes", ChangeSetRoutes(services).operations())
+    mount(app, "publications", PublicationRoutes(services).operations())
     mount(app, "placement", PlacementRoutes(services).operations())
     mount(app, "trust", TrustRoutes(services).operations())
     mount(app, "fleet", FleetRoutes(services, missing).operations())

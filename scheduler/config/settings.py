@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from scheduler.config.changes import ChangesSection
 from scheduler.config.hosts import readable
+from scheduler.config.publishing import ForgeSection, PublishingSection
 from scheduler.config.sections import (
     ApiSection,
     DaemonSection,
@@ -23,6 +24,7 @@ from scheduler.config.sections import (
 from scheduler.validation.hosts import AddHost
 
 MOST_HOSTS = 10_000
+MOST_FORGES = 100
 
 
 class Settings(BaseModel):
@@ -40,9 +42,11 @@ class Settings(BaseModel):
     guests: GuestsSection = Field(default_factory=GuestsSection)
     images: ImagesSection = Field(default_factory=ImagesSection)
     changes: ChangesSection = Field(default_factory=ChangesSection)
+    publishing: PublishingSection = Field(default_factory=PublishingSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )
+    forges: tuple[ForgeSection, ...] = Field((), max_length=MOST_FORGES)
 
     @property
     def state_dir(self) -> Path:

@@ -57,6 +57,11 @@ class BugRecorder:
         what = f"change set {id} from going on"
         await self._record(self._event("change_set.parked", what, traceback))
 
+    async def of_publication(self, publication_id: str, traceback: str) -> None:
+        """Record a bug that keeps a publication from going on."""
+        what = f"publication {publication_id} from going on"
+        await self._record(self._event("publication.parked", what, traceback))
+
     async def _record(self, event: Event) -> None:
         self._parked()
         try:

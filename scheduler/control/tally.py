@@ -30,6 +30,10 @@ class Tally(Protocol):
         """Take note of how the making, reverting or deleting of a snapshot ended."""
         ...
 
+    def published(self, forge: str, status: str, /) -> None:
+        """Take note of a publication's new status, and the kind of its forge."""
+        ...
+
     def parked(self) -> None:
         """Take note of a bug that parked a sandbox."""
         ...
@@ -51,6 +55,9 @@ class Untold:
         """Take no note."""
 
     def snapped(self, operation: str, result: str, /) -> None:
+        """Take no note."""
+
+    def published(self, forge: str, status: str, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

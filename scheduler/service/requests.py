@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from scheduler.changes.globs import LONGEST_PATTERN
 from scheduler.changes.noise import MOST_RULES
 from scheduler.model import DrainPolicy, OnDeadline, OnExpire, SnapshotKind
 from scheduler.validation.fields import (
+    PROSE,
+    ForgeUser,
+    ForgeWord,
     ImageDigest,
     ImageName,
     Labels,
@@ -30,6 +33,7 @@ from scheduler.validation.fields import (
     Vcpus,
     refusal,
 )
+from scheduler.validation.repositories import BranchName, FolderName, RepositoryUrl
 
 NoisePattern = Annotated[str, Field(min_length=1, max_length=LONGEST_PATTERN)]
 
@@ -134,6 +138,28 @@ class MakeChangeSet(_Request):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")] = "sandbox_changes"
     """What the Ansible role and the Puppet module are called."""
+
+
+class PublishChangeSet(_Request):
+    """Where a change set is to be published, and what its reviewers read."""
+
+    repo_url: RepositoryUrl
+    branch: BranchName
+    """A branch of its own, which must not be there yet."""
+    base: BranchName | None = None
+    """The branch it is proposed for; the repository's default branch unless given."""
+    folder: FolderName | None = None
+    """Where in the repository it goes, replacing what is there; `sandboxd/JOB` unless given."""
+    title: Annotated[Reason, Field(max_length=200)] = ""
+    message: Annotated[str, StringConstraints(pattern=PROSE, max_length=10_000)] = ""
+    labels: Annotated[list[ForgeWord], Field(max_length=20)] = Field(default_factory=list)
+    reviewers: Annotated[list[ForgeUser], Field(max_length=20)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _apart_from_its_base(self) -> Self:
+        if self.branch == self.base:
+            raise refusal("branch and base are the same", "give the change set a branch of its own")
+        return self
 
 
 class ExtendLease(_Request):

@@ -25,6 +25,7 @@ from scheduler.service.journal import Journal
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
 from scheduler.service.playbooks import PlaybookService
+from scheduler.service.publications import KnowsForges, PublicationService
 from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
@@ -48,6 +49,7 @@ class Wakes:
     change_set: Callable[[str], None] = lambda _id: None
     verification: Callable[[str], None] = lambda _id: None
     """Takes the change set's id."""
+    publication: Callable[[str], None] = lambda _id: None
 
 
 class _Shared(TypedDict):
@@ -86,6 +88,7 @@ class Services:
     snapshots: SnapshotService
     diffs: DiffService
     change_sets: ChangeSetService
+    publications: PublicationService
 
     @classmethod
     def over(
@@ -102,12 +105,14 @@ class Services:
         shelf: Shelf | None = None,
         manifests: Manifests | None = None,
         change_files: ChangeFiles | None = None,
+        forges: KnowsForges | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images, `manifests` what was seen of guests and `change_files` change sets: without
-        them nothing was ever seen, is not judged, and there are none.
+        keeps images, `manifests` what was seen of guests, `change_files` change sets, and `forges`
+        are where these may go: without them nothing was ever seen, is not judged, and there are
+        none.
         """
         sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
@@ -140,6 +145,9 @@ class Services:
                 store, clock, manifests, journal=journal, most_changes=terms.max_changes
             ),
             change_sets=_change_sets(store, clock, change_files, journal, wakes=wakes),
+            publications=PublicationService(
+                store, clock, forges=forges, journal=journal, wake=wakes.publication
+            ),
         )
 
 

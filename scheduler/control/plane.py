@@ -153,19 +153,6 @@ class ControlPlane:
             ),
         )
 
-    def _make_poller(self, pace: Pace) -> Poller:
-        store, clock, drivers = self._store, self._clock, self._drivers
-        return Poller(
-            store,
-            clock,
-            Looker(store, clock, drivers=drivers.get, listings=self.listings),
-            every=pace.poll_seconds,
-            looked=self._looked,
-            gone=self._gone,
-            report_bug=self._bugs.of_host,
-            observe=self._tally.passed,
-        )
-
     def _make_leftovers(self) -> Workers:
         leftovers = Leftovers(
             self._store, self._clock, drivers=self._drivers.get, released=self._left

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -234,13 +235,11 @@ class Meter:
         for reason in (*ENDINGS.values(), "user"):
             self._destroyed.labels(reason)
             self._lifetimes.labels(reason)
-        for operation in ("create", "revert", "delete"):
-            for result in ("done", "failed"):
-                self._snapped.labels(operation, result)
+        for operation, result in product(("create", "revert", "delete"), ("done", "failed")):
+            self._snapped.labels(operation, result)
         for failure in FAILURES:
             self._moved.labels(failure)
-        for forge in FORGES:
-            for status in PublicationStatus:
-                self._published.labels(forge, status.value.lower())
+        for forge, status in product(FORGES, PublicationStatus):
+            self._published.labels(forge, status.value.lower())
         for action in OnExpire:
             self._expired.labels(action.value)

@@ -31,7 +31,6 @@ _STYLES: Mapping[str, str] = {
     "RECEIVING": "yellow",
     "FETCHING": "yellow",
     "CHECKING": "yellow",
-    "PENDING": "yellow",
     "wanted": "yellow",
     "copying": "yellow",
     "capacity_exhausted": "yellow",
@@ -42,7 +41,6 @@ _STYLES: Mapping[str, str] = {
     "ERROR": "bold red",
     "REFUSED": "bold red",
     "DOWN": "bold red",
-    "FAILED": "bold red",
     "failed": "bold red",
     "constraint_impossible": "bold red",
 }

@@ -38,6 +38,8 @@ class Phase(StrEnum):
     START = "start"
     STOP = "stop"
     RESUME = "resume"
+    IMAGE = "image"
+    """Its disk is being kept as an image."""
     DESTROY = "destroy"
     SNAPSHOT = "snapshot"
     """Making or deleting a snapshot."""
@@ -49,6 +51,8 @@ class OnExpire(StrEnum):
 
     DESTROY = "destroy"
     STOP = "stop"
+    IMAGE = "image"
+    """Stopped, its disk kept as an image, and then destroyed."""
 
 
 class IpSource(StrEnum):

@@ -21,6 +21,8 @@ class VolumeRole(StrEnum):
     """Frozen by a snapshot, or about to take the guest's writes instead of the overlay."""
     IMAGE = "image"
     """A replica of a golden image."""
+    DISK = "disk"
+    """A sandbox's whole disk, copied to become an image; it may be torn while it is PLANNED."""
 
 
 class VolumeState(StrEnum):

@@ -14,6 +14,7 @@ from scheduler.api.routes.images import ImageRoutes
 from scheduler.api.routes.placements import PlacementRoutes
 from scheduler.api.routes.playbooks import PlaybookRoutes
 from scheduler.api.routes.sandboxes import SandboxRoutes
+from scheduler.api.routes.snapshots import SnapshotRoutes
 from scheduler.api.routes.trust import TrustRoutes
 from scheduler.api.routing import methods_at, mount
 from scheduler.service.services import Services
@@ -51,6 +52,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     )
     # The busiest path first: routes are tried in order.
     mount(app, "sandboxes", SandboxRoutes(services).operations())
+    mount(app, "snapshots", SnapshotRoutes(services).operations())
     mount(app, "hosts", HostRoutes(services).operations())
     mount(app, "images", ImageRoutes(services).operations())
     mount(app, "playbooks", PlaybookRoutes(services).operations())

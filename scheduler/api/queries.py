@@ -134,6 +134,19 @@ class PlaybookQuery(BaseModel):
         )
 
 
+class SnapshotQuery(BaseModel):
+    """Which snapshots of a sandbox."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+
 class EventQuery(BaseModel):
     """Which events."""
 

@@ -173,6 +173,8 @@ class LifecycleSection(Section):
     """When set, a sandbox without a limit is given this one and longer ones are refused."""
     stopped_retention_seconds: Seconds = 86400
     """How long a sandbox that its expiry stopped is kept."""
+    max_snapshots_per_sandbox: Annotated[Whole, Field(ge=0, le=10)] = 8
+    """More layers than that would not fit into a domain's mark."""
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:

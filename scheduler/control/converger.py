@@ -19,6 +19,12 @@ from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
+from scheduler.control.snapshot_effects import (
+    SNAPSHOT_STEPS,
+    SnapshotEffects,
+    SnapshotStep,
+    Task,
+)
 from scheduler.errors import Conflict, HostRefused, HostTimeout, NotFound
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle.alternates import arriving, coming_up, stranded
@@ -94,6 +100,7 @@ class Converger:
         drivers: Callable[[HostResources], HostDriver],
         limits: Limits,
         replicate: Callable[[str], None],
+        snapshots: SnapshotEffects,
     ) -> None:
         self._records = records
         self._effects = effects
@@ -104,6 +111,7 @@ class Converger:
         self._drivers = drivers
         self._limits = limits
         self._replicate = replicate
+        self._snapshots = snapshots
         self._stopping = False
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, AT_ONCE_A_HOST)
@@ -175,6 +183,7 @@ class Converger:
             limits=self._limits,
             barred=barred,
             pool_free_mb=host.observed_storage_available_mb,
+            snapshot=standing.snapshot,
         )
         if isinstance(step, Build):
             return await self._build(step, standing, driver)
@@ -202,9 +211,24 @@ class Converger:
             await self._records.note(sandbox, step)
         elif isinstance(step, Clear):
             await self._records.clear(sandbox, step)
+        elif isinstance(step, SNAPSHOT_STEPS):
+            return await self._carry_snapshot(step, standing, driver)
         else:
             return await self._carry(step, sandbox, host, driver)
         return _AT_ONCE
+
+    async def _carry_snapshot(
+        self, step: SnapshotStep, standing: Standing, driver: HostDriver
+    ) -> float:
+        assert standing.snapshot is not None
+        sandbox = standing.sandbox
+        with self._listings.mutating(sandbox.id):
+            return await self._snapshots.carry(
+                step,
+                Task(
+                    snapshot=standing.snapshot, sandbox=sandbox, host=standing.host, driver=driver
+                ),
+            )
 
     async def _build(self, step: Build, standing: Standing, driver: HostDriver) -> float:
         """Build if that is this sandbox's turn on its host; else come back."""
@@ -240,7 +264,8 @@ class Converger:
         """Ask the host itself about a sandbox that is on its way, else trust its listings."""
         sandbox, host = standing.sandbox, standing.host
         unreachable = host.health_reason if host.health is HostHealth.DOWN else None
-        if unreachable is None and not _rests(sandbox):
+        rests = standing.snapshot is None and _rests(sandbox)
+        if unreachable is None and not rests:
             domain = await driver.domain(sandbox.domain_uuid or "")
             if domain is not None:
                 return witness(sandbox, domain)

@@ -6,7 +6,8 @@ call ends in the same place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from scheduler.clock import Clock
 from scheduler.control.records import Records
@@ -15,6 +16,7 @@ from scheduler.errors import HostRefused
 from scheduler.guests.seed import GuestAccess, seed_iso
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.plans import BaseImage, DomainPlan
+from scheduler.lifecycle import layers
 from scheduler.lifecycle.mark_documents import mark_document
 from scheduler.lifecycle.steps import ConditionKind, Note
 from scheduler.model import (
@@ -71,8 +73,8 @@ class Effects:
 
     async def build(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
         """Make overlay, seed and domain, as far as they are missing."""
-        overlay, seed = overlay_name(sandbox.id), seed_name(sandbox.id)
-        planned = self._planned(sandbox, host)
+        seed = seed_name(sandbox.id)
+        planned = await self._planned(sandbox, host)
         sandbox = await self._records.begin(sandbox, Phase.BUILD, volumes=planned)
         await self._listed(sandbox, host)
         await driver.ensure_pool()
@@ -80,15 +82,40 @@ class Effects:
         base = await self._base(sandbox, driver)
         if sandbox.base_fingerprint is None:
             sandbox = await self._records.base_seen(sandbox, base.fingerprint)
-        await driver.create_overlay(overlay, base, sandbox.storage_mb)
+        await self._make_disk(sandbox, base, driver)
         keys, access = sandbox.ssh_public_keys, self._access(sandbox)
         user_data = await self._records.user_data(sandbox)
         iso = seed_iso(sandbox.id, sandbox.sandbox_name, keys, access, user_data=user_data)
         seeded = await driver.create_seed(seed, iso)
+        listed = await self._records.volumes(sandbox)
+        plan = await self.plan(sandbox, host, listed)
+        await driver.define(plan if seeded else replace(plan, seed=None))
+        await self._records.built(sandbox, {v.name for v in listed} - (set() if seeded else {seed}))
+
+    async def plan(
+        self, sandbox: Sandbox, host: HostResources, volumes: Sequence[Volume]
+    ) -> DomainPlan:
+        """Return the domain over these volumes of one host, its mark listing them all."""
+        live = layers.live(volumes)
+        overlay, *below = layers.chain(
+            volumes, overlay_name(sandbox.id) if live is None else live.name
+        )
         group = await self._records.anti_affinity_group(sandbox)
-        mark = mark_document(sandbox, planned, anti_affinity_group=group)
-        await driver.define(_domain(sandbox, host, seed if seeded else None, mark))
-        await self._records.built(sandbox, {overlay, seed} if seeded else {overlay})
+        return DomainPlan(
+            uuid=_uuid(sandbox),
+            name=sandbox.sandbox_name,
+            vcpus=sandbox.vcpus,
+            memory_mb=sandbox.memory_mb,
+            mac=sandbox.mac or "",
+            network=sandbox.network,
+            isolated=sandbox.isolation,
+            virt_type=host.proven_virt_type or VirtType.QEMU,
+            pool=host.pool,
+            overlay=overlay,
+            layers=tuple(below),
+            seed=next((one.name for one in volumes if one.role is VolumeRole.SEED), None),
+            mark_document=mark_document(sandbox, volumes, anti_affinity_group=group),
+        )
 
     async def start(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> None:
         """Start the domain, unless its base was changed since it was built."""
@@ -195,9 +222,26 @@ class Effects:
                 f"{sandbox.base_image}",
             )
 
-    def _planned(self, sandbox: Sandbox, host: HostResources) -> tuple[Volume, ...]:
+    async def _make_disk(self, sandbox: Sandbox, base: BaseImage, driver: HostDriver) -> None:
+        """Make the overlay; layers that snapshots have frozen can only be there still."""
+        volumes = await self._records.volumes(sandbox)
+        live = layers.live(volumes)
+        names = layers.chain(volumes, overlay_name(sandbox.id) if live is None else live.name)
+        if len(names) == 1:
+            await driver.create_overlay(names[0], base, sandbox.storage_mb)
+            return
+        for name in names:
+            if await driver.volume(name) is None:
+                raise HostRefused(
+                    f"the layer {name} of {sandbox.id} is not on its host any more",
+                    remedy="bring the file back, or delete the sandbox",
+                )
+
+    async def _planned(self, sandbox: Sandbox, host: HostResources) -> tuple[Volume, ...]:
+        listed = await self._records.volumes(sandbox)
+        live = layers.live(listed)
         roles = {
-            overlay_name(sandbox.id): VolumeRole.OVERLAY,
+            overlay_name(sandbox.id) if live is None else live.name: VolumeRole.OVERLAY,
             seed_name(sandbox.id): VolumeRole.SEED,
         }
         return tuple(
@@ -211,25 +255,6 @@ class Effects:
             )
             for name, role in roles.items()
         )
-
-
-def _domain(
-    sandbox: Sandbox, host: HostResources, seed: str | None, mark: Mapping[str, object]
-) -> DomainPlan:
-    return DomainPlan(
-        uuid=_uuid(sandbox),
-        name=sandbox.sandbox_name,
-        vcpus=sandbox.vcpus,
-        memory_mb=sandbox.memory_mb,
-        mac=sandbox.mac or "",
-        network=sandbox.network,
-        isolated=sandbox.isolation,
-        virt_type=host.proven_virt_type or VirtType.QEMU,
-        pool=host.pool,
-        overlay=overlay_name(sandbox.id),
-        seed=seed,
-        mark_document=mark,
-    )
 
 
 def _uuid(sandbox: Sandbox) -> str:

@@ -37,6 +37,8 @@ from scheduler.control.records import Records
 from scheduler.control.relocator import Move, Relocator
 from scheduler.control.replicas import ReplicaRecords
 from scheduler.control.retention import Retention
+from scheduler.control.snapshot_effects import SnapshotEffects, TakeManifest
+from scheduler.control.snapshot_records import SnapshotRecords
 from scheduler.control.tally import Tally, Untold
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
@@ -84,14 +86,13 @@ class ControlPlane:
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
         beside: Sequence[Beside] = (),
+        take_manifest: TakeManifest | None = None,
     ) -> None:
-        self._store = store
-        self._beside = beside
-        self._clock = clock
+        self._store, self._clock, self._beside = store, clock, beside
         self._drivers = drivers
         self._fleet = fleet
         self._journal = journal
-        self._guests = guests
+        self._guests, self._take_manifest = guests, take_manifest
         self._tally = tally = tally or Untold()
         self._bugs = BugRecorder(store, clock, parked=tally.parked)
         self.listings = Listings(clock)
@@ -129,9 +130,10 @@ class ControlPlane:
     def _make_converger(self, pace: Pace) -> Converger:
         store, clock, fleet = self._store, self._clock, self._fleet
         records = Records(store, clock, changed=self._changed, released=self._released)
+        effects = Effects(records, self._replicas, clock, access=self._guests.access_of)
         return Converger(
             records=records,
-            effects=Effects(records, self._replicas, clock, access=self._guests.access_of),
+            effects=effects,
             listings=self.listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
@@ -139,6 +141,12 @@ class ControlPlane:
             drivers=self._drivers.get,
             limits=pace.limits,
             replicate=self.images.nudge,
+            snapshots=SnapshotEffects(
+                records,
+                SnapshotRecords(store, clock, changed=self._changed, concluded=self._concluded),
+                effects,
+                take_manifest=self._take_manifest,
+            ),
         )
 
     def _make_leftovers(self) -> Workers:
@@ -228,6 +236,8 @@ class ControlPlane:
         await self._guard_clock()
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
+        for snapshot in await self._store.read(lambda tx: tx.snapshots.unfinished()):
+            self.workers.wake(snapshot.sandbox_id)
         await self.images.resume()
         for one in self._beside:
             await one.resume()
@@ -286,6 +296,10 @@ class ControlPlane:
         if after.expires_at is not None:
             self._reap.wake()
         self._tally.became(before, after)
+
+    def _concluded(self, operation: str, result: str) -> None:
+        self._journal.poke()
+        self._tally.snapped(operation, result)
 
     def _released(self, sandbox: Sandbox, freed: tuple[Allocation, ...]) -> None:
         self.listings.forget(sandbox.id)

@@ -14,6 +14,7 @@ from functools import partial, wraps
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
 from scheduler.lifecycle import outcomes
+from scheduler.lifecycle.snapshots import under_way
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import (
     AddressReport,
@@ -22,6 +23,7 @@ from scheduler.model import (
     Phase,
     Sandbox,
     SandboxState,
+    Snapshot,
     Volume,
 )
 from scheduler.service.lease_time import lease_time
@@ -45,6 +47,8 @@ class Standing:
     host: HostResources
     allocations: tuple[Allocation, ...]
     now: datetime
+    snapshot: Snapshot | None = None
+    """The one of its snapshots for which something is still to be done."""
 
     @property
     def left_elsewhere(self) -> bool:
@@ -71,9 +75,14 @@ class Records:
                 host=tx.hosts.get(sandbox.host_id or ""),
                 allocations=tx.allocations.of_sandbox(sandbox_id),
                 now=lease_time(tx, self._clock),
+                snapshot=under_way(tx.snapshots.of_sandbox(sandbox_id)),
             )
 
         return await self._store.read(read)
+
+    async def again(self, sandbox: Sandbox) -> Sandbox:
+        """Read a sandbox as it is by now."""
+        return await self._store.read(lambda tx: tx.sandboxes.get(sandbox.id))
 
     async def volumes(self, sandbox: Sandbox) -> tuple[Volume, ...]:
         """Read the volumes listed for a sandbox on its host: all that is deleted there."""
@@ -192,6 +201,8 @@ class Records:
             return put(tx, current, outcomes.noted(current, left, now=self._now(tx))), ()
         for volume in tx.volumes.of_owner(sandbox.id):
             tx.volumes.remove(volume.host_id, volume.pool, volume.name)
+        for snapshot in tx.snapshots.of_sandbox(sandbox.id):
+            tx.snapshots.remove(snapshot.id)
         freed = tx.allocations.of_sandbox(sandbox.id)
         for allocation in freed:
             tx.allocations.release(sandbox.id, allocation.host_id)

@@ -1,7 +1,7 @@
 """How long each host call may take, in seconds: libvirt itself knows no time limit.
 
 `POWER_OFF` allows for a QEMU that answers nothing, which libvirt itself waits ten seconds for
-before it kills; `START` for a busy host's firmware and storage.
+before it kills; `START` for a busy host's firmware and storage; `SNAPSHOT` for a guest's memory.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ class Verb(StrEnum):
     DOWNLOAD = "read an image's header"
     UPLOAD = "upload a volume"
     TRANSFER = "carry a part of an image"
+    SNAPSHOT = "make, go back to or remove a snapshot"
+    FREEZE = "freeze a disk"
+    MERGE = "merge layers of a disk"
 
 
 DEADLINE_SECONDS: Mapping[Verb, float] = {
@@ -52,4 +55,7 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.DOWNLOAD: 30,
     Verb.UPLOAD: 120,
     Verb.TRANSFER: 120,
+    Verb.SNAPSHOT: 600,
+    Verb.FREEZE: 60,
+    Verb.MERGE: 60,
 }

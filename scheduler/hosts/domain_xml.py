@@ -20,6 +20,8 @@ NETWORK_FILTER = "clean-traffic"
 """libvirt's own filter against guests that fake their MAC, IP or ARP."""
 TRANSLATION_CACHE_MB = 64
 """What QEMU's emulation may use for translated code; by itself it takes up to a gigabyte."""
+DISK_TARGET = "vda"
+"""What the guest's own disk is called; the seed is the other one."""
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 _MACHINES: Mapping[str, str] = {"x86_64": "q35", "aarch64": "virt"}
@@ -34,8 +36,8 @@ class Disk:
 
     path: str
     format: str
-    backing_path: str | None = None
-    backing_format: str | None = None
+    backing: tuple[tuple[str, str], ...] = ()
+    """What lies below it, the nearest first: each file and its format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def add_cpu(domain: etree._Element, virt_type: VirtType) -> None:
 
 def _add_devices(domain: etree._Element, plan: DomainPlan, machine: Machine) -> None:
     devices = _add(domain, "devices")
-    _add_disk(devices, machine.disk, target="vda")
+    _add_disk(devices, machine.disk, target=DISK_TARGET)
     if machine.seed is not None:
         seed = _add_disk(devices, machine.seed, target="vdb")
         _add(seed, "readonly")
@@ -122,10 +124,10 @@ def _add_disk(devices: etree._Element, disk: Disk, target: str) -> etree._Elemen
     _add(element, "driver", name="qemu", type=disk.format)
     _add(element, "source", file=disk.path)
     chain = element
-    if disk.backing_path is not None and disk.backing_format is not None:
-        chain = _add(element, "backingStore", type="file")
-        _add(chain, "format", type=disk.backing_format)
-        _add(chain, "source", file=disk.backing_path)
+    for path, layer_format in disk.backing:
+        chain = _add(chain, "backingStore", type="file")
+        _add(chain, "format", type=layer_format)
+        _add(chain, "source", file=path)
     _add(chain, "backingStore")
     _add(element, "target", dev=target, bus="virtio")
     return element

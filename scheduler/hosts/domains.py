@@ -6,6 +6,8 @@ sandbox's id, so libvirt itself refuses a second copy on a host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import libvirt
 
 from scheduler.errors import HostRefused
@@ -38,6 +40,18 @@ def define(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
         raise
 
 
+def restate(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
+    """Define our domain anew, even while it runs: its next start goes by this."""
+    machine = _machine(handle, plan, keyring)
+    if find_ours(handle, plan.uuid, keyring) is None:
+        define(handle, plan, keyring)
+        return
+    domain = handle.conn.defineXMLFlags(
+        domain_xml(plan, machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE
+    )
+    _check_as_planned(domain, plan, machine)
+
+
 def start(handle: Handle, uuid: str, keyring: Keyring) -> None:
     """Start the domain unless it is active."""
     domain = _look_up(handle, uuid)
@@ -59,7 +73,7 @@ def start(handle: Handle, uuid: str, keyring: Keyring) -> None:
 
 def shut_down(handle: Handle, uuid: str, keyring: Keyring) -> None:
     """Press the guest's power button; its agent is not asked, since a guest could hang that."""
-    domain = _ours(handle, uuid, keyring)
+    domain = find_ours(handle, uuid, keyring)
     if domain is None or not domain.isActive():
         return
     try:
@@ -74,7 +88,7 @@ def shut_down(handle: Handle, uuid: str, keyring: Keyring) -> None:
 
 def power_off(handle: Handle, uuid: str, keyring: Keyring) -> None:
     """End the domain's process at once."""
-    domain = _ours(handle, uuid, keyring)
+    domain = find_ours(handle, uuid, keyring)
     if domain is None or not domain.isActive():
         return
     try:
@@ -86,7 +100,7 @@ def power_off(handle: Handle, uuid: str, keyring: Keyring) -> None:
 
 def resume(handle: Handle, uuid: str, keyring: Keyring) -> None:
     """Go on after a failed write; one that somebody paused is left to them."""
-    domain = _ours(handle, uuid, keyring)
+    domain = find_ours(handle, uuid, keyring)
     if domain is None or not _starved(domain):
         return
     try:
@@ -102,7 +116,7 @@ def _starved(domain: libvirt.virDomain) -> bool:
 
 def undefine(handle: Handle, uuid: str, keyring: Keyring) -> None:
     """Remove the stopped domain with its managed save, NVRAM and snapshot metadata."""
-    domain = _ours(handle, uuid, keyring)
+    domain = find_ours(handle, uuid, keyring)
     if domain is None:
         return
     if domain.isActive():
@@ -127,7 +141,8 @@ def _look_up(handle: Handle, uuid: str) -> libvirt.virDomain | None:
         raise
 
 
-def _ours(handle: Handle, uuid: str, keyring: Keyring) -> libvirt.virDomain | None:
+def find_ours(handle: Handle, uuid: str, keyring: Keyring) -> libvirt.virDomain | None:
+    """Return the domain, None when there is none; refused when it does not carry our mark."""
     domain = _look_up(handle, uuid)
     if domain is not None:
         _check_ours(domain, keyring)
@@ -163,8 +178,8 @@ def _machine(handle: Handle, plan: DomainPlan, keyring: Keyring) -> Machine:
     return Machine(
         arch=handle.identity.arch,
         libvirt_release=handle.identity.libvirt_release,
-        disk=_disk(pool, plan.overlay),
-        seed=_disk(pool, plan.seed, "raw") if plan.seed and seeded else None,
+        disk=_disk(pool, plan.overlay, plan.layers),
+        seed=_seed(pool, plan.seed) if plan.seed and seeded else None,
         network_filter=_has_filter(handle),
         mark_xml=keyring.sign(plan.mark_document),
     )
@@ -179,14 +194,21 @@ def _check_isolation(handle: Handle, plan: DomainPlan) -> None:
         )
 
 
-def _disk(pool: libvirt.virStoragePool, name: str, stated: str | None = None) -> Disk:
+def _disk(pool: libvirt.virStoragePool, name: str, layers: Sequence[str]) -> Disk:
+    """Return the disk with its whole chain: our layers as planned, then what the lowest is on."""
+    files = [
+        describe_volume(pool.storageVolLookupByName(one).XMLDesc(0)) for one in (name, *layers)
+    ]
+    lowest = files[-1]
+    backing = [(one.volume.path, "qcow2") for one in files[1:]]
+    if lowest.volume.backing is not None and lowest.backing_format is not None:
+        backing.append((lowest.volume.backing, lowest.backing_format))
+    return Disk(path=files[0].volume.path, format="qcow2", backing=tuple(backing))
+
+
+def _seed(pool: libvirt.virStoragePool, name: str) -> Disk:
     found = describe_volume(pool.storageVolLookupByName(name).XMLDesc(0))
-    return Disk(
-        path=found.volume.path,
-        format=stated or "qcow2",
-        backing_path=found.volume.backing,
-        backing_format=found.backing_format,
-    )
+    return Disk(path=found.volume.path, format="raw")
 
 
 def _has_filter(handle: Handle) -> bool:

@@ -100,6 +100,50 @@ class HostDriver(Protocol):
         """Let our domain go on that the host paused after a failed write; nothing to do else."""
         ...
 
+    async def take_snapshot(self, uuid: str, name: str) -> bool:
+        """Keep our domain's disk inside itself, with the guest's memory if it runs.
+
+        Return whether memory was kept.
+        """
+        ...
+
+    async def revert_snapshot(self, uuid: str, name: str) -> None:
+        """Bring our domain back to such a snapshot: running again if its memory was kept."""
+        ...
+
+    async def delete_snapshot(self, uuid: str, name: str) -> None:
+        """Remove such a snapshot and no other; one that is gone already is fine."""
+        ...
+
+    async def live_layer(self, uuid: str) -> str | None:
+        """Return the volume that our domain writes to; None when there is no domain."""
+        ...
+
+    async def create_layer(self, name: str, on: str) -> None:
+        """Make an empty layer on one of our volumes; an equal one that is there is fine."""
+        ...
+
+    async def freeze(self, uuid: str, layer: str) -> bool:
+        """Freeze our domain's disk: what its guest writes goes to this new layer from now on.
+
+        Return whether the guest's agent held its file systems still. Of a domain that is off only
+        the layer is made; `restate` puts it to use.
+        """
+        ...
+
+    async def merge(self, uuid: str, lower: str, upper: str) -> bool:
+        """Bring two layers of our domain's disk nearer to being one; return whether they are.
+
+        Nothing but `upper` may lie on `lower`. When `upper` is live it takes up what `lower` holds
+        and `lower` is out of use then; else `lower` takes up what `upper` holds, which is out of
+        use. A domain that is off is left paused at its beginning, and is to be powered off.
+        """
+        ...
+
+    async def restate(self, plan: DomainPlan) -> None:
+        """Define our domain anew by this plan, even while it runs."""
+        ...
+
     async def undefine(self, uuid: str) -> None:
         """Remove our stopped domain and all that libvirt keeps beside it."""
         ...

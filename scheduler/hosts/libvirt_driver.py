@@ -30,6 +30,7 @@ from scheduler.hosts.lanes import Lane
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.hosts.routes import Route
+from scheduler.hosts.snapshot_verbs import SnapshotVerbs
 from scheduler.hosts.threads import Threads
 from scheduler.model.hosts import HostResources, Transport, VirtType
 from scheduler.model.observations import (
@@ -49,7 +50,7 @@ BUSY_SECONDS = 30.0
 _log = structlog.get_logger()
 
 
-class LibvirtDriver:
+class LibvirtDriver(SnapshotVerbs):
     """A host behind libvirt; belongs to the event loop's thread."""
 
     def __init__(
@@ -90,6 +91,9 @@ class LibvirtDriver:
         self._mutating = self._watching if shared else connect()
         # Whole images are carried over one of their own, so that nobody waits behind them.
         self._carrying = self._watching if shared else connect(at_once=1)
+        # Keeping a guest's memory takes long: one at a time, and no other change waits for it.
+        self._snapping = self._watching if shared else connect(at_once=1)
+        self._merges: set[str] = set()
         self.adopt(host)
 
     def adopt(self, host: HostResources) -> None:
@@ -271,7 +275,7 @@ class LibvirtDriver:
         await self._route.aclose()
 
     def _connections(self) -> tuple[Connection, ...]:
-        return (self._watching, self._observing, self._mutating, self._carrying)
+        return (self._watching, self._observing, self._mutating, self._carrying, self._snapping)
 
     def _changed(self, uuid: str) -> None:
         """Take libvirt's hint, in libvirt's thread."""

@@ -60,6 +60,8 @@ class DomainPlan:
     pool: str
     overlay: str
     """The volume that becomes the guest's disk."""
+    layers: tuple[str, ...] = ()
+    """The frozen volumes below it down to the golden image, the nearest first."""
     seed: str | None = None
     """The cloud-init volume; None where the host takes no uploads."""
     mark_document: Mapping[str, object]
@@ -69,5 +71,11 @@ class DomainPlan:
         """Raise Invalid for a name that no XML and no terminal could show."""
         for field in ("name", "network", "pool", "overlay", "seed"):
             text = getattr(self, field)
-            if text is not None and not (text and text.isprintable()):
-                raise Invalid(f"{field}: a name needs printable characters", details={field: text})
+            _check_name(field, text)
+        for layer in self.layers:
+            _check_name("layers", layer)
+
+
+def _check_name(field: str, text: str | None) -> None:
+    if text is not None and not (text and text.isprintable()):
+        raise Invalid(f"{field}: a name needs printable characters", details={field: text})

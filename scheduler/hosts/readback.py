@@ -94,10 +94,7 @@ def _planned_disks(machine: Machine) -> list[list[tuple[str, str]]]:
 
 
 def _planned_chain(disk: Disk) -> list[tuple[str, str]]:
-    chain = [(disk.path, disk.format)]
-    if disk.backing_path is not None and disk.backing_format is not None:
-        chain.append((disk.backing_path, disk.backing_format))
-    return chain
+    return [(disk.path, disk.format), *disk.backing]
 
 
 def _interfaces(devices: etree._Element) -> list[tuple[str, str, bool]]:

@@ -139,6 +139,26 @@ def create_overlay(
         )
 
 
+def create_layer(handle: Handle, pool_name: str, name: str, on: str) -> None:
+    """Make an empty layer on one of our volumes; an equal one is fine, a torn one made anew."""
+    pool = _pool(handle, pool_name)
+    below = _describe(pool, on)
+    if below is None:
+        raise ObjectAbsent(
+            f"the layer {on!r} is not in the pool {pool_name!r} any more",
+            remedy="somebody removed it from its host; what lay on it is lost",
+            details={"volume": on, "pool": pool_name},
+        )
+    image = BaseImage(
+        name=on,
+        path=below.volume.path,
+        format="qcow2",
+        capacity=below.volume.capacity,
+        physical=below.volume.physical,
+    )
+    create_overlay(handle, pool_name, name, image, below.volume.capacity)
+
+
 def create_seed(handle: Handle, pool_name: str, name: str, iso: bytes) -> bool:
     """Make a raw volume of these bytes, over what a torn try left; False without streams."""
     if not handle.abilities.streams:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from scheduler.lifecycle import recovery, rules
+from scheduler.lifecycle import recovery, rules, snapshots
 from scheduler.lifecycle.rules import Case, Look
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown, sight, witness
 from scheduler.lifecycle.steps import (
@@ -32,7 +32,7 @@ from scheduler.lifecycle.steps import (
     TearDown,
     Wait,
 )
-from scheduler.model import DesiredState, Sandbox, SandboxState
+from scheduler.model import DesiredState, Sandbox, SandboxState, Snapshot
 
 __all__ = [
     "TABLE",
@@ -167,11 +167,13 @@ def judge(
     limits: Limits,
     barred: Barred | None = None,
     pool_free_mb: int = 0,
+    snapshot: Snapshot | None = None,
 ) -> Step:
     """Return the one step that brings `sandbox` nearer to what was asked for.
 
     `barred` says why its host builds nothing of its kind for now, `pool_free_mb` what room its
-    host's pool was last seen to have.
+    host's pool was last seen to have; `snapshot` is the one of its snapshots for which something
+    is still to be done.
     """
     row = TABLE.get((sandbox.desired_state, sandbox.state))
     if row is None:
@@ -184,6 +186,8 @@ def judge(
         barred=barred,
         pool_free_mb=pool_free_mb,
     )
+    if snapshot is not None and (ordered := snapshots.next_step(case, snapshot)) is not None:
+        return ordered
     look = rules.look_of(seen)
     step = row[look](case)
     if look is not Look.UNKNOWN and rules.overdue(case) and not isinstance(step, Become):

@@ -88,6 +88,12 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
     return replace(changed, expires_at=lease(changed, now))
 
 
+def rested(sandbox: Sandbox, *, now: datetime) -> Sandbox:
+    """Return the record after work that leads to no other state is over."""
+    kept = _without(sandbox, {ConditionKind.FAILING})
+    return replace(_rested(sandbox), conditions=kept, updated_at=now)
+
+
 def noted(sandbox: Sandbox, step: Note, *, now: datetime) -> Sandbox:
     """Return the record with the condition; one that was there already keeps its time."""
     return replace(sandbox, conditions=_with(sandbox, step.kind, step.message, now), updated_at=now)

@@ -21,10 +21,12 @@ from scheduler.model import (
     Mark,
     ObservedDomain,
     ObservedPool,
+    ObservedVolume,
     Overhead,
     Sandbox,
     SandboxState,
     Volume,
+    VolumeRole,
     VolumeState,
 )
 
@@ -82,7 +84,7 @@ def restored(
     return Restoration(
         sandbox=_sandbox(marked, domain, host, now),
         claim=_claim(marked, host, overhead, now),
-        volumes=_volumes(marked, host, [volume.name for volume in pool.volumes], now),
+        volumes=_volumes(marked, host, pool.volumes, now),
     )
 
 
@@ -204,17 +206,26 @@ def _claim(
         pool=marked.pool,
         vcpus=marked.vcpus,
         memory_mb=marked.memory_mb + overhead.of(marked.vcpus, marked.memory_mb),
-        storage_mb=marked.storage_mb,
+        storage_mb=marked.storage_mb * max(1, _disks(marked)),
         anti_affinity_group=marked.anti_affinity_group,
         state=AllocationState.ACTIVE,
         claimed_at=now,
     )
 
 
+def _disks(marked: MarkedSandbox) -> int:
+    """Return how many layers there are, each of which may grow to the size of the disk."""
+    return sum(role is not VolumeRole.SEED for role in marked.volumes.values())
+
+
 def _volumes(
-    marked: MarkedSandbox, host: HostResources, there: Collection[str], now: datetime
+    marked: MarkedSandbox, host: HostResources, there: Collection[ObservedVolume], now: datetime
 ) -> tuple[Volume, ...]:
-    """List what the mark lists; a seed that the host never took is planned and never created."""
+    """List what the mark lists; a seed that the host never took is planned and never created.
+
+    What lies on what is told by the volumes themselves.
+    """
+    known = {volume.name: volume for volume in there}
     return tuple(
         Volume(
             owner=marked.sandbox_id,
@@ -222,8 +233,14 @@ def _volumes(
             pool=marked.pool,
             name=name,
             role=role,
-            state=VolumeState.CREATED if name in there else VolumeState.PLANNED,
+            state=VolumeState.CREATED if name in known else VolumeState.PLANNED,
             created_at=now,
+            backing=_below(known.get(name), marked),
         )
         for name, role in sorted(marked.volumes.items())
     )
+
+
+def _below(volume: ObservedVolume | None, marked: MarkedSandbox) -> str | None:
+    name = "" if volume is None else (volume.backing or "").rpartition("/")[2]
+    return name if name in marked.volumes else None

@@ -129,6 +129,35 @@ class Relocate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """Make a snapshot on the host."""
+
+    snapshot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """Bring the domain back to a snapshot."""
+
+    snapshot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Take the next step in removing what the host keeps for a snapshot."""
+
+    snapshot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Record that what was asked of a snapshot cannot be done, and why."""
+
+    snapshot_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """What was seen is what was asked for, or only its owner can say how to go on."""
 
@@ -146,5 +175,9 @@ Step = (
     | Note
     | Clear
     | Relocate
+    | Freeze
+    | Revert
+    | Discard
+    | GiveUp
     | Settled
 )

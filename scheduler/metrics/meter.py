@@ -100,6 +100,13 @@ class Meter:
             registry=registry,
         )
 
+        self._snapped = Counter(
+            "sandboxd_snapshots",
+            "Snapshots made, gone back to and deleted, and how that ended.",
+            ["operation", "result"],
+            registry=registry,
+        )
+
     def _measure_loops(self, registry: CollectorRegistry) -> None:
         self._parked = Counter(
             "sandboxd_internal_errors",
@@ -165,6 +172,10 @@ class Meter:
         """Count a sandbox that left a host which failed it, by the code of the failure."""
         self._moved.labels(failure).inc()
 
+    def snapped(self, operation: str, result: str) -> None:
+        """Count a snapshot that was made, gone back to or deleted, and how that ended."""
+        self._snapped.labels(operation, result).inc()
+
     def parked(self) -> None:
         """Count a bug that parked a sandbox or a host."""
         self._parked.inc()
@@ -209,6 +220,9 @@ class Meter:
         for reason in (*ENDINGS.values(), "user"):
             self._destroyed.labels(reason)
             self._lifetimes.labels(reason)
+        for operation in ("create", "revert", "delete"):
+            for result in ("done", "failed"):
+                self._snapped.labels(operation, result)
         for failure in FAILURES:
             self._moved.labels(failure)
         for action in OnExpire:

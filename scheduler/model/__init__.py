@@ -58,7 +58,7 @@ from scheduler.model.sandboxes import (
     Sandbox,
     SandboxState,
 )
-from scheduler.model.snapshots import Snapshot, SnapshotKind
+from scheduler.model.snapshots import Snapshot, SnapshotKind, SnapshotState
 from scheduler.model.source_vms import SourceVM
 from scheduler.model.volumes import Volume, VolumeRole, VolumeState
 
@@ -122,6 +122,7 @@ __all__ = [
     "ServiceState",
     "Snapshot",
     "SnapshotKind",
+    "SnapshotState",
     "SourceVM",
     "StateReason",
     "Transport",

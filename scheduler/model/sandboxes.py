@@ -39,6 +39,9 @@ class Phase(StrEnum):
     STOP = "stop"
     RESUME = "resume"
     DESTROY = "destroy"
+    SNAPSHOT = "snapshot"
+    """Making or deleting a snapshot."""
+    REVERT = "revert"
 
 
 class OnExpire(StrEnum):

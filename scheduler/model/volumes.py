@@ -15,7 +15,10 @@ class VolumeRole(StrEnum):
     """What a volume is for."""
 
     OVERLAY = "overlay"
+    """Takes the guest's writes; a sandbox has one."""
     SEED = "seed"
+    LAYER = "layer"
+    """Frozen by a snapshot, or about to take the guest's writes instead of the overlay."""
     IMAGE = "image"
     """A replica of a golden image."""
 
@@ -38,3 +41,5 @@ class Volume:
     role: VolumeRole
     state: VolumeState = VolumeState.PLANNED
     created_at: datetime
+    backing: str | None = None
+    """The volume of ours that an overlay or layer lies on; None on the golden image."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scheduler.model import DrainPolicy, OnDeadline, OnExpire
+from scheduler.model import DrainPolicy, OnDeadline, OnExpire, SnapshotKind
 from scheduler.validation.fields import (
     ImageDigest,
     ImageName,
@@ -102,6 +102,16 @@ class PrefetchImage(_Request):
     hosts: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
     host_selector: Labels = Field(default_factory=dict)
     """Only hosts with these labels."""
+
+
+class CreateSnapshot(_Request):
+    """A point of a sandbox to be kept under a name."""
+
+    name: ObjectName
+    kind: Annotated[SnapshotKind, Field(strict=False)] = SnapshotKind.INTERNAL
+    """INTERNAL keeps the memory of a guest that runs, EXTERNAL its disk alone; one a sandbox."""
+    manifest: bool | None = None
+    """Whether to list the guest's files, packages and services; if it can be asked, when null."""
 
 
 class ExtendLease(_Request):

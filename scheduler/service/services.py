@@ -25,6 +25,7 @@ from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
+from scheduler.service.snapshots import SnapshotService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -75,6 +76,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    snapshots: SnapshotService
 
     @classmethod
     def over(
@@ -126,4 +128,5 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            snapshots=SnapshotService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
         )

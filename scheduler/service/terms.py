@@ -32,6 +32,9 @@ class Terms:
     max_ttl_seconds: int | None = None
     """When set, a sandbox without a limit is given this one and longer ones are refused."""
     max_sandboxes_per_agent: int | None = None
+    max_snapshots_per_sandbox: int = 8
+    takes_manifests: bool = False
+    """Whether guests are asked for manifests unless a caller says otherwise."""
     max_image_mb: int = 65536
     """The largest image that is taken in."""
     expected_mib_per_second: int = 40
@@ -58,6 +61,7 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         default_ttl_seconds=settings.lifecycle.default_ttl_seconds,
         max_ttl_seconds=settings.lifecycle.max_ttl_seconds,
         max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
+        max_snapshots_per_sandbox=settings.lifecycle.max_snapshots_per_sandbox,
         max_image_mb=settings.images.max_size_mb,
         expected_mib_per_second=settings.images.expected_mib_per_second,
         retry_after_seconds=settings.placement.retry_after_seconds,

@@ -107,6 +107,7 @@ class AllocationsFace(Face):
     record = awaited(Allocations.record)
     activate = awaited(Allocations.activate)
     mark_releasing = awaited(Allocations.mark_releasing)
+    resize = awaited(Allocations.resize)
     release = awaited(Allocations.release)
     get = awaited(Allocations.get)
     of_host = awaited(Allocations.of_host)
@@ -124,6 +125,7 @@ class VolumesFace(Face):
     of_host = awaited(Volumes.of_host)
     all = awaited(Volumes.all)
     mark_created = awaited(Volumes.mark_created)
+    replace = awaited(Volumes.replace)
     remove = awaited(Volumes.remove)
 
 
@@ -182,6 +184,9 @@ class SnapshotsFace(Face):
     get = awaited(Snapshots.get)
     by_name = awaited(Snapshots.by_name)
     find = awaited(Snapshots.find)
+    of_sandbox = awaited(Snapshots.of_sandbox)
+    unfinished = awaited(Snapshots.unfinished)
+    counts = awaited(Snapshots.counts)
     replace = awaited(Snapshots.replace)
     remove = awaited(Snapshots.remove)
 

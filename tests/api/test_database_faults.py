@@ -22,6 +22,7 @@ from tests.disks import fill, needs_root
 from tests.fleet.postgres import PostgresCluster
 from tests.fleet.process import wait_until
 from tests.service.planes import IMAGE, Plane, database, plane
+from tests.store.upgrade import NEWEST, NEXT
 
 Served = tuple[httpx2.AsyncClient, Plane]
 Serve = Callable[[StoreConfig], AbstractAsyncContextManager[Served]]
@@ -192,10 +193,10 @@ def become_read_only(url: str, value: str) -> None:
 async def test_a_newer_schema_that_appears_meanwhile(served: Serve, tmp_path: Path) -> None:
     config = database(tmp_path)
     async with served(config) as (http, cloud):
-        set_schema(config, "0003")
+        set_schema(config, NEXT)
         await create_is_refused(http, "read_only", "other_schema")
         assert await names(http) == 1
-        set_schema(config, "0002")
+        set_schema(config, NEWEST)
         await works_again(http, cloud)
 
 

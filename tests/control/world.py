@@ -50,6 +50,7 @@ from scheduler.service.terms import Terms
 from scheduler.store import EventFilter, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
 from tests.clocks import ManualClock
+from tests.control.manifests import Manifests
 from tests.guests.unreached import no_guests
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 from tests.waits import until
@@ -128,8 +129,11 @@ class World:
     limits: Limits = field(default_factory=Limits)
     breaker_rules: BreakerRules = field(default_factory=BreakerRules)
 
+    concluded: list[tuple[str, str]] = field(default_factory=list)
+
     def __post_init__(self) -> None:
         self.listings = Listings(self.clock)
+        self.manifests = Manifests(self.store, self.clock)
         self.records = Records(
             self.store, self.clock, changed=lambda *_: None, released=self.released
         )
@@ -155,6 +159,7 @@ class World:
             drivers=self.drivers.get,
             limits=self.limits,
             replicate=self.nudged.append,
+            snapshots=self.manifests.effects(self.records, self.effects, self.concluded),
         )
         self.looker = Looker(
             self.store, self.clock, drivers=self.drivers.get, listings=self.listings

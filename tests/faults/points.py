@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults.stories import births, fleet, images, lives, losses, playbooks
+from tests.faults.stories import births, fleet, images, lives, losses, playbooks, snapshots
 from tests.faults.story import Story
 
 COMMITS: Mapping[str, type[Story]] = {
@@ -67,6 +67,14 @@ COMMITS: Mapping[str, type[Story]] = {
     "sandboxes.record": births.Create,
     "sandboxes.refused": births.FindNoRoom,
     "sandboxes.retry": lives.Retry,
+    "snapshot_records.gave_up": snapshots.SnapInVain,
+    "snapshot_records.made": snapshots.MakeSnapshot,
+    "snapshot_records.removed": snapshots.DeleteSnapshot,
+    "snapshot_records.reverted": snapshots.GoBack,
+    "snapshot_records.undone": snapshots.SnapInVain,
+    "snapshots.create": snapshots.MakeSnapshot,
+    "snapshots.remove": snapshots.DeleteSnapshot,
+    "snapshots.revert": snapshots.GoBack,
 }
 """Transactions, by the module and the function that writes them."""
 
@@ -78,9 +86,12 @@ HOST_CALLS: Mapping[str, type[Story]] = {
     "host.delete_volume": lives.Destroy,
     "host.ensure_pool": births.Create,
     "host.power_off": lives.StopByForce,
+    "host.delete_snapshot": snapshots.DeleteSnapshot,
+    "host.revert_snapshot": snapshots.GoBack,
     "host.shutdown": lives.Stop,
     "host.refresh_pool": images.Prefetch,
     "host.start": births.Create,
+    "host.take_snapshot": snapshots.MakeSnapshot,
     "host.undefine": lives.Destroy,
     "host.volumes_absent": lives.Destroy,
 }
@@ -99,10 +110,19 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 
 EXEMPT: Mapping[str, str] = {
     "bugs.record": "only a bug leads there",
+    "host.create_layer": "these hosts freeze no disks: see tests/control/test_snapshots.py",
+    "host.freeze": "these hosts freeze no disks: see tests/control/test_snapshots.py",
+    "host.merge": "these hosts freeze no disks: see tests/control/test_snapshots.py",
+    "host.restate": "these hosts freeze no disks: see tests/control/test_snapshots.py",
     "host.write_volume": "these hosts take no bytes: see tests/control/test_replicator.py",
     "image_keeper.plan": "a wish like those of images.evict and images.condemn",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
     "ingestor.hold": "only a machine that cannot judge images leads there",
     "replicas.fail": "these hosts refuse no copy: see tests/control/test_replicator.py",
+    "snapshot_records.aligned": "these hosts freeze no disks: see tests/control/test_snapshots.py",
+    "snapshot_records.manifest_tried": "nothing takes manifests there",
+    "snapshot_records.merged": "these hosts freeze no disks: see tests/control/test_snapshots.py",
+    "snapshot_records.struck": "these hosts freeze no disks: see tests/control/test_snapshots.py",
+    "snapshots.preview": "it is taken back, never committed",
     "rebuilds.preview": "it is taken back, never committed",
 }

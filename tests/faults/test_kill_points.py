@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.matrix import Row, attempt, pairs
 from tests.faults.site import Site
-from tests.faults.stories import births, fleet, images, lives, losses
+from tests.faults.stories import births, fleet, images, lives, losses, snapshots
 from tests.faults.story import Story
 from tests.faults.trial import Death
 
@@ -43,6 +43,9 @@ ON_SQLITE = (
     row(images.Prefetch, "replicas.prove.before"),
     row(images.Clone, "replicas.want.after"),
     row(images.Remove, "ingestor.strike.before"),
+    row(snapshots.MakeSnapshot, "host.take_snapshot.after"),
+    row(snapshots.GoBack, "host.revert_snapshot.after"),
+    row(snapshots.DeleteSnapshot, "snapshot_records.removed.before"),
 )
 MID_CALL = (
     row(births.Create, "host.define.before", mid_call=True),
@@ -54,6 +57,7 @@ ON_POSTGRESQL = (
     row(births.Create, "sandboxes.record.after"),
     row(births.Create, "records.built.before"),
     row(lives.Destroy, "host.delete_volume.after"),
+    row(snapshots.GoBack, "snapshot_records.reverted.before"),
 )
 
 

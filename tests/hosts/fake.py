@@ -30,6 +30,7 @@ from scheduler.model.observations import (
 )
 from scheduler.model.sandboxes import IpSource
 from tests.hosts.fake_host import MIB, FakeDomain, FakeHost
+from tests.hosts.fake_snapshots import FakeSnapshots
 from tests.hosts.misfortune import Fault
 
 __all__ = ["FakeDomain", "FakeDriver", "FakeHost"]
@@ -37,7 +38,7 @@ __all__ = ["FakeDomain", "FakeDriver", "FakeHost"]
 T = TypeVar("T")
 
 
-class FakeDriver:
+class FakeDriver(FakeSnapshots):
     """The port on a FakeHost."""
 
     def __init__(
@@ -131,8 +132,7 @@ class FakeDriver:
     async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
         return await self._call("addresses", lambda: self._addresses(uuid, mac))
 
-    async def aclose(self) -> None:
-        """Let go: the host stays as it is."""
+    async def aclose(self) -> None: ...
 
     async def _call(self, verb: str, effect: Callable[[], T]) -> T:
         self.calls[verb] += 1
@@ -286,13 +286,14 @@ class FakeDriver:
         return bytes(self.host.contents.get(name, bytearray())[offset : offset + length])
 
     def _delete(self, name: str) -> None:
-        self._volumes().pop(name, None)
-        self.host.contents.pop(name, None)
+        for held in (self._volumes(), self.host.contents, self.host.disks.blocks):
+            held.pop(name, None)
 
     def _define(self, plan: DomainPlan) -> None:
         if plan.mark_document.get("domain_uuid") != plan.uuid:
             raise HostRefused("the mark is not for this domain")
-        for volume in filter(None, (plan.overlay, plan.seed if self.host.streams else None)):
+        seed = plan.seed if self.host.streams else None
+        for volume in filter(None, (plan.overlay, seed, *plan.layers)):
             if volume not in self._volumes():
                 raise ObjectAbsent(f"there is no volume {volume!r}")
         names = {domain.name: domain.uuid for domain in self.host.domains.values()}
@@ -343,6 +344,7 @@ class FakeDriver:
         if domain.active:
             raise HostRefused(f"the domain {uuid} still runs")
         del self.host.domains[uuid]
+        self.host.disks.snapshots.pop(uuid, None)
         self._hint()
 
     def _addresses(self, uuid: str, mac: str) -> AddressReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scheduler.model.observations import DomainState, ObservedVolume, StateReason
+from tests.hosts.fake_snapshots import FakeDisks
 
 MIB = 2**20
 
@@ -52,6 +53,9 @@ class FakeHost:
     contents: dict[str, bytearray] = field(default_factory=dict)
     """The bytes of those volumes that were given any."""
     streams: bool = True
+    freezes: bool = True
+    agents: bool = False
+    disks: FakeDisks = field(default_factory=FakeDisks)
     full: bool = False
     """Others filled its pool."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,31 +11,9 @@ from scheduler.errors import HostRefused
 from scheduler.hosts import ObjectAbsent
 from scheduler.hosts.plans import NewReplica
 from scheduler.model.observations import DomainState, StateReason
-from tests.fleet.farm import LibvirtdFarm
-from tests.fleet.fleet import Fleet
-from tests.hosts import images, subjects
+from tests.hosts import images
 from tests.hosts.subjects import IMAGE_MB, Subject
 from tests.waits import until
-
-MakeFarm = Callable[[int], LibvirtdFarm]
-
-
-@pytest.fixture(params=["fake", "simulated", "farm", pytest.param("real", marks=pytest.mark.fleet)])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    async with _open(request, tmp_path) as made:
-        yield made
-
-
-def _open(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[Subject]:
-    if request.param == "fake":
-        return subjects.fake(directory)
-    if request.param == "simulated":
-        return subjects.simulated(directory)
-    if request.param == "farm":
-        make_farm: MakeFarm = request.getfixturevalue("make_farm")
-        return subjects.farm(directory, make_farm(1)[0])
-    one_host: Fleet = request.getfixturevalue("one_host")
-    return subjects.real(directory, one_host["h1"], one_host.access)
 
 
 async def test_an_inventory_tells_the_whole_host(subject: Subject) -> None:

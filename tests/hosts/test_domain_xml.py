@@ -42,8 +42,7 @@ MACHINE = Machine(
     disk=Disk(
         path="/images/sbx-1.qcow2",
         format="qcow2",
-        backing_path="/images/golden.qcow2",
-        backing_format="qcow2",
+        backing=(("/images/golden.qcow2", "qcow2"),),
     ),
     seed=Disk(path="/images/sbx-1-seed.iso", format="raw"),
     network_filter=True,
@@ -100,7 +99,7 @@ def test_no_text_becomes_a_device(name: str, network: str, path: str, seed: str,
     plan = replace(PLAN, name=name, network=network)
     machine = replace(
         MACHINE,
-        disk=replace(MACHINE.disk, path=path, backing_path=base),
+        disk=replace(MACHINE.disk, path=path, backing=((base, "qcow2"),)),
         seed=Disk(path=seed, format="raw"),
     )
     domain = etree.fromstring(domain_xml(plan, machine))

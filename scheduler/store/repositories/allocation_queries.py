@@ -54,6 +54,38 @@ GROUP_THERE = Statement(
     "host",
     "group",
 )
+_ENLARGED = (
+    update(HOSTS.table)
+    .where(_HOST.id == bindparam("host"))
+    .values(
+        reserved_storage_mb=_HOST.reserved_storage_mb + _STORAGE,
+        generation=_HOST.generation + 1,
+    )
+)
+ENLARGE = Statement(_ENLARGED, "host", "storage_mb")
+GROW = Statement(
+    _ENLARGED.where(_HOST.reserved_storage_mb + _STORAGE <= _HOST.limit_storage_mb),
+    "host",
+    "storage_mb",
+)
+SHRINK = Statement(
+    update(HOSTS.table)
+    .where(_HOST.id == bindparam("host"))
+    .values(
+        reserved_storage_mb=_HOST.reserved_storage_mb - _STORAGE,
+        generation=_HOST.generation + 1,
+    ),
+    "host",
+    "storage_mb",
+)
+RESIZE = Statement(
+    update(ALLOCATIONS.table)
+    .where(_ROWS.sandbox_id == bindparam("sandbox"), _ROWS.host_id == bindparam("host"))
+    .values(storage_mb=bindparam("new_storage_mb")),
+    "sandbox",
+    "host",
+    "new_storage_mb",
+)
 GIVE_BACK = Statement(
     update(HOSTS.table)
     .where(_HOST.id == bindparam("host"))

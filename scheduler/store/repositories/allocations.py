@@ -7,7 +7,7 @@ that a claim compares and adds in one UPDATE; the audit compares both and heals 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scheduler.errors import Conflict, Invalid
 from scheduler.model import Allocation, AllocationState, Event, HostResources, HostState, Resources
@@ -76,6 +76,36 @@ class Allocations(Repository):
     def mark_releasing(self, sandbox_id: str, host_id: str) -> None:
         """Say that the sandbox is to leave this host; charged until absence is proven."""
         self._set_state(sandbox_id, host_id, AllocationState.RELEASING)
+
+    def resize(
+        self, sandbox_id: str, host_id: str, storage_mb: int, *, beyond_limits: bool = False
+    ) -> Allocation:
+        """Have a sandbox hold this much storage on a host, `Conflict` when it has no such room.
+
+        Growing is guarded as a claim is, but for the host's state: its work there is not new. With
+        `beyond_limits` it is not: for what is there already.
+        """
+        held = self.get(sandbox_id, host_id)
+        wanted = replace(held, storage_mb=storage_mb)
+        _amounts(wanted)
+        more = storage_mb - held.storage_mb
+        growth = queries.ENLARGE if beyond_limits else queries.GROW
+        if more > 0 and not self._cursor.change(growth, (host_id, more)):
+            host = self._one(HOSTS, host_queries.BY_ID, host_id)
+            raise Conflict(
+                f"host {host.name} has no room for this any more",
+                remedy="Wait until something is released, or keep less.",
+                details={
+                    "host_id": host.id,
+                    "filter": "storage",
+                    "have": host.free.storage_mb,
+                    "need": more,
+                },
+            )
+        if more < 0:
+            self._cursor.change(queries.SHRINK, (host_id, -more))
+        self._cursor.change(queries.RESIZE, (sandbox_id, host_id, storage_mb))
+        return wanted
 
     def release(self, sandbox_id: str, host_id: str) -> Allocation:
         """Give back what a sandbox held on a host, in the same transaction; `NotFound` twice."""

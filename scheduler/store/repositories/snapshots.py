@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Mapping
 
-from scheduler.model import Snapshot
+from sqlalchemy import bindparam, func, select
+
+from scheduler.model import Snapshot, SnapshotKind, SnapshotState
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository, absent
-from scheduler.store.statements import inserted, overwritten, removed, selected
+from scheduler.store.statements import Statement, inserted, overwritten, removed, selected
 from scheduler.store.tables import SNAPSHOTS
 
 _COLUMNS = SNAPSHOTS.table.c
@@ -16,6 +18,22 @@ _BY_ID = selected(SNAPSHOTS, "id")
 _BY_NAME = selected(SNAPSHOTS, "sandbox_id", "name")
 _OVERWRITE = overwritten(SNAPSHOTS, "id", keep=("id", "sandbox_id", "created_at"))
 _REMOVE = removed(SNAPSHOTS, "id")
+_OF_SANDBOX = Statement(
+    select(SNAPSHOTS.table)
+    .where(_COLUMNS.sandbox_id == bindparam("of"))
+    .order_by(_COLUMNS.created_at, _COLUMNS.id),
+    "of",
+)
+_UNFINISHED = Statement(
+    select(SNAPSHOTS.table)
+    .where(
+        _COLUMNS.state != SnapshotState.READY.value, _COLUMNS.state != SnapshotState.FAILED.value
+    )
+    .order_by(_COLUMNS.created_at, _COLUMNS.id)
+)
+_COUNTS = Statement(
+    select(_COLUMNS.kind, _COLUMNS.state, func.count()).group_by(_COLUMNS.kind, _COLUMNS.state)
+)
 _ORDER = Order(
     keys={"created_at": _COLUMNS.created_at, "name": _COLUMNS.name},
     id=_COLUMNS.id,
@@ -45,6 +63,21 @@ class Snapshots(Repository):
         """Return a page of a sandbox's snapshots, newest first unless asked otherwise."""
         query = select(SNAPSHOTS.table).where(_COLUMNS.sandbox_id == sandbox_id)
         return self._page(SNAPSHOTS, query, _ORDER, options)
+
+    def of_sandbox(self, sandbox_id: str) -> tuple[Snapshot, ...]:
+        """Return every snapshot of a sandbox, oldest first."""
+        return self._all(SNAPSHOTS, _OF_SANDBOX, sandbox_id)
+
+    def unfinished(self) -> tuple[Snapshot, ...]:
+        """Return the snapshots for which something is still to be done on a host."""
+        return self._all(SNAPSHOTS, _UNFINISHED)
+
+    def counts(self) -> Mapping[tuple[SnapshotKind, SnapshotState], int]:
+        """Return how many snapshots there are of each kind in each state."""
+        return {
+            (SnapshotKind(kind), SnapshotState(state)): count
+            for kind, state, count in self._cursor.rows(_COUNTS)
+        }
 
     def replace(self, snapshot: Snapshot) -> Snapshot:
         """Write a snapshot over its former self; its sandbox and its age cannot change."""

@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, select, update
 
 from scheduler.model import Volume, VolumeState
 from scheduler.store.repositories.repository import Repository, absent
-from scheduler.store.statements import Statement, inserted, removed, selected
+from scheduler.store.statements import Statement, inserted, overwritten, removed, selected
 from scheduler.store.tables import VOLUMES
 
 _TABLE = VOLUMES.table
@@ -17,6 +17,7 @@ _BY_NAME = (_COLUMNS.host_id, _COLUMNS.pool, _COLUMNS.name)
 _INSERT = inserted(VOLUMES)
 _GET = selected(VOLUMES, *_KEY)
 _REMOVE = removed(VOLUMES, *_KEY)
+_OVERWRITE = overwritten(VOLUMES, *_KEY, keep=(*_KEY, "owner", "created_at"))
 _OF_OWNER = Statement(
     select(_TABLE).where(_COLUMNS.owner == bindparam("of")).order_by(*_BY_NAME), "of"
 )
@@ -62,6 +63,12 @@ class Volumes(Repository):
         """Say that the host has answered that the volume exists."""
         if not self._cursor.change(_MARK, (host_id, pool, name)):
             raise absent(VOLUMES, host_id, pool, name)
+
+    def replace(self, volume: Volume) -> None:
+        """Write what a listed volume is for, what it lies on and whether it is there."""
+        key = (volume.host_id, volume.pool, volume.name)
+        if not self._cursor.change(_OVERWRITE, [*VOLUMES.row(volume), *key]):
+            raise absent(VOLUMES, *key)
 
     def remove(self, host_id: str, pool: str, name: str) -> None:
         """Take a volume off the list once its absence is proven."""

@@ -43,6 +43,13 @@ from tests.faults.stories.lives import (
 )
 from tests.faults.stories.losses import Adopt, Forget, Heal, Reap, Reappear, Rebuild
 from tests.faults.stories.playbooks import Author
+from tests.faults.stories.snapshots import (
+    DeleteSnapshot,
+    DestroyWithSnapshot,
+    GoBack,
+    MakeSnapshot,
+    SnapInVain,
+)
 from tests.faults.story import Story
 
 STORIES: tuple[type[Story], ...] = (
@@ -90,4 +97,9 @@ STORIES: tuple[type[Story], ...] = (
     Evict,
     Remove,
     Author,
+    MakeSnapshot,
+    GoBack,
+    DeleteSnapshot,
+    DestroyWithSnapshot,
+    SnapInVain,
 )

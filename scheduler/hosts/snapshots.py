@@ -1,0 +1,229 @@
+"""Snapshots inside a domain's disk, and new layers on top of it: what libvirt does of each.
+
+The first kind is libvirt's own and kept by it. Of layers it is told to remember nothing, since 9.0
+could not go back to one: which file lies on which is our record, stated in the domain's definition.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import libvirt
+import structlog
+from lxml import etree
+
+from scheduler.errors import HostRefused
+from scheduler.hosts import volumes
+from scheduler.hosts.domain_xml import AGENT_CHANNEL, DISK_TARGET
+from scheduler.hosts.domains import find_ours
+from scheduler.hosts.failures import ObjectAbsent
+from scheduler.hosts.handles import Handle
+from scheduler.hosts.marks import Keyring
+from scheduler.hosts.xml_reader import read_xml
+
+AGENT_SECONDS = 10
+"""How long a guest's agent may take to hold its file systems still; a guest could hang it."""
+MERGES_SINCE = (6, 0, 0)
+"""The first libvirt whose block jobs are named by nodes, as these need it."""
+
+_FREEZE: int = (
+    libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
+    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+)
+
+_log = structlog.get_logger()
+
+
+def take(handle: Handle, uuid: str, keyring: Keyring, name: str) -> bool:
+    """Keep the disk, and the memory of a guest that runs; return whether memory was kept."""
+    domain = _present(handle, uuid, keyring)
+    found = _find(domain, name)
+    if found is None:
+        found = domain.snapshotCreateXML(_internal_xml(domain, name), 0)
+    return read_xml(found.getXMLDesc(0)).findtext("state") == "running"
+
+
+def revert(handle: Handle, uuid: str, keyring: Keyring, name: str) -> None:
+    """Bring the domain back to where it was."""
+    domain = _present(handle, uuid, keyring)
+    found = _find(domain, name)
+    if found is None:
+        raise ObjectAbsent(
+            f"the domain {uuid} has no snapshot {name} on its host any more",
+            remedy="somebody removed it there, or the domain was defined anew; delete the snapshot",
+            details={"domain_uuid": uuid},
+        )
+    domain.revertToSnapshot(found, 0)
+
+
+def delete(handle: Handle, uuid: str, keyring: Keyring, name: str) -> None:
+    """Remove one snapshot and no other; one that is gone already is fine."""
+    domain = find_ours(handle, uuid, keyring)
+    found = None if domain is None else _find(domain, name)
+    if found is not None:
+        found.delete(0)
+
+
+def live_layer(handle: Handle, uuid: str, keyring: Keyring) -> str | None:
+    """Return the volume that the domain writes to, or will; None when there is no domain."""
+    domain = find_ours(handle, uuid, keyring)
+    return None if domain is None else PurePosixPath(_chain(domain)[0]).name
+
+
+def freeze(handle: Handle, pool: str, uuid: str, keyring: Keyring, layer: str) -> bool:
+    """Have the guest write to a new layer from now on; return whether it was held still for it.
+
+    Of a domain that is off only the layer is made: its definition is stated anew by the caller.
+    """
+    domain = _present(handle, uuid, keyring)
+    live = PurePosixPath(_chain(domain)[0])
+    if live.name == layer:
+        return False
+    if not domain.isActive():
+        volumes.create_layer(handle, pool, layer, live.name)
+        return False
+    _check_able(handle)
+    volumes.refresh(handle, pool)
+    volumes.delete_volume(handle, pool, layer)
+    quiet = _freeze(domain, str(live.with_name(layer)))
+    volumes.refresh(handle, pool)
+    return quiet
+
+
+def merge(
+    handle: Handle, uuid: str, keyring: Keyring, pair: tuple[str, str], begun: set[str]
+) -> bool:
+    """Bring the lower of two layers, on which the upper alone lies, nearer to being one with it.
+
+    Return whether they are. The live one takes up the other, and of two that are not live the lower
+    does; what is read through any other layer stays as it was. A domain that is off is started for
+    it without running a single instruction of its guest; the caller powers it off.
+    """
+    lower, upper = pair
+    domain = _present(handle, uuid, keyring)
+    chain = _chain(domain)
+    top = PurePosixPath(chain[0])
+    below, above = str(top.with_name(lower)), str(top.with_name(upper))
+    gone = below if above == chain[0] else above
+    if gone not in chain:
+        begun.discard(f"{uuid}/{lower}")
+        return True
+    _check_able(handle)
+    if not domain.isActive():
+        domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    if domain.blockJobInfo(DISK_TARGET, 0):
+        return False
+    _check_fresh(f"{uuid}/{lower}", begun)
+    if above == chain[0]:
+        domain.blockRebase(DISK_TARGET, chain[chain.index(below) + 1], 0, 0)
+    else:
+        domain.blockCommit(DISK_TARGET, below, above, 0, 0)
+    return False
+
+
+def _check_fresh(job: str, begun: set[str]) -> None:
+    """Refuse when this very merge was begun before and ended without effect."""
+    if job in begun:
+        begun.discard(job)
+        raise HostRefused(
+            "the layers were not merged: the host's hypervisor gave up",
+            remedy="the pool may be full; make room there and delete the snapshot again",
+        )
+    begun.add(job)
+
+
+def _check_able(handle: Handle) -> None:
+    release = handle.identity.libvirt_release
+    if not handle.abilities.hypervisor or release < MERGES_SINCE:
+        raise HostRefused(
+            "this host's libvirt cannot freeze or merge the layers of a disk",
+            remedy=f"use an internal snapshot, or libvirt {MERGES_SINCE[0]}.0 and newer with QEMU",
+        )
+
+
+def _freeze(domain: libvirt.virDomain, path: str) -> bool:
+    xml = _external_xml(domain, path)
+    if _agent_answers(domain):
+        try:
+            domain.agentSetResponseTimeout(AGENT_SECONDS, 0)
+            domain.snapshotCreateXML(xml, _FREEZE | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE)
+        except libvirt.libvirtError as error:
+            _log.info("host.snapshot.not_quiesced", why=error.get_error_message())
+            if path in _chain(domain):
+                return False  # the layer was made, and only thawing failed
+        else:
+            return True
+    domain.snapshotCreateXML(xml, _FREEZE)
+    return False
+
+
+def _agent_answers(domain: libvirt.virDomain) -> bool:
+    targets = read_xml(domain.XMLDesc(0)).iterfind("devices/channel/target")
+    return any(
+        target.get("name") == AGENT_CHANNEL and target.get("state") == "connected"
+        for target in targets
+    )
+
+
+def _present(handle: Handle, uuid: str, keyring: Keyring) -> libvirt.virDomain:
+    domain = find_ours(handle, uuid, keyring)
+    if domain is None:
+        raise ObjectAbsent(
+            f"there is no domain {uuid}",
+            remedy="its sandbox says why",
+            details={"domain_uuid": uuid},
+        )
+    return domain
+
+
+def _find(domain: libvirt.virDomain, name: str) -> libvirt.virDomainSnapshot | None:
+    try:
+        return domain.snapshotLookupByName(name, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT:
+            return None
+        raise
+
+
+def _chain(domain: libvirt.virDomain) -> list[str]:
+    """Return the files of the guest's disk, the live one first."""
+    disk = read_xml(domain.XMLDesc(0)).find(f"devices/disk/target[@dev='{DISK_TARGET}']/..")
+    if disk is None:
+        raise HostRefused(
+            f"the domain {domain.UUIDString()} has no disk {DISK_TARGET}",
+            remedy="somebody changed its definition; look at it on its host",
+        )
+    layers: list[str] = []
+    layer: etree._Element | None = disk
+    while layer is not None:
+        source = layer.find("source")
+        if source is not None and (file := source.get("file")) is not None:
+            layers.append(file)
+        layer = layer.find("backingStore")
+    return layers
+
+
+def _internal_xml(domain: libvirt.virDomain, name: str) -> str:
+    snapshot = etree.Element("domainsnapshot")
+    etree.SubElement(snapshot, "name").text = name
+    disks = etree.SubElement(snapshot, "disks")
+    for target in read_xml(domain.XMLDesc(0)).iterfind("devices/disk/target"):
+        dev = target.get("dev", "")
+        where = "internal" if dev == DISK_TARGET else "no"
+        etree.SubElement(disks, "disk", name=dev, snapshot=where)
+    return etree.tostring(snapshot, encoding="unicode")
+
+
+def _external_xml(domain: libvirt.virDomain, path: str) -> str:
+    snapshot = etree.Element("domainsnapshot")
+    disks = etree.SubElement(snapshot, "disks")
+    for target in read_xml(domain.XMLDesc(0)).iterfind("devices/disk/target"):
+        dev = target.get("dev", "")
+        if dev != DISK_TARGET:
+            etree.SubElement(disks, "disk", name=dev, snapshot="no")
+            continue
+        disk = etree.SubElement(disks, "disk", name=dev, snapshot="external", type="file")
+        etree.SubElement(disk, "driver", type="qcow2")
+        etree.SubElement(disk, "source", file=path)
+    return etree.tostring(snapshot, encoding="unicode")

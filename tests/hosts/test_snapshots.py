@@ -1,0 +1,144 @@
+"""Snapshots and layers by the port: one suite for the fake, the test driver and real hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scheduler.errors import HostRefused
+from scheduler.hosts import DomainPlan, ObjectAbsent
+from scheduler.model import DomainState, VirtType
+from tests.hosts.subjects import Subject
+from tests.waits import until_answer
+
+
+async def state_of(subject: Subject, plan: DomainPlan) -> DomainState:
+    found = await subject.driver.domain(plan.uuid)
+    assert found is not None
+    return found.state
+
+
+async def test_a_snapshot_inside_the_disk_and_back_each_step_twice(subject: Subject) -> None:
+    driver, plan = subject.driver, subject.plan()
+    await subject.build(plan)
+    for _ in range(2):
+        assert await driver.take_snapshot(plan.uuid, "off") is False
+    await driver.start(plan.uuid)
+    for _ in range(2):
+        assert await driver.take_snapshot(plan.uuid, "on") is True
+    await driver.power_off(plan.uuid)
+    for _ in range(2):
+        await driver.revert_snapshot(plan.uuid, "on")
+    assert await state_of(subject, plan) is DomainState.RUNNING
+    await driver.revert_snapshot(plan.uuid, "off")
+    assert await state_of(subject, plan) is DomainState.SHUT_OFF
+    reverted = await driver.domain(plan.uuid)
+    assert reverted is not None
+    assert reverted.mark is not None
+    for _ in range(2):
+        await driver.delete_snapshot(plan.uuid, "off")
+    with pytest.raises(ObjectAbsent, match="no snapshot off"):
+        await driver.revert_snapshot(plan.uuid, "off")
+    await driver.revert_snapshot(plan.uuid, "on")
+    await driver.power_off(plan.uuid)
+    await driver.undefine(plan.uuid)
+    await driver.delete_snapshot(plan.uuid, "on")
+    with pytest.raises(ObjectAbsent):
+        await driver.take_snapshot(plan.uuid, "late")
+    await driver.define(plan)
+    with pytest.raises(ObjectAbsent, match="no snapshot on"):
+        await driver.revert_snapshot(plan.uuid, "on")
+
+
+async def test_layers_of_a_domain_that_is_off(subject: Subject) -> None:
+    driver, plan = subject.driver, subject.plan()
+    assert await driver.live_layer(plan.uuid) is None
+    await subject.build(plan)
+    assert await driver.live_layer(plan.uuid) == plan.overlay
+    layer = f"{plan.name}-l1.qcow2"
+    for _ in range(2):
+        assert await driver.freeze(plan.uuid, layer) is False
+    made = await driver.volume(layer)
+    assert made is not None
+    assert (made.backing or "").endswith(plan.overlay)
+    assert await driver.live_layer(plan.uuid) == plan.overlay
+    on_top = replace(plan, overlay=layer, layers=(plan.overlay,))
+    for _ in range(2):
+        await driver.restate(on_top)
+    assert await driver.live_layer(plan.uuid) == layer
+    await driver.start(plan.uuid)
+    assert await state_of(subject, plan) is DomainState.RUNNING
+    await driver.power_off(plan.uuid)
+    with pytest.raises(ObjectAbsent, match="gone"):
+        await driver.create_layer("x.qcow2", "gone.qcow2")
+    for _ in range(2):
+        await driver.create_layer(f"{plan.name}-l2.qcow2", plan.overlay)
+    await driver.undefine(plan.uuid)
+    await driver.restate(on_top)
+    assert await driver.live_layer(plan.uuid) == layer
+
+
+async def test_layers_of_a_domain_that_runs(subject: Subject) -> None:
+    driver, plan = subject.driver, subject.plan()
+    await subject.build(plan)
+    await driver.start(plan.uuid)
+    names = [plan.overlay, *(f"{plan.name}-l{n}.qcow2" for n in range(1, 5))]
+    if subject.virt_type is VirtType.TEST:
+        with pytest.raises(HostRefused, match="cannot freeze"):
+            await driver.freeze(plan.uuid, names[1])
+        return
+    for number in range(1, 5):
+        for _ in range(2):
+            assert await driver.freeze(plan.uuid, names[number]) is False
+        await driver.restate(stacked(plan, names[: number + 1]))
+    assert await driver.live_layer(plan.uuid) == names[4]
+    await merged(subject, plan, names[3], names[4])
+    await driver.restate(stacked(plan, [*names[:3], names[4]]))
+    await driver.delete_volume(names[3])
+    await merged(subject, plan, names[1], names[2])
+    await driver.restate(stacked(plan, [*names[:2], names[4]]))
+    await driver.delete_volume(names[2])
+    await driver.power_off(plan.uuid)
+    await merged(subject, plan, names[0], names[1])
+    assert await state_of(subject, plan) is DomainState.PAUSED
+    await driver.power_off(plan.uuid)
+    await driver.restate(stacked(plan, [names[0], names[4]]))
+    await driver.delete_volume(names[1])
+    await merged(subject, plan, names[0], names[4])
+    await driver.power_off(plan.uuid)
+    await driver.restate(stacked(plan, [names[4]]))
+    await driver.delete_volume(names[0])
+    await driver.start(plan.uuid)
+    await driver.power_off(plan.uuid)
+    await driver.undefine(plan.uuid)
+    await driver.delete_volume(names[4])
+    assert await driver.volumes_absent(names)
+
+
+async def test_domains_that_are_not_ours_are_not_frozen(subject: Subject) -> None:
+    driver, uuid = subject.driver, "11111111-2222-4333-8444-555555555555"
+    await subject.plant(uuid, "stranger", None)
+    for attempt in (
+        driver.take_snapshot(uuid, "s"),
+        driver.revert_snapshot(uuid, "s"),
+        driver.delete_snapshot(uuid, "s"),
+        driver.freeze(uuid, "l.qcow2"),
+        driver.merge(uuid, "a", "b"),
+        driver.live_layer(uuid),
+    ):
+        with pytest.raises(HostRefused, match="mark"):
+            await attempt
+
+
+def stacked(plan: DomainPlan, names: list[str]) -> DomainPlan:
+    """Return the plan whose disk consists of these layers, the live one last."""
+    *below, live = names
+    return replace(plan, overlay=live, layers=tuple(reversed(below)))
+
+
+async def merged(subject: Subject, plan: DomainPlan, lower: str, upper: str) -> None:
+    async def done() -> bool:
+        return await subject.driver.merge(plan.uuid, lower, upper)
+
+    await until_answer(done, seconds=60, what=f"{lower} and {upper} to be one")

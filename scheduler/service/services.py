@@ -97,12 +97,8 @@ class Services:
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
         keeps images: without them nothing was ever seen, is not judged, and there are none.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        seen, stale = listings or Unseen(), terms.stale_after_seconds
+        sightings = Sightings(seen, clock, wake=wakes.host, stale_after_seconds=stale)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)

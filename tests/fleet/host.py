@@ -160,6 +160,12 @@ class Host:
         shutil.copy(image, self.file(IMAGES) / "small.qcow2")
         self.virsh(" ".join(FIRST_BOOT.split()))
 
+    def offer(self, image: Path, name: str) -> None:
+        """Put another image into the pool, once."""
+        if not (self.file(IMAGES) / name).exists():
+            shutil.copy(image, self.file(IMAGES) / name)
+            self.virsh("pool-refresh", self.pool)
+
     @property
     def _interface(self) -> IPv4Interface:
         return self._network.host_address(self._index)

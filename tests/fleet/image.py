@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.fleet.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CACHE_VARIABLE = "SANDBOXD_TEST_CACHE"
 DISK_MIB = 128
@@ -45,13 +45,22 @@ INSTALL_BOOT_LOADER = 'mount -o loop "$1" "$2" && extlinux --install "$2/boot" &
 
 def small_image() -> Path:
     """The image's file (qcow2), built now unless it is in the cache; read it, never write it."""
+    return cached("small", digest(boot_packages(), [Path(__file__)]), _build)
+
+
+def boot_packages() -> list[str]:
+    """The kernel's package and busybox's, of which every image takes what boots it."""
+    return [_installed_by(KERNEL), BUSYBOX]
+
+
+def cached(name: str, content: str, build: Callable[[Path], Path]) -> Path:
+    """The image of this name and content, which `build` makes in a workshop if need be."""
     cache = _cache()
-    packages = [_installed_by(KERNEL), BUSYBOX]
-    image = cache / f"small-{_digest(packages)}.qcow2"
+    image = cache / f"{name}-{content}.qcow2"
     with _locked(cache / "lock"):
         if not image.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as workshop:
-                _build(Path(workshop), packages).rename(image)
+                build(Path(workshop)).rename(image)
     return image
 
 
@@ -82,9 +91,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _digest(packages: Iterable[str]) -> str:
+def digest(packages: Iterable[str], recipes: Iterable[Path]) -> str:
+    """What an image is named by: its packages' versions, the guest's files, and how it is built."""
     digest = hashlib.sha256(run("apt-cache", "show", "--no-all-versions", *packages).encode())
-    own = [Path(__file__), *sorted(path for path in GUEST_FILES.rglob("*") if path.is_file())]
+    own = [*recipes, *sorted(path for path in GUEST_FILES.rglob("*") if path.is_file())]
     for path in [*own, *_program_files()]:
         digest.update(f"{path.name} {path.stat().st_mode:o} {path.stat().st_size}\n".encode())
         digest.update(path.read_bytes())
@@ -106,15 +116,16 @@ def _program_files() -> list[Path]:
     return [Path(path) for path in (*programs, *sorted(set(libraries)))]
 
 
-def _build(workshop: Path, packages: list[str]) -> Path:
-    unpacked = _unpacked(workshop, packages)
+def _build(workshop: Path) -> Path:
+    unpacked = unpacked_in(workshop, boot_packages())
     root = workshop / "root"
     _lay_out_root(root, unpacked)
-    _pack_initramfs(workshop / "initramfs", unpacked, root / "boot" / "initrd")
-    return _disk(workshop, root)
+    install_kernel(workshop / "initramfs", unpacked, root / "boot")
+    return disk(workshop, root, DISK_MIB)
 
 
-def _unpacked(workshop: Path, packages: Iterable[str]) -> Path:
+def unpacked_in(workshop: Path, packages: Iterable[str]) -> Path:
+    """A directory with these packages' files, of which no script was run."""
     downloads, unpacked = workshop / "packages", workshop / "unpacked"
     downloads.mkdir()
     # apt's own sandbox user may not enter this directory.
@@ -130,17 +141,16 @@ def _lay_out_root(root: Path, unpacked: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "root").chmod(0o700)
     (root / "etc" / "shadow").chmod(0o600)
-    _install_busybox(root, unpacked)
+    install_busybox(root / "bin", unpacked)
     for path in _program_files():
         copy = root / path.relative_to("/")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-    (kernel,) = (unpacked / "boot").glob("vmlinuz-*")
-    shutil.copy(kernel, root / "boot" / "vmlinuz")
 
 
-def _install_busybox(root: Path, unpacked: Path) -> None:
-    busybox = root / "bin" / "busybox"
+def install_busybox(directory: Path, unpacked: Path) -> None:
+    """Put busybox and a link for each of its programs into a new directory."""
+    busybox = directory / "busybox"
     busybox.parent.mkdir(parents=True)
     shutil.copy(unpacked / "bin" / "busybox", busybox)
     for applet in run(str(busybox), "--list").split():
@@ -148,11 +158,18 @@ def _install_busybox(root: Path, unpacked: Path) -> None:
             busybox.with_name(applet).symlink_to("busybox")
 
 
+def install_kernel(tree: Path, unpacked: Path, boot: Path) -> None:
+    """Put the kernel and an initramfs made in `tree` into an image's boot directory."""
+    (kernel,) = (unpacked / "boot").glob("vmlinuz-*")
+    shutil.copy(kernel, boot / "vmlinuz")
+    _pack_initramfs(tree, unpacked, boot / "initrd")
+
+
 def _pack_initramfs(tree: Path, unpacked: Path, archive: Path) -> None:
     shutil.copytree(GUEST_FILES / "initramfs", tree)
     for name in ("dev", "proc", "root", "lib/modules"):
         (tree / name).mkdir(parents=True)
-    _install_busybox(tree, unpacked)
+    install_busybox(tree / "bin", unpacked)
     modules = _modules_in_order(unpacked)
     for module in modules:
         shutil.copy(module, tree / "lib" / "modules")
@@ -176,10 +193,11 @@ def _modules_in_order(unpacked: Path) -> list[Path]:
     return list(ordered)
 
 
-def _disk(workshop: Path, root: Path) -> Path:
+def disk(workshop: Path, root: Path, mib: int) -> Path:
+    """A bootable disk (qcow2) of so many MiB with these files."""
     raw, image, mount = (workshop / name for name in ("raw", "small.qcow2", "mount"))
     mount.mkdir()
-    run(*MKFS, "-d", str(root), str(raw), f"{DISK_MIB}M")
+    run(*MKFS, "-d", str(root), str(raw), f"{mib}M")
     # The mount cannot outlive the namespace it is made in.
     run("unshare", "-m", "sh", "-ec", INSTALL_BOOT_LOADER, "-", str(raw), str(mount))
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(image))

@@ -11,6 +11,7 @@ from tests.fleet.farm import LibvirtdFarm
 from tests.fleet.fleet import Fleet
 from tests.fleet.image import small_image
 from tests.fleet.postgres import PostgresCluster
+from tests.fleet.python_image import python_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,12 @@ def make_farm() -> Iterator[Callable[[int], LibvirtdFarm]]:
 def guest_image() -> Path:
     """The small guest image's file; read it, never write it."""
     return small_image()
+
+
+@pytest.fixture(scope="session")
+def python_guest_image() -> Path:
+    """The image with python3, dpkg and apt; `Host.offer` puts it into a host's pool."""
+    return python_image()
 
 
 @pytest.fixture(scope="session")

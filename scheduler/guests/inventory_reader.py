@@ -1,0 +1,214 @@
+"""A guest's answers, read as strictly as one reads a stranger's: records, digests, archives.
+
+Whatever a guest says, reading takes time and memory in proportion to what was received, and ends
+in values that were asked for: entries below the roots, digests of files that were named.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+_STAT = re.compile(rb"([0-9a-f]{1,8}) (\d{1,18}) (\d{1,10}) (\d{1,10}) (\d{1,20})")
+_DIGEST = re.compile(rb"([0-9a-f]{32,64})(?:  |  ?\*?)(/.*)")
+_COUNT = re.compile(rb"C(\d{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What `stat` says of one path; `mode` with the kind of file in it."""
+
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    device: int
+
+
+@dataclass(slots=True)
+class Listing:
+    """What was understood of an answer."""
+
+    stats: dict[bytes, Stat] = field(default_factory=dict)
+    targets: dict[bytes, bytes] = field(default_factory=dict)
+    sections: dict[str, bytes] = field(default_factory=dict)
+    done: set[bytes] = field(default_factory=set)
+    """Roots of which everything was listed."""
+    failed: set[bytes] = field(default_factory=set)
+    """Roots of which `find` could not see all."""
+    whole: bool = False
+    """Whether the answer came to its end."""
+    full: bool = False
+    """Whether there were more entries than were taken."""
+
+
+def read_listing(answer: bytes, roots: Collection[bytes], most_entries: int) -> Listing:
+    """Return what an answer to `LISTING` says, up to where it makes no sense any more."""
+    listing = Listing()
+    reader = _Reader(answer, frozenset(roots), most_entries, listing)
+    # What ends without NUL was cut off.
+    reader.records = iter(answer.split(b"\0")[:-1])
+    for record in reader.records:
+        if not reader.take(record):
+            break
+    return listing
+
+
+class _Reader:
+    """Takes one record after another; the first that makes no sense ends it."""
+
+    def __init__(
+        self, answer: bytes, roots: frozenset[bytes], most_entries: int, listing: Listing
+    ) -> None:
+        self.records: Iterator[bytes] = iter(())
+        self._roots = roots
+        self._most = most_entries
+        self._listing = listing
+        self._root = b""
+
+    def take(self, record: bytes) -> bool:
+        """Understand one record with what belongs to it; return whether to go on."""
+        kind, rest = record[:1], record[1:]
+        if kind == b"C":
+            return self._chunk(record)
+        if kind == b"L":
+            return self._link(rest)
+        if kind == b"S":
+            return self._section(rest)
+        if kind == b"R":
+            self._root = rest
+            return rest in self._roots
+        if kind in (b"D", b"E"):
+            (self._listing.done if kind == b"D" else self._listing.failed).add(rest)
+            return rest == self._root
+        self._listing.whole = record == b"Z"
+        return False
+
+    def _chunk(self, record: bytes) -> bool:
+        counted = _COUNT.fullmatch(record)
+        if counted is None:
+            return False
+        names = [name for _, name in zip(range(int(counted[1])), self.records, strict=False)]
+        lines = next(self.records, b"").rstrip(b"\n").split(b"\n")
+        if len(lines) != len(names) or not all(map(self._below, names)):
+            return False
+        stats = self._listing.stats
+        for name, line in zip(names, lines, strict=True):
+            found = _STAT.fullmatch(line)
+            if found is None:
+                if line != b"-":
+                    return False
+                continue
+            if len(stats) >= self._most:
+                self._listing.full = True
+                return False
+            mode, size, uid, gid, device = found.groups()
+            stats[name] = Stat(int(mode, 16), int(size), int(uid), int(gid), int(device))
+        return True
+
+    def _link(self, name: bytes) -> bool:
+        target = next(self.records, None)
+        if target is None or name not in self._listing.stats:
+            return target is not None
+        self._listing.targets[name] = target
+        return True
+
+    def _section(self, name: bytes) -> bool:
+        text = next(self.records, None)
+        key = name.decode("ascii", "replace")
+        if text is None or key not in SECTIONS:
+            return False
+        self._listing.sections[key] = self._listing.sections.get(key, b"") + text
+        return True
+
+    def _below(self, name: bytes) -> bool:
+        return name == self._root or name.startswith(self._root.rstrip(b"/") + b"/")
+
+
+SECTIONS = frozenset(
+    ("passwd", "group", "system", "dpkg", "rpm", "files", "units", "owned", "sums")
+)
+
+
+def read_digests(answer: bytes, asked: Collection[bytes], length: int) -> Mapping[bytes, str]:
+    """Return the digests, `length` hex digits each, of the files that were asked for."""
+    asked = frozenset(asked)
+    found: dict[bytes, str] = {}
+    for line in answer.split(b"\n"):
+        match = _DIGEST.fullmatch(line)
+        if match and match[2] in asked and len(match[1]) == length:
+            found[match[2]] = match[1].decode("ascii")
+    return found
+
+
+def read_odd_digests(answer: bytes, asked: Collection[bytes]) -> Mapping[bytes, str]:
+    """Return the digests of files whose names no line could hold."""
+    asked = frozenset(asked)
+    records = iter(answer.split(b"\0"))
+    found: dict[bytes, str] = {}
+    for name, text in zip(records, records, strict=False):
+        match = re.fullmatch(rb"([0-9a-f]{64})  ?-?\n?", text)
+        if match and name in asked:
+            found[name] = match[1].decode("ascii")
+    return found
+
+
+def read_contents(archive: bytes, wanted: Collection[str]) -> dict[str, bytes]:
+    """Return the files of an archive by their digest, as far as they were asked for."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:", ignore_zeros=True) as files:
+            for member in files:
+                if not member.isreg() or member.size > len(archive):
+                    continue
+                content = files.extractfile(member)
+                if content is None:
+                    continue
+                held = content.read()
+                digest = sha256(held).hexdigest()
+                if digest in wanted:
+                    found[digest] = held
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, ArithmeticError):
+        # What came before the damage is what its digest says it is.
+        return found
+    return found
+
+
+def shown(raw: bytes) -> tuple[str, bool]:
+    """Return a name as text, and whether the text is the name itself.
+
+    In one that is no UTF-8 such bytes stand as `\\xNN`, and so do backslashes, lest two names
+    become one.
+    """
+    try:
+        return raw.decode("utf-8"), True
+    except UnicodeDecodeError:
+        text = raw.decode("utf-8", "surrogateescape").replace("\\", "\\x5c")
+        return "".join(map(_escaped, text)), False
+
+
+def _escaped(letter: str) -> str:
+    return f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter
+
+
+def odd(name: bytes) -> bool:
+    """Return whether `sha256sum` would write this name otherwise than it is."""
+    return any(mark in name for mark in (b"\n", b"\r", b"\\"))
+
+
+def batches(names: Sequence[tuple[bytes, int]], most_bytes: int) -> Iterator[list[bytes]]:
+    """Yield the names in turn, in lots whose files hold at most so many bytes, or one file."""
+    lot: list[bytes] = []
+    held = 0
+    for name, size in names:
+        if lot and held + size > most_bytes:
+            yield lot
+            lot, held = [], 0
+        lot.append(name)
+        held += size
+    if lot:
+        yield lot

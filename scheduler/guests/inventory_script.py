@@ -1,0 +1,109 @@
+"""What a guest is asked, word for word: constants for any POSIX shell, busybox's or another.
+
+Nothing is ever put into these texts. What varies (roots, file names) goes to standard input, where
+it is read as data; answers are records that end in NUL, because a file name can hold all else.
+"""
+
+from __future__ import annotations
+
+from shlex import quote
+
+# `stat` answers for many files at once; one that is gone meanwhile stands as "-".
+_CHUNK = r"""
+printf "C%d\0" $#
+printf "%s\0" "$@"
+if lines=$(stat -c "%f %s %u %g %d" -- "$@" 2>/dev/null); then
+    printf "%s\0" "$lines"
+else
+    for file do stat -c "%f %s %u %g %d" -- "$file" 2>/dev/null || echo -; done
+    printf "\0"
+fi
+"""
+
+# What `$(...)` would cut off at a target's end is kept by a dot.
+_LINKS = r"""
+for file do
+    target=$(readlink "$file" 2>/dev/null && echo .) || continue
+    target=${target%?.}
+    printf "L%s\0%s\0" "$file" "$target"
+done
+"""
+
+# Standard input: "X" and a path not to go below, or "R" and a root, a line each; roots last.
+_LISTING = r"""
+LC_ALL=C PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+info=/var/lib/dpkg/info
+chunk=@CHUNK@
+links=@LINKS@
+
+section() {
+    printf "S%s\0" "$1"
+    shift
+    "$@" 2>/dev/null </dev/null
+    printf "\0"
+}
+
+packages() {
+    if [ -f /var/lib/dpkg/status ]; then
+        section dpkg grep -E \
+            "^(Package|Status|Architecture|Version|Conffiles|Description):|^ /|^$" \
+            /var/lib/dpkg/status
+    elif command -v rpm >/dev/null; then
+        section rpm rpm -qa --qf "%{NAME}\t%{EPOCHNUM}\t%{VERSION}-%{RELEASE}\n"
+    fi
+}
+
+walk() {
+    root=$1
+    shift
+    printf "R%s\0" "$root"
+    if [ ! -e "$root" ]; then
+        printf "D%s\0" "$root"
+        return
+    fi
+    find "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
+        -exec sh -c "$chunk" sh {} + -o -exec sh -c "$chunk" sh {} + </dev/null 2>/dev/null
+    ended=$?
+    find "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune -o \
+        -type l -exec sh -c "$links" sh {} + </dev/null 2>/dev/null
+    if [ "$ended$?" = 00 ]; then printf "D%s\0" "$root"; else printf "E%s\0" "$root"; fi
+    if [ -d "$info" ]; then
+        section owned find "$info" -name "*.list" -exec grep -H -F -e "${root%/}/" {} +
+        section sums find "$info" -name "*.md5sums" -exec grep -H -F -e "  ${root#/}/" {} +
+    fi
+}
+
+section passwd cut -d: -f1,3 /etc/passwd
+section group cut -d: -f1,3 /etc/group
+if [ -f /etc/os-release ]; then section system cat /etc/os-release; fi
+packages
+if [ -d /run/systemd/system ]; then
+    section files systemctl list-unit-files --type=service --no-legend --no-pager --plain
+    section units systemctl list-units --type=service --all --no-legend --no-pager --plain
+fi
+while IFS= read -r line; do
+    case $line in
+    X*) set -- "$@" -o -path "${line#X}" ;;
+    R*) walk "${line#R}" "$@" ;;
+    esac
+done
+printf "Z\0"
+"""
+
+
+def _command(script: str) -> str:
+    """Return the line that any login shell makes run this script."""
+    return f"exec sh -c {quote(script)}"
+
+
+LISTING = _command(_LISTING.replace("@CHUNK@", quote(_CHUNK)).replace("@LINKS@", quote(_LINKS)))
+# Standard input of these: absolute names of files, each with NUL behind it.
+SHA256 = _command("LC_ALL=C; export LC_ALL; exec xargs -0 sha256sum 2>/dev/null")
+MD5 = _command("LC_ALL=C; export LC_ALL; exec xargs -0 md5sum 2>/dev/null")
+ODD_SHA256 = _command(
+    "exec xargs -0 sh -c '"
+    'for file do printf "%s\\0" "$file"; sha256sum <"$file" 2>/dev/null; printf "\\0"; done\' sh'
+)
+"""For names that `sha256sum` would write otherwise than they are."""
+CONTENTS = _command("exec xargs -0 tar -cf - 2>/dev/null")

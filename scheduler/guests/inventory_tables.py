@@ -1,0 +1,156 @@
+"""The tables of an answer: users, packages with what they own, services, the system's own name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from scheduler.model import PackageInfo, ServiceState
+
+MOST_PACKAGES = 50_000
+MOST_SERVICES = 10_000
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,199}")
+_VERSION = re.compile(r"[A-Za-z0-9.+~:^_-]{1,200}")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}")
+_ACCOUNT = re.compile(r"[^:\x00-\x1f\x7f]{1,64}")
+_SYSTEM = re.compile(r"([A-Z][A-Z0-9_]{0,31})=(?:\"([^\"]{0,200})\"|'([^']{0,200})'|(\S{0,200}))")
+_CONFFILE = re.compile(r" (/.*) ([0-9a-f]{32})(?: obsolete)?")
+_SUM = re.compile(rb"([0-9a-f]{32})  ([^/].*)")
+_SYSTEM_KEYS = frozenset(("ID", "ID_LIKE", "NAME", "PRETTY_NAME", "VERSION_ID", "VERSION_CODENAME"))
+_RUNNING = frozenset(("active", "activating", "reloading"))
+_ENABLED: Mapping[str, bool] = {
+    "enabled": True,
+    "enabled-runtime": True,
+    "disabled": False,
+    "masked": False,
+    "masked-runtime": False,
+}
+
+
+@dataclass(slots=True)
+class Packages:
+    """What a package manager knows: packages, what they own, what those files held at first."""
+
+    installed: tuple[PackageInfo, ...] = ()
+    owners: dict[bytes, str] = field(default_factory=dict)
+    sums: dict[bytes, str] = field(default_factory=dict)
+    """MD5, as dpkg keeps it."""
+
+
+def accounts(text: bytes) -> Mapping[int, str]:
+    """Return the names by number of `name:number` lines; the first one counts."""
+    found: dict[int, str] = {}
+    for line in _lines(text):
+        name, _, number = line.rpartition(":")
+        if number.isascii() and number.isdigit() and len(number) <= 10 and _ACCOUNT.fullmatch(name):
+            found.setdefault(int(number), name)
+    return found
+
+
+def system(text: bytes) -> Mapping[str, str]:
+    """Return what `os-release` says of the system's name and version."""
+    found = (_SYSTEM.fullmatch(line) for line in _lines(text))
+    return {
+        match[1]: match[2] or match[3] or match[4] or ""
+        for match in found
+        if match and match[1] in _SYSTEM_KEYS
+    }
+
+
+def dpkg(status: bytes, owned: bytes, sums: bytes) -> Packages:
+    """Return what dpkg knows; packages of another architecture bear it in their name."""
+    found = Packages()
+    stanzas = [one for one in _stanzas(status) if one.get("Status", "").endswith(" installed")]
+    native = next(
+        (one.get("Architecture") for one in stanzas if one.get("Package") == "dpkg"), None
+    )
+    packages: set[PackageInfo] = set()
+    for one in stanzas[:MOST_PACKAGES]:
+        name, version = one.get("Package", ""), one.get("Version", "")
+        if not (_PACKAGE.fullmatch(name) and _VERSION.fullmatch(version)):
+            continue
+        architecture = one.get("Architecture", "all")
+        if native is not None and architecture not in (native, "all"):
+            name = f"{name}:{architecture}"
+        packages.add(PackageInfo(name=name, version=version))
+        _conffiles(found, name, one.get("Conffiles", ""))
+    for file, path in _told_by(owned, b".list:"):
+        found.owners.setdefault(path, file.partition(b":")[0].decode("ascii", "replace"))
+    for _, line in _told_by(sums, b".md5sums:"):
+        if match := _SUM.fullmatch(line):
+            found.sums.setdefault(b"/" + match[2], match[1].decode("ascii"))
+    found.installed = _by_name(packages)
+    return found
+
+
+def rpm(text: bytes) -> Packages:
+    """Return what rpm knows; it is not asked what belongs to a package."""
+    packages: set[PackageInfo] = set()
+    for line in _lines(text)[:MOST_PACKAGES]:
+        name, _, rest = line.partition("\t")
+        epoch, _, version = rest.partition("\t")
+        full = version if epoch == "0" else f"{epoch}:{version}"
+        if version and _PACKAGE.fullmatch(name) and _VERSION.fullmatch(full):
+            packages.add(PackageInfo(name=name, version=full))
+    return Packages(installed=_by_name(packages))
+
+
+def services(files: bytes, units: bytes) -> tuple[ServiceState, ...]:
+    """Return systemd's services by name: what is enabled, and what runs."""
+    enabled = {name: _ENABLED.get(words[0]) for name, words in _units(files, 1)}
+    active = {
+        name: words[1] in _RUNNING for name, words in _units(units, 2) if words[0] != "not-found"
+    }
+    return tuple(
+        ServiceState(name=name, enabled=enabled.get(name), active=active.get(name, False))
+        for name in sorted({*enabled, *active})[:MOST_SERVICES]
+    )
+
+
+def _units(text: bytes, words: int) -> Iterator[tuple[str, list[str]]]:
+    for line in _lines(text):
+        first, *rest = line.lstrip("●* \t").split() or [""]
+        name = first.removesuffix(".service")
+        if name != first and len(rest) >= words and _UNIT.fullmatch(name):
+            yield name, rest
+
+
+def _told_by(lines: bytes, ending: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name of the file that tells something, without its ending, and what it tells."""
+    for line in lines.split(b"\n"):
+        file, found, told = line.partition(ending)
+        if found:
+            yield file.rpartition(b"/")[2], told
+
+
+def _conffiles(found: Packages, name: str, text: str) -> None:
+    for line in text.split("\n"):
+        if match := _CONFFILE.fullmatch(line):
+            path = match[1].encode("utf-8", "surrogateescape")
+            found.owners[path] = name
+            found.sums[path] = match[2]
+
+
+def _stanzas(status: bytes) -> Iterator[dict[str, str]]:
+    stanza: dict[str, str] = {}
+    key = ""
+    for line in (*_lines(status), ""):
+        if not line:
+            if stanza:
+                yield stanza
+            stanza, key = {}, ""
+        elif line.startswith(" "):
+            if key == "Conffiles":
+                stanza[key] += f"\n{line}"
+        else:
+            key, _, value = line.partition(":")
+            stanza[key] = value.strip()
+
+
+def _by_name(packages: set[PackageInfo]) -> tuple[PackageInfo, ...]:
+    return tuple(sorted(packages, key=lambda one: (one.name, one.version)))
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode("utf-8", "surrogateescape").split("\n")

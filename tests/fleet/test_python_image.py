@@ -1,0 +1,40 @@
+"""The image where Ansible runs: it boots, has what Ansible needs, and dpkg works on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fleet.guest import Guest
+from tests.fleet.python_image import MEMORY_MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.fleet.fleet import Fleet
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def guest(fleet: Fleet, python_guest_image: Path) -> Iterator[Guest]:
+    """A running guest of the image."""
+    fleet["h1"].offer(python_guest_image, "small-python.qcow2")
+    made = Guest(fleet["h1"], "with-python", fleet.access)
+    try:
+        made.define(base="small-python.qcow2", memory_mib=MEMORY_MIB)
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+def test_it_has_what_ansible_needs(guest: Guest) -> None:
+    guest.wait_for_ssh()
+    assert guest.run("python3 -c 'import apt, apt_pkg, json, zipfile; print(apt_pkg.VERSION)'")
+    assert guest.run("dpkg-query -W -f '${db:Status-Abbrev}' openssh-server").strip() == "ii"
+    assert guest.run("dpkg", "--audit") == ""
+    guest.host.virsh("shutdown", guest.name)
+    guest.wait_until_shut_off()

@@ -1,0 +1,213 @@
+"""Answers of guests are read strictly: what is cut off, forged or mad ends as less, never worse."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from scheduler.guests.inventory_reader import (
+    batches,
+    read_contents,
+    read_digests,
+    read_listing,
+    read_odd_digests,
+    shown,
+)
+from scheduler.guests.inventory_tables import accounts, dpkg, rpm, services, system
+from scheduler.guests.inventory_values import drafted
+from scheduler.model import PackageInfo, ServiceState
+from tests.changes.manifests import AT
+
+STAT = b"81a4 3 0 0 9"
+ANSWER = b"Spasswd\0root:0\0R/etc\0C2\0/etc\0/etc/a\0" + b"41ed 0 0 0 9\n" + STAT + b"\0D/etc\0Z\0"
+PARTS = st.sampled_from(
+    [
+        *b"C1 C2 C99999 R/etc R/x D/etc E/etc Z L/etc Sdpkg Sx /etc /etc/a /x -".split(),
+        *(STAT, STAT + b"\n" + STAT, b"", b"\xff", b"/etc/\xff\n"),
+    ]
+)
+LINE = st.sampled_from(
+    [
+        *b"Package: p|Status: install ok installed|Version: 1|Conffiles:|".split(b"|"),
+        *(b" /etc/a " + b"a" * 32, b"a:b:1", b"x:0", b"ID=x", b"s.service enabled x", b": : :"),
+        *(b"p\t0\t1", b"\xff\t0\t1", b"/i/p.list:/etc/a"),
+        b"/i/p.md5sums:" + b"b" * 32 + b"  etc/a",
+    ]
+)
+
+
+def test_a_whole_answer() -> None:
+    listing = read_listing(ANSWER, [b"/etc"], 10)
+    assert [*listing.stats] == [b"/etc", b"/etc/a"]
+    assert (listing.done, listing.whole, listing.full) == ({b"/etc"}, True, False)
+    assert listing.sections == {"passwd": b"root:0"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER.replace(b"R/etc", b"R/srv"),
+        ANSWER.replace(b"/etc/a", b"/srv/a"),
+        ANSWER.replace(b"/etc/a", b"/etcetera"),
+        ANSWER.replace(b"C2", b"C3"),
+        ANSWER.replace(b"C2", b"C-2"),
+        ANSWER.replace(STAT, b"81a4 x 0 0 9"),
+        ANSWER.replace(b"Spasswd", b"Sshadow"),
+        ANSWER.replace(b"D/etc", b"D/srv"),
+        ANSWER[:-20],
+        ANSWER[:-1],
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_not_whole(answer: bytes) -> None:
+    listing = read_listing(answer, [b"/etc"], 10)
+    assert not listing.whole
+    assert not {b"/srv/a", b"/etcetera"} & {*listing.stats}
+
+
+def test_so_many_entries_are_taken() -> None:
+    listing = read_listing(ANSWER, [b"/etc"], 1)
+    assert (len(listing.stats), listing.full, listing.whole) == (1, True, False)
+
+
+def test_a_file_that_went_meanwhile_is_no_entry() -> None:
+    listing = read_listing(ANSWER.replace(STAT, b"-"), [b"/etc"], 10)
+    assert ([*listing.stats], listing.whole) == ([b"/etc"], True)
+
+
+@given(parts=st.lists(PARTS, max_size=30))
+def test_a_mad_listing_is_read_all_the_same(parts: list[bytes]) -> None:
+    listing = read_listing(b"\0".join(parts) + b"\0", [b"/etc"], 3)
+    assert all(name.startswith(b"/etc") for name in listing.stats)
+    assert len(listing.stats) <= 3
+    manifest = drafted(listing).manifest(AT, ("/etc",))
+    assert len(manifest.entries) == len(listing.stats)
+
+
+@given(answer=st.binary(max_size=400))
+def test_noise_is_read_all_the_same(answer: bytes) -> None:
+    drafted(read_listing(answer, [b"/etc"], 3)).manifest(AT, ("/etc",))
+    read_digests(answer, [b"/etc/a"], 64)
+    read_odd_digests(answer, [b"/etc/a"])
+    assert read_contents(answer, ["a"]) == {}
+
+
+@settings(max_examples=50)
+@given(lines=st.lists(LINE, max_size=12))
+def test_mad_tables_are_read_all_the_same(lines: list[bytes]) -> None:
+    text = b"\n".join(lines)
+    dpkg(text, text, text)
+    for one in (accounts, system, rpm):
+        one(text)
+    services(text, text)
+
+
+def test_only_digests_that_were_asked_for_count() -> None:
+    digest = b"a" * 64
+    answer = b"%s  /etc/a\n%s  /etc/b\n%s  /etc/c\nmad\n" % (digest, digest, b"a" * 32)
+    assert read_digests(answer, [b"/etc/a", b"/etc/c"], 64) == {b"/etc/a": "a" * 64}
+    odd = b"/etc/\n\0%s  -\n\0/etc/x\0%s  -\n\0/etc/gone\n\0\0" % (digest, digest)
+    assert read_odd_digests(odd, [b"/etc/\n", b"/etc/gone\n"]) == {b"/etc/\n": "a" * 64}
+
+
+def archive(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+_PACKED = archive(a=b"one", b=b"two" * 400)
+
+
+def test_contents_are_what_their_digest_says() -> None:
+    wanted = hashlib.sha256(b"one").hexdigest()
+    assert read_contents(_PACKED, [wanted]) == {wanted: b"one"}
+    assert read_contents(archive(x=b"") + _PACKED, [wanted]) == {wanted: b"one"}
+
+
+@settings(max_examples=60)
+@given(at=st.integers(0, len(_PACKED) - 1), byte=st.integers(0, 255))
+@example(at=156, byte=ord("x"))
+@example(at=156, byte=ord("S"))
+@example(at=124, byte=0xFF)
+def test_a_damaged_archive_gives_less_and_nothing_false(at: int, byte: int) -> None:
+    wanted = [hashlib.sha256(one).hexdigest() for one in (b"one", b"two" * 400)]
+    damaged = _PACKED[:at] + bytes([byte]) + _PACKED[at + 1 :]
+    for digest, content in read_contents(damaged, wanted).items():
+        assert hashlib.sha256(content).hexdigest() == digest
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "literal"),
+    [
+        (b"/etc/a", "/etc/a", True),
+        ("/etc/ä\n".encode(), "/etc/ä\n", True),
+        (b"/etc/\\xff", r"/etc/\xff", True),
+        (b"/etc/\xff", r"/etc/\xff", False),
+        (b"/etc/\\\xff", r"/etc/\x5c\xff", False),
+    ],
+)
+def test_names_as_text(raw: bytes, text: str, *, literal: bool) -> None:
+    assert shown(raw) == (text, literal)
+
+
+def test_lots_hold_so_many_bytes_or_one_file() -> None:
+    names = [(b"a", 1), (b"b", 2), (b"c", 9), (b"d", 1)]
+    assert [*batches(names, 3)] == [[b"a", b"b"], [b"c"], [b"d"]]
+    assert [*batches([], 3)] == []
+
+
+def test_what_dpkg_knows() -> None:
+    status = (
+        b"Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.21\n"
+        b"Conffiles:\n /etc/dpkg.cfg " + b"a" * 32 + b"\n /etc/old " + b"b" * 32 + b" obsolete\n"
+        b"Description: text\n /etc/false " + b"c" * 32 + b"\n\n"
+        b"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n"
+        b"Package: libc6\nStatus: install ok installed\nArchitecture: i386\nVersion: 2:1~x\n\n"
+        b"Package: bad name\nStatus: install ok installed\nVersion: 1\n"
+    )
+    owned = b"/var/lib/dpkg/info/libc6:i386.list:/opt/lib\nmad\n"
+    sums = b"/var/lib/dpkg/info/libc6:i386.md5sums:" + b"d" * 32 + b"  opt/lib\nx.md5sums:mad\n"
+    found = dpkg(status, owned, sums)
+    assert found.installed == (
+        PackageInfo(name="dpkg", version="1.21"),
+        PackageInfo(name="libc6:i386", version="2:1~x"),
+    )
+    assert found.owners == {b"/etc/dpkg.cfg": "dpkg", b"/etc/old": "dpkg", b"/opt/lib": "libc6"}
+    assert found.sums[b"/opt/lib"] == "d" * 32
+    assert b"/etc/false" not in found.sums
+
+
+def test_what_rpm_knows() -> None:
+    assert rpm(b"bash\t0\t5.1-1\nbind\t32\t9.16-2\nmad\n\t\t\n").installed == (
+        PackageInfo(name="bash", version="5.1-1"),
+        PackageInfo(name="bind", version="32:9.16-2"),
+    )
+
+
+def test_what_systemd_knows() -> None:
+    files = b"ssh.service enabled enabled\ncron.service disabled enabled\nx.service static -\nmad\n"
+    units = (
+        "ssh.service loaded active running SSH\n● bad.service loaded failed failed B\n"
+        "gone.service not-found inactive dead gone\n"
+    ).encode()
+    assert services(files, units) == (
+        ServiceState(name="bad", enabled=None, active=False),
+        ServiceState(name="cron", enabled=False, active=False),
+        ServiceState(name="ssh", enabled=True, active=True),
+        ServiceState(name="x", enabled=None, active=False),
+    )
+
+
+def test_who_and_what_a_system_is() -> None:
+    assert accounts(b"root:0\nother:0\nbad\n:1\nx:y\n") == {0: "root"}
+    text = b"ID=debian\nNAME=\"Debian GNU\"\nVERSION_ID='12'\nEVIL=$(id)\nID_LIKE=a b\n"
+    assert system(text) == {"ID": "debian", "NAME": "Debian GNU", "VERSION_ID": "12"}

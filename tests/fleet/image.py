@@ -67,11 +67,11 @@ def cached(name: str, content: str, build: Callable[[Path], Path]) -> Path:
 def busybox() -> Path:
     """The guest's own busybox, to run on this machine what its shell and tools must understand."""
     cache = _cache()
-    program = cache / f"busybox-{_digest([BUSYBOX])}"
+    program = cache / f"busybox-{digest([BUSYBOX], [])}"
     with _locked(cache / "lock"):
         if not program.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as workshop:
-                (_unpacked(Path(workshop), [BUSYBOX]) / "bin" / "busybox").rename(program)
+                (unpacked_in(Path(workshop), [BUSYBOX]) / "bin" / "busybox").rename(program)
     return program
 
 

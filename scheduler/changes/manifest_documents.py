@@ -1,0 +1,83 @@
+"""A manifest as bytes and back: JSON, a list for each field of the entries, which packs well.
+
+The same manifest is the same bytes, so that its digest names it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from scheduler.errors import Unavailable
+from scheduler.model import (
+    EntryKind,
+    Manifest,
+    ManifestEntry,
+    Omission,
+    PackageInfo,
+    ServiceState,
+)
+
+T = TypeVar("T")
+
+VERSION = 1
+_ENTRY_FIELDS = tuple(one.name for one in fields(ManifestEntry))
+_KINDS = {kind.value: kind for kind in EntryKind}
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """Return a manifest as bytes."""
+    document = {
+        "version": VERSION,
+        "taken_at": manifest.taken_at.isoformat(),
+        "roots": manifest.roots,
+        "entries": _columns(manifest.entries, _ENTRY_FIELDS),
+        "packages": _columns(manifest.packages, _names(PackageInfo)),
+        "package_manager": manifest.package_manager,
+        "services": _columns(manifest.services, _names(ServiceState)),
+        "service_manager": manifest.service_manager,
+        "omissions": _columns(manifest.omissions, _names(Omission)),
+        "system": dict(sorted(manifest.system.items())),
+    }
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def from_bytes(data: bytes) -> Manifest:
+    """Return the manifest; raises `Unavailable` for one that a newer sandboxd wrote."""
+    document = json.loads(data)
+    if document["version"] != VERSION:
+        raise Unavailable(
+            f"a manifest is of version {document['version']}, which this version does not know",
+            remedy="a newer sandboxd wrote it: run that version",
+        )
+    columns = document["entries"]
+    columns["kind"] = [_KINDS[one] for one in columns["kind"]]
+    return Manifest(
+        taken_at=datetime.fromisoformat(document["taken_at"]),
+        roots=tuple(document["roots"]),
+        entries=_rows(ManifestEntry, columns),
+        packages=_rows(PackageInfo, document["packages"]),
+        package_manager=document["package_manager"],
+        services=_rows(ServiceState, document["services"]),
+        service_manager=document["service_manager"],
+        omissions=_rows(Omission, document["omissions"]),
+        system=document["system"],
+    )
+
+
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind))
+
+
+def _columns(rows: Sequence[object], names: Iterable[str]) -> Mapping[str, list[object]]:
+    return {name: list(map(attrgetter(name), rows)) for name in names}
+
+
+def _rows(kind: type[T], columns: Mapping[str, Sequence[Any]]) -> tuple[T, ...]:
+    names = tuple(columns)
+    rows = zip(*columns.values(), strict=True)
+    return tuple(kind(**dict(zip(names, row, strict=True))) for row in rows)

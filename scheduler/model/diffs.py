@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.model.manifests import PackageChange, PackageInfo
+from scheduler.model.manifests import Delta, PackageChange, PackageInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +53,9 @@ class Diff:
     to_snapshot: str
     diff_json: ChangeDiff
     created_at: datetime
+    noise: tuple[str, ...] = ()
+    """The patterns that were left out beside the defaults."""
+    inputs: str = ""
+    """A digest of all it was computed from: with the same inputs it is the same diff."""
+    delta: Delta | None = None
+    """All that is different, each path with what it was and is."""

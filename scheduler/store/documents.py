@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from scheduler.errors import Invalid
@@ -64,6 +65,8 @@ def _codec(hint: Any) -> tuple[Convert | None, Convert | None]:
         return _iso, datetime.fromisoformat
     if is_dataclass(hint) and isinstance(hint, type):
         return _dataclass_codec(hint)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return None, hint
     if get_origin(hint) is tuple:
         return _tuple_codec(*_part(get_args(hint)[0]))
     if get_origin(hint) is Mapping and get_args(hint) == (str, str):

@@ -1,19 +1,28 @@
-"""Diffs: one an ordered pair of snapshots, computed once and then remembered."""
+"""Diffs: one an ordered pair of snapshots, computed once and then remembered.
+
+Asked for from other inputs (other noise, or snapshots that only bear the same names), the pair's
+diff is written anew, unless code was made from it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import select
 
+from scheduler.errors import Conflict
 from scheduler.model import Diff
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository, absent
-from scheduler.store.statements import inserted, selected
-from scheduler.store.tables import DIFFS
+from scheduler.store.statements import inserted, overwritten, selected
+from scheduler.store.tables import CHANGE_SETS, DIFFS
 
 _COLUMNS = DIFFS.table.c
 _INSERT = inserted(DIFFS)
 _BY_ID = selected(DIFFS, "id")
 _BETWEEN = selected(DIFFS, "sandbox_id", "from_snapshot", "to_snapshot")
+_OVERWRITE = overwritten(DIFFS, "id", keep=("id", "sandbox_id"))
+_OF_DIFF = selected(CHANGE_SETS, "diff_id")
 _ORDER = Order(keys={"created_at": _COLUMNS.created_at}, id=_COLUMNS.id, default="created_at")
 
 
@@ -23,13 +32,27 @@ class Diffs(Repository):
     __slots__ = ()
 
     def add(self, diff: Diff) -> Diff:
-        """Write a diff, or return the one that is stored for the same pair."""
+        """Write a diff, or return the one that is stored for the same pair and inputs.
+
+        Raises `Conflict` when that was computed from other inputs and code was made from it.
+        """
         pair = (diff.sandbox_id, diff.from_snapshot, diff.to_snapshot)
         stored = self._maybe(DIFFS, _BETWEEN, *pair)
-        if stored is not None:
+        if stored is None:
+            self._insert(DIFFS, _INSERT, diff)
+            return diff
+        if stored.inputs == diff.inputs:
             return stored
-        self._insert(DIFFS, _INSERT, diff)
-        return diff
+        if self._maybe(CHANGE_SETS, _OF_DIFF, stored.id) is not None:
+            raise Conflict(
+                f"a change set was made from the diff of these snapshots, {stored.id},"
+                " which was computed with other noise or other snapshots of these names",
+                remedy="ask with the noise it has, or make a new snapshot under another name",
+                details={"diff_id": stored.id, "noise": list(stored.noise)},
+            )
+        anew = replace(diff, id=stored.id)
+        self._change(DIFFS, _OVERWRITE, [*DIFFS.row(anew), stored.id], anew)
+        return anew
 
     def get(self, id: str) -> Diff:
         """Return a diff; `NotFound` when there is none."""

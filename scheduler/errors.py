@@ -153,3 +153,17 @@ class GuestUntrusted(GuestUnreachable):
     """Who answers at a guest's address did not prove to be that sandbox."""
 
     code = "guest_untrusted"
+
+
+class RemoteUnavailable(Unavailable):
+    """A repository or a forge does not answer now, or asks for patience: `retry_after` seconds."""
+
+
+class RemoteRefused(SandboxdError):
+    """A repository or a forge answered, and its answer is no; `reason` says which no it is."""
+
+    code = "remote_refused"
+
+    def __init__(self, message: str, *, reason: str, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy, details={"reason": reason})
+        self.reason = reason

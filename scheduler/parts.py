@@ -21,6 +21,7 @@ from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.playbook_loops import PlaybookLoops
+from scheduler.control.publication_loops import Publishing
 from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
@@ -31,6 +32,7 @@ from scheduler.hosts.marks import Keyring
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.model import HostResources
 from scheduler.notify import Notifier
+from scheduler.publishing.forges import Forges
 from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
@@ -102,9 +104,8 @@ async def opened(
             _ways(settings, outside, keyring, lambda host_id: plane.hint_host(host_id))
         )
         journal = await stack.enter_async_context(Journal.open(store, clock))
-        terms = terms_of(settings, UUID(keyring.cluster_id))
+        terms, meter = terms_of(settings, UUID(keyring.cluster_id)), Meter(clock)
         shelf = await stack.enter_async_context(Shelf.open(settings.state_dir, store, terms))
-        meter = Meter(clock)
         fleet = _fleet(store, clock, terms, meter)
         shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal, "shelf": shelf}
         playbooks = PlaybookLoops(store, clock, settings.state_dir, told=journal.poke)
@@ -114,6 +115,7 @@ async def opened(
             drivers=drivers,
             pace=pace_of(settings),
             boot_id=boot_id,
+            publishing=Publishing.within(settings.state_dir, Forges(settings.forges, clock)),
             lag_seconds=lambda: lag.latest_seconds,
             tally=meter,
             guests=guests,
@@ -128,6 +130,7 @@ async def opened(
             wakes=_wakes(plane, playbooks),
             listings=plane.listings,
             node=_node(settings, lag, watchdog).look,
+            forges=plane.publications.forges,
             **shared,
         )
         await fleet.load()
@@ -154,6 +157,7 @@ def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
         group_exists=group_exists(settings.api.group),
         lag_seconds=lambda: lag.latest_seconds,
         stuck=watchdog.missing,
+        forges=settings.forges,
     )
 
 
@@ -192,6 +196,7 @@ def _wakes(plane: ControlPlane, playbooks: PlaybookLoops) -> Wakes:
         drain=plane.wake_drains,
         image=plane.wake_image,
         playbooks=playbooks.wake,
+        publication=plane.wake_publication,
     )
 
 

@@ -46,6 +46,7 @@ STATUS: Mapping[str, HTTPStatus] = {
     "guest_error": HTTPStatus.BAD_GATEWAY,
     "guest_unreachable": HTTPStatus.SERVICE_UNAVAILABLE,
     "guest_untrusted": HTTPStatus.BAD_GATEWAY,
+    "remote_refused": HTTPStatus.BAD_GATEWAY,
 }
 DOCUMENTED: Mapping[str, object] = {
     "description": "A refusal or a failure: a problem document (RFC 9457).",

@@ -9,8 +9,8 @@ from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler.errors import Invalid
-from scheduler.model import HostHealth, HostState, ImageState, SandboxState
-from scheduler.store import ImageFilter, ListOptions, SandboxFilter
+from scheduler.model import HostHealth, HostState, ImageState, PublicationStatus, SandboxState
+from scheduler.store import ImageFilter, ListOptions, PublicationFilter, SandboxFilter
 from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
 
 LONGEST_WAIT_SECONDS = 300.0
@@ -131,6 +131,28 @@ class PlaybookQuery(BaseModel):
             cursor=self.cursor,
             order_by=self.order_by.removeprefix("-"),
             asc=bool(self.order_by) and not self.order_by.startswith("-"),
+        )
+
+
+class PublicationQuery(BaseModel):
+    """Which publications."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    job_id: Annotated[str | None, Field(pattern=OWNER)] = None
+    change_set_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
+    status: PublicationStatus | None = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+    def wanted(self) -> PublicationFilter:
+        """Return the store's filter."""
+        return PublicationFilter(
+            job_id=self.job_id, change_set_id=self.change_set_id, status=self.status
         )
 
 

@@ -45,6 +45,8 @@ class Subject:
     """What to call the subjects of events when there may be several."""
     told_after: datetime | None = None
     """Events up to here are not told; None tells the whole story."""
+    concerns: Callable[[Document], bool] = lambda _event: True
+    """Whether an event of the stream is about it."""
     before: Document | None = None
     """What it was when the work was asked for: its old failure is not taken for a new one."""
 
@@ -123,7 +125,8 @@ class _Watch:
     def _tell(self, event: Document) -> None:
         at = moment(event.get("at"))
         after = self._subject.told_after
-        if at is None or (after is not None and at <= after):
+        old = at is None or (after is not None and at <= after)
+        if at is None or old or not self._subject.concerns(event):
             return
         self._moved = self._moved or event["kind"] == "sandbox.state"
         self._session.narrator.happened(events.sentence(event, self._subject.names), at)

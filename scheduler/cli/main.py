@@ -19,6 +19,7 @@ from scheduler.cli.commands.life import delete, extend, retry, start, stop
 from scheduler.cli.commands.orphans import orphan
 from scheduler.cli.commands.placements import why
 from scheduler.cli.commands.playbooks import playbook
+from scheduler.cli.commands.publications import publication, publish
 from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
@@ -42,6 +43,8 @@ COMMANDS: tuple[click.Command, ...] = (
     host,
     image,
     playbook,
+    publish,
+    publication,
     events_,
     doctor,
     audit,

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from scheduler.config.file import Unreadable, read
 from scheduler.config.hosts import duplicates
+from scheduler.config.publishing import twins, with_credentials
 from scheduler.config.settings import Settings
-from scheduler.config.sources import Layer, from_credentials, from_environment
+from scheduler.config.sources import CREDENTIALS, Layer, from_credentials, from_environment
 from scheduler.errors import Invalid
 from scheduler.validation.faults import LONGEST_PATH, Fault, faults_of
 
@@ -53,7 +54,9 @@ def load(
     variables, unknown = from_environment(environ)
     credentials, unread = from_credentials(environ)
     data = _merged(_relocated(state_dir), document, credentials, variables, _named(state_dir))
-    faults = [*unknown, *unread, *duplicates(data.get("hosts"))]
+    if "forges" in data:
+        data["forges"] = with_credentials(data["forges"], environ.get(CREDENTIALS))
+    faults = [*unknown, *unread, *duplicates(data.get("hosts")), *twins(data.get("forges"))]
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from scheduler.config.hosts import readable
+from scheduler.config.publishing import ForgeSection, PublishingSection
 from scheduler.config.sections import (
     ApiSection,
     DaemonSection,
@@ -22,6 +23,7 @@ from scheduler.config.sections import (
 from scheduler.validation.hosts import AddHost
 
 MOST_HOSTS = 10_000
+MOST_FORGES = 100
 
 
 class Settings(BaseModel):
@@ -38,9 +40,11 @@ class Settings(BaseModel):
     retention: RetentionSection = Field(default_factory=RetentionSection)
     guests: GuestsSection = Field(default_factory=GuestsSection)
     images: ImagesSection = Field(default_factory=ImagesSection)
+    publishing: PublishingSection = Field(default_factory=PublishingSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )
+    forges: tuple[ForgeSection, ...] = Field((), max_length=MOST_FORGES)
 
     @property
     def state_dir(self) -> Path:

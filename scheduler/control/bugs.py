@@ -52,6 +52,11 @@ class BugRecorder:
         """Record a bug that keeps an image, perhaps on one host, from going on."""
         await self._record(self._event("image.parked", f"image {key} from going on", traceback))
 
+    async def of_publication(self, publication_id: str, traceback: str) -> None:
+        """Record a bug that keeps a publication from going on."""
+        what = f"publication {publication_id} from going on"
+        await self._record(self._event("publication.parked", what, traceback))
+
     async def _record(self, event: Event) -> None:
         self._parked()
         try:

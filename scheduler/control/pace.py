@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from scheduler.config import Settings
 from scheduler.control.image_keeper import ImagePace
+from scheduler.control.publication_loops import PublishingPace, publishing_pace
 from scheduler.lifecycle.breaker import BreakerRules
 from scheduler.lifecycle.steps import Limits
 from scheduler.model.images import MIB
@@ -36,6 +37,7 @@ class Pace:
     breakers: BreakerRules = field(default_factory=BreakerRules)
     keep: Keep = field(default_factory=Keep)
     images: ImagePace = field(default_factory=ImagePace)
+    publishing: PublishingPace = field(default_factory=PublishingPace)
 
 
 def pace_of(settings: Settings) -> Pace:
@@ -69,4 +71,5 @@ def pace_of(settings: Settings) -> Pace:
             most_bytes=settings.images.max_size_mb * MIB,
             most_virtual_bytes=settings.images.max_virtual_mb * MIB,
         ),
+        publishing=publishing_pace(settings),
     )

@@ -31,6 +31,7 @@ from scheduler.control.loop import Loop
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.control.pace import Pace
 from scheduler.control.poller import Poller
+from scheduler.control.publication_loops import PublicationLoops, Publishing
 from scheduler.control.reaper import Reaper
 from scheduler.control.reconciler import Reconciler
 from scheduler.control.records import Records
@@ -81,6 +82,7 @@ class ControlPlane:
         boot_id: str,
         shelf: Shelf,
         guests: GuestConnections,
+        publishing: Publishing | None = None,
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
         beside: Sequence[Beside] = (),
@@ -98,6 +100,7 @@ class ControlPlane:
         """What was last seen of each host, to be read only."""
         self._replicas = ReplicaRecords(store, clock)
         self.images = self._make_images(pace, shelf, lag_seconds)
+        self.publications = self._make_publications(pace, publishing)
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
@@ -169,6 +172,17 @@ class ControlPlane:
             observe=self._tally.passed,
         )
 
+    def _make_publications(self, pace: Pace, publishing: Publishing | None) -> PublicationLoops:
+        return PublicationLoops(
+            self._store,
+            self._clock,
+            publishing=publishing or Publishing.nowhere(self._clock),
+            pace=pace.publishing,
+            told=self._journal.poke,
+            count=self._tally.published,
+            report_bug=self._bugs.of_publication,
+        )
+
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:
         store, clock, tally = self._store, self._clock, self._tally
         reaper = Reaper(
@@ -205,6 +219,10 @@ class ControlPlane:
         """Say that an image, or an image on a host, is wished to be otherwise."""
         self.images.wake(key)
 
+    def wake_publication(self, publication_id: str) -> None:
+        """Say that a publication is asked for, or to be gone on with."""
+        self.publications.wake(publication_id)
+
     def wake_drains(self, _host_id: str) -> None:
         """Say that a drain was begun or called off."""
         self._drain.wake()
@@ -218,6 +236,7 @@ class ControlPlane:
             *self._leftovers.turns(),
             *self.images.turns(),
             *(turn for one in self._beside for turn in one.turns()),
+            *self.publications.turns(),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -231,6 +250,7 @@ class ControlPlane:
         await self.images.resume()
         for one in self._beside:
             await one.resume()
+        await self.publications.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -241,6 +261,7 @@ class ControlPlane:
                 group.create_task(self.images.run(), name="images")
                 for one in self._beside:
                     group.create_task(one.run(), name=type(one).__name__)
+                group.create_task(self.publications.run(), name="publications")
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -256,6 +277,7 @@ class ControlPlane:
         self.images.stop()
         for one in self._beside:
             one.stop()
+        self.publications.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""

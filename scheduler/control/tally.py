@@ -26,6 +26,10 @@ class Tally(Protocol):
         """Take note of a sandbox that left a host which failed it, by the code of the failure."""
         ...
 
+    def published(self, forge: str, status: str, /) -> None:
+        """Take note of a publication's new status, and the kind of its forge."""
+        ...
+
     def parked(self) -> None:
         """Take note of a bug that parked a sandbox."""
         ...
@@ -44,6 +48,9 @@ class Untold:
         """Take no note."""
 
     def moved(self, failure: str, /) -> None:
+        """Take no note."""
+
+    def published(self, forge: str, status: str, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

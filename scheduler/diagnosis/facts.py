@@ -42,6 +42,17 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForgeFacts:
+    """A configured forge, and the files that open it."""
+
+    name: str
+    url: str
+    git: bool
+    """Whether the program git is there."""
+    files: tuple[FileFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """The control node and the daemon on it; sizes in bytes."""
 
@@ -58,6 +69,7 @@ class NodeFacts:
     lag_seconds: float = 0.0
     stuck: tuple[str, ...] = ()
     """Parts of the daemon that do not go on, in words."""
+    forges: tuple[ForgeFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from scheduler.diagnosis.checks import CONTROL_NODE, Check, Verdict, share_verdict
 from scheduler.diagnosis.commands import sandboxctl
-from scheduler.diagnosis.facts import FileFacts, NodeFacts, StoreFacts
+from scheduler.diagnosis.facts import FileFacts, ForgeFacts, NodeFacts, StoreFacts
 
 DISK_WARNING = 0.15
 DISK_FAILURE = 0.05
@@ -37,6 +37,8 @@ def check_node(node: NodeFacts) -> Iterator[Check]:
     yield _files(node)
     yield from _permissions(node)
     yield _group(node)
+    for forge in node.forges:
+        yield _forge(forge)
 
 
 def _check(name: str, verdict: Verdict, message: str, remedy: str | None = None) -> Check:
@@ -114,6 +116,25 @@ def _group(node: NodeFacts) -> Check:
     message = f"there is no group {node.group}, so the socket is for the daemon's user only"
     remedy = shlex.join(["groupadd", "--system", node.group])
     return _check(name, Verdict.WARNING, message, f"{remedy} && systemctl restart sandboxd")
+
+
+def _forge(forge: ForgeFacts) -> Check:
+    name = f"forge {forge.name}"
+    if not forge.git:
+        message = "git is not installed: nothing can be published"
+        return _check(name, Verdict.FAILED, message, "apt-get install git")
+    if not forge.files:
+        message = f"nothing opens {forge.url}: it has neither token nor ssh key"
+        return _check(name, Verdict.WARNING, message, "sandboxd --check-config")
+    for file in forge.files:
+        path = shlex.quote(file.path)
+        if file.fault is not None:
+            message = f"{file.path}: {file.fault}"
+            return _check(name, Verdict.FAILED, message, f"ls -ld {path}")
+        if file.mode & 0o077:
+            message = f"{file.path} may be used by others (mode {file.mode:04o})"
+            return _check(name, Verdict.WARNING, message, f"chmod 600 {path}")
+    return _check(name, Verdict.OK, f"{forge.url} can be published to")
 
 
 def _clock(store: StoreFacts) -> Check:

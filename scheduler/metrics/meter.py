@@ -13,7 +13,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from scheduler.clock import Clock
-from scheduler.model import OnExpire, Phase, Sandbox, SandboxState
+from scheduler.model import OnExpire, Phase, PublicationStatus, Sandbox, SandboxState
 
 DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
 ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
@@ -21,6 +21,7 @@ ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
 PHASES = ("build", "boot", "total")
 FAILURES = ("build_failed", "start_failed", "host_unreachable", "breaker_open")
 """Why a sandbox leaves a host that was to bring it up."""
+FORGES = ("github", "gitlab", "gitea", "forgejo")
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 _PASSES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
@@ -37,6 +38,7 @@ class Meter:
         self.registry = CollectorRegistry()
         self._measure_placement(self.registry)
         self._measure_lives(self.registry)
+        self._measure_publications(self.registry)
         self._measure_loops(self.registry)
         self._begin()
 
@@ -97,6 +99,14 @@ class Meter:
             "sandboxd_sandboxes_moved",
             "Sandboxes that left a host which could not bring them up, by what failed there.",
             ["failure"],
+            registry=registry,
+        )
+
+    def _measure_publications(self, registry: CollectorRegistry) -> None:
+        self._published = Counter(
+            "sandboxd_publications",
+            "Steps of change sets into repositories, by the kind of forge.",
+            ["forge", "status"],
             registry=registry,
         )
 
@@ -165,6 +175,10 @@ class Meter:
         """Count a sandbox that left a host which failed it, by the code of the failure."""
         self._moved.labels(failure).inc()
 
+    def published(self, forge: str, status: str) -> None:
+        """Count a publication that came to a status on a kind of forge."""
+        self._published.labels(forge, status.lower()).inc()
+
     def parked(self) -> None:
         """Count a bug that parked a sandbox or a host."""
         self._parked.inc()
@@ -211,5 +225,8 @@ class Meter:
             self._lifetimes.labels(reason)
         for failure in FAILURES:
             self._moved.labels(failure)
+        for forge in FORGES:
+            for status in PublicationStatus:
+                self._published.labels(forge, status.value.lower())
         for action in OnExpire:
             self._expired.labels(action.value)

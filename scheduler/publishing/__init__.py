@@ -1,1 +1,1 @@
-"""The way to repositories: git by plumbing, and the forges that take requests to merge."""
+"""Change sets into repositories: git by plumbing, and the forges' pull and merge requests."""

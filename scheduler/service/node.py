@@ -8,11 +8,13 @@ from __future__ import annotations
 import grp
 import os
 import resource
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.diagnosis.facts import NodeFacts
+from scheduler.config.publishing import ForgeSection
+from scheduler.diagnosis.facts import ForgeFacts, NodeFacts
 from scheduler.hosts.local_files import look_at
 
 _OPEN_FILES = Path("/proc/self/fd")
@@ -30,6 +32,7 @@ class Node:
     """As it was when the socket was made: it was given to the group then, or not."""
     lag_seconds: Callable[[], float]
     stuck: Callable[[], Sequence[str]]
+    forges: Sequence[ForgeSection] = ()
 
     def look(self) -> NodeFacts:
         """Return the facts as they are now."""
@@ -46,7 +49,18 @@ class Node:
             group_exists=self.group_exists,
             lag_seconds=self.lag_seconds(),
             stuck=tuple(self.stuck()),
+            forges=tuple(map(_forge, self.forges)),
         )
+
+
+def _forge(forge: ForgeSection) -> ForgeFacts:
+    secrets = (forge.token_file, forge.ssh_key)
+    return ForgeFacts(
+        name=forge.name,
+        url=forge.url,
+        git=shutil.which("git", path=os.defpath) is not None,
+        files=tuple(look_at(path) for path in secrets if path is not None),
+    )
 
 
 def group_exists(group: str) -> bool:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from scheduler.model import DrainPolicy, OnDeadline, OnExpire
 from scheduler.validation.fields import (
+    PROSE,
+    ForgeUser,
+    ForgeWord,
     ImageDigest,
     ImageName,
     Labels,
@@ -28,6 +31,7 @@ from scheduler.validation.fields import (
     Vcpus,
     refusal,
 )
+from scheduler.validation.repositories import BranchName, FolderName, RepositoryUrl
 
 
 class _Request(BaseModel):
@@ -102,6 +106,28 @@ class PrefetchImage(_Request):
     hosts: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
     host_selector: Labels = Field(default_factory=dict)
     """Only hosts with these labels."""
+
+
+class PublishChangeSet(_Request):
+    """Where a change set is to be published, and what its reviewers read."""
+
+    repo_url: RepositoryUrl
+    branch: BranchName
+    """A branch of its own, which must not be there yet."""
+    base: BranchName | None = None
+    """The branch it is proposed for; the repository's default branch unless given."""
+    folder: FolderName | None = None
+    """Where in the repository it goes, replacing what is there; `sandboxd/JOB` unless given."""
+    title: Annotated[Reason, Field(max_length=200)] = ""
+    message: Annotated[str, StringConstraints(pattern=PROSE, max_length=10_000)] = ""
+    labels: Annotated[list[ForgeWord], Field(max_length=20)] = Field(default_factory=list)
+    reviewers: Annotated[list[ForgeUser], Field(max_length=20)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _apart_from_its_base(self) -> Self:
+        if self.branch == self.base:
+            raise refusal("branch and base are the same", "give the change set a branch of its own")
+        return self
 
 
 class ExtendLease(_Request):

@@ -21,6 +21,7 @@ from scheduler.service.journal import Journal
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
 from scheduler.service.playbooks import PlaybookService
+from scheduler.service.publications import KnowsForges, PublicationService
 from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
@@ -40,6 +41,7 @@ class Wakes:
     image: Callable[[str], None] = lambda _key: None
     """Takes an image's id, or `image/host` for a replica."""
     playbooks: Callable[[], None] = lambda: None
+    publication: Callable[[str], None] = lambda _id: None
 
 
 class _Shared(TypedDict):
@@ -75,6 +77,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    publications: PublicationService
 
     @classmethod
     def over(
@@ -89,18 +92,15 @@ class Services:
         listings: Listings | None = None,
         node: LookAtNode | None = None,
         shelf: Shelf | None = None,
+        forges: KnowsForges | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images: without them nothing was ever seen, is not judged, and there are none.
+        keeps images, `forges` are where change sets may go: without them nothing was ever seen, is
+        not judged, and there are none.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        sightings = _sightings(listings, clock, wakes, terms)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
@@ -126,4 +126,16 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            publications=PublicationService(
+                store, clock, forges=forges, journal=journal, wake=wakes.publication
+            ),
         )
+
+
+def _sightings(listings: Listings | None, clock: Clock, wakes: Wakes, terms: Terms) -> Sightings:
+    return Sightings(
+        Unseen() if listings is None else listings,
+        clock,
+        wake=wakes.host,
+        stale_after_seconds=terms.stale_after_seconds,
+    )

@@ -218,7 +218,10 @@ class PublicationsFace(Face):
 
     add = awaited(Publications.add)
     get = awaited(Publications.get)
+    by_branch = awaited(Publications.by_branch)
+    unsettled = awaited(Publications.unsettled)
     find = awaited(Publications.find)
+    replace = awaited(Publications.replace)
     set_status = awaited(Publications.set_status)
 
 

@@ -188,6 +188,8 @@ PUBLICATIONS = mapped(
     metadata,
     "publications",
     UniqueConstraint("job_id", "repo_url", "branch"),
+    Index(None, "change_set_id"),
+    Index(None, "created_at", "id"),
 )
 
 PLAYBOOKS = mapped(Playbook, metadata, "playbooks", UniqueConstraint("name"))

@@ -33,6 +33,9 @@ REASON = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,500}$"
 HOST_PATTERN = r"^[A-Za-z0-9_*][A-Za-z0-9_.:*&!,\[\]-]{0,199}$"
 MODULE = r"^[a-z_][a-z0-9_]{0,63}(\.[a-z_][a-z0-9_]{0,63}){2,4}$"
 TITLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,200}$"
+PROSE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
+FORGE_WORD = r"^[!-+\--~]([ -+\--~]{0,48}[!-+\--~])?$"
+FORGE_USER = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 
 PATTERN_REMEDIES: Mapping[str, str] = {
     NAME: "use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit",
@@ -50,6 +53,9 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     HOST_PATTERN: "give Ansible's pattern of host names, such as all or web*",
     MODULE: "give the module's fully qualified name, such as ansible.builtin.copy",
     TITLE: "use 1 to 200 characters, none of them a control character",
+    PROSE: "use text of lines, without other control characters",
+    FORGE_WORD: "use at most 50 printable ASCII characters, none of them a comma",
+    FORGE_USER: "give a user's name on the forge",
     REASON: "use at most 500 characters, none of them a control character",
 }
 
@@ -140,6 +146,8 @@ UserName = Annotated[str, StringConstraints(pattern=USER)]
 Path = Annotated[str, StringConstraints(pattern=PATH)]
 MachineUuid = Annotated[str, StringConstraints(pattern=UUID)]
 Reason = Annotated[str, StringConstraints(pattern=REASON)]
+ForgeWord = Annotated[str, StringConstraints(pattern=FORGE_WORD)]
+ForgeUser = Annotated[str, StringConstraints(pattern=FORGE_USER)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE)]
 Labels = Annotated[dict[LabelKey, LabelValue], AfterValidator(_few_labels)]

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from scheduler.config import Settings, load
+from scheduler.config.publishing import ForgeSection
 from scheduler.validation.hosts import AddHost
 from tests.deploy.paths import DEPLOY
 
@@ -47,10 +48,11 @@ def test_everything_the_example_offers_is_accepted(tmp_path: Path) -> None:
 def test_the_example_has_every_setting() -> None:
     document = tomllib.loads(uncommented())
     for name, field in Settings.model_fields.items():
-        if name == "hosts":
+        if name in ("hosts", "forges"):
             continue
         section = field.annotation
         assert isinstance(section, type)
         assert set(document[name]) == set(getattr(section, "model_fields", {})), name
+    assert set(document["forges"][0]) == set(ForgeSection.model_fields)
     offered = set(document["hosts"][0])
     assert offered == set(AddHost.model_fields) - {"uri"}  # the address stands for it

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scheduler.diagnosis.checks import CONTROL_NODE, Check, Verdict
-from scheduler.diagnosis.facts import FileFacts, StoreFacts
+from scheduler.diagnosis.facts import FileFacts, ForgeFacts, StoreFacts
 from scheduler.diagnosis.node import check_node, check_store
 from tests.diagnosis.samples import NODE, NOW
 
@@ -38,6 +38,42 @@ def test_a_node_without_fault_passes_every_check() -> None:
         "loops",
         "permissions",
     ]
+
+
+FORGE = ForgeFacts(
+    name="hub",
+    url="https://github.com",
+    git=True,
+    files=(FileFacts(path="/etc/a token", mode=0o600),),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words", "remedy"),
+    [
+        ({}, Verdict.OK, "can be published to", None),
+        ({"git": False}, Verdict.FAILED, "git is not installed", "apt-get install git"),
+        ({"files": ()}, Verdict.WARNING, "nothing opens", "sandboxd --check-config"),
+        (
+            {"files": (FileFacts(path="/etc/a token", fault="not there", missing=True),)},
+            Verdict.FAILED,
+            "not there",
+            "ls -ld '/etc/a token'",
+        ),
+        (
+            {"files": (FileFacts(path="/etc/a token", mode=0o644),)},
+            Verdict.WARNING,
+            "used by others (mode 0644)",
+            "chmod 600 '/etc/a token'",
+        ),
+    ],
+)
+def test_a_forge_that_cannot_be_published_to_is_told(
+    changes: dict[str, Any], verdict: Verdict, words: str, remedy: str | None
+) -> None:
+    check = examined(forges=(replace(FORGE, **changes),))["forge hub"]
+    assert (check.verdict, check.remedy) == (verdict, remedy)
+    assert words in check.message
 
 
 def test_loops_that_hang_are_named() -> None:

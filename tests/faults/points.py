@@ -100,6 +100,9 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 EXEMPT: Mapping[str, str] = {
     "bugs.record": "only a bug leads there",
     "host.write_volume": "these hosts take no bytes: see tests/control/test_replicator.py",
+    "publications.record": "these daemons know no forge: see tests/control/test_publisher.py",
+    "publications.retry": "these daemons know no forge: see tests/control/test_publisher.py",
+    "publisher.write": "these daemons know no forge: see tests/control/test_publisher.py",
     "image_keeper.plan": "a wish like those of images.evict and images.condemn",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
     "ingestor.hold": "only a machine that cannot judge images leads there",

@@ -53,6 +53,13 @@ def test_decisions_and_their_refusals_are_counted(meter: Meter) -> None:
     assert series[key("scheduler_decision_duration_seconds_sum")] == pytest.approx(0.005)
 
 
+def test_publications_are_counted_by_forge_and_status(meter: Meter) -> None:
+    meter.published("gitlab", "MERGED")
+    series = told(meter)
+    assert series[key("publications_total", forge="gitlab", status="merged")] == 1
+    assert series[key("publications_total", forge="github", status="pending")] == 0
+
+
 def test_passes_are_counted_and_timed_by_loop(meter: Meter, clock: ManualClock) -> None:
     meter.passed("poll", 0.02)
     clock.advance(10)

@@ -16,7 +16,16 @@ from uuid import UUID
 
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
-from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
+from scheduler.model import (
+    ChangeDiff,
+    ChangeSet,
+    Diff,
+    HostHealth,
+    HostResources,
+    Sandbox,
+    SandboxState,
+)
+from scheduler.publishing.forges import Forges
 from scheduler.service.catalogue import Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
@@ -26,6 +35,7 @@ from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
 from scheduler.store import HostFacts, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
+from tests.store import samples
 
 CLUSTER = UUID("6a0b2a0e-7a0a-4f0e-9d59-0a3f5f9f3a11")
 IMAGE = "debian-12.qcow2"
@@ -91,6 +101,37 @@ class Plane:
         self.fleet.put(seen)
         return seen
 
+    async def change_set(self, number: int = 1, job: str = "JOB-1") -> ChangeSet:
+        """Record a change set, with what it came from."""
+        now = self.clock.now()
+        sandbox_id, diff_id = f"SBX-{number}", f"DIF-{number}"
+        change_set = ChangeSet(
+            id=f"CHG-{number}",
+            job_id=job,
+            sandbox_id=sandbox_id,
+            diff_id=diff_id,
+            path_ansible="ansible",
+            path_puppet="puppet",
+            created_at=now,
+        )
+
+        def unit(tx: Transaction) -> None:
+            tx.sandboxes.add(samples.sandbox(sandbox_id, sandbox_name=f"box-{number}"))
+            tx.diffs.add(
+                Diff(
+                    id=diff_id,
+                    sandbox_id=sandbox_id,
+                    from_snapshot="before",
+                    to_snapshot="after",
+                    diff_json=ChangeDiff(),
+                    created_at=now,
+                )
+            )
+            tx.change_sets.add(change_set)
+
+        await self.store.submit(unit)
+        return change_set
+
     async def create(self, **fields: object) -> Sandbox:
         """Create a sandbox from the fixture's image."""
         return await self.services.sandboxes.create(wanted(**fields), Intent(actor=ME))
@@ -139,7 +180,9 @@ def database(directory: Path) -> StoreConfig:
 
 
 @asynccontextmanager
-async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> AsyncIterator[Plane]:
+async def plane(
+    config: StoreConfig, clock: Clock, *, terms: Terms = TERMS, forges: Forges | None = None
+) -> AsyncIterator[Plane]:
     """Open a store and put the services over it."""
     woken: list[str] = []
     listings = Listings(clock)
@@ -168,9 +211,11 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
                 drain=woken.append,
                 image=woken.append,
                 playbooks=lambda: woken.append("playbooks"),
+                publication=woken.append,
             ),
             listings=listings,
             shelf=shelf,
+            forges=forges,
         )
         yield Plane(
             store=store,

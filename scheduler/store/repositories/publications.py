@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sqlalchemy import or_, select
+
 from scheduler.errors import Conflict
 from scheduler.model import Publication, PublicationStatus
 from scheduler.store.options import UNSET, ListOptions, Order, Page, Unset, given
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import inserted, overwritten, selected
+from scheduler.store.statements import Statement, inserted, overwritten, selected
 from scheduler.store.tables import PUBLICATIONS
 
 _PENDING = PublicationStatus.PENDING
@@ -26,7 +28,13 @@ _COLUMNS = PUBLICATIONS.table.c
 _INSERT = inserted(PUBLICATIONS)
 _BY_ID = selected(PUBLICATIONS, "id")
 _OVERWRITE = overwritten(
-    PUBLICATIONS, "id", "status", keep=("id", "job_id", "repo_url", "branch", "created_at")
+    PUBLICATIONS, "id", "generation", keep=("id", "job_id", "repo_url", "branch", "created_at")
+)
+_BY_BRANCH = selected(PUBLICATIONS, "job_id", "repo_url", "branch")
+_UNSETTLED = Statement(
+    select(_COLUMNS.id)
+    .where(or_(*(_COLUMNS.status == status.value for status in _FORWARD[:-1])))
+    .order_by(_COLUMNS.id)
 )
 _ORDER = Order(
     keys={"created_at": _COLUMNS.created_at, "updated_at": _COLUMNS.updated_at},
@@ -41,6 +49,7 @@ class PublicationFilter:
 
     job_id: str | None = None
     status: PublicationStatus | None = None
+    change_set_id: str | None = None
 
 
 class Publications(Repository):
@@ -57,11 +66,20 @@ class Publications(Repository):
         """Return a publication; `NotFound` when there is none."""
         return self._one(PUBLICATIONS, _BY_ID, id)
 
+    def by_branch(self, job_id: str, repo_url: str, branch: str) -> Publication | None:
+        """Return a job's publication to a repository's branch, None when there is none."""
+        return self._maybe(PUBLICATIONS, _BY_BRANCH, job_id, repo_url, branch)
+
+    def unsettled(self) -> tuple[str, ...]:
+        """Return the ids of those that have work to do, the oldest first."""
+        return tuple(str(row[0]) for row in self._cursor.rows(_UNSETTLED))
+
     def find(
         self, filter: PublicationFilter | None = None, options: ListOptions | None = None
     ) -> Page[Publication]:
         """Return a page of the publications that match, newest first unless asked otherwise."""
-        query = self._matching(PUBLICATIONS, filter or PublicationFilter(), "job_id", "status")
+        wanted = filter or PublicationFilter()
+        query = self._matching(PUBLICATIONS, wanted, "job_id", "status", "change_set_id")
         return self._page(PUBLICATIONS, query, _ORDER, options)
 
     def set_status(
@@ -86,9 +104,21 @@ class Publications(Repository):
             error_msg=given(error_msg, old.error_msg),
             updated_at=self._clock.now(),
         )
-        moved = replace(moved, status=_reached(old.status, status, moved))
-        self._cursor.change(_OVERWRITE, [*PUBLICATIONS.row(moved), id, old.status.value])
-        return moved
+        return self.replace(replace(moved, status=_reached(old.status, status, moved)), before=old)
+
+    def replace(self, publication: Publication, *, before: Publication) -> Publication:
+        """Write a publication that is still as it was `before`; else, or backward, `Conflict`."""
+        _reached(before.status, publication.status, publication)
+        written = replace(publication, generation=before.generation + 1)
+        parameters = [*PUBLICATIONS.row(written), before.id, before.generation]
+        if not self._cursor.change(_OVERWRITE, parameters):
+            current = self.get(before.id)
+            raise Conflict(
+                f"publication {before.id} has moved on meanwhile: it is {current.status}",
+                remedy="Look at it again and decide anew.",
+                details={"status": str(current.status)},
+            )
+        return written
 
 
 def _reached(

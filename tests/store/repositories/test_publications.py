@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
 from typing import Any
@@ -39,6 +40,36 @@ async def test_a_job_has_one_publication_a_branch(store: Store) -> None:
     assert [one.id for one in page.items] == ["PUB-2"]
     with pytest.raises(NotFound):
         await told(store, "PUB-9", COMMITTED)
+
+
+async def test_a_branch_is_found_and_what_is_unsettled(store: Store) -> None:
+    for number, status in enumerate((*FORWARD, FAILED)):
+        one = publication(f"PUB-{number}", status=status, change_set_id=f"CHG-{number}")
+        await store.submit(partial(add, one=one))
+    assert await store.read(lambda tx: tx.publications.unsettled()) == ("PUB-0", "PUB-1", "PUB-2")
+    first = await store.read(lambda tx: tx.publications.get("PUB-0"))
+
+    def by_branch(branch: str) -> Any:
+        return lambda tx: tx.publications.by_branch("JOB-1", first.repo_url, branch)
+
+    assert await store.read(by_branch(first.branch)) == first
+    assert await store.read(by_branch("other")) is None
+    wanted = PublicationFilter(change_set_id="CHG-3", status=MERGED)
+    page = await store.read(lambda tx: tx.publications.find(wanted))
+    assert [one.id for one in page.items] == ["PUB-3"]
+
+
+async def test_i7_who_read_an_older_one_cannot_write_over_it(store: Store) -> None:
+    old = await store.submit(lambda tx: tx.publications.add(publication()))
+    planned = replace(old, planned_sha="abc", labels=("a", "b"), notes=("n",), attempts=1)
+    new = await store.submit(lambda tx: tx.publications.replace(planned, before=old))
+    assert (new.generation, new.labels) == (2, ("a", "b"))
+    assert await store.read(lambda tx: tx.publications.get(old.id)) == new
+    with pytest.raises(Conflict, match="has moved on meanwhile: it is PENDING"):
+        await store.submit(lambda tx: tx.publications.replace(planned, before=old))
+    done = replace(new, status=COMMITTED)
+    with pytest.raises(Conflict, match="cannot become PENDING"):
+        await store.submit(lambda tx: tx.publications.replace(new, before=done))
 
 
 async def test_what_is_not_given_is_never_erased(store: Store, clock: ManualClock) -> None:

@@ -15,7 +15,8 @@ from functools import partial
 
 from scheduler.control.breakers import Breakers
 from scheduler.control.build_queue import ASK_AGAIN_SECONDS, BuildQueue
-from scheduler.control.effects import Effects
+from scheduler.control.captures import Captures
+from scheduler.control.effects import Effects, overlay_name
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
@@ -27,6 +28,7 @@ from scheduler.lifecycle.sightings import Absent, Seen
 from scheduler.lifecycle.steps import (
     Become,
     Build,
+    Capture,
     Clear,
     ConditionKind,
     Limits,
@@ -54,6 +56,7 @@ AT_ONCE_A_HOST = 64
 _JUDGED = (HostRefused, HostTimeout)
 _AT_ONCE = 0.0
 _LOOK_AGAIN_SECONDS = 1.0
+_CAPTURING_SECONDS = 2.0
 _SHORTEST_PAUSE_SECONDS = 0.05
 _PAUSES: Mapping[str, float | None] = {
     "domain_busy": 2.0,
@@ -89,6 +92,7 @@ class Converger:
         effects: Effects,
         listings: Listings,
         relocator: Relocator,
+        captures: Captures,
         breakers: Breakers,
         builds: BuildQueue,
         drivers: Callable[[HostResources], HostDriver],
@@ -98,6 +102,7 @@ class Converger:
         self._records = records
         self._effects = effects
         self._relocator = relocator
+        self._captures = captures
         self._breakers = breakers
         self._builds = builds
         self._listings = listings
@@ -196,6 +201,8 @@ class Converger:
         if isinstance(step, SeekAddress):
             found = await self._effects.seek_address(sandbox, host, driver)
             return _AT_ONCE if found else _LOOK_AGAIN_SECONDS
+        if isinstance(step, Capture):
+            return await self._capture(sandbox, host, driver)
         if isinstance(step, Become):
             await self._records.become(sandbox, step)
         elif isinstance(step, Note):
@@ -219,6 +226,16 @@ class Converger:
                 return ASK_AGAIN_SECONDS
             await self._breakers.admit(sandbox, host)
             return await self._carry(step, sandbox, host, driver)
+
+    async def _capture(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> float:
+        """Go on keeping its disk as an image; a refusal is recorded and judged, not raised."""
+        try:
+            with self._listings.mutating(sandbox.id):
+                kept = await self._captures.capture(sandbox, host, driver, overlay_name(sandbox.id))
+        except HostRefused as error:
+            failed = await self._records.refused(sandbox.id, error)
+            return _left(failed.retry_at, failed.updated_at)
+        return _AT_ONCE if kept else _CAPTURING_SECONDS
 
     async def _carry(
         self, step: Step, sandbox: Sandbox, host: HostResources, driver: HostDriver
@@ -268,8 +285,8 @@ def _left(until: datetime | None, now: datetime) -> float:
 
 def _rests(sandbox: Sandbox) -> bool:
     """Return whether its host's listings tell soon enough how it is."""
-    resumed = sandbox.phase is Phase.RESUME
-    return not resumed and (sandbox.desired_state, sandbox.state) in RESTING
+    under_way = sandbox.phase in (Phase.RESUME, Phase.IMAGE)
+    return not under_way and (sandbox.desired_state, sandbox.state) in RESTING
 
 
 def _absence_is_ours(sandbox: Sandbox) -> bool:

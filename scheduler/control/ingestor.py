@@ -173,10 +173,12 @@ class Ingestor:
         tx.images.replace(replace(image, reason=message), expected=image.state)
 
     async def _refuse(self, image: Image, message: str) -> None:
+        # It may have come further since this turn began.
+        current = await self._store.read(lambda tx: tx.images.get(image.id))
         refused = replace(
-            image, state=ImageState.REFUSED, reason=message, updated_at=self._clock.now()
+            current, state=ImageState.REFUSED, reason=message, updated_at=self._clock.now()
         )
-        await self._become(image, refused, message)
+        await self._become(current, refused, message)
         await self._files.drop(image.id)
 
     async def _remove(self, image: Image) -> float | None:

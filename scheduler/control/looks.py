@@ -7,7 +7,7 @@ its host was being listed is ours all the same: what the records do not explain 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,11 +33,12 @@ from scheduler.model import (
 from scheduler.store import HostFacts, Store, Transaction
 
 _MIB = 1024 * 1024
+_CHARGED_AS_SEEN = frozenset({VolumeRole.IMAGE, VolumeRole.DISK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arriving:
-    """A replica that a host is being given, and the bytes it will have."""
+    """A replica that a host is being given, or a disk made whole, and the bytes it may have."""
 
     volume: str
     size_bytes: int
@@ -82,9 +83,9 @@ class HostRecords:
         return frozenset(v.name for v in self.volumes if v.pool == self.host.pool)
 
     def claimed_names(self) -> frozenset[str]:
-        """Return the volumes that allocations stand for: replicas are charged as they are seen."""
+        """Return the volumes that allocations stand for; others are charged as they are seen."""
         mine = (v for v in self.volumes if v.pool == self.host.pool)
-        return frozenset(v.name for v in mine if v.role is not VolumeRole.IMAGE)
+        return frozenset(v.name for v in mine if v.role not in _CHARGED_AS_SEEN)
 
     def still_to_come_mb(self, inventory: Inventory) -> int:
         """Return the MiB that images on their way will take beside what is there of them."""
@@ -97,7 +98,7 @@ class HostRecords:
         """Return the planned volumes that are there: whoever made them died before saying so."""
         pool = inventory.pool
         there = {volume.name for volume in (() if pool is None else pool.volumes)}
-        return frozenset(v.name for v in self.volumes if _planned(v, self.host) and v.name in there)
+        return frozenset(v.name for v in self.volumes if _shown(v, self.host) and v.name in there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +188,7 @@ class Looker:
                 _check_identity(host, inventory, tx.hosts.all())
             _health_event(tx, host, verdict, "polled")
             for volume in tx.volumes.of_host(host.id) if appeared else ():
-                if volume.name in appeared and _planned(volume, host):
+                if volume.name in appeared and _shown(volume, host):
                     tx.volumes.mark_created(volume.host_id, volume.pool, volume.name)
             if _arriving(tx, host) != records.arriving:
                 # A copy was begun or ended meanwhile: what it is charged is not ours to undo.
@@ -222,6 +223,11 @@ def _planned(volume: Volume, host: HostResources) -> bool:
     return volume.state is VolumeState.PLANNED and volume.pool == host.pool
 
 
+def _shown(volume: Volume, host: HostResources) -> bool:
+    """Return whether to see a planned volume is to know that it was made, and not half of it."""
+    return _planned(volume, host) and volume.role is not VolumeRole.DISK
+
+
 def _records(tx: Transaction, host_id: str) -> HostRecords:
     host = tx.hosts.get(host_id)
     sandboxes, volumes = tx.sandboxes.of_host(host_id), tx.volumes.of_host(host_id)
@@ -236,11 +242,21 @@ def _records(tx: Transaction, host_id: str) -> HostRecords:
 
 
 def _arriving(tx: Transaction, host: HostResources) -> tuple[Arriving, ...]:
-    return tuple(
+    replicas = (
         Arriving(volume=one.volume, size_bytes=tx.images.get(one.image_id).size_bytes)
         for one in tx.replicas.of_host(host.id)
         if one.state is ReplicaState.COPYING and one.pool == host.pool
     )
+    return (*replicas, *_flattening(tx, host))
+
+
+def _flattening(tx: Transaction, host: HostResources) -> Iterator[Arriving]:
+    """Yield the disks of sandboxes here that are being made whole, to become images."""
+    for volume in tx.volumes.of_host(host.id):
+        if volume.role is VolumeRole.DISK and _planned(volume, host):
+            sandbox = _live(tx, volume.owner)
+            if sandbox is not None:
+                yield Arriving(volume=volume.name, size_bytes=sandbox.storage_mb * _MIB)
 
 
 def _live(tx: Transaction, sandbox_id: str) -> Sandbox | None:

@@ -19,6 +19,7 @@ from scheduler.control.breakers import Breakers
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.build_queue import BuildQueue
 from scheduler.control.calendar import waking
+from scheduler.control.captures import Captures
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
@@ -134,6 +135,7 @@ class ControlPlane:
             effects=Effects(records, self._replicas, clock, access=self._guests.access_of),
             listings=self.listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
+            captures=Captures(store, clock, wake=self.images.wake, changed=self._changed),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
             builds=BuildQueue(clock, self._wake_build),
             drivers=self._drivers.get,

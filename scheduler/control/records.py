@@ -30,6 +30,9 @@ from scheduler.store import Store, Transaction
 PROVEN = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})
 """States in which the host is known to hold what was claimed."""
 
+LONGEST_IMAGE_PAUSE_SECONDS = 1800
+"""Whole disks are not read again every minute for an image that is refused."""
+
 Released = Callable[[Sandbox, tuple[Allocation, ...]], None]
 """Told of a sandbox that was buried, or left a host, and of the allocations this released."""
 
@@ -135,7 +138,9 @@ class Records:
 
         def write(tx: Transaction) -> Sandbox:
             sandbox = tx.sandboxes.get(sandbox_id)
-            return put(tx, sandbox, outcomes.failed(sandbox, error.message, now=self._now(tx)))
+            longest = LONGEST_IMAGE_PAUSE_SECONDS if sandbox.phase is Phase.IMAGE else 60
+            failed = outcomes.failed(sandbox, error.message, now=self._now(tx), longest=longest)
+            return put(tx, sandbox, failed)
 
         return await self._store.submit(write)
 

@@ -1,7 +1,7 @@
 """How long each host call may take, in seconds: libvirt itself knows no time limit.
 
 `POWER_OFF` allows for a QEMU that answers nothing, which libvirt itself waits ten seconds for
-before it kills; `START` for a busy host's firmware and storage.
+before it kills; `START` for a busy host's firmware and storage, `FLATTEN` for a whole disk.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Verb(StrEnum):
     ADDRESSES = "find a guest's address"
     POOL = "work on the storage pool"
     CREATE_VOLUME = "create a volume"
+    FLATTEN = "flatten a volume"
     DELETE_VOLUME = "delete a volume"
     DOWNLOAD = "read an image's header"
     UPLOAD = "upload a volume"
@@ -48,6 +49,7 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.ADDRESSES: 20,
     Verb.POOL: 60,
     Verb.CREATE_VOLUME: 60,
+    Verb.FLATTEN: 3600,
     Verb.DELETE_VOLUME: 60,
     Verb.DOWNLOAD: 30,
     Verb.UPLOAD: 120,

@@ -72,6 +72,10 @@ class HostDriver(Protocol):
         """Return a part of a volume's file, less at its end; None when the host gives no bytes."""
         ...
 
+    async def flatten_volume(self, source: str, name: str) -> None:
+        """Make a volume of its own with all that a volume and its layers hold, in place of any."""
+        ...
+
     async def delete_volume(self, name: str) -> None:
         """Delete the volume; one that is gone already is fine."""
         ...

@@ -197,6 +197,14 @@ class LibvirtDriver:
             lambda handle: volumes.read_part(handle, self._host.pool, name, offset, length),
         )
 
+    async def flatten_volume(self, source: str, name: str) -> None:
+        """Make a volume of its own with all that a volume and its layers hold."""
+        await self._on_pool(
+            Verb.FLATTEN,
+            lambda handle, pool: volumes.flatten_volume(handle, pool, source, name),
+        )
+        self._note_refresh()
+
     async def delete_volume(self, name: str) -> None:
         """Delete the volume; one that is gone already is fine."""
         await self._on_pool(

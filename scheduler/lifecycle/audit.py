@@ -248,8 +248,9 @@ class _View:
         return owners - self._books.sandboxes.keys()
 
     def _claimed(self) -> Set[str]:
-        """Return the volumes that allocations stand for, which replicas of images have none of."""
-        return {v.name for v in self._volumes if v.role is not VolumeRole.IMAGE}
+        """Return the volumes that allocations stand for, which images have none of."""
+        uncharged = (VolumeRole.IMAGE, VolumeRole.DISK)
+        return {v.name for v in self._volumes if v.role not in uncharged}
 
     def _buried_since(self, sandbox_id: str | None) -> bool:
         buried_at = self._books.tombstones.get(sandbox_id or "")

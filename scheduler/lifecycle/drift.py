@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from scheduler.lifecycle import recovery, rules
+from scheduler.lifecycle import captures, recovery, rules
 from scheduler.lifecycle.rules import Case, Look
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown, sight, witness
 from scheduler.lifecycle.steps import (
     Barred,
     Become,
     Build,
+    Capture,
     Clear,
     ConditionKind,
     Limits,
@@ -39,6 +40,7 @@ __all__ = [
     "Absent",
     "Become",
     "Build",
+    "Capture",
     "Clear",
     "ConditionKind",
     "Doubt",
@@ -146,8 +148,8 @@ TABLE: Mapping[tuple[DesiredState, SandboxState], Mapping[Look, Callable[[Case],
     (_DOWN, SandboxState.RUNNING): _BRING_DOWN,
     (_DOWN, SandboxState.STOPPED): {
         **_BRING_DOWN,
-        Look.SHUT_OFF: rules.rest,
-        Look.CRASHED: rules.rest,
+        Look.SHUT_OFF: captures.capture_or_rest,
+        Look.CRASHED: captures.capture_or_rest,
     },
     (_DOWN, SandboxState.ERROR): {**_BRING_DOWN, Look.ABSENT: rules.rest},
     (_GONE, SandboxState.CREATED): _TEAR_DOWN,

@@ -42,21 +42,35 @@ def due(sandbox: Sandbox, now: datetime) -> bool:
 
 
 def expire(sandbox: Sandbox, now: datetime, stopped_retention_seconds: int) -> Sandbox:
-    """Return the record whose lease has ended: destroyed, or stopped first and then destroyed."""
+    """Return the record whose lease has ended: destroyed, or stopped first and then destroyed.
+
+    One that is to become an image is not destroyed by the time that passes; one that never ran
+    has nothing to keep.
+    """
+    later = now + timedelta(seconds=stopped_retention_seconds)
     if sandbox.on_expire is OnExpire.STOP and not _expired(sandbox):
-        ended = Condition(
-            kind=ConditionKind.EXPIRED,
-            message="the lease ended and stopped the sandbox; extend it to keep it",
-            since=now,
-        )
-        return replace(
-            sandbox,
-            desired_state=DesiredState.STOPPED,
-            expires_at=now + timedelta(seconds=stopped_retention_seconds),
-            conditions=(*sandbox.conditions, ended),
-            updated_at=now,
-        )
+        return _stopped(sandbox, "extend it to keep it", now, later)
+    if sandbox.on_expire is OnExpire.IMAGE and sandbox.running_at is not None:
+        if _expired(sandbox) and sandbox.desired_state is DesiredState.STOPPED:
+            return replace(sandbox, expires_at=later, updated_at=now)
+        return _stopped(sandbox, "it is destroyed once its disk is kept as an image", now, later)
     return replace(sandbox, desired_state=DesiredState.DESTROYED, updated_at=now)
+
+
+def _stopped(sandbox: Sandbox, what_next: str, now: datetime, later: datetime) -> Sandbox:
+    ended = Condition(
+        kind=ConditionKind.EXPIRED,
+        message=f"the lease ended and stopped the sandbox; {what_next}",
+        since=now,
+    )
+    others = tuple(c for c in sandbox.conditions if c.kind != ConditionKind.EXPIRED)
+    return replace(
+        sandbox,
+        desired_state=DesiredState.STOPPED,
+        expires_at=later,
+        conditions=(*others, ended),
+        updated_at=now,
+    )
 
 
 def extend(

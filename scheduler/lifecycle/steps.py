@@ -81,6 +81,11 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Keep the disk as an image, however long that takes; then its end may be its destruction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TearDown:
     """Power off, undefine, delete every listed volume, prove all gone, then bury and release."""
 
@@ -140,6 +145,7 @@ Step = (
     | ShutDown
     | PowerOff
     | Resume
+    | Capture
     | TearDown
     | SeekAddress
     | Become

@@ -38,6 +38,8 @@ class Phase(StrEnum):
     START = "start"
     STOP = "stop"
     RESUME = "resume"
+    IMAGE = "image"
+    """Its disk is being kept as an image."""
     DESTROY = "destroy"
 
 
@@ -46,6 +48,8 @@ class OnExpire(StrEnum):
 
     DESTROY = "destroy"
     STOP = "stop"
+    IMAGE = "image"
+    """Stopped, its disk kept as an image, and then destroyed."""
 
 
 class IpSource(StrEnum):

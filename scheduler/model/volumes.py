@@ -18,6 +18,8 @@ class VolumeRole(StrEnum):
     SEED = "seed"
     IMAGE = "image"
     """A replica of a golden image."""
+    DISK = "disk"
+    """A sandbox's whole disk, copied to become an image; it may be torn while it is PLANNED."""
 
 
 class VolumeState(StrEnum):

@@ -18,12 +18,13 @@ from scheduler.errors import (
     CapacityExhausted,
     Conflict,
     Draining,
+    Invalid,
     NotFound,
     QuotaExceeded,
     SandboxdError,
 )
 from scheduler.lifecycle import expiry
-from scheduler.model import Allocation, Decision, Event, Sandbox, SandboxState, Volume
+from scheduler.model import Allocation, Decision, Event, OnExpire, Sandbox, SandboxState, Volume
 from scheduler.placement.choice import Choice
 from scheduler.placement.documents import decision_of
 from scheduler.service import wishes
@@ -64,6 +65,7 @@ class SandboxService:
         catalogue: Catalogue,
         fleet: FleetView,
         journal: Journal,
+        takes_images: bool,
         wake: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -72,6 +74,7 @@ class SandboxService:
         self._catalogue = catalogue
         self._fleet = fleet
         self._journal = journal
+        self._takes_images = takes_images
         self._wake = wake
 
     async def create(self, request: CreateSandbox, intent: Intent[Sandbox]) -> Sandbox:
@@ -80,7 +83,7 @@ class SandboxService:
         Raises `CapacityExhausted` or `ConstraintImpossible` with the stored decision's reasons,
         `AlreadyExists` for a name in use, `QuotaExceeded`, `Invalid`.
         """
-        ttl_of(request, self._terms)
+        self._check_end(request)
         demand = demand_of(request, self._terms, self._catalogue)
         for tried in range(TRIES):
             if tried > 1:
@@ -101,7 +104,7 @@ class SandboxService:
 
     async def preview(self, request: CreateSandbox) -> Decision:
         """Return the decision that creating would store, changing nothing; refuses as it would."""
-        ttl_of(request, self._terms)
+        self._check_end(request)
         choice = await self._fleet.choose(demand_of(request, self._terms, self._catalogue))
         decision = self._decided(choice)
         if choice.chosen is None:
@@ -268,6 +271,16 @@ class SandboxService:
             )
         )
         return sandbox
+
+    def _check_end(self, request: CreateSandbox) -> None:
+        """Raise `Invalid` for an end that this daemon does not give to sandboxes."""
+        ttl_of(request, self._terms)
+        if request.on_expire is OnExpire.IMAGE and not self._takes_images:
+            raise Invalid(
+                "this daemon keeps no images, so no sandbox can end as one",
+                remedy="ask for on_expire destroy or stop",
+                details={"on_expire": "image is not possible here"},
+            )
 
     def _check_quota(self, tx: Transaction, agent_id: str) -> None:
         most = self._terms.max_sandboxes_per_agent

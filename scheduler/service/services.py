@@ -107,7 +107,13 @@ class Services:
         seeing: _Seeing = {**shared, "terms": terms, "audits": audits, "sightings": sightings}
         return cls(
             sandboxes=SandboxService(
-                store, clock, terms=terms, catalogue=known, wake=wakes.sandbox, **shared
+                store,
+                clock,
+                terms=terms,
+                catalogue=known,
+                takes_images=shelf is not None,
+                wake=wakes.sandbox,
+                **shared,
             ),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
             drains=DrainService(store, clock, wake=wakes.drain, **shared),

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from scheduler.control.breakers import Breakers
 from scheduler.control.build_queue import BuildQueue
+from scheduler.control.captures import Captures
 from scheduler.control.converger import Converger
 from scheduler.control.effects import Effects
 from scheduler.control.leftovers import Leftovers
@@ -144,12 +145,16 @@ class World:
         self.relocator = Relocator(
             self.store, self.clock, fleet=self.fleet, moved=self.moves.append
         )
+        self.captures = Captures(
+            self.store, self.clock, wake=self.nudged.append, changed=lambda *_: None
+        )
         self.breakers = Breakers(self.store, self.clock, fleet=self.fleet, rules=self.breaker_rules)
         self.converger = Converger(
             records=self.records,
             effects=self.effects,
             listings=self.listings,
             relocator=self.relocator,
+            captures=self.captures,
             breakers=self.breakers,
             builds=BuildQueue(self.clock, self.nudged.append),
             drivers=self.drivers.get,

@@ -34,6 +34,7 @@ ON_SQLITE = (
     row(lives.Destroy, "host.undefine.after"),
     row(lives.Destroy, "records.bury.before"),
     row(lives.Expire, "reaper.record_end.after"),
+    row(lives.ExpireToImage, "host.flatten_volume.after"),
     row(lives.StepClock, "clock_guard.keep.after"),
     row(fleet.Drain, "drainer.write.after"),
     row(losses.Rebuild, "rebuilds.tried.after"),

@@ -104,6 +104,9 @@ class FakeDriver:
     async def read_volume(self, name: str, offset: int, length: int) -> bytes | None:
         return await self._call("read_volume", lambda: self._read(name, offset, length))
 
+    async def flatten_volume(self, source: str, name: str) -> None:
+        await self._call("flatten_volume", lambda: self._flatten(source, name))
+
     async def delete_volume(self, name: str) -> None:
         await self._call("delete_volume", lambda: self._delete(name))
 
@@ -284,6 +287,13 @@ class FakeDriver:
         if not self.host.streams:
             return None
         return bytes(self.host.contents.get(name, bytearray())[offset : offset + length])
+
+    def _flatten(self, source: str, name: str) -> None:
+        found = self._given(source)
+        self._delete(name)
+        self._volumes()[name] = replace(found, name=name, path=f"/pool/{name}", backing=None)
+        if source in self.host.contents:
+            self.host.contents[name] = bytearray(self.host.contents[source])
 
     def _delete(self, name: str) -> None:
         self._volumes().pop(name, None)

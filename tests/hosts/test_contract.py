@@ -325,6 +325,24 @@ async def test_a_volume_tells_which_running_machine_has_it_for_a_disk(subject: S
         await subject.driver.users_of("missing.qcow2")
 
 
+async def test_a_flattened_volume_depends_on_nothing(subject: Subject) -> None:
+    driver = subject.driver
+    base = await driver.inspect_base(subject.image)
+    await driver.create_overlay("layered.qcow2", base, IMAGE_MB + 1)
+    for _ in range(2):  # the second in place of what the first made
+        await driver.flatten_volume("layered.qcow2", "flat.qcow2")
+    flat = await driver.inspect_base("flat.qcow2")
+    assert (flat.format, flat.capacity) == ("qcow2", (IMAGE_MB + 1) * 2**20)
+    layered = await driver.volume("layered.qcow2")
+    assert layered is not None
+    assert layered.backing == base.path
+    with pytest.raises(ObjectAbsent):
+        await driver.flatten_volume("missing.qcow2", "other.qcow2")
+    assert await driver.volume("other.qcow2") is None
+    for name in ("layered.qcow2", "flat.qcow2"):
+        await driver.delete_volume(name)
+
+
 async def test_no_part_of_a_volume_that_is_not_there_is_written_or_read(subject: Subject) -> None:
     if not subject.streams:
         pytest.skip("takes no bytes at all")

@@ -34,6 +34,7 @@ CHANGING = frozenset(
     {
         "create_overlay",
         "create_seed",
+        "flatten_volume",
         "delete_volume",
         "define",
         "start",
@@ -82,6 +83,10 @@ class WatchedDriver(FakeDriver):
     async def create_seed(self, name: str, iso: bytes) -> bool:
         await self._intend("create_seed", name)
         return await super().create_seed(name, iso)
+
+    async def flatten_volume(self, source: str, name: str) -> None:
+        await self._intend("flatten_volume", name)
+        await super().flatten_volume(source, name)
 
     async def delete_volume(self, name: str) -> None:
         await self._intend("delete_volume", name)

@@ -233,7 +233,7 @@ def i4_intent_is_committed(
     books: Books, host_id: str, verb: str, thing: str, owner: str | None
 ) -> Complaints:
     """Judge a call about to be made; `owner` is whose domain or volume the thing is by name."""
-    if verb in ("create_overlay", "create_seed", "delete_volume"):
+    if verb in ("create_overlay", "create_seed", "flatten_volume", "delete_volume"):
         if not any(one.host_id == host_id and one.name == thing for one in books.volumes):
             yield f"{verb} {thing} on {host_id}, which no row lists"
         return

@@ -125,6 +125,23 @@ class Story:
         audit = self.daemon.api.get("/v1/audit", wait="20s")
         assert (audit["findings"], audit["orphans"]) == ([], [])
 
+    def a_lease_ends_as_an_image(self) -> None:
+        """What a guest leaves behind is an image that boots, and depends on nothing."""
+        worker = self.create("worker", "golden", host="h1", ttl_seconds=1, on_expire="image")
+        gone = self.daemon.wait_for(worker["id"], state="DESTROYED")
+        assert gone["reason_code"] == "imaged"
+        (kept,) = [one for one in self.daemon.api.items("/v1/images") if one["name"] != "golden"]
+        assert kept["name"].startswith("worker-2")
+        assert (kept["state"], kept["virtual_bytes"]) == ("READY", 256 << 20)
+        pool = self.fleet["h1"].file(IMAGES)
+        assert not list(pool.glob(f"{worker['id'].lower()}*"))
+        heir = self.create("heir", kept["name"], host="h2")
+        self.daemon.wait_for("heir", state="RUNNING")
+        self.daemon.api.delete("/v1/sandboxes/heir")
+        self.daemon.wait_for(heir["id"], state="DESTROYED")
+        self.told("image", "delete", kept["name"], "-y")
+        self.forget(kept["name"])
+
     def it_is_removed_everywhere(self, clones: dict[str, str]) -> None:
         for name, sandbox_id in clones.items():
             self.daemon.api.delete(f"/v1/sandboxes/{name}")
@@ -141,15 +158,21 @@ class Story:
         self.forget("from-pool")
 
 
+def settings(fleet: Fleet) -> str:
+    return configuration(fleet).replace("[lifecycle]", "[lifecycle]\nshutdown_seconds = 5")
+
+
 @pytest.mark.fleet
+@pytest.mark.timeout(900)
 def test_images_on_real_hosts(tmp_path: Path, guest_image: Path) -> None:
-    with Fleet.make(2) as fleet, running(tmp_path, configuration(fleet)) as daemon:
+    with Fleet.make(2) as fleet, running(tmp_path, settings(fleet)) as daemon:
         story = Story(fleet, daemon, guest_image)
         story.hosts_come_up()
         story.it_is_taken_in()
         story.it_is_brought_to_one_host()
         clones = story.it_is_cloned_there_first_and_copied_where_it_must_be()
         story.nothing_in_use_is_removed()
+        story.a_lease_ends_as_an_image()
         story.it_is_removed_everywhere(clones)
         story.a_volume_of_a_pool_is_taken_in()
         story.nothing_is_left()

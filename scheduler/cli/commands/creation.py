@@ -35,7 +35,11 @@ Document = dict[str, Any]
 @click.option("--job", help="The job it belongs to; a new one, unless said otherwise.")
 @click.option("--name", help="Its name, unique among live sandboxes.")
 @click.option("--ttl", type=DURATION, help="How long it lives once it is ready, such as 2h.")
-@click.option("--on-expire", type=click.Choice(["destroy", "stop"]), help="What its end does.")
+@click.option(
+    "--on-expire",
+    type=click.Choice(["destroy", "stop", "image"]),
+    help="What its end does; image keeps its disk as an image, and then destroys it.",
+)
 @click.option("--label", "labels", type=PAIR, multiple=True, help="A label; may be repeated.")
 @click.option(
     "--ssh-key",

@@ -116,6 +116,17 @@ class ExpireToStop(WithSandbox):
         return self.state(self.id) == "STOPPED"
 
 
+class ExpireToImage(WithSandbox):
+    """A lease ends, and its disk is to be an image: these hosts give no bytes, so it is kept."""
+
+    wanted: ClassVar = {"ttl_seconds": SOON_S, "on_expire": "image"}
+
+    def is_done(self) -> bool:
+        found = self.sandbox("one")
+        kept = any(one["kind"] == "failing" for one in found["conditions"])
+        return kept and self.state("one") == "STOPPED"
+
+
 class StepClock(WithSandbox):
     """The wall clock is set forward: leases follow it once, and nothing is reaped for it."""
 

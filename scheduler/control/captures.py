@@ -1,0 +1,182 @@
+"""Makes an image of a sandbox's disk at its end: flattened on its host, taken in, then let go.
+
+Everything it goes by is recorded: the volume is listed before it is made, the image is a row that
+the ingestor works on, and only an image that is READY turns the sandbox's end into its destruction.
+So a restarted daemon goes on where the records are, and a volume of no further use is the
+sandbox's own, removed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from scheduler import ids
+from scheduler.clock import Clock
+from scheduler.control.records import Changed, put
+from scheduler.errors import HostRefused
+from scheduler.hosts.driver import HostDriver
+from scheduler.lifecycle import outcomes
+from scheduler.lifecycle.captures import ended_at, flat_volume, image_names
+from scheduler.model import (
+    DesiredState,
+    HostResources,
+    Image,
+    ImageState,
+    Phase,
+    Sandbox,
+    Volume,
+    VolumeRole,
+    VolumeState,
+)
+from scheduler.service.images import image_event
+from scheduler.service.lease_time import lease_time
+from scheduler.store import Store, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """How far the capture of one sandbox has come."""
+
+    flat: Volume | None
+    image: Image | None
+    """The newest that was made of the volume, unless it is being removed."""
+    refused: int
+    """How many images of the volume were refused."""
+
+
+class Captures:
+    """The converger's way from a stopped sandbox to an image."""
+
+    def __init__(
+        self, store: Store, clock: Clock, *, wake: Callable[[str], None], changed: Changed
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._changed = changed
+
+    async def capture(
+        self, sandbox: Sandbox, host: HostResources, driver: HostDriver, overlay: str
+    ) -> bool:
+        """Go on with the capture; return whether the image is there, and the sandbox may go.
+
+        Raises `HostRefused` for what the host or the image gate refused: it is tried again.
+        """
+        ended = ended_at(sandbox)
+        if ended is None:
+            return True
+        name = flat_volume(sandbox, ended)
+        standing = await self._store.read(partial(_standing, sandbox, name))
+        if standing.flat is None or sandbox.phase is not Phase.IMAGE:
+            sandbox = await self._store.submit(partial(self._begin, sandbox, host, name))
+        if standing.flat is None or standing.flat.state is VolumeState.PLANNED:
+            await driver.ensure_pool()
+            await driver.flatten_volume(overlay, name)
+            await self._store.submit(partial(self._flattened, host, name))
+        image = standing.image
+        if image is None or (image.state is ImageState.REFUSED and _again(sandbox, standing)):
+            taken = await self._store.submit(partial(self._take, sandbox, host, name, ended))
+            self._wake(taken.id)
+            return False
+        if image.state is ImageState.REFUSED:
+            raise HostRefused(
+                f"the disk of {sandbox.sandbox_name} was refused as an image: {image.reason}",
+                remedy="it is tried again; delete the sandbox if its disk is of no use",
+            )
+        if image.state is ImageState.READY:
+            finished = await self._store.submit(partial(self._finish, sandbox, image))
+            self._changed(sandbox, finished)
+            return True
+        return False
+
+    def _begin(self, sandbox: Sandbox, host: HostResources, name: str, tx: Transaction) -> Sandbox:
+        now = lease_time(tx, self._clock)
+        if all(volume.name != name for volume in tx.volumes.of_owner(sandbox.id)):
+            self._claim(sandbox, host, tx, now)
+            tx.volumes.add(
+                Volume(
+                    owner=sandbox.id,
+                    host_id=host.id,
+                    pool=host.pool,
+                    name=name,
+                    role=VolumeRole.DISK,
+                    created_at=now,
+                )
+            )
+        return put(tx, sandbox, outcomes.begun(sandbox, Phase.IMAGE, now=now))
+
+    def _claim(self, sandbox: Sandbox, host: HostResources, tx: Transaction, now: datetime) -> None:
+        """Charge the host with the room that the whole disk may take; refused without any."""
+        current = tx.hosts.get(host.id)
+        left = current.limit_storage_mb - current.reserved_storage_mb
+        if left < sandbox.storage_mb:
+            raise HostRefused(
+                f"host {host.name} has {max(0, left)} MiB of storage left, and the whole disk of "
+                f"{sandbox.sandbox_name} may take {sandbox.storage_mb} MiB",
+                remedy="make room there: it is tried again",
+            )
+        charged = current.unmanaged_storage_mb + sandbox.storage_mb
+        tx.hosts.observe(host.id, at=now, unmanaged_storage_mb=charged)
+
+    def _flattened(self, host: HostResources, name: str, tx: Transaction) -> None:
+        tx.volumes.mark_created(host.id, host.pool, name)
+
+    def _take(
+        self, sandbox: Sandbox, host: HostResources, name: str, ended: datetime, tx: Transaction
+    ) -> Image:
+        now = self._clock.now()
+        taken = {one.name for one in tx.images.all() if one.state is not ImageState.REFUSED}
+        first, otherwise = image_names(sandbox, ended)
+        image = tx.images.add(
+            Image(
+                id=ids.new_id(ids.Prefix.IMAGE),
+                name=otherwise if first in taken else first,
+                digest=None,
+                state=ImageState.FETCHING,
+                size_bytes=0,
+                source_host_id=host.id,
+                source_volume=name,
+                actor=sandbox.agent_id,
+                created_at=now,
+                updated_at=now,
+            )
+        )
+        whence = f"from the disk of {sandbox.sandbox_name} on {host.name}, whose lease ended"
+        tx.events.add(image_event("image.taken", image, whence, at=now, host=host.id))
+        return image
+
+    def _finish(self, sandbox: Sandbox, image: Image, tx: Transaction) -> Sandbox:
+        now = lease_time(tx, self._clock)
+        wanted = replace(
+            sandbox,
+            desired_state=DesiredState.DESTROYED,
+            attempts=0,
+            retry_at=None,
+            reason_code="imaged",
+            reason_message=f"its disk is kept as image {image.name}",
+            updated_at=now,
+        )
+        return put(tx, sandbox, wanted, evidence={"image_id": image.id, "digest": image.digest})
+
+
+def _standing(sandbox: Sandbox, name: str, tx: Transaction) -> _Standing:
+    volumes = tx.volumes.of_owner(sandbox.id)
+    images = [
+        image
+        for image in tx.images.all()
+        if (image.source_host_id, image.source_volume) == (sandbox.host_id, name)
+        and image.state is not ImageState.REMOVING
+    ]
+    return _Standing(
+        flat=next((volume for volume in volumes if volume.name == name), None),
+        image=max(images, key=lambda one: (one.created_at, one.id), default=None),
+        refused=sum(image.state is ImageState.REFUSED for image in images),
+    )
+
+
+def _again(sandbox: Sandbox, standing: _Standing) -> bool:
+    """Return whether every refusal was recorded as a failure, so that this is a new attempt."""
+    return sandbox.attempts >= standing.refused

@@ -1,0 +1,47 @@
+"""How a sandbox whose end is an image becomes one: names, and when its disk is to be kept.
+
+Pure. The lease's end stops it, as `on_expire = "stop"` does; from then on it is destroyed only once
+its image is READY. Names are made of the moment the lease ended, so that an extended sandbox gives
+another image at its next end.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from scheduler.lifecycle.rules import Case, backing_off, rest
+from scheduler.lifecycle.steps import Capture, ConditionKind, Step
+from scheduler.model import DesiredState, OnExpire, Phase, Sandbox, SandboxState
+
+_NAME_LENGTH = 47
+"""Of a sandbox's name in an image's: with the time they are 63 characters at most."""
+
+
+def ended_at(sandbox: Sandbox) -> datetime | None:
+    """Return when the lease ended whose sandbox is to become an image; None for any other."""
+    if sandbox.on_expire is not OnExpire.IMAGE or sandbox.desired_state is not DesiredState.STOPPED:
+        return None
+    ends = (c.since for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED)
+    return next(ends, None)
+
+
+def capture_or_rest(case: Case) -> Step:
+    """Keep the disk of a stopped sandbox as an image, if that is its end."""
+    if ended_at(case.sandbox) is None or case.sandbox.state is not SandboxState.STOPPED:
+        return rest(case)
+    return backing_off(case, Phase.IMAGE) or Capture()
+
+
+def flat_volume(sandbox: Sandbox, ended: datetime) -> str:
+    """Return the name of the volume that holds the whole disk until it is an image."""
+    return f"{sandbox.id.lower()}-{_stamp(ended)}.qcow2"
+
+
+def image_names(sandbox: Sandbox, ended: datetime) -> tuple[str, str]:
+    """Return what to call the image, and what instead where that name is taken."""
+    stem = sandbox.sandbox_name[:_NAME_LENGTH].rstrip("-")
+    return f"{stem}-{_stamp(ended)}", f"{sandbox.id.lower()}-{_stamp(ended)}"
+
+
+def _stamp(ended: datetime) -> str:
+    return f"{ended:%Y%m%d-%H%M%S}"

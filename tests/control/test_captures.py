@@ -1,0 +1,194 @@
+"""A sandbox that ends as an image, on hosts in memory and with images that are really judged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from scheduler.control.reaper import Reaper
+from scheduler.errors import HostRefused, HostTimeout, Invalid
+from scheduler.model import (
+    DesiredState,
+    Image,
+    ImageState,
+    Phase,
+    Sandbox,
+    SandboxState,
+    VolumeRole,
+    VolumeState,
+)
+from scheduler.service.intents import Intent
+from scheduler.service.services import Services, Wakes
+from scheduler.service.terms import Terms
+from tests.clocks import ManualClock
+from tests.control.imagery import Imagery, content, digest_of
+from tests.control.world import CLUSTER, ME, World, wanted, world
+from tests.hosts.fake import FakeDriver
+
+TTL = 60
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path, ManualClock()) as made:
+        await made.add_seen_host()
+        yield made
+
+
+@pytest.fixture
+def driver(there: World) -> FakeDriver:
+    (found,) = there.drivers.by_host.values()
+    assert isinstance(found, FakeDriver)
+    return found
+
+
+async def expired(there: World, driver: FakeDriver, name: str | None = None) -> Sandbox:
+    """Return a sandbox whose lease has ended, and whose disk holds a sound image."""
+    made = await there.created(ttl_seconds=TTL, on_expire="image", sandbox_name=name)
+    driver.host.contents[f"{made.id.lower()}.qcow2"] = bytearray(content())
+    there.clock.advance(TTL)
+    reaper = Reaper(
+        there.store,
+        there.clock,
+        stopped_retention_seconds=86_400,
+        wake=there.nudged.append,
+        count=lambda _: None,
+    )
+    await reaper.reap()
+    return await there.sandbox(made.id)
+
+
+async def go_on(there: World, sandbox: Sandbox, *, turns: int = 8) -> Sandbox:
+    """Take turns with the sandbox and the images there are, time passing as they ask for."""
+    imagery = Imagery(there)
+    for _ in range(turns):
+        await there.look()
+        pause = await there.converger.converge(sandbox.id)
+        for image in await imagery.ingestor.pending():
+            await imagery.ingestor.ingest(image)
+        there.clock.advance(pause or 0.0)
+    return await there.sandbox(sandbox.id)
+
+
+async def images(there: World) -> tuple[Image, ...]:
+    return await there.store.read(lambda tx: tx.images.all())
+
+
+async def test_its_disk_is_an_image_before_it_is_destroyed(
+    there: World, driver: FakeDriver
+) -> None:
+    ended = await expired(there, driver, name="box")
+    assert ended.desired_state is DesiredState.STOPPED
+    gone = await go_on(there, ended)
+    assert (gone.state, gone.reason_code) == (SandboxState.DESTROYED, "imaged")
+    (image,) = await images(there)
+    assert image.state is ImageState.READY
+    assert image.name.startswith("box-2")
+    assert image.digest == digest_of(content())
+    assert image.name in (gone.reason_message or "")
+    assert list(driver.host.volumes) == ["golden.qcow2"]
+    assert await there.volumes(ended.id) == ()
+    await there.assert_ledger()
+    told = [event.reason_code for event in await there.events(sandbox_id=ended.id)]
+    assert told.index("imaged") < told.index("imaged", told.index("imaged") + 1)
+
+
+async def test_a_volume_is_listed_and_charged_before_it_is_made(
+    there: World, driver: FakeDriver
+) -> None:
+    ended = await expired(there, driver)
+    free = (await there.host()).free.storage_mb
+    driver.time_out("flatten_volume")
+    with pytest.raises(HostTimeout):
+        await go_on(there, ended)
+    flat = next(v for v in await there.volumes(ended.id) if v.role is VolumeRole.DISK)
+    assert flat.state is VolumeState.PLANNED
+    assert flat.name in driver.host.volumes
+    assert (await there.sandbox(ended.id)).phase is Phase.IMAGE
+    await there.look()
+    # It is there, and may be half of it: only the call's own answer makes it whole.
+    assert flat in await there.volumes(ended.id)
+    assert (await there.host()).free.storage_mb <= free - ended.storage_mb + 8
+    assert (await go_on(there, ended)).state is SandboxState.DESTROYED
+    assert driver.calls["flatten_volume"] == 2
+
+
+async def test_without_room_it_is_kept_and_tried_again(there: World, driver: FakeDriver) -> None:
+    ended = await expired(there, driver)
+    driver.host.full = True
+    await there.look()
+    kept = await go_on(there, ended, turns=4)
+    assert kept.state is SandboxState.STOPPED
+    (reason,) = [c.message for c in kept.conditions if c.kind == "failing"]
+    assert "MiB of storage left" in reason
+    assert driver.calls["flatten_volume"] == 0
+    driver.host.full = False
+    assert (await go_on(there, ended, turns=12)).state is SandboxState.DESTROYED
+
+
+async def test_a_refused_image_keeps_the_sandbox_and_is_made_anew(
+    there: World, driver: FakeDriver
+) -> None:
+    ended = await expired(there, driver)
+    overlay = f"{ended.id.lower()}.qcow2"
+    flatten = driver.flatten_volume
+
+    async def torn(source: str, name: str) -> None:
+        await flatten(source, name)
+        del driver.host.contents[name][100_000:]
+
+    driver.flatten_volume = torn  # type: ignore[method-assign]
+    kept = await go_on(there, ended, turns=6)
+    assert (kept.state, kept.desired_state) == (SandboxState.STOPPED, DesiredState.STOPPED)
+    (reason,) = [c.message for c in kept.conditions if c.kind == "failing"]
+    assert "was refused as an image" in reason
+    assert kept.attempts >= 1
+    refused = [one for one in await images(there) if one.state is ImageState.REFUSED]
+    assert len(refused) - kept.attempts in (0, 1)
+    (flat,) = [name for name in driver.host.volumes if name not in ("golden.qcow2", overlay)][-1:]
+    driver.host.contents[flat] = bytearray(content())
+    assert (await go_on(there, ended, turns=30)).state is SandboxState.DESTROYED
+
+
+async def test_a_host_that_refuses_is_asked_again(there: World, driver: FakeDriver) -> None:
+    ended = await expired(there, driver)
+    driver.fail("flatten_volume", HostRefused("the pool is busy"), times=2)
+    assert (await go_on(there, ended, turns=12)).state is SandboxState.DESTROYED
+    assert driver.calls["flatten_volume"] == 3
+
+
+async def test_its_owner_may_delete_it_anyway(there: World, driver: FakeDriver) -> None:
+    ended = await expired(there, driver)
+    driver.fail("flatten_volume", HostRefused("the pool is busy"), times=99)
+    await go_on(there, ended, turns=4)
+    await there.services.sandboxes.destroy(ended.id, Intent(actor=ME))
+    assert (await go_on(there, ended, turns=4)).state is SandboxState.DESTROYED
+    assert list(driver.host.volumes) == ["golden.qcow2"]
+
+
+async def test_a_name_that_is_taken_is_left_to_its_image(there: World, driver: FakeDriver) -> None:
+    first = await expired(there, driver, name="box")
+    ended = next(c.since for c in first.conditions if c.kind == "expired")
+    imagery = Imagery(there)
+    await imagery.take(f"box-{ended:%Y%m%d-%H%M%S}", content(17))
+    await go_on(there, first)
+    names = {image.name for image in await images(there)}
+    assert f"{first.id.lower()}-{ended:%Y%m%d-%H%M%S}" in names
+
+
+async def test_a_daemon_that_keeps_no_images_refuses_such_an_end(there: World) -> None:
+    services = Services.over(
+        there.store,
+        there.clock,
+        terms=Terms(cluster_id=CLUSTER),
+        fleet=there.fleet,
+        journal=there.journal,
+        wakes=Wakes(sandbox=print, host=print, drain=print, image=print),
+    )
+    ask = wanted(on_expire="image")
+    with pytest.raises(Invalid, match="keeps no images"):
+        await services.sandboxes.preview(ask)
+    with pytest.raises(Invalid, match="keeps no images"):
+        await services.sandboxes.create(ask, Intent(actor=ME))

@@ -28,6 +28,7 @@ from tests.faults.stories.images import Clone, Evict, Prefetch, Remove, TakeIn
 from tests.faults.stories.lives import (
     Destroy,
     Expire,
+    ExpireToImage,
     ExpireToStop,
     Extend,
     Fail,
@@ -68,6 +69,7 @@ STORIES: tuple[type[Story], ...] = (
     Destroy,
     Extend,
     Expire,
+    ExpireToImage,
     ExpireToStop,
     Forgotten,
     Fail,

@@ -32,6 +32,7 @@ from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.model import HostResources
 from scheduler.notify import Notifier
 from scheduler.service.catalogue import Shelf
+from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.service.node import Node, group_exists
@@ -87,6 +88,7 @@ class _Shared(TypedDict):
     fleet: FleetView
     journal: Journal
     shelf: Shelf
+    errands: Errands
 
 
 @asynccontextmanager
@@ -106,7 +108,7 @@ async def opened(
         shelf = await stack.enter_async_context(Shelf.open(settings.state_dir, store, terms))
         meter = Meter(clock)
         fleet = _fleet(store, clock, terms, meter)
-        shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal, "shelf": shelf}
+        shared = _Shared(clock=clock, fleet=fleet, journal=journal, shelf=shelf, errands=Errands())
         playbooks = PlaybookLoops(store, clock, settings.state_dir, told=journal.poke)
         snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
         plane = ControlPlane(
@@ -192,6 +194,7 @@ def _wakes(plane: ControlPlane, playbooks: PlaybookLoops) -> Wakes:
         drain=plane.wake_drains,
         image=plane.wake_image,
         playbooks=playbooks.wake,
+        command=plane.wake_command,
     )
 
 

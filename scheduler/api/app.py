@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from scheduler.api.problems import Problems
+from scheduler.api.routes.commands import CommandRoutes
 from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
 from scheduler.api.routes.images import ImageRoutes
@@ -51,6 +52,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     )
     # The busiest path first: routes are tried in order.
     mount(app, "sandboxes", SandboxRoutes(services).operations())
+    mount(app, "commands", CommandRoutes(services).operations())
     mount(app, "hosts", HostRoutes(services).operations())
     mount(app, "images", ImageRoutes(services).operations())
     mount(app, "playbooks", PlaybookRoutes(services).operations())

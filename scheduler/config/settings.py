@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from scheduler.config.hosts import readable
 from scheduler.config.sections import (
     ApiSection,
+    CommandsSection,
     DaemonSection,
     GuestsSection,
     ImagesSection,
@@ -38,6 +39,7 @@ class Settings(BaseModel):
     retention: RetentionSection = Field(default_factory=RetentionSection)
     guests: GuestsSection = Field(default_factory=GuestsSection)
     images: ImagesSection = Field(default_factory=ImagesSection)
+    commands: CommandsSection = Field(default_factory=CommandsSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )

@@ -20,6 +20,7 @@ from scheduler.control.bugs import BugRecorder
 from scheduler.control.build_queue import BuildQueue
 from scheduler.control.calendar import waking
 from scheduler.control.clock_guard import ClockGuard
+from scheduler.control.command_loops import CommandLoops
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
@@ -44,6 +45,7 @@ from scheduler.guests.connections import GuestConnections
 from scheduler.hosts.driver import HostDriver
 from scheduler.model import Allocation, HostResources, Sandbox
 from scheduler.service.catalogue import Shelf
+from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.store import Store
@@ -84,11 +86,10 @@ class ControlPlane:
         lag_seconds: Callable[[], float] = lambda: 0.0,
         tally: Tally | None = None,
         beside: Sequence[Beside] = (),
+        errands: Errands | None = None,
     ) -> None:
-        self._store = store
+        self._store, self._clock, self._drivers = store, clock, drivers
         self._beside = beside
-        self._clock = clock
-        self._drivers = drivers
         self._fleet = fleet
         self._journal = journal
         self._guests = guests
@@ -98,14 +99,14 @@ class ControlPlane:
         """What was last seen of each host, to be read only."""
         self._replicas = ReplicaRecords(store, clock)
         self.images = self._make_images(pace, shelf, lag_seconds)
+        self.commands = self._make_commands(errands or Errands())
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
         )
         self._leftovers = self._make_leftovers()
-        self._reconciler = Reconciler(
-            clock, self.listings, limits=pace.limits, nudge=self.workers.nudge
-        )
+        nudge = self.workers.nudge
+        self._reconciler = Reconciler(clock, self.listings, limits=pace.limits, nudge=nudge)
         self._orphans = OrphanKeeper(store, clock, self.listings, remove=self._leftovers.nudge)
         self.poller = self._make_poller(pace)
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
@@ -169,6 +170,17 @@ class ControlPlane:
             observe=self._tally.passed,
         )
 
+    def _make_commands(self, errands: Errands) -> CommandLoops:
+        return CommandLoops(
+            self._store,
+            self._clock,
+            guests=self._guests,
+            errands=errands,
+            tally=self._tally,
+            told=self._journal.poke,
+            report_bug=self._bugs.of_command,
+        )
+
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:
         store, clock, tally = self._store, self._clock, self._tally
         reaper = Reaper(
@@ -205,6 +217,10 @@ class ControlPlane:
         """Say that an image, or an image on a host, is wished to be otherwise."""
         self.images.wake(key)
 
+    def wake_command(self, command_id: str) -> None:
+        """Say that a command is to be run, or to be ended."""
+        self.commands.wake(command_id)
+
     def wake_drains(self, _host_id: str) -> None:
         """Say that a drain was begun or called off."""
         self._drain.wake()
@@ -218,6 +234,7 @@ class ControlPlane:
             *self._leftovers.turns(),
             *self.images.turns(),
             *(turn for one in self._beside for turn in one.turns()),
+            *self.commands.turns(),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -231,6 +248,7 @@ class ControlPlane:
         await self.images.resume()
         for one in self._beside:
             await one.resume()
+        await self.commands.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -241,6 +259,7 @@ class ControlPlane:
                 group.create_task(self.images.run(), name="images")
                 for one in self._beside:
                     group.create_task(one.run(), name=type(one).__name__)
+                group.create_task(self.commands.run(), name="commands")
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -256,6 +275,7 @@ class ControlPlane:
         self.images.stop()
         for one in self._beside:
             one.stop()
+        self.commands.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""

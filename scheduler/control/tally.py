@@ -26,6 +26,14 @@ class Tally(Protocol):
         """Take note of a sandbox that left a host which failed it, by the code of the failure."""
         ...
 
+    def commanded(self) -> None:
+        """Take note of a command that was sent to a guest."""
+        ...
+
+    def command_ended(self, status: str, /) -> None:
+        """Take note of a command's end, by its status."""
+        ...
+
     def parked(self) -> None:
         """Take note of a bug that parked a sandbox."""
         ...
@@ -44,6 +52,12 @@ class Untold:
         """Take no note."""
 
     def moved(self, failure: str, /) -> None:
+        """Take no note."""
+
+    def commanded(self) -> None:
+        """Take no note."""
+
+    def command_ended(self, status: str, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

@@ -9,8 +9,10 @@ from typing import Self, TypedDict
 from scheduler.clock import Clock
 from scheduler.service.audits import AuditService
 from scheduler.service.catalogue import Catalogue, Shelf
+from scheduler.service.commands import CommandService
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
+from scheduler.service.errands import Errands
 from scheduler.service.events import EventService
 from scheduler.service.fleet import FleetView
 from scheduler.service.forgetting import ForgetService
@@ -40,6 +42,7 @@ class Wakes:
     image: Callable[[str], None] = lambda _key: None
     """Takes an image's id, or `image/host` for a replica."""
     playbooks: Callable[[], None] = lambda: None
+    command: Callable[[str], None] = lambda _id: None
 
 
 class _Shared(TypedDict):
@@ -75,6 +78,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    commands: CommandService
 
     @classmethod
     def over(
@@ -89,18 +93,14 @@ class Services:
         listings: Listings | None = None,
         node: LookAtNode | None = None,
         shelf: Shelf | None = None,
+        errands: Errands | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images: without them nothing was ever seen, is not judged, and there are none.
+        keeps images, `errands` what commands need: without them there is nothing of the kind.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        sightings = _sightings(listings, clock, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
@@ -126,4 +126,16 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            commands=CommandService(
+                store, clock, terms, errands or Errands(), journal=journal, wake=wakes.command
+            ),
         )
+
+
+def _sightings(seen: Listings | None, clock: Clock, terms: Terms, wakes: Wakes) -> Sightings:
+    return Sightings(
+        Unseen() if seen is None else seen,
+        clock,
+        wake=wakes.host,
+        stale_after_seconds=terms.stale_after_seconds,
+    )

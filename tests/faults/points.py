@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults.stories import births, fleet, images, lives, losses, playbooks
+from tests.faults.stories import births, commands, fleet, images, lives, losses, playbooks
 from tests.faults.story import Story
 
 COMMITS: Mapping[str, type[Story]] = {
@@ -16,6 +16,9 @@ COMMITS: Mapping[str, type[Story]] = {
     "audits.mend": losses.Heal,
     "breakers.write": births.Probe,
     "clock_guard.keep": lives.StepClock,
+    "commander.write": commands.RunCommand,
+    "commands.ask_kill": commands.KillCommand,
+    "commands.record": commands.RunCommand,
     "parts.open_cluster": fleet.FirstStart,
     "drainer.write": fleet.Drain,
     "drains.drain": fleet.Drain,

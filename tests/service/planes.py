@@ -18,6 +18,7 @@ from scheduler.clock import Clock
 from scheduler.control.listings import Listings
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
 from scheduler.service.catalogue import Shelf
+from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -45,6 +46,7 @@ class Plane:
     listings: Listings
     """What a poller would have seen of the hosts."""
     shelf: Shelf
+    errands: Errands
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -142,6 +144,7 @@ def database(directory: Path) -> StoreConfig:
 async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> AsyncIterator[Plane]:
     """Open a store and put the services over it."""
     woken: list[str] = []
+    errands = Errands()
     listings = Listings(clock)
     directory = (config.sqlite_path or Path("state.db")).absolute().parent
     async with (
@@ -168,9 +171,11 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
                 drain=woken.append,
                 image=woken.append,
                 playbooks=lambda: woken.append("playbooks"),
+                command=woken.append,
             ),
             listings=listings,
             shelf=shelf,
+            errands=errands,
         )
         yield Plane(
             store=store,
@@ -180,6 +185,7 @@ async def plane(config: StoreConfig, clock: Clock, *, terms: Terms = TERMS) -> A
             services=services,
             listings=listings,
             shelf=shelf,
+            errands=errands,
             woken=woken,
         )
 

@@ -12,6 +12,7 @@ from tests.faults.stories.births import (
     FindNoRoom,
     Probe,
 )
+from tests.faults.stories.commands import KillCommand, RunCommand
 from tests.faults.stories.fleet import (
     AbortDrain,
     AcceptIdentity,
@@ -90,4 +91,6 @@ STORIES: tuple[type[Story], ...] = (
     Evict,
     Remove,
     Author,
+    RunCommand,
+    KillCommand,
 )

@@ -35,6 +35,7 @@ from scheduler.model import HostResources
 from scheduler.notify import Notifier
 from scheduler.publishing.forges import Forges
 from scheduler.service.catalogue import Shelf
+from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.service.node import Node, group_exists
@@ -90,6 +91,7 @@ class _Shared(TypedDict):
     fleet: FleetView
     journal: Journal
     shelf: Shelf
+    errands: Errands
 
 
 @asynccontextmanager
@@ -111,7 +113,7 @@ async def opened(
             Manifests.open(settings.state_dir, clock, limits_of(settings))
         )
         fleet = _fleet(store, clock, terms, meter)
-        shared: _Shared = {"clock": clock, "fleet": fleet, "journal": journal, "shelf": shelf}
+        shared = _Shared(clock=clock, fleet=fleet, journal=journal, shelf=shelf, errands=Errands())
         playbooks = PlaybookLoops(store, clock, settings.state_dir, told=journal.poke)
         snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
         plane = ControlPlane(
@@ -202,6 +204,7 @@ def _wakes(plane: ControlPlane, playbooks: PlaybookLoops) -> Wakes:
         image=plane.wake_image,
         playbooks=playbooks.wake,
         publication=plane.wake_publication,
+        command=plane.wake_command,
     )
 
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from scheduler.api.problems import Problems
 from scheduler.api.routes.change_sets import ChangeSetRoutes
+from scheduler.api.routes.commands import CommandRoutes
 from scheduler.api.routes.diffs import DiffRoutes
 from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
@@ -56,6 +57,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     # The busiest path first: routes are tried in order.
     mount(app, "sandboxes", SandboxRoutes(services).operations())
     mount(app, "snapshots", SnapshotRoutes(services).operations())
+    mount(app, "commands", CommandRoutes(services).operations())
     mount(app, "hosts", HostRoutes(services).operations())
     mount(app, "images", ImageRoutes(services).operations())
     mount(app, "playbooks", PlaybookRoutes(services).operations())

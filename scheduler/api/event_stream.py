@@ -1,4 +1,4 @@
-"""Server-sent events straight from the journal.
+"""Server-sent events, straight from the journal or from a command's output.
 
 A reader that does not keep up is disconnected rather than skipped: it comes back with the number
 of the last event it has seen and misses nothing. Nothing is buffered for it but one page.
@@ -24,11 +24,11 @@ SLOW_SECONDS = 30.0
 MEDIA_TYPE = "text/event-stream"
 
 
-class EventStream(Response):
-    """Sends pages of events until the reader or the daemon goes."""
+class MessageStream(Response):
+    """Sends messages until the reader or the daemon goes, or there are no more."""
 
     def __init__(
-        self, passages: AsyncGenerator[Passage, None], *, slow_seconds: float = SLOW_SECONDS
+        self, messages: AsyncGenerator[bytes, None], *, slow_seconds: float = SLOW_SECONDS
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -39,7 +39,7 @@ class EventStream(Response):
                 "x-accel-buffering": "no",
             }
         )
-        self._passages = passages
+        self._messages = messages
         self._slow_seconds = slow_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,15 +60,29 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         await self._send(send, b": connected\n\n")
-        async with aclosing(self._passages) as passages:
-            async for passage in passages:
-                messages = b"".join(map(_message, passage.events))
-                await self._send(send, messages or _quiet(passage.through))
+        async with aclosing(self._messages) as messages:
+            async for message in messages:
+                await self._send(send, message)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send, body: bytes) -> None:
         async with asyncio.timeout(self._slow_seconds):
             await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+class EventStream(MessageStream):
+    """Sends pages of events."""
+
+    def __init__(
+        self, passages: AsyncGenerator[Passage, None], *, slow_seconds: float = SLOW_SECONDS
+    ) -> None:
+        super().__init__(_of_events(passages), slow_seconds=slow_seconds)
+
+
+async def _of_events(passages: AsyncGenerator[Passage, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(passages):
+        async for passage in passages:
+            yield b"".join(map(_message, passage.events)) or _quiet(passage.through)
 
 
 async def _gone(receive: Receive) -> None:

@@ -118,13 +118,17 @@ class Client:
 
     def events(self, *, idle_seconds: float, **query: object) -> EventStream:
         """Return the journal as a stream, not yet connected, that notices silence."""
+        return self.stream("/v1/events", idle_seconds=idle_seconds, **query)
+
+    def stream(self, path: str, *, idle_seconds: float, **query: object) -> EventStream:
+        """Return what a path streams, not yet connected; it goes on where a connection broke."""
 
         def connect(last_id: str | None) -> http.client.HTTPResponse:
             headers = {"Accept": "text/event-stream", "Connection": "close"}
             if last_id is not None:
                 headers["Last-Event-ID"] = last_id
             connection = _UnixConnection(self.socket_path, idle_seconds)
-            target = _target("/v1/events", query)
+            target = _target(path, query)
             try:
                 answer = self._exchange(connection, "GET", target, None, headers)
             except ConnectionError as error:
@@ -133,7 +137,7 @@ class Client:
             return answer
 
         def read_on(last_id: str) -> Iterator[Document]:
-            return self.items("/v1/events", {**query, "since": last_id, "last": None})
+            return self.items(path, {**query, "since": last_id, "last": None})
 
         return EventStream(connect, read_on)
 

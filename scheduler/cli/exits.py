@@ -18,4 +18,6 @@ class Exit(IntEnum):
     UNREACHABLE = 7
     LEFTOVERS = 8
     TIMED_OUT = 124
+    OWN_FAILURE = 125
+    """What `exec` ends with when the command's own code is not known."""
     INTERRUPTED = 130

@@ -15,6 +15,8 @@ from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.diffs import diff
 from scheduler.cli.commands.doctor import doctor
 from scheduler.cli.commands.events import events_
+from scheduler.cli.commands.execution import exec_
+from scheduler.cli.commands.guest_commands import command
 from scheduler.cli.commands.hosts import host
 from scheduler.cli.commands.images import image
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
@@ -41,6 +43,8 @@ COMMANDS: tuple[click.Command, ...] = (
     retry,
     extend,
     delete,
+    exec_,
+    command,
     why,
     explain,
     snapshot,
@@ -75,6 +79,7 @@ def _root(**_: object) -> None:
 
     \b
     sandboxctl create IMAGE --ttl 2h       a sandbox, ready when the command returns
+    sandboxctl exec SANDBOX -- uname -a    a command in it
     sandboxctl list                        what there is
     sandboxctl why SANDBOX                 why it stands where it does
     sandboxctl host list                   the fleet: health and room
@@ -88,7 +93,8 @@ cli = _Root(
     params=connection_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not authorised, 5 conflict,"
-    " 6 no capacity, 7 daemon unreachable, 8 leftovers, 124 timeout, 130 interrupted.",
+    " 6 no capacity, 7 daemon unreachable, 8 leftovers, 124 timeout, 130 interrupted;"
+    " exec: the command's own, 125 when it is not known.",
     commands=COMMANDS,
 )
 

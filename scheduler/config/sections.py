@@ -241,3 +241,27 @@ class GuestsSection(Section):
                     f"raise max_{name} or lower default_{name}",
                 )
         return self
+
+
+class CommandsSection(Section):
+    """Commands in guests: how long they may take, how much of their output is kept, how many."""
+
+    default_timeout_seconds: Seconds = 600
+    max_timeout_seconds: Seconds = 86400
+    """No command may ask for more."""
+    output_bytes: Annotated[Whole, Field(ge=1024, le=64 << 20)] = 1 << 20
+    """What is kept of each of its two streams, in memory while it runs."""
+    per_sandbox: Annotated[Whole, Field(ge=1, le=16)] = 8
+    """At once; a guest's sshd allows ten sessions on a connection unless it is told otherwise."""
+    per_host: Annotated[Whole, Field(ge=1, le=1000)] = 32
+    at_once: Annotated[Whole, Field(ge=1, le=10_000)] = 128
+    """On all hosts together."""
+
+    @model_validator(mode="after")
+    def _default_within_maximum(self) -> Self:
+        if self.default_timeout_seconds > self.max_timeout_seconds:
+            raise refusal(
+                "default_timeout_seconds is greater than max_timeout_seconds",
+                "raise max_timeout_seconds or lower default_timeout_seconds",
+            )
+        return self

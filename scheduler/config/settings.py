@@ -12,6 +12,7 @@ from scheduler.config.hosts import readable
 from scheduler.config.publishing import ForgeSection, PublishingSection
 from scheduler.config.sections import (
     ApiSection,
+    CommandsSection,
     DaemonSection,
     GuestsSection,
     ImagesSection,
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     images: ImagesSection = Field(default_factory=ImagesSection)
     changes: ChangesSection = Field(default_factory=ChangesSection)
     publishing: PublishingSection = Field(default_factory=PublishingSection)
+    commands: CommandsSection = Field(default_factory=CommandsSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )

@@ -62,6 +62,11 @@ class BugRecorder:
         what = f"publication {publication_id} from going on"
         await self._record(self._event("publication.parked", what, traceback))
 
+    async def of_command(self, command_id: str, traceback: str) -> None:
+        """Record a bug that keeps a command from being carried out."""
+        event = self._event("command.parked", f"command {command_id} from going on", traceback)
+        await self._record(event)
+
     async def _record(self, event: Event) -> None:
         self._parked()
         try:

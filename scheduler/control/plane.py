@@ -21,6 +21,7 @@ from scheduler.control.build_queue import BuildQueue
 from scheduler.control.calendar import waking
 from scheduler.control.captures import Captures
 from scheduler.control.clock_guard import ClockGuard
+from scheduler.control.command_loops import CommandLoops
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
@@ -48,6 +49,7 @@ from scheduler.guests.connections import GuestConnections
 from scheduler.hosts.driver import HostDriver
 from scheduler.model import Allocation, HostResources, Sandbox
 from scheduler.service.catalogue import Shelf
+from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.store import Store
@@ -90,10 +92,10 @@ class ControlPlane:
         tally: Tally | None = None,
         beside: Sequence[Beside] = (),
         take_manifest: TakeManifest | None = None,
+        errands: Errands | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._drivers = store, clock, drivers
         self._beside = beside
-        self._drivers = drivers
         self._fleet = fleet
         self._journal = journal
         self._guests, self._take_manifest = guests, take_manifest
@@ -104,14 +106,14 @@ class ControlPlane:
         self._replicas = ReplicaRecords(store, clock)
         self.images = self._make_images(pace, shelf, lag_seconds)
         self.publications = self._make_publications(pace, publishing)
+        self.commands = self._make_commands(errands or Errands())
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
         )
         self._leftovers = self._make_leftovers()
-        self._reconciler = Reconciler(
-            clock, self.listings, limits=pace.limits, nudge=self.workers.nudge
-        )
+        nudge = self.workers.nudge
+        self._reconciler = Reconciler(clock, self.listings, limits=pace.limits, nudge=nudge)
         self._orphans = OrphanKeeper(store, clock, self.listings, remove=self._leftovers.nudge)
         self.poller = self._make_poller(pace)
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
@@ -194,6 +196,17 @@ class ControlPlane:
             report_bug=self._bugs.of_publication,
         )
 
+    def _make_commands(self, errands: Errands) -> CommandLoops:
+        return CommandLoops(
+            self._store,
+            self._clock,
+            guests=self._guests,
+            errands=errands,
+            tally=self._tally,
+            told=self._journal.poke,
+            report_bug=self._bugs.of_command,
+        )
+
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:
         store, clock, tally = self._store, self._clock, self._tally
         reaper = Reaper(
@@ -234,6 +247,10 @@ class ControlPlane:
         """Say that a publication is asked for, or to be gone on with."""
         self.publications.wake(publication_id)
 
+    def wake_command(self, command_id: str) -> None:
+        """Say that a command is to be run, or to be ended."""
+        self.commands.wake(command_id)
+
     def wake_drains(self, _host_id: str) -> None:
         """Say that a drain was begun or called off."""
         self._drain.wake()
@@ -248,6 +265,7 @@ class ControlPlane:
             *self.images.turns(),
             *(turn for one in self._beside for turn in one.turns()),
             *self.publications.turns(),
+            *self.commands.turns(),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -264,6 +282,7 @@ class ControlPlane:
         for one in self._beside:
             await one.resume()
         await self.publications.resume()
+        await self.commands.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -275,6 +294,7 @@ class ControlPlane:
                 for one in self._beside:
                     group.create_task(one.run(), name=type(one).__name__)
                 group.create_task(self.publications.run(), name="publications")
+                group.create_task(self.commands.run(), name="commands")
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -291,6 +311,7 @@ class ControlPlane:
         for one in self._beside:
             one.stop()
         self.publications.stop()
+        self.commands.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""

@@ -34,6 +34,14 @@ class Tally(Protocol):
         """Take note of a publication's new status, and the kind of its forge."""
         ...
 
+    def commanded(self) -> None:
+        """Take note of a command that was sent to a guest."""
+        ...
+
+    def command_ended(self, status: str, /) -> None:
+        """Take note of a command's end, by its status."""
+        ...
+
     def parked(self) -> None:
         """Take note of a bug that parked a sandbox."""
         ...
@@ -58,6 +66,12 @@ class Untold:
         """Take no note."""
 
     def published(self, forge: str, status: str, /) -> None:
+        """Take no note."""
+
+    def commanded(self) -> None:
+        """Take no note."""
+
+    def command_ended(self, status: str, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

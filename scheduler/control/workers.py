@@ -30,8 +30,17 @@ _log = structlog.get_logger("scheduler.control")
 class Workers:
     """Keeps at most one task a key at work; a key that fails is parked, the others go on."""
 
-    def __init__(self, name: str, work: Work, *, clock: Clock, report_bug: BugReport) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Work,
+        *,
+        clock: Clock,
+        report_bug: BugReport,
+        longest_seconds: float = LONGEST_SECONDS,
+    ) -> None:
         self.parking = Parking()
+        self._longest_seconds = longest_seconds
         self._name = name
         self._work = work
         self._clock = clock
@@ -101,7 +110,7 @@ class Workers:
         return Turn(
             name=self._name,
             working_since=working_since,
-            longest_seconds=LONGEST_SECONDS,
+            longest_seconds=self._longest_seconds,
             due_at=due_at,
         )
 

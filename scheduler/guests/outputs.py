@@ -37,6 +37,16 @@ class Bounded:
         """What was kept."""
         return bytes(self._kept)
 
+    def part(self, offset: int, most: int | None = None) -> bytes:
+        """Return what was kept from an offset on, at most so much of it."""
+        end = len(self._kept) if most is None else offset + most
+        return bytes(self._kept[offset:end])
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much was kept."""
+        return len(self._kept)
+
     @property
     def truncated(self) -> bool:
         """Return whether anything was left out."""

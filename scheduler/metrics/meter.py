@@ -14,7 +14,14 @@ from itertools import product
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from scheduler.clock import Clock
-from scheduler.model import OnExpire, Phase, PublicationStatus, Sandbox, SandboxState
+from scheduler.model import (
+    CommandStatus,
+    OnExpire,
+    Phase,
+    PublicationStatus,
+    Sandbox,
+    SandboxState,
+)
 
 DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
 ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
@@ -41,6 +48,7 @@ class Meter:
         self._measure_lives(self.registry)
         self._measure_publications(self.registry)
         self._measure_loops(self.registry)
+        self._measure_commands(self.registry)
         self._begin()
 
     def _measure_placement(self, registry: CollectorRegistry) -> None:
@@ -155,6 +163,24 @@ class Meter:
             registry=registry,
         )
 
+    def _measure_commands(self, registry: CollectorRegistry) -> None:
+        self._commands_started = Counter(
+            "sandboxd_commands_started",
+            "Commands that a guest was to be sent.",
+            registry=registry,
+        )
+        self._commands_ended = Counter(
+            "sandboxd_commands_ended",
+            "Commands that have ended, by how.",
+            ["status"],
+            registry=registry,
+        )
+        self._commands_running = Gauge(
+            "sandboxd_commands_running",
+            "Commands that this daemon runs in guests now.",
+            registry=registry,
+        )
+
     def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
         """Count a placement decision: its outcome, its refusals by filter, its duration."""
         self._decisions.labels(result).inc()
@@ -190,6 +216,16 @@ class Meter:
     def published(self, forge: str, status: str) -> None:
         """Count a publication that came to a status on a kind of forge."""
         self._published.labels(forge, status.lower()).inc()
+
+    def commanded(self) -> None:
+        """Count a command that a guest is to be sent."""
+        self._commands_started.inc()
+        self._commands_running.inc()
+
+    def command_ended(self, status: str) -> None:
+        """Count a command's end, by its status."""
+        self._commands_ended.labels(status).inc()
+        self._commands_running.dec()
 
     def parked(self) -> None:
         """Count a bug that parked a sandbox or a host."""
@@ -241,5 +277,7 @@ class Meter:
             self._moved.labels(failure)
         for forge, status in product(FORGES, PublicationStatus):
             self._published.labels(forge, status.value.lower())
+        for ended in set(CommandStatus) - {CommandStatus.RUNNING}:
+            self._commands_ended.labels(ended.value.lower())
         for action in OnExpire:
             self._expired.labels(action.value)

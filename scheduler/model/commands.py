@@ -20,7 +20,10 @@ class CommandStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandExecRecord:
-    """How a command was run; `timeout` in seconds."""
+    """How a command was run; `timeout` in seconds.
+
+    `redacted` tells what was taken out before anything was kept: where, and how often.
+    """
 
     user: str | None = None
     work_dir: str | None = None
@@ -46,3 +49,25 @@ class Command:
     truncated: bool = False
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    """What it wrote; what is kept of it may be less, and without its secrets."""
+    actor: str = ""
+    reason: str | None = None
+    """Why it was interrupted, in words."""
+    kill_requested_at: datetime | None = None
+    kill_unconfirmed: bool = False
+    """It was to be ended, and nothing proves that nothing of it runs in the guest any more."""
+
+    @property
+    def running(self) -> bool:
+        """Return whether it has not ended, as far as anybody knows."""
+        return self.status is CommandStatus.RUNNING
+
+
+def text_of(output: bytes) -> str:
+    """Return output as a text from which `bytes_of` gives back the same bytes."""
+    return output.decode("utf-8", "surrogateescape")
+
+
+def bytes_of(text: str) -> bytes:
+    """Return the bytes that a command wrote."""
+    return text.encode("utf-8", "surrogateescape")

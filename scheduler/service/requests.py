@@ -162,6 +162,36 @@ class PublishChangeSet(_Request):
         return self
 
 
+class RunCommand(_Request):
+    """A command to be run in a guest: a program with its arguments, or a script for `/bin/sh`."""
+
+    argv: Annotated[list[str], Field(min_length=1, max_length=4096)] | None = None
+    script: Annotated[str, Field(min_length=1)] | None = None
+    """Given to the standard input of `/bin/sh -s`, or of `argv` if that is there too."""
+    stdin_base64: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")] | None = None
+    """What the program reads from its standard input."""
+    env: Annotated[dict[str, str], Field(max_length=256)] = Field(default_factory=dict)
+    secret_env: Annotated[dict[str, str], Field(max_length=256)] = Field(default_factory=dict)
+    """As `env`; the values are taken out of whatever is kept or shown."""
+    redact: Annotated[list[str], Field(max_length=64)] = Field(default_factory=list)
+    """More texts to be taken out."""
+    work_dir: str | None = None
+    user: str | None = None
+    """Whom the program runs as, when not as root."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=10**8)] | None = None
+
+    @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        if self.argv is None and self.script is None:
+            raise refusal("it is not said what to run", "give argv, script, or both")
+        if self.script is not None and self.stdin_base64 is not None:
+            raise refusal(
+                "a script takes the standard input that stdin_base64 wants",
+                "leave one of them out",
+            )
+        return self
+
+
 class ExtendLease(_Request):
     """A longer life: it ends `ttl_seconds` from now, or when it would have, if that is later."""
 

@@ -12,9 +12,11 @@ from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.audits import AuditService
 from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.change_sets import ChangeSetService
+from scheduler.service.commands import CommandService
 from scheduler.service.diffs import DiffService
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
+from scheduler.service.errands import Errands
 from scheduler.service.events import EventService
 from scheduler.service.fleet import FleetView
 from scheduler.service.forgetting import ForgetService
@@ -50,6 +52,7 @@ class Wakes:
     verification: Callable[[str], None] = lambda _id: None
     """Takes the change set's id."""
     publication: Callable[[str], None] = lambda _id: None
+    command: Callable[[str], None] = lambda _id: None
 
 
 class _Shared(TypedDict):
@@ -89,6 +92,7 @@ class Services:
     diffs: DiffService
     change_sets: ChangeSetService
     publications: PublicationService
+    commands: CommandService
 
     @classmethod
     def over(
@@ -106,13 +110,14 @@ class Services:
         manifests: Manifests | None = None,
         change_files: ChangeFiles | None = None,
         forges: KnowsForges | None = None,
+        errands: Errands | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
         keeps images, `manifests` what was seen of guests, `change_files` change sets, and `forges`
-        are where these may go: without them nothing was ever seen, is not judged, and there are
-        none.
+        are where these may go, `errands` what commands need: without them nothing was ever seen,
+        is not judged, and there are none.
         """
         sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
@@ -153,6 +158,9 @@ class Services:
             change_sets=_change_sets(store, clock, change_files, journal, wakes=wakes),
             publications=PublicationService(
                 store, clock, forges=forges, journal=journal, wake=wakes.publication
+            ),
+            commands=CommandService(
+                store, clock, terms, errands or Errands(), journal=journal, wake=wakes.command
             ),
         )
 

@@ -11,6 +11,18 @@ from scheduler.placement.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandTerms:
+    """How long commands may take, how much of a stream is kept, how many run at once."""
+
+    default_timeout_seconds: int = 600
+    max_timeout_seconds: int = 86400
+    output_bytes: int = 1 << 20
+    per_sandbox: int = 8
+    per_host: int = 32
+    at_once: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Set once by the daemon from its configuration; memory and storage in MiB."""
 
@@ -43,6 +55,7 @@ class Terms:
     """So many changed paths a diff names."""
     retry_after_seconds: int = 15
     """What a caller is told to wait when there is no room."""
+    commands: CommandTerms = field(default_factory=CommandTerms)
 
 
 def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
@@ -68,4 +81,5 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         expected_mib_per_second=settings.images.expected_mib_per_second,
         max_changes=settings.changes.max_changes,
         retry_after_seconds=settings.placement.retry_after_seconds,
+        commands=CommandTerms(**settings.commands.model_dump()),
     )

@@ -198,6 +198,9 @@ class CommandsFace(Face):
     add = awaited(Commands.add)
     get = awaited(Commands.get)
     find = awaited(Commands.find)
+    running = awaited(Commands.running)
+    places = awaited(Commands.places)
+    ask_kill = awaited(Commands.ask_kill)
     finish = awaited(Commands.finish)
 
 

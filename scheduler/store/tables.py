@@ -162,6 +162,12 @@ COMMANDS = mapped(
     "commands",
     Index(None, "sandbox_id", "started_at", "id"),
     Index(None, "ended_at"),
+    Index(
+        "ix_commands_running",
+        "sandbox_id",
+        sqlite_where=text("status = 'RUNNING'"),
+        postgresql_where=text("status = 'RUNNING'"),
+    ),
     _of_sandbox(),
     binary=("stdout", "stderr"),
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from tests.faults.stories import (
     births,
+    commands,
     fleet,
     images,
     lives,
@@ -27,6 +28,9 @@ COMMITS: Mapping[str, type[Story]] = {
     "captures.flattened": lives.ExpireToImage,
     "captures.take": lives.ExpireToImage,
     "clock_guard.keep": lives.StepClock,
+    "commander.write": commands.RunCommand,
+    "commands.ask_kill": commands.KillCommand,
+    "commands.record": commands.RunCommand,
     "parts.open_cluster": fleet.FirstStart,
     "drainer.write": fleet.Drain,
     "drains.drain": fleet.Drain,

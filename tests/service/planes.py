@@ -30,6 +30,7 @@ from scheduler.model import (
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
 from scheduler.service.catalogue import Shelf
+from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -60,6 +61,7 @@ class Plane:
     shelf: Shelf
     manifests: Manifests
     change_files: ChangeFiles
+    errands: Errands
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
 
@@ -190,6 +192,7 @@ async def plane(
 ) -> AsyncIterator[Plane]:
     """Open a store and put the services over it."""
     woken: list[str] = []
+    errands = Errands()
     listings = Listings(clock)
     directory = (config.sqlite_path or Path("state.db")).absolute().parent
     async with (
@@ -221,12 +224,14 @@ async def plane(
                 change_set=woken.append,
                 verification=woken.append,
                 publication=woken.append,
+                command=woken.append,
             ),
             listings=listings,
             shelf=shelf,
             manifests=manifests,
             change_files=change_files,
             forges=forges,
+            errands=errands,
         )
         with closing(change_files):
             yield Plane(
@@ -239,6 +244,7 @@ async def plane(
                 shelf=shelf,
                 manifests=manifests,
                 change_files=change_files,
+                errands=errands,
                 woken=woken,
             )
 

@@ -12,6 +12,7 @@ from tests.faults.stories.births import (
     FindNoRoom,
     Probe,
 )
+from tests.faults.stories.commands import KillCommand, RunCommand
 from tests.faults.stories.fleet import (
     AbortDrain,
     AcceptIdentity,
@@ -104,4 +105,6 @@ STORIES: tuple[type[Story], ...] = (
     DeleteSnapshot,
     DestroyWithSnapshot,
     SnapInVain,
+    RunCommand,
+    KillCommand,
 )

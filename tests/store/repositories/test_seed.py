@@ -84,6 +84,20 @@ async def test_a_command_is_running_until_somebody_says_how_it_ended(lab: Store)
         await lab.submit(lambda tx: tx.commands.finish(replace(ended, status=CommandStatus.KILLED)))
 
 
+async def test_a_command_that_runs_may_be_asked_to_end(lab: Store) -> None:
+    running = command(status=CommandStatus.RUNNING, stdout="so far")
+    await lab.submit(lambda tx: [tx.commands.add(running), tx.commands.add(command("CMD-2"))])
+    assert await lab.read(lambda tx: tx.commands.running()) == (running,)
+    assert await lab.read(lambda tx: tx.commands.places()) == (("SBX-1", None),)
+    asked = await lab.submit(lambda tx: tx.commands.ask_kill("CMD-1", later(3)))
+    assert asked == replace(running, kill_requested_at=later(3))
+    assert await lab.submit(lambda tx: tx.commands.ask_kill("CMD-1", later(4))) == asked
+    over = await lab.submit(lambda tx: tx.commands.ask_kill("CMD-2", later(4)))
+    assert over.kill_requested_at is None
+    page = await lab.read(lambda tx: tx.commands.find("SBX-1", with_output=False))
+    assert {(one.id, one.stdout) for one in page.items} == {("CMD-1", ""), ("CMD-2", "")}
+
+
 async def test_commands_that_run_end_last(lab: Store) -> None:
     await lab.submit(
         lambda tx: [

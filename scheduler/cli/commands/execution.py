@@ -1,0 +1,153 @@
+"""exec: run a command in a sandbox's guest, as if it ran here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scheduler.cli.completion import complete_sandboxes
+from scheduler.cli.exits import Exit
+from scheduler.cli.failures import Failure
+from scheduler.cli.options import DURATION, PAIR, given
+from scheduler.cli.outputs import exit_code_of, follow_output, write_raw
+from scheduler.cli.references import find_sandbox
+from scheduler.cli.session import Session, Verb
+from scheduler.cli.views import commands
+
+Document = dict[str, Any]
+
+MOST_INPUT_BYTES = 700_000
+"""A request has at most 1 MiB, and base64 takes a third more."""
+_WAIT = "240s"
+
+
+@click.command(
+    "exec",
+    cls=Verb,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("reference", metavar="SANDBOX", shell_complete=complete_sandboxes)
+@click.argument("argv", metavar="[--] [PROGRAM [ARGUMENT...]]", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--script",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Run this file, or - for standard input, by /bin/sh, or by PROGRAM.",
+)
+@click.option("-i", "--stdin", "with_stdin", is_flag=True, help="Give it our standard input.")
+@click.option("--env", type=PAIR, multiple=True, help="NAME=VALUE; may be repeated.")
+@click.option(
+    "--secret-env",
+    "secret_names",
+    metavar="NAME",
+    multiple=True,
+    help="This variable of our environment; its value is taken out of all that is kept or shown.",
+)
+@click.option("--cwd", "work_dir", metavar="DIRECTORY", help="Where it runs.")
+@click.option("--user", help="Whom it runs as; root unless given.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=DURATION,
+    help="End it and all it started after this long, with exit code 124; 10m unless given.",
+)
+@click.option("--no-wait", is_flag=True, help="Return once it is accepted, with its id.")
+def exec_(session: Session, *, reference: str, no_wait: bool, **wanted: Any) -> None:
+    """Run PROGRAM in SANDBOX's guest: its output is ours, and so is its exit code.
+
+    Arguments reach the program as they are: no shell looks at them. For a shell's line, say
+    `sandboxctl exec SANDBOX -- sh -c 'LINE'`, or use --script. Ctrl-C leaves it running.
+    """
+    try:
+        sandbox = find_sandbox(session.client, reference)
+        body = _body(**wanted)
+        command = dict(session.client.post(f"/v1/sandboxes/{sandbox['id']}/commands", body))
+        if no_wait:
+            session.printer.one(command, commands.view(session.now()))
+            return
+        code = _attended(session, command)
+    except Failure as failure:
+        failure.exit_code = Exit.OWN_FAILURE
+        raise
+    click.get_current_context().exit(code)
+
+
+def _attended(session: Session, command: Document) -> int:
+    """Return the command's exit code once it has ended; Ctrl-C lets it run on."""
+    try:
+        if session.printer.structured:
+            path = f"/v1/commands/{command['id']}"
+            while command["status"] == "RUNNING":
+                command = dict(session.client.get(path, wait=_WAIT))
+            session.printer.document(command)
+        else:
+            command = follow_output(session, command["id"], write_raw)
+        return exit_code_of(session, command)
+    except KeyboardInterrupt:
+        session.narrator.note(f"command {command['id']} runs on in the guest")
+        session.narrator.hint(f"watch it: sandboxctl command output {command['id']}")
+        session.narrator.hint(f"end it: sandboxctl command kill {command['id']}")
+        return Exit.INTERRUPTED
+
+
+def _body(
+    *,
+    argv: tuple[str, ...],
+    script: Path | None,
+    with_stdin: bool,
+    env: tuple[tuple[str, str], ...],
+    secret_names: tuple[str, ...],
+    work_dir: str | None,
+    user: str | None,
+    timeout_seconds: int | None,
+) -> Document:
+    # Options end at SANDBOX, so what marks their end is left for us to take away.
+    program = list(argv[1:] if argv[:1] == ("--",) else argv)
+    if not program and script is None:
+        raise click.UsageError("say what to run: PROGRAM, or --script FILE")
+    if script is not None and with_stdin:
+        raise click.UsageError("--script and --stdin want the same standard input")
+    return given(
+        argv=program or None,
+        script=None if script is None else _text_of(script),
+        stdin_base64=b64encode(_stdin()).decode() if with_stdin else None,
+        env=dict(env) or None,
+        secret_env=dict(map(_secret, secret_names)) or None,
+        work_dir=work_dir,
+        user=user,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def _text_of(script: Path) -> str:
+    try:
+        raw = _stdin() if str(script) == "-" else _bounded(script.read_bytes())
+        return raw.decode()
+    except OSError as error:
+        raise click.BadParameter(f"{script} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{script} is no text in UTF-8: {error}") from error
+
+
+def _stdin() -> bytes:
+    return _bounded(sys.stdin.buffer.read(MOST_INPUT_BYTES + 1))
+
+
+def _bounded(raw: bytes) -> bytes:
+    if len(raw) > MOST_INPUT_BYTES:
+        raise click.UsageError(
+            f"a command takes at most {MOST_INPUT_BYTES} bytes of input; send larger things in"
+            " parts"
+        )
+    return raw
+
+
+def _secret(name: str) -> tuple[str, str]:
+    value = os.environ.get(name)
+    if value is None:
+        raise click.BadParameter(f"there is no variable {name} in the environment")
+    return name, value

@@ -40,6 +40,7 @@ from scheduler.lifecycle.steps import (
     Start,
     Step,
     TearDown,
+    TrySsh,
     Wait,
 )
 from scheduler.model import DesiredState, HostHealth, HostResources, Phase, Sandbox, SandboxState
@@ -196,6 +197,9 @@ class Converger:
         if isinstance(step, SeekAddress):
             found = await self._effects.seek_address(sandbox, host, driver)
             return _AT_ONCE if found else _LOOK_AGAIN_SECONDS
+        if isinstance(step, TrySsh):
+            answers = await self._effects.try_ssh(sandbox, host)
+            return _AT_ONCE if answers else _LOOK_AGAIN_SECONDS
         if isinstance(step, Become):
             await self._records.become(sandbox, step)
         elif isinstance(step, Note):

@@ -131,7 +131,7 @@ class ControlPlane:
         records = Records(store, clock, changed=self._changed, released=self._released)
         return Converger(
             records=records,
-            effects=Effects(records, self._replicas, clock, access=self._guests.access_of),
+            effects=Effects(records, self._replicas, clock, guests=self._guests),
             listings=self.listings,
             relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),

@@ -30,6 +30,7 @@ from scheduler.lifecycle.steps import (
     Start,
     Step,
     TearDown,
+    TrySsh,
     Wait,
 )
 from scheduler.model import DesiredState, Sandbox, SandboxState
@@ -55,6 +56,7 @@ __all__ = [
     "Start",
     "Step",
     "TearDown",
+    "TrySsh",
     "Unknown",
     "Wait",
     "judge",

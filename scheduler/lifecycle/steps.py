@@ -18,6 +18,8 @@ class ConditionKind(StrEnum):
     """The last host call for this sandbox failed; the message says how."""
     ADDRESS_REFUSED = "address_refused"
     """The guest named only addresses outside its network; they are never dialled."""
+    SSH_SILENT = "ssh_silent"
+    """The guest is to answer over SSH and has not yet; the message says how it failed."""
     LEAVING = "leaving"
     """It is destroyed but for what a host that failed to build it may still hold."""
     EXPIRED = "expired"
@@ -91,6 +93,11 @@ class SeekAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrySsh:
+    """Log in to the guest and record that it answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Become:
     """Write another public state, proven by what was seen."""
 
@@ -142,6 +149,7 @@ Step = (
     | Resume
     | TearDown
     | SeekAddress
+    | TrySsh
     | Become
     | Note
     | Clear

@@ -55,6 +55,7 @@ from scheduler.model.sandboxes import (
     IpSource,
     OnExpire,
     Phase,
+    Readiness,
     Sandbox,
     SandboxState,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "PlaybookTask",
     "Publication",
     "PublicationStatus",
+    "Readiness",
     "Replica",
     "ReplicaState",
     "Resources",

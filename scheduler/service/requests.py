@@ -6,11 +6,11 @@ that is not listed is refused as unknown.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scheduler.model import DrainPolicy, OnDeadline, OnExpire
+from scheduler.model import DrainPolicy, OnDeadline, OnExpire, Readiness
 from scheduler.validation.fields import (
     ImageDigest,
     ImageName,
@@ -69,7 +69,8 @@ class CreateSandbox(Wanted):
     isolation: bool | None = None
     """Keep its guest and other isolated ones apart; the daemon's default when unset."""
     on_expire: Annotated[OnExpire, Field(strict=False)] = OnExpire.DESTROY
-    ready: Literal["address"] = "address"
+    ready: Annotated[Readiness, Field(strict=False)] = Readiness.ADDRESS
+    """What makes it RUNNING: that its address is known, or that SSH answers there as well."""
 
 
 class TakeImage(_Request):

@@ -134,9 +134,7 @@ class World:
             self.store, self.clock, changed=lambda *_: None, released=self.released
         )
         self.replicas = ReplicaRecords(self.store, self.clock)
-        self.effects = Effects(
-            self.records, self.replicas, self.clock, access=self.guests.access_of
-        )
+        self.effects = Effects(self.records, self.replicas, self.clock, guests=self.guests)
         self.leftovers = Leftovers(
             self.store, self.clock, drivers=self.drivers.get, released=self.released
         )

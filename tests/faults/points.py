@@ -103,6 +103,7 @@ EXEMPT: Mapping[str, str] = {
     "image_keeper.plan": "a wish like those of images.evict and images.condemn",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
     "ingestor.hold": "only a machine that cannot judge images leads there",
+    "records.ssh_seen": "a fact, asked for again, of guests: see tests/control/test_readiness.py",
     "replicas.fail": "these hosts refuse no copy: see tests/control/test_replicator.py",
     "rebuilds.preview": "it is taken back, never committed",
 }

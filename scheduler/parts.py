@@ -79,6 +79,11 @@ class Daemon:
     """The loops that keep gauges and readiness fresh and hear from the store's writer."""
     watchdog: Watchdog
 
+    def end_streams(self) -> None:
+        """End what would keep the socket from closing: journals being read, tunnels."""
+        self.journal.close()
+        self.services.ssh.close()
+
 
 class _Shared(TypedDict):
     """What loops and services have in common."""
@@ -128,6 +133,7 @@ async def opened(
             wakes=_wakes(plane, playbooks),
             listings=plane.listings,
             node=_node(settings, lag, watchdog).look,
+            guests=guests,
             **shared,
         )
         await fleet.load()

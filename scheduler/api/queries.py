@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler.errors import Invalid
 from scheduler.model import HostHealth, HostState, ImageState, SandboxState
-from scheduler.store import ImageFilter, ListOptions, SandboxFilter
+from scheduler.store import ImageFilter, ListOptions, SandboxFilter, SshFilter
 from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
 
 LONGEST_WAIT_SECONDS = 300.0
@@ -132,6 +132,25 @@ class PlaybookQuery(BaseModel):
             order_by=self.order_by.removeprefix("-"),
             asc=bool(self.order_by) and not self.order_by.startswith("-"),
         )
+
+
+class SshQuery(BaseModel):
+    """Which certificates or sessions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    sandbox_id: Annotated[str | None, Field(max_length=64)] = None
+    actor: Annotated[str | None, Field(max_length=128)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+    def wanted(self) -> SshFilter:
+        """Return the store's filter."""
+        return SshFilter(sandbox_id=self.sandbox_id, actor=self.actor)
 
 
 class EventQuery(BaseModel):

@@ -19,9 +19,10 @@ import asyncssh
 from scheduler.clock import Clock
 from scheduler.errors import GuestUnreachable, NotFound
 from scheduler.guests.authorities import Authorities, Authority
-from scheduler.guests.certificates import Grant, user_certificate
+from scheduler.guests.certificates import Grant, SignedLogin, signed_login, user_certificate
 from scheduler.guests.dialling import Dialler, Login
 from scheduler.guests.seed import GuestAccess, guest_access
+from scheduler.guests.streams import GuestStream
 from scheduler.ids import new_serial
 from scheduler.model import HostResources, Sandbox
 
@@ -133,6 +134,18 @@ class GuestConnections:
     def access_of(self, sandbox: Sandbox) -> GuestAccess:
         """Return what the sandbox's seed must say, so that `connected` works afterwards."""
         return guest_access(self._authority_of(sandbox), sandbox.id)
+
+    async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
+        """Open a TCP connection to the guest's sshd, to be carried for somebody else."""
+        async with self._dials:
+            return await self._dialler.stream(sandbox, host)
+
+    def signed(self, sandbox: Sandbox, public_key: str, grant: Grant) -> SignedLogin:
+        """Sign a login for somebody's own key; raises `Invalid` for what is no key.
+
+        `GuestUnreachable` when the authority that the guest trusts is not here any more.
+        """
+        return signed_login(self._authority_of(sandbox), public_key, grant)
 
     def drop(self, sandbox_id: str) -> int:
         """End every connection to a guest at once, used or not; return how many there were."""

@@ -61,6 +61,7 @@ from scheduler.model.sandboxes import (
 )
 from scheduler.model.snapshots import Snapshot, SnapshotKind
 from scheduler.model.source_vms import SourceVM
+from scheduler.model.ssh import SshCertificate, SshSession
 from scheduler.model.volumes import Volume, VolumeRole, VolumeState
 
 __all__ = [
@@ -125,6 +126,8 @@ __all__ = [
     "Snapshot",
     "SnapshotKind",
     "SourceVM",
+    "SshCertificate",
+    "SshSession",
     "StateReason",
     "Transport",
     "VirtType",

@@ -105,6 +105,13 @@ class PrefetchImage(_Request):
     """Only hosts with these labels."""
 
 
+class SignLogin(_Request):
+    """A key of the caller's own that is to open a sandbox for a few minutes."""
+
+    public_key: Annotated[str, Field(min_length=1, max_length=8192)]
+    """One line, as a `.pub` file has it."""
+
+
 class ExtendLease(_Request):
     """A longer life: it ends `ttl_seconds` from now, or when it would have, if that is later."""
 

@@ -25,6 +25,7 @@ from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
+from scheduler.service.ssh import Guests, SshService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -75,6 +76,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    ssh: SshService
 
     @classmethod
     def over(
@@ -89,6 +91,7 @@ class Services:
         listings: Listings | None = None,
         node: LookAtNode | None = None,
         shelf: Shelf | None = None,
+        guests: Guests | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
@@ -124,6 +127,9 @@ class Services:
                 store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
             ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
+            ssh=SshService(
+                store, clock, guests=guests, certificate_seconds=terms.ssh_certificate_seconds
+            ),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
         )

@@ -36,6 +36,8 @@ class Terms:
     """The largest image that is taken in."""
     expected_mib_per_second: int = 40
     """What a copy of an image to a host is expected to take, until some were measured."""
+    ssh_certificate_seconds: int = 300
+    """How long a certificate opens its sandbox for a new login."""
     retry_after_seconds: int = 15
     """What a caller is told to wait when there is no room."""
 
@@ -60,5 +62,6 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
         max_image_mb=settings.images.max_size_mb,
         expected_mib_per_second=settings.images.expected_mib_per_second,
+        ssh_certificate_seconds=settings.guests.ssh_certificate_seconds,
         retry_after_seconds=settings.placement.retry_after_seconds,
     )

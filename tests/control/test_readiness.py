@@ -13,6 +13,7 @@ from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.dialling import Connection, Dialler, Login
 from scheduler.guests.seed import guest_access
+from scheduler.guests.streams import GuestStream
 from scheduler.model import HostResources, Readiness, Sandbox, SandboxState, Transport
 from tests.clocks import ManualClock
 from tests.control.world import World, world
@@ -33,13 +34,21 @@ class LoopbackDialler(Dialler):
     async def dial(self, sandbox: Sandbox, host: HostResources, login: Login) -> Connection:
         if self.port is None:
             return await super().dial(sandbox, host, login)
-        there = replace(host, transport=Transport.UNIX)
+        there, here = _on_loopback(host, sandbox)
+        return await Dialler(_directly, port=self.port).dial(here, there, login)
 
-        async def directly(_host: HostResources) -> None:
-            return None
+    async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
+        there, here = _on_loopback(host, sandbox)
+        assert self.port is not None
+        return await Dialler(_directly, port=self.port).stream(here, there)
 
-        here = replace(sandbox, ip_address=ADDRESS)
-        return await Dialler(directly, port=self.port).dial(here, there, login)
+
+async def _directly(_host: HostResources) -> None:
+    return None
+
+
+def _on_loopback(host: HostResources, sandbox: Sandbox) -> tuple[HostResources, Sandbox]:
+    return replace(host, transport=Transport.UNIX), replace(sandbox, ip_address=ADDRESS)
 
 
 async def test_it_runs_when_ssh_answers_and_not_before(tmp_path: Path) -> None:

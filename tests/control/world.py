@@ -339,6 +339,7 @@ async def world(
     *,
     make_driver: MakeDriver = FakeDriver,
     limits: Limits | None = None,
+    guests: GuestConnections | None = None,
 ) -> AsyncIterator[World]:
     """Open a world over the store in this directory; opened again, it is the same cluster."""
     config = StoreConfig(database_url=f"sqlite:///{directory / DATABASE}")
@@ -350,7 +351,7 @@ async def world(
     ):
         fleet = FleetView(store, clock, policy=terms.policy, stale_after_seconds=60)
         await fleet.load()
-        bell = Bell()
+        bell, ways = Bell(), guests or no_guests(directory, clock)
         services = Services.over(
             store,
             clock,
@@ -359,6 +360,7 @@ async def world(
             journal=journal,
             wakes=Wakes(sandbox=bell.sandbox, host=bell.host, drain=bell.drain, image=bell.image),
             shelf=shelf,
+            guests=ways,
         )
         yield World(
             store=store,
@@ -369,7 +371,7 @@ async def world(
             services=services,
             bell=bell,
             shelf=shelf,
-            guests=no_guests(directory, clock),
+            guests=ways,
             make_driver=make_driver,
             limits=limits or Limits(),
         )

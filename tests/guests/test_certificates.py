@@ -91,7 +91,7 @@ def test_a_guest_has_the_same_host_key_however_often_its_seed_is_made(
     assert host_identity(Authorities.open(other).signer, "SBX-01").public_key != first.public_key
     told = shown(tmp_path, first.certificate)
     assert told["Type"].endswith("host certificate")
-    assert told["Principals"] == "SBX-01"
+    assert told["Principals"] == "SBX-01 sbx-01"
     assert told["Valid"] == "forever"
 
 
@@ -109,4 +109,4 @@ def test_the_private_half_belongs_to_the_public_one(authority: Authority, tmp_pa
 
 def test_openssh_is_told_whom_to_trust_for_one_sandbox(authority: Authority) -> None:
     line = known_hosts_line("SBX-01", [authority])
-    assert line == f"@cert-authority SBX-01 {authority.public_key}\n"
+    assert line == f"@cert-authority SBX-01,sbx-01 {authority.public_key}\n"

@@ -55,6 +55,7 @@ async def run(
     async with opened(settings, outside, boot_id=_boot_id(), notifier=notifier) as daemon:
         begun = asyncio.Event()
         await daemon.services.hosts.ensure_from_file(hosts)
+        await daemon.services.ssh.settle()
         app = build_app(
             daemon.services,
             missing=lambda: daemon.watchdog.missing() if begun.is_set() else ("the loops run",),
@@ -65,7 +66,7 @@ async def run(
                 app,
                 settings.socket,
                 settings.api.group or None,
-                on_stop=daemon.journal.close,
+                on_stop=daemon.end_streams,
             ) as listener,
             _metrics(settings, daemon.page),
             asyncio.TaskGroup() as group,

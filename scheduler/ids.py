@@ -33,6 +33,8 @@ class Prefix(StrEnum):
     DECISION = "DEC"
     IMAGE = "IMG"
     JOB = "JOB"
+    CERTIFICATE = "CRT"
+    SESSION = "SES"
 
 
 def new_id(prefix: Prefix) -> str:

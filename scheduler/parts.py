@@ -83,6 +83,11 @@ class Daemon:
     """The loops that keep gauges and readiness fresh and hear from the store's writer."""
     watchdog: Watchdog
 
+    def end_streams(self) -> None:
+        """End what would keep the socket from closing: journals being read, tunnels."""
+        self.journal.close()
+        self.services.ssh.close()
+
 
 class _Shared(TypedDict):
     """What loops and services have in common."""
@@ -138,6 +143,7 @@ async def opened(
             node=_node(settings, lag, watchdog).look,
             manifests=manifests,
             forges=plane.publications.forges,
+            guests=guests,
             **shared,
         )
         await fleet.load()

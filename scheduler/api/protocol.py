@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scheduler.api.peers import Peer, peer_of
 from scheduler.api.problems import problem
+from scheduler.api.switching import Switched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,15 @@ class AdminProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._uploading = False
+        self._switched: Switched | None = None
+
+    def switch(self) -> Switched:
+        """Leave HTTP: what comes on the connection is no request any more."""
+        # The cycle takes this for a client that left: it sends nothing more, and says nothing.
+        self.cycle.response_started = self.cycle.response_complete = True
+        self.cycle.disconnected = True
+        self._switched = Switched(self.transport, self.flow)
+        return self._switched
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Identify the peer and let it in, or turn it away with 503."""
@@ -81,7 +91,7 @@ class AdminProtocol(HttpToolsProtocol):
             transport.close()
             return
         self._peer = peer
-        self.app_state = {**self.app_state, "peer": peer}
+        self.app_state = {**self.app_state, "peer": peer, "switch": self.switch}
         super().connection_made(transport)
         self._arm()
 
@@ -91,10 +101,22 @@ class AdminProtocol(HttpToolsProtocol):
         if self._peer is not None:
             self._gate.leave(self._peer.uid)
             self._peer = None
+        if self._switched is not None:
+            self._switched.feed_loss()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Note that the client has said all; one that left HTTP may still be told something."""
+        if self._switched is None:
+            return None
+        self._switched.feed_eof()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, within the bounds."""
+        if self._switched is not None:
+            self._switched.feed(data)
+            return
         if self._deadline is None or self._uploading:
             self._arm()
         super().data_received(data)
@@ -126,6 +148,9 @@ class AdminProtocol(HttpToolsProtocol):
         self._uploading = False
         self._disarm()
         super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the route answers."""
 
     def _arm(self) -> None:
         self._disarm()

@@ -16,6 +16,7 @@ from scheduler.store import (
     ListOptions,
     PublicationFilter,
     SandboxFilter,
+    SshFilter,
 )
 from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
 
@@ -206,6 +207,25 @@ class PublicationQuery(BaseModel):
         return PublicationFilter(
             job_id=self.job_id, change_set_id=self.change_set_id, status=self.status
         )
+
+
+class SshQuery(BaseModel):
+    """Which certificates or sessions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    sandbox_id: Annotated[str | None, Field(max_length=64)] = None
+    actor: Annotated[str | None, Field(max_length=128)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+    def wanted(self) -> SshFilter:
+        """Return the store's filter."""
+        return SshFilter(sandbox_id=self.sandbox_id, actor=self.actor)
 
 
 class EventQuery(BaseModel):

@@ -195,7 +195,7 @@ class Client:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise _unreachable(self.socket_path, error) from error
+            raise unreachable(self.socket_path, error) from error
         connected = connection.sock
         try:
             connection.request(method, target, body=content, headers=dict(headers))
@@ -274,7 +274,8 @@ def _lost(method: str, path: str) -> Failure:
     )
 
 
-def _unreachable(path: str, error: OSError) -> Failure:
+def unreachable(path: str, error: OSError) -> Failure:
+    """Return why the daemon's socket could not be used, and what helps."""
     if isinstance(error, PermissionError):
         return Failure(
             f"you may not open the daemon's socket {path}",

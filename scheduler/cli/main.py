@@ -28,6 +28,7 @@ from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
 from scheduler.cli.commands.snapshots import snapshot
+from scheduler.cli.commands.ssh import login, ssh, tunnel
 from scheduler.cli.commands.trust import audit, forget, rebuild
 from scheduler.cli.commands.watching import wait
 from scheduler.cli.session import connection_options
@@ -38,6 +39,9 @@ COMMANDS: tuple[click.Command, ...] = (
     show,
     ip,
     wait,
+    ssh,
+    tunnel,
+    login,
     start,
     stop,
     retry,

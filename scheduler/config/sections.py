@@ -197,6 +197,8 @@ class RetentionSection(Section):
     """Refusals, and the decisions of sandboxes that are forgotten."""
     commands_seconds: Seconds = 2_592_000
     """Commands that have ended."""
+    ssh_seconds: Seconds = 2_592_000
+    """Certificates that have run out, and sessions that have ended."""
     tombstones_seconds: Seconds = 2_592_000
     """Destroyed sandboxes can be read for so long."""
 

@@ -48,6 +48,7 @@ from scheduler.lifecycle.steps import (
     Start,
     Step,
     TearDown,
+    TrySsh,
     Wait,
 )
 from scheduler.model import DesiredState, HostHealth, HostResources, Phase, Sandbox, SandboxState
@@ -212,6 +213,9 @@ class Converger:
             return _AT_ONCE if found else _LOOK_AGAIN_SECONDS
         if isinstance(step, Capture):
             return await self._capture(sandbox, host, driver)
+        if isinstance(step, TrySsh):
+            answers = await self._effects.try_ssh(sandbox, host)
+            return _AT_ONCE if answers else _LOOK_AGAIN_SECONDS
         if isinstance(step, Become):
             await self._records.become(sandbox, step)
         elif isinstance(step, Note):

@@ -6,14 +6,15 @@ call ends in the same place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from scheduler.clock import Clock
 from scheduler.control.records import Records
 from scheduler.control.replicas import FAILURES_UNTIL_BUILDS_GIVE_UP, ReplicaRecords
-from scheduler.errors import HostRefused
-from scheduler.guests.seed import GuestAccess, seed_iso
+from scheduler.errors import GuestUnreachable, GuestUntrusted, HostRefused
+from scheduler.guests.connections import GuestConnections
+from scheduler.guests.seed import seed_iso
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.plans import BaseImage, DomainPlan
 from scheduler.lifecycle import layers
@@ -51,10 +52,10 @@ class Effects:
         replicas: ReplicaRecords,
         clock: Clock,
         *,
-        access: Callable[[Sandbox], GuestAccess],
+        guests: GuestConnections,
     ) -> None:
         self._records = records
-        self._access = access
+        self._guests = guests
         self._replicas = replicas
         self._clock = clock
 
@@ -75,7 +76,9 @@ class Effects:
         """Make overlay, seed and domain, as far as they are missing."""
         seed = seed_name(sandbox.id)
         planned = await self._planned(sandbox, host)
-        sandbox = await self._records.begin(sandbox, Phase.BUILD, volumes=planned)
+        sandbox = await self._records.begin(
+            sandbox, Phase.BUILD, volumes=planned, ssh_ca=self._guests.authority
+        )
         await self._listed(sandbox, host)
         await driver.ensure_pool()
         await self._check_replica(sandbox, host)
@@ -83,7 +86,7 @@ class Effects:
         if sandbox.base_fingerprint is None:
             sandbox = await self._records.base_seen(sandbox, base.fingerprint)
         await self._make_disk(sandbox, base, driver)
-        keys, access = sandbox.ssh_public_keys, self._access(sandbox)
+        keys, access = sandbox.ssh_public_keys, self._guests.access_of(sandbox)
         user_data = await self._records.user_data(sandbox)
         iso = seed_iso(sandbox.id, sandbox.sandbox_name, keys, access, user_data=user_data)
         seeded = await driver.create_seed(seed, iso)
@@ -175,6 +178,24 @@ class Effects:
             if note.kind not in {condition.kind for condition in sandbox.conditions}:
                 await self._records.note(sandbox, note)
         return False
+
+    async def try_ssh(self, sandbox: Sandbox, host: HostResources) -> bool:
+        """Log in to the guest; return whether that was recorded, and tell why not where not."""
+        try:
+            async with self._guests.connected(sandbox, host):
+                pass
+        except GuestUnreachable as error:
+            await self._tell_silence(sandbox, error)
+            return False
+        await self._records.ssh_seen(sandbox)
+        return True
+
+    async def _tell_silence(self, sandbox: Sandbox, error: GuestUnreachable) -> None:
+        """Note how SSH failed: the first time, and when somebody else answers."""
+        kind = ConditionKind.SSH_SILENT
+        said = next((c.message for c in sandbox.conditions if c.kind == kind), None)
+        if said is None or (isinstance(error, GuestUntrusted) and said != error.message):
+            await self._records.note(sandbox, Note(kind=kind, message=error.message))
 
     async def _listed(self, sandbox: Sandbox, host: HostResources) -> list[str]:
         """Return the names of the sandbox's volumes; refuses when they are not in this pool.

@@ -24,6 +24,7 @@ class Keep:
     events_rows: int = 1_000_000
     decisions_seconds: float = _MONTH_SECONDS
     commands_seconds: float = _MONTH_SECONDS
+    ssh_seconds: float = _MONTH_SECONDS
     tombstones_seconds: float = _MONTH_SECONDS
 
 
@@ -63,6 +64,7 @@ def pace_of(settings: Settings) -> Pace:
             events_rows=settings.retention.events_rows,
             decisions_seconds=settings.retention.decisions_seconds,
             commands_seconds=settings.retention.commands_seconds,
+            ssh_seconds=settings.retention.ssh_seconds,
             tombstones_seconds=settings.retention.tombstones_seconds,
         ),
         images=ImagePace(

@@ -137,7 +137,7 @@ class ControlPlane:
     def _make_converger(self, pace: Pace) -> Converger:
         store, clock, fleet = self._store, self._clock, self._fleet
         records = Records(store, clock, changed=self._changed, released=self._released)
-        effects = Effects(records, self._replicas, clock, access=self._guests.access_of)
+        effects = Effects(records, self._replicas, clock, guests=self._guests)
         return Converger(
             records=records,
             effects=effects,

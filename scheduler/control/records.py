@@ -103,9 +103,17 @@ class Records:
         return next((a.anti_affinity_group for a in held if a.host_id == sandbox.host_id), None)
 
     async def begin(
-        self, sandbox: Sandbox, phase: Phase, *, volumes: tuple[Volume, ...] = ()
+        self,
+        sandbox: Sandbox,
+        phase: Phase,
+        *,
+        volumes: tuple[Volume, ...] = (),
+        ssh_ca: str | None = None,
     ) -> Sandbox:
-        """Commit the intent for a phase of host work, once; what is planned is listed with it."""
+        """Commit the intent for a phase of host work, once; what is planned is listed with it.
+
+        `ssh_ca` is the authority that a seed is to name, unless one did already.
+        """
         if sandbox.phase is phase:
             return sandbox
 
@@ -114,7 +122,8 @@ class Records:
             for volume in volumes:
                 if volume.name not in listed:
                     tx.volumes.add(volume)
-            return put(tx, sandbox, outcomes.begun(sandbox, phase, now=self._now(tx)))
+            begun = outcomes.begun(sandbox, phase, now=self._now(tx))
+            return put(tx, sandbox, replace(begun, ssh_ca=sandbox.ssh_ca or ssh_ca))
 
         return await self._store.submit(write)
 
@@ -166,6 +175,12 @@ class Records:
             )
 
         return await self._write(sandbox, found)
+
+    async def ssh_seen(self, sandbox: Sandbox) -> Sandbox:
+        """Record that the guest let the daemon in."""
+        return await self._write(
+            sandbox, lambda now: replace(sandbox, ssh_seen_at=now, updated_at=now)
+        )
 
     async def become(self, sandbox: Sandbox, step: Become) -> Sandbox:
         """Write the public state a step names, with its event, its lease and its allocation."""
@@ -290,4 +305,6 @@ def put(
         running_at=after.running_at,
         expires_at=after.expires_at,
         base_fingerprint=after.base_fingerprint,
+        ssh_ca=after.ssh_ca,
+        ssh_seen_at=after.ssh_seen_at,
     )

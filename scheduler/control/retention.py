@@ -67,6 +67,8 @@ class Retention:
         return (
             ("answers", lambda tx: tx.outdated.answers(before(keep.answers_seconds), most)),
             ("commands", lambda tx: tx.outdated.commands(before(keep.commands_seconds), most)),
+            ("ssh", lambda tx: tx.outdated.ssh_certificates(before(keep.ssh_seconds), most)),
+            ("ssh", lambda tx: tx.outdated.ssh_sessions(before(keep.ssh_seconds), most)),
             (
                 "tombstones",
                 lambda tx: tx.outdated.tombstones(before(keep.tombstones_seconds), most),

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from scheduler.errors import Invalid
 from scheduler.guests.authorities import Authority
+from scheduler.guests.public_keys import check_public_keys
 
 CERTIFICATE_ALGORITHM = "ssh-ed25519-cert-v01@openssh.com"
 _HOST_KEY_CONTEXT = b"sandboxd guest host key 1\0"
@@ -73,6 +75,37 @@ def user_certificate(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedLogin:
+    """A certificate for somebody's own key, as a file of OpenSSH's, and what goes with it."""
+
+    certificate: str
+    key_fingerprint: str
+    authority: str
+    """The fingerprint of the key that signed."""
+    known_hosts: str
+    """What OpenSSH must trust to know the guest by its sandbox's id."""
+
+
+def signed_login(authority: Authority, public_key: str, grant: Grant) -> SignedLogin:
+    """Sign a login for a public key as a `.pub` file has it; raises `Invalid` for another text."""
+    (line,) = check_public_keys((public_key,))
+    try:
+        key = asyncssh.import_public_key(line)
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise Invalid(
+            f"public_key: it is no public SSH key: {error}",
+            remedy="give the content of a .pub file as ssh-keygen writes it",
+            details={"public_key": str(error)},
+        ) from error
+    return SignedLogin(
+        certificate=_line(user_certificate(authority, key, grant).export_certificate()),
+        key_fingerprint=key.get_fingerprint("sha256"),
+        authority=authority.fingerprint,
+        known_hosts=known_hosts_line(grant.sandbox_id, [authority]),
+    )
+
+
 def host_identity(authority: Authority, sandbox_id: str) -> HostIdentity:
     """Return the host key of a sandbox's guest with its certificate; the same key each time.
 
@@ -81,11 +114,7 @@ def host_identity(authority: Authority, sandbox_id: str) -> HostIdentity:
     """
     key = asyncssh.import_private_key(_derived(authority, sandbox_id))
     certificate = authority.key.generate_host_certificate(
-        key,
-        f"host key of {sandbox_id}",
-        # OpenSSH's client looks for the name in lower case, whatever it was told.
-        principals=[sandbox_id, sandbox_id.lower()],
-        comment=sandbox_id,
+        key, f"host key of {sandbox_id}", principals=_names(sandbox_id), comment=sandbox_id
     )
     return HostIdentity(
         private_key=key.export_private_key().decode("ascii"),
@@ -96,7 +125,13 @@ def host_identity(authority: Authority, sandbox_id: str) -> HostIdentity:
 
 def known_hosts_line(sandbox_id: str, authorities: Sequence[Authority]) -> str:
     """Return what OpenSSH must trust to know a sandbox by its id."""
-    return "".join(f"@cert-authority {sandbox_id} {one.public_key}\n" for one in authorities)
+    names = ",".join(_names(sandbox_id))
+    return "".join(f"@cert-authority {names} {one.public_key}\n" for one in authorities)
+
+
+def _names(sandbox_id: str) -> list[str]:
+    """Return the names a guest is known by; OpenSSH lowers the one that it looks for."""
+    return [sandbox_id, sandbox_id.lower()]
 
 
 def _derived(authority: Authority, sandbox_id: str) -> bytes:

@@ -17,11 +17,12 @@ from datetime import timedelta
 import asyncssh
 
 from scheduler.clock import Clock
-from scheduler.errors import GuestUnreachable
-from scheduler.guests.authorities import Authorities
-from scheduler.guests.certificates import Grant, user_certificate
+from scheduler.errors import GuestUnreachable, NotFound
+from scheduler.guests.authorities import Authorities, Authority
+from scheduler.guests.certificates import Grant, SignedLogin, signed_login, user_certificate
 from scheduler.guests.dialling import Dialler, Login
 from scheduler.guests.seed import GuestAccess, guest_access
+from scheduler.guests.streams import GuestStream
 from scheduler.ids import new_serial
 from scheduler.model import HostResources, Sandbox
 
@@ -125,9 +126,26 @@ class GuestConnections:
             finally:
                 guest.places.release()
 
+    @property
+    def authority(self) -> str:
+        """Return the fingerprint of the authority that new guests are to trust."""
+        return self._authorities.signer.fingerprint
+
     def access_of(self, sandbox: Sandbox) -> GuestAccess:
         """Return what the sandbox's seed must say, so that `connected` works afterwards."""
-        return guest_access(self._authorities.signer, sandbox.id)
+        return guest_access(self._authority_of(sandbox), sandbox.id)
+
+    async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
+        """Open a TCP connection to the guest's sshd, to be carried for somebody else."""
+        async with self._dials:
+            return await self._dialler.stream(sandbox, host)
+
+    def signed(self, sandbox: Sandbox, public_key: str, grant: Grant) -> SignedLogin:
+        """Sign a login for somebody's own key; raises `Invalid` for what is no key.
+
+        `GuestUnreachable` when the authority that the guest trusts is not here any more.
+        """
+        return signed_login(self._authority_of(sandbox), public_key, grant)
 
     def drop(self, sandbox_id: str) -> int:
         """End every connection to a guest at once, used or not; return how many there were."""
@@ -211,7 +229,7 @@ class GuestConnections:
         )
 
     def _login(self, sandbox: Sandbox, user: str) -> Login:
-        authority, now = self._authorities.signer, self._clock.now()
+        authority, now = self._authority_of(sandbox), self._clock.now()
         key = asyncssh.generate_private_key("ssh-ed25519")
         grant = Grant(
             serial=new_serial(),
@@ -222,6 +240,19 @@ class GuestConnections:
         )
         certificate = user_certificate(authority, key.convert_to_public(), grant)
         return Login(user=user, key=key, certificate=certificate, authority=authority)
+
+    def _authority_of(self, sandbox: Sandbox) -> Authority:
+        """Return the authority that the sandbox's seed named; raises `GuestUnreachable`."""
+        if sandbox.ssh_ca is None:
+            return self._authorities.signer
+        try:
+            return self._authorities.by_fingerprint(sandbox.ssh_ca)
+        except NotFound as error:
+            raise GuestUnreachable(
+                f"the guest of {sandbox.id} trusts an SSH authority whose key is not here: "
+                f"{sandbox.ssh_ca}",
+                remedy=error.remedy,
+            ) from error
 
     def _worth_keeping(self, line: _Line) -> bool:
         now = self._clock.monotonic()

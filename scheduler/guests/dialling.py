@@ -15,6 +15,7 @@ import asyncssh
 from scheduler.errors import GuestUnreachable, GuestUntrusted, SandboxdError
 from scheduler.guests.authorities import ALGORITHM, Authority
 from scheduler.guests.certificates import CERTIFICATE_ALGORITHM
+from scheduler.guests.streams import GuestStream
 from scheduler.model import HostResources, Sandbox, Transport
 
 GUEST_PORT = 22
@@ -74,11 +75,19 @@ class Dialler:
                 "/etc/ssh/sshd_config.d/00-sandboxd.conf in the guest, and at the guest's clock",
             ) from error
         except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
-            raise GuestUnreachable(
-                f"the guest of {sandbox.id} was not reached at {address}: {_why(error)}",
-                remedy="check that the guest runs its sshd; on a host over ssh, that the host's "
-                "sshd forwards TCP",
-            ) from error
+            raise _unreached(sandbox, address, error) from error
+
+    async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
+        """Open a TCP connection to the guest's sshd for others; raises `GuestUnreachable`."""
+        address = _address(sandbox, host)
+        jump = await self._through(sandbox, host)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if jump is not None:
+                    return GuestStream(*await jump.open_connection(address, self._port))
+                return GuestStream(*await asyncio.open_connection(address, self._port))
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            raise _unreached(sandbox, address, error) from error
 
     async def _through(self, sandbox: Sandbox, host: HostResources) -> Connection | None:
         try:
@@ -119,6 +128,14 @@ def _address(sandbox: Sandbox, host: HostResources) -> str:
             remedy=f"see how it is: sandboxctl show {sandbox.id}",
         )
     return sandbox.ip_address
+
+
+def _unreached(sandbox: Sandbox, address: str, error: BaseException) -> GuestUnreachable:
+    return GuestUnreachable(
+        f"the guest of {sandbox.id} was not reached at {address}: {_why(error)}",
+        remedy="check that the guest runs its sshd; on a host over ssh, that the host's "
+        "sshd forwards TCP",
+    )
 
 
 def _untrusted(sandbox: Sandbox, address: str, why: str) -> GuestUntrusted:

@@ -112,6 +112,8 @@ def moved(
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,
+        ssh_seen_at=None,
+        ssh_ca=None,
         phase=None,
         phase_at=None,
         attempts=0,

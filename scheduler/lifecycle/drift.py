@@ -31,6 +31,7 @@ from scheduler.lifecycle.steps import (
     Start,
     Step,
     TearDown,
+    TrySsh,
     Wait,
 )
 from scheduler.model import DesiredState, Sandbox, SandboxState, Snapshot
@@ -57,6 +58,7 @@ __all__ = [
     "Start",
     "Step",
     "TearDown",
+    "TrySsh",
     "Unknown",
     "Wait",
     "judge",

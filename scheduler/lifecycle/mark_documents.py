@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from scheduler.errors import Invalid
-from scheduler.model import OnExpire, Sandbox, Volume, VolumeRole
+from scheduler.model import OnExpire, Readiness, Sandbox, Volume, VolumeRole
 
 T = TypeVar("T")
 
@@ -42,6 +42,8 @@ class MarkedSandbox:
     on_expire: OnExpire
     auto_start: bool
     provision_timeout_seconds: int
+    ready: Readiness
+    ssh_ca: str | None
     anti_affinity_group: str | None
     created_at: datetime
     pool: str
@@ -74,6 +76,8 @@ def mark_document(
         "on_expire": sandbox.on_expire.value,
         "auto_start": sandbox.auto_start,
         "provision_timeout_seconds": sandbox.provision_timeout_seconds,
+        "ready": sandbox.ready.value,
+        "ssh_ca": sandbox.ssh_ca,
         "anti_affinity_group": anti_affinity_group,
         "created_at": sandbox.created_at.isoformat(),
         "pool": volumes[0].pool,
@@ -106,6 +110,8 @@ def read_mark(document: Mapping[str, object]) -> MarkedSandbox:
         on_expire=OnExpire(read.the("on_expire", str)),
         auto_start=read.the("auto_start", bool),
         provision_timeout_seconds=read.the("provision_timeout_seconds", int),
+        ready=Readiness(read.maybe("ready", str) or Readiness.ADDRESS),
+        ssh_ca=read.maybe("ssh_ca", str),
         anti_affinity_group=read.maybe("anti_affinity_group", str),
         created_at=datetime.fromisoformat(read.the("created_at", str)),
         pool=read.the("pool", str),

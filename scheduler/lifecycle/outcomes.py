@@ -78,7 +78,9 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
         updated_at=now,
     )
     if step.address_lost:
-        changed = replace(changed, ip_address=None, ip_source=None, ip_seen_at=None)
+        changed = replace(
+            changed, ip_address=None, ip_source=None, ip_seen_at=None, ssh_seen_at=None
+        )
     if step.state is SandboxState.STARTING and sandbox.state is not SandboxState.CREATED:
         changed = replace(changed, queued_at=now)
     if step.state is SandboxState.RUNNING and sandbox.state is not SandboxState.RUNNING:

@@ -188,6 +188,8 @@ def _sandbox(
         auto_start=marked.auto_start,
         on_expire=marked.on_expire,
         provision_timeout_seconds=marked.provision_timeout_seconds,
+        ready=marked.ready,
+        ssh_ca=marked.ssh_ca,
         expires_at=lease_after(marked.ttl_seconds, now),
         reason_code="restored",
         reason_message=f"restored from the mark of its domain, which was {domain.state.value} "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+from scheduler.lifecycle import readiness
 from scheduler.lifecycle.alternates import elsewhere, only_built, story
 from scheduler.lifecycle.sightings import Absent, Doubt, Seen, Unknown, transient
 from scheduler.lifecycle.steps import (
@@ -129,7 +130,7 @@ def overdue(case: Case) -> bool:
 def provision_timeout(case: Case) -> Step:
     """Give up on a sandbox that took too long, and say what it was still missing."""
     sandbox = case.sandbox
-    missing = "was not built" if isinstance(case.seen, Absent) else "had no known address"
+    missing = readiness.missing(sandbox, case.seen)
     message = (
         f"not up after {sandbox.provision_timeout_seconds} s: the domain {missing}"
         f"{_last_failure(sandbox)}"
@@ -203,15 +204,8 @@ def become_starting(case: Case) -> Step:
 
 
 def go_on_to_running(case: Case) -> Step:
-    """RUNNING means that the domain runs and its address is known."""
-    address = case.sandbox.ip_address
-    if address is None:
-        return SeekAddress()
-    return Become(
-        state=SandboxState.RUNNING,
-        reason_code="running",
-        reason_message=f"the domain runs and has the address {address}",
-    )
+    """RUNNING means that the domain runs and is ready as it was asked to be."""
+    return readiness.go_on(case.sandbox)
 
 
 def stay_running(case: Case) -> Step:

@@ -18,6 +18,8 @@ class ConditionKind(StrEnum):
     """The last host call for this sandbox failed; the message says how."""
     ADDRESS_REFUSED = "address_refused"
     """The guest named only addresses outside its network; they are never dialled."""
+    SSH_SILENT = "ssh_silent"
+    """The guest is to answer over SSH and has not yet; the message says how it failed."""
     LEAVING = "leaving"
     """It is destroyed but for what a host that failed to build it may still hold."""
     EXPIRED = "expired"
@@ -93,6 +95,11 @@ class TearDown:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeekAddress:
     """Ask lease, agent and ARP for the guest's address and record what is found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrySsh:
+    """Log in to the guest and record that it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +184,7 @@ Step = (
     | Capture
     | TearDown
     | SeekAddress
+    | TrySsh
     | Become
     | Note
     | Clear

@@ -55,11 +55,13 @@ from scheduler.model.sandboxes import (
     IpSource,
     OnExpire,
     Phase,
+    Readiness,
     Sandbox,
     SandboxState,
 )
 from scheduler.model.snapshots import Snapshot, SnapshotKind, SnapshotState
 from scheduler.model.source_vms import SourceVM
+from scheduler.model.ssh import SshCertificate, SshSession
 from scheduler.model.verifications import (
     Remainder,
     Verification,
@@ -120,6 +122,7 @@ __all__ = [
     "PlaybookTask",
     "Publication",
     "PublicationStatus",
+    "Readiness",
     "Remainder",
     "Replica",
     "ReplicaState",
@@ -133,6 +136,8 @@ __all__ = [
     "SnapshotKind",
     "SnapshotState",
     "SourceVM",
+    "SshCertificate",
+    "SshSession",
     "StateReason",
     "Transport",
     "Verification",

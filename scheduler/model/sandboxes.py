@@ -55,6 +55,14 @@ class OnExpire(StrEnum):
     """Stopped, its disk kept as an image, and then destroyed."""
 
 
+class Readiness(StrEnum):
+    """What must be true of a guest before its sandbox is RUNNING."""
+
+    ADDRESS = "address"
+    SSH = "ssh"
+    """It also proved who it is over SSH, and let the daemon in."""
+
+
 class IpSource(StrEnum):
     """Who told us the address, most trusted first."""
 
@@ -121,12 +129,17 @@ class Sandbox:
     """Its guest and other isolated ones on its network cannot reach each other."""
     on_expire: OnExpire = OnExpire.DESTROY
     provision_timeout_seconds: int = 600
+    ready: Readiness = Readiness.ADDRESS
     expires_at: datetime | None = None
     reason_code: str | None = None
     reason_message: str | None = None
     conditions: tuple[Condition, ...] = ()
     ip_source: IpSource | None = None
     ip_seen_at: datetime | None = None
+    ssh_ca: str | None = None
+    """The fingerprint of the SSH authority that its seed has the guest trust."""
+    ssh_seen_at: datetime | None = None
+    """When SSH answered in the present run of the guest, where that was asked for."""
     image_digest: str | None = None
     base_fingerprint: str | None = None
     """What the base volume looked like when this sandbox was built; compared before each start."""

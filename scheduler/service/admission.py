@@ -177,6 +177,7 @@ def _sandbox(
         user_data_bytes=None if request.user_data is None else len(request.user_data.encode()),
         isolation=terms.default_isolation if request.isolation is None else request.isolation,
         on_expire=request.on_expire,
+        ready=request.ready,
         image_digest=choice.demand.image_digest,
         provision_timeout_seconds=(
             request.provision_timeout_seconds or terms.default_provision_timeout_seconds

@@ -6,13 +6,13 @@ that is not listed is refused as unknown.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from scheduler.changes.globs import LONGEST_PATTERN
 from scheduler.changes.noise import MOST_RULES
-from scheduler.model import DrainPolicy, OnDeadline, OnExpire, SnapshotKind
+from scheduler.model import DrainPolicy, OnDeadline, OnExpire, Readiness, SnapshotKind
 from scheduler.validation.fields import (
     PROSE,
     ForgeUser,
@@ -77,7 +77,8 @@ class CreateSandbox(Wanted):
     isolation: bool | None = None
     """Keep its guest and other isolated ones apart; the daemon's default when unset."""
     on_expire: Annotated[OnExpire, Field(strict=False)] = OnExpire.DESTROY
-    ready: Literal["address"] = "address"
+    ready: Annotated[Readiness, Field(strict=False)] = Readiness.ADDRESS
+    """What makes it RUNNING: that its address is known, or that SSH answers there as well."""
 
 
 class TakeImage(_Request):
@@ -190,6 +191,13 @@ class RunCommand(_Request):
                 "leave one of them out",
             )
         return self
+
+
+class SignLogin(_Request):
+    """A key of the caller's own that is to open a sandbox for a few minutes."""
+
+    public_key: Annotated[str, Field(min_length=1, max_length=8192)]
+    """One line, as a `.pub` file has it."""
 
 
 class ExtendLease(_Request):

@@ -33,6 +33,7 @@ from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.snapshots import SnapshotService
+from scheduler.service.ssh import Guests, SshService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -93,6 +94,7 @@ class Services:
     change_sets: ChangeSetService
     publications: PublicationService
     commands: CommandService
+    ssh: SshService
 
     @classmethod
     def over(
@@ -111,6 +113,7 @@ class Services:
         change_files: ChangeFiles | None = None,
         forges: KnowsForges | None = None,
         errands: Errands | None = None,
+        guests: Guests | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
@@ -149,6 +152,9 @@ class Services:
                 store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
             ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
+            ssh=SshService(
+                store, clock, guests=guests, certificate_seconds=terms.ssh_certificate_seconds
+            ),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
             snapshots=SnapshotService(store, clock, terms=terms, wake=wakes.sandbox, **shared),

@@ -53,6 +53,8 @@ class Terms:
     """What a copy of an image to a host is expected to take, until some were measured."""
     max_changes: int = 5000
     """So many changed paths a diff names."""
+    ssh_certificate_seconds: int = 300
+    """How long a certificate opens its sandbox for a new login."""
     retry_after_seconds: int = 15
     """What a caller is told to wait when there is no room."""
     commands: CommandTerms = field(default_factory=CommandTerms)
@@ -80,6 +82,7 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         max_image_mb=settings.images.max_size_mb,
         expected_mib_per_second=settings.images.expected_mib_per_second,
         max_changes=settings.changes.max_changes,
+        ssh_certificate_seconds=settings.guests.ssh_certificate_seconds,
         retry_after_seconds=settings.placement.retry_after_seconds,
         commands=CommandTerms(**settings.commands.model_dump()),
     )

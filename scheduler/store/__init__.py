@@ -16,6 +16,7 @@ from scheduler.store.repositories.outdated import OutdatedRows
 from scheduler.store.repositories.publications import PublicationFilter
 from scheduler.store.repositories.sandbox_changes import SandboxChanges
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
+from scheduler.store.repositories.ssh import SshFilter
 from scheduler.store.store import Store
 from scheduler.store.transaction import Transaction
 
@@ -38,6 +39,7 @@ __all__ = [
     "PublicationFilter",
     "SandboxChanges",
     "SandboxFilter",
+    "SshFilter",
     "Store",
     "StoreConfig",
     "Transaction",

@@ -29,6 +29,7 @@ from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
 from scheduler.store.repositories.source_vms import SourceVMs
+from scheduler.store.repositories.ssh import SshCertificates, SshSessions
 from scheduler.store.repositories.user_data import UserData
 from scheduler.store.repositories.verifications import Verifications
 from scheduler.store.repositories.volumes import Volumes
@@ -309,6 +310,24 @@ class UserDataFace(Face):
     add = awaited(UserData.add)
     get = awaited(UserData.get)
     remove = awaited(UserData.remove)
+
+
+class SshCertificatesFace(Face):
+    """SSH certificates, awaited."""
+
+    add = awaited(SshCertificates.add)
+    get = awaited(SshCertificates.get)
+    find = awaited(SshCertificates.find)
+    replace = awaited(SshCertificates.replace)
+
+
+class SshSessionsFace(Face):
+    """SSH sessions, awaited."""
+
+    add = awaited(SshSessions.add)
+    find = awaited(SshSessions.find)
+    unended = awaited(SshSessions.unended)
+    replace = awaited(SshSessions.replace)
 
 
 class SettingsFace(Face):

@@ -36,6 +36,8 @@ from scheduler.model import (
     Sandbox,
     Snapshot,
     SourceVM,
+    SshCertificate,
+    SshSession,
     Verification,
     Volume,
 )
@@ -283,4 +285,27 @@ SETTINGS = Table(
     metadata,
     Column("key", NAME, primary_key=True),
     Column("value", Text(), nullable=False),
+)
+
+SSH_CERTIFICATES = mapped(
+    SshCertificate,
+    metadata,
+    "ssh_certificates",
+    Index(None, "created_at", "id"),
+    Index(None, "sandbox_id"),
+)
+
+_UNENDED = text("ended_at IS NULL")
+SSH_SESSIONS = mapped(
+    SshSession,
+    metadata,
+    "ssh_sessions",
+    Index(None, "created_at", "id"),
+    Index(None, "sandbox_id"),
+    Index(
+        "ix_ssh_sessions_unended",
+        "created_at",
+        sqlite_where=_UNENDED,
+        postgresql_where=_UNENDED,
+    ),
 )

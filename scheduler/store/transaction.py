@@ -25,6 +25,7 @@ from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
 from scheduler.store.repositories.source_vms import SourceVMs
+from scheduler.store.repositories.ssh import SshCertificates, SshSessions
 from scheduler.store.repositories.user_data import UserData
 from scheduler.store.repositories.verifications import Verifications
 from scheduler.store.repositories.volumes import Volumes
@@ -59,4 +60,6 @@ class Transaction:
         self.images = Images(cursor, clock)
         self.replicas = Replicas(cursor, clock)
         self.user_data = UserData(cursor, clock)
+        self.ssh_certificates = SshCertificates(cursor, clock)
+        self.ssh_sessions = SshSessions(cursor, clock)
         self.settings = Settings(cursor, clock)

@@ -57,6 +57,7 @@ def fattest() -> tuple[Sandbox, tuple[Volume, ...], str]:
         labels=request.labels,
         ttl_seconds=request.ttl_seconds,
         on_expire=OnExpire.DESTROY,
+        ssh_ca=f"SHA256:{'+' * 43}",
         created_at=LATEST,
         updated_at=LATEST,
         domain_uuid=UUID_TEXT,

@@ -139,9 +139,7 @@ class World:
             self.store, self.clock, changed=lambda *_: None, released=self.released
         )
         self.replicas = ReplicaRecords(self.store, self.clock)
-        self.effects = Effects(
-            self.records, self.replicas, self.clock, access=self.guests.access_of
-        )
+        self.effects = Effects(self.records, self.replicas, self.clock, guests=self.guests)
         self.leftovers = Leftovers(
             self.store, self.clock, drivers=self.drivers.get, released=self.released
         )
@@ -351,6 +349,7 @@ async def world(
     *,
     make_driver: MakeDriver = FakeDriver,
     limits: Limits | None = None,
+    guests: GuestConnections | None = None,
 ) -> AsyncIterator[World]:
     """Open a world over the store in this directory; opened again, it is the same cluster."""
     config = StoreConfig(database_url=f"sqlite:///{directory / DATABASE}")
@@ -362,7 +361,7 @@ async def world(
     ):
         fleet = FleetView(store, clock, policy=terms.policy, stale_after_seconds=60)
         await fleet.load()
-        bell = Bell()
+        bell, ways = Bell(), guests or no_guests(directory, clock)
         services = Services.over(
             store,
             clock,
@@ -371,6 +370,7 @@ async def world(
             journal=journal,
             wakes=Wakes(sandbox=bell.sandbox, host=bell.host, drain=bell.drain, image=bell.image),
             shelf=shelf,
+            guests=ways,
         )
         yield World(
             store=store,
@@ -381,7 +381,7 @@ async def world(
             services=services,
             bell=bell,
             shelf=shelf,
-            guests=no_guests(directory, clock),
+            guests=ways,
             make_driver=make_driver,
             limits=limits or Limits(),
         )

@@ -109,4 +109,4 @@ def test_the_private_half_belongs_to_the_public_one(authority: Authority, tmp_pa
 
 def test_openssh_is_told_whom_to_trust_for_one_sandbox(authority: Authority) -> None:
     line = known_hosts_line("SBX-01", [authority])
-    assert line == f"@cert-authority SBX-01 {authority.public_key}\n"
+    assert line == f"@cert-authority SBX-01,sbx-01 {authority.public_key}\n"

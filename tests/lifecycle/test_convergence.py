@@ -27,6 +27,7 @@ from scheduler.lifecycle.steps import (
     Start,
     Step,
     TearDown,
+    TrySsh,
     Wait,
 )
 from scheduler.lifecycle.transitions import allowed
@@ -37,6 +38,7 @@ from scheduler.model import (
     ObservedDomain,
     OnExpire,
     Phase,
+    Readiness,
     Sandbox,
     SandboxState,
     StateReason,
@@ -46,8 +48,8 @@ from tests.lifecycle.samples import NOW, domain, mark, sandbox
 STEPS_AT_MOST = 400
 LIMITS = Limits(build_attempts=3, start_attempts=3, shutdown_seconds=60)
 STEP_TYPES = (
-    Wait, Build, Start, ShutDown, PowerOff, TearDown, SeekAddress, Become, Note, Clear, Relocate,
-    Settled,
+    Wait, Build, Start, ShutDown, PowerOff, TearDown, SeekAddress, TrySsh, Become, Note, Clear,
+    Relocate, Settled,
 )  # fmt: skip
 
 states = st.sampled_from(SandboxState)
@@ -78,6 +80,8 @@ sandboxes = st.builds(
     auto_start=st.booleans(),
     ip_address=st.none() | st.just("10.0.0.5"),
     on_expire=st.sampled_from(OnExpire),
+    ready=st.sampled_from(Readiness),
+    ssh_seen_at=st.none() | moments,
     provision_timeout_seconds=st.integers(1, 10**6),
     queued_at=st.none() | moments,
     conditions=conditions,
@@ -173,6 +177,8 @@ class World:
                 self.record = outcomes.cleared(self.record, step, now=self.now)
             case SeekAddress():
                 self.record = replace(self.record, ip_address="10.0.0.5")
+            case TrySsh():
+                self.record = replace(self.record, ssh_seen_at=self.now)
             case Wait():
                 self.now += timedelta(seconds=9)
             case Relocate():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scheduler.errors import Invalid
 from scheduler.lifecycle.mark_documents import mark_document, marked_volumes, read_mark
-from scheduler.model import OnExpire, Sandbox, Volume, VolumeRole
+from scheduler.model import OnExpire, Readiness, Sandbox, Volume, VolumeRole
 from tests.lifecycle.samples import NOW, UUID, sandbox
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=63)
@@ -62,6 +62,8 @@ def test_every_field_is_read_back_as_it_was(
         auto_start=auto_start,
         base_fingerprint=fingerprint,
         created_at=created_at,
+        ready=Readiness.SSH,
+        ssh_ca="SHA256:abc",
         mac="52:54:00:00:00:01",
     )
     marked = read_mark(mark_document(original, volumes(), anti_affinity_group=group))
@@ -81,6 +83,8 @@ def test_every_field_is_read_back_as_it_was(
         "on_expire",
         "auto_start",
         "provision_timeout_seconds",
+        "ready",
+        "ssh_ca",
         "created_at",
     ):
         assert getattr(marked, field) == getattr(original, field), field
@@ -97,7 +101,7 @@ def test_the_mark_has_every_field_that_is_not_the_state_of_a_sandbox() -> None:
     remembered = set(mark_document(sandbox(), volumes())) | {"id"}
     observed = {"state", "ip_address", "ip_source", "ip_seen_at", "host_id", "host_name"}
     observed |= {"host_address", "phase", "phase_at", "attempts", "retry_at", "conditions"}
-    observed |= {"failed_hosts"}
+    observed |= {"failed_hosts", "ssh_seen_at"}
     observed |= {"reason_code", "reason_message", "desired_state"}
     begun_anew = {"expires_at", "queued_at", "running_at", "updated_at", "deleted_at"}
     begun_anew |= {"generation", "revision"}

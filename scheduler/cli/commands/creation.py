@@ -59,6 +59,11 @@ Document = dict[str, Any]
     help="Keep its guest and other isolated ones apart; the daemon's default unless given.",
 )
 @click.option("--no-start", is_flag=True, help="Build it, but do not start it.")
+@click.option(
+    "--ready",
+    type=click.Choice(["address", "ssh"]),
+    help="What makes it run: that its address is known, or that SSH answers too.",
+)
 @click.option("--provision-timeout", type=DURATION, help="How long building may take.")
 @click.option("--idempotency-key", help="Asking again with this key never makes a second one.")
 @dry_run_option
@@ -123,6 +128,7 @@ def _body(
     user_data: Path | None,
     isolation: bool | None,
     no_start: bool,
+    ready: str | None,
     provision_timeout: int | None,
     **placement: Any,
 ) -> Document:
@@ -137,6 +143,7 @@ def _body(
         user_data=None if user_data is None else text_of(user_data),
         isolation=isolation,
         auto_start=False if no_start else None,
+        ready=ready,
         provision_timeout_seconds=provision_timeout,
     )
 

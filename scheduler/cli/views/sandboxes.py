@@ -70,6 +70,7 @@ def detail(box: Document, now: datetime) -> Pairs:
         ("state", _state(box)),
         ("reason", _reason(box)),
         ("ip", _address(box)),
+        ("ready", "once SSH answers" if box.get("ready") == "ssh" else "once it has an address"),
         ("host", text_of(box.get("host_name"))),
         ("image", text_of(box["base_image"])),
         ("size", _size(box)),

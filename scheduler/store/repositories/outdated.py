@@ -30,6 +30,8 @@ from scheduler.store.tables import (
     IDEMPOTENCY,
     SANDBOXES,
     SNAPSHOTS,
+    SSH_CERTIFICATES,
+    SSH_SESSIONS,
     VOLUMES,
 )
 from scheduler.store.values import micros
@@ -109,6 +111,8 @@ KINDS: Mapping[str, Kind] = {
         _unnamed_by(DIFFS, "sandbox_id"),
         _unnamed_by(CHANGE_SETS, "sandbox_id"),
     ),
+    "ssh certificates": _older(SSH_CERTIFICATES, "valid_until"),
+    "ssh sessions": _older(SSH_SESSIONS, "ended_at"),
     # The newest stays: whoever waits for news counts from its number.
     "events": replace(
         _kind(EVENTS, _SEQ, bindparam("bound") > _AT, _SEQ < _NEWEST),
@@ -133,6 +137,14 @@ class Outdated(Repository):
     def commands(self, before: datetime, most: int) -> OutdatedRows:
         """Return commands that ended before; what still runs is never old."""
         return self._found("commands", micros(before), most)
+
+    def ssh_certificates(self, before: datetime, most: int) -> OutdatedRows:
+        """Return certificates with which no session could begin after that time."""
+        return self._found("ssh certificates", micros(before), most)
+
+    def ssh_sessions(self, before: datetime, most: int) -> OutdatedRows:
+        """Return sessions that ended before; what is still held is never old."""
+        return self._found("ssh sessions", micros(before), most)
 
     def decisions(self, before: datetime, most: int) -> OutdatedRows:
         """Return refusals, and the decisions of sandboxes that are not even tombstones now."""

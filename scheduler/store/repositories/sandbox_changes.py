@@ -44,6 +44,8 @@ class SandboxChanges(TypedDict, total=False):
     mac: str | None
     image_digest: str | None
     base_fingerprint: str | None
+    ssh_ca: str | None
+    ssh_seen_at: datetime | None
     decision_id: str | None
 
 

@@ -1,7 +1,7 @@
 """Snapshots that a host keeps inside its domains: made, gone back to, deleted, refused.
 
 These hosts freeze no disks, so layers are cut short elsewhere: on machines in memory in
-tests/control/test_snapshots.py, on real ones in tests/proof/test_snapshots.py.
+tests/control/test_snapshots.py.
 """
 
 from __future__ import annotations

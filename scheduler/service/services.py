@@ -98,12 +98,7 @@ class Services:
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
         keeps images: without them nothing was ever seen, is not judged, and there are none.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        sightings = _sightings(listings, clock, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
@@ -133,3 +128,12 @@ class Services:
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
         )
+
+
+def _sightings(listings: Listings | None, clock: Clock, terms: Terms, wakes: Wakes) -> Sightings:
+    return Sightings(
+        Unseen() if listings is None else listings,
+        clock,
+        wake=wakes.host,
+        stale_after_seconds=terms.stale_after_seconds,
+    )

@@ -2,9 +2,7 @@
 
 Each is measured at several sizes by the CPU time of this process, which hardly moves with the
 neighbours' load. The exponent is the slope of time over size, both as logarithms: 1 is growth with
-the size itself, a logarithm's is near 0.
-
-    .venv/bin/python -m benchmarks.growth
+the size itself, a logarithm's is near 0. Run: python -m benchmarks.growth
 """
 
 from __future__ import annotations

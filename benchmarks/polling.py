@@ -1,10 +1,8 @@
 """P6: a look at every host of a fleet on which nothing changed, beside the raw libvirt calls.
 
-The floor makes the very calls that a complete look needs, one host after the other, and drops the
-answers. Ours looks at all hosts at once as the daemon does: ask, compare with the records, write
-what was seen, judge every sandbox. Meanwhile the event loop is asked how late it wakes.
-
-    .venv/bin/python -m benchmarks.polling [--hosts 1000 --each 50]
+The floor makes the very calls that a complete look needs, one host after the other. Ours looks at
+all hosts at once as the daemon does: ask, compare with the records, write, judge every sandbox;
+meanwhile the event loop is asked how late it wakes. Run: python -m benchmarks.polling
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """P7: how late leases end in a daemon at work, with thousands of leases live and one host hung.
 
-Everything runs as in the daemon: polls, reaper, convergers that destroy what ended. The hypervisors
-are libvirt's own test driver, but for the first host, which answers no call. Late is what a lease's
-end was recorded at (in the transaction that did), less what it was due at; early must not be.
-
-    .venv/bin/python -m benchmarks.reaping [--leases 10000 --seconds 60]
+Polls, reaper and convergers run as in the daemon, over libvirt's test driver but for one host that
+answers no call. Late is what a lease's end was recorded at, in the transaction that did, less what
+it was due at; early must not be. Run: python -m benchmarks.reaping
 """
 
 from __future__ import annotations

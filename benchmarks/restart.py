@@ -1,10 +1,8 @@
 """P8 and P9: a daemon that starts over a large fleet: when it answers, and what memory it takes.
 
-The fleet is recorded beforehand: simulated hosts with their domains running, and some hosts that
-accept a connection and never answer. Simulated hypervisors live in the process that opens them, so
-the memory of one that only opens their connections is told beside, and both are the machine's word.
-
-    .venv/bin/python -m benchmarks.restart [--hosts 1000 --hung 20 --each 10]
+Recorded beforehand are simulated hosts with running domains, and some that accept a connection and
+never answer. Simulated hypervisors live in the process that opens them; what they take is told
+beside. Run: python -m benchmarks.restart
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,22 +17,28 @@ from uuid import UUID
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
 from scheduler.config.sources import CREDENTIALS
+from scheduler.control.bugs import BugRecorder
+from scheduler.control.change_loops import ChangeLoops
+from scheduler.control.evidence import GuestOnlooker
 from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.publication_loops import Publishing
+from scheduler.control.verifier import Clones
 from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.dialling import Connection, Dialler
 from scheduler.guests.manifests import Manifests, limits_of
+from scheduler.guests.ways import GuestWays
 from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
 from scheduler.model import HostResources
 from scheduler.notify import Notifier
+from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
 from scheduler.service.catalogue import Shelf
 from scheduler.service.errands import Errands
@@ -99,62 +105,160 @@ class _Shared(TypedDict):
     errands: Errands
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What lies under the state directory beside the database and the keys."""
+
+    shelf: Shelf
+    manifests: Manifests
+    change_files: ChangeFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inroads:
+    """The ways to hosts, and through them to guests."""
+
+    drivers: Ways
+    guests: GuestConnections
+    streams: GuestWays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beside:
+    """The loops of subjects that the plane knows nothing of."""
+
+    playbooks: PlaybookLoops
+    changes: ChangeLoops
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What loops and services stand on."""
+
+    settings: Settings
+    store: Store
+    terms: Terms
+    shared: _Shared
+    kept: _Kept
+    ways: _Inroads
+    meter: Meter
+    lag: LagProbe
+
+
 @asynccontextmanager
 async def opened(
     settings: Settings, outside: Outside, *, boot_id: str, notifier: Notifier
 ) -> AsyncIterator[Daemon]:
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
     clock = outside.clock
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_store(settings, outside))
-        keyring = await _open_cluster(settings.state_dir, store)
-        drivers, guests = await stack.enter_async_context(
-            _ways(settings, outside, keyring, lambda host_id: plane.hint_host(host_id))
-        )
-        journal = await stack.enter_async_context(Journal.open(store, clock))
-        terms, meter = terms_of(settings, UUID(keyring.cluster_id)), Meter(clock)
-        shelf = await stack.enter_async_context(Shelf.open(settings.state_dir, store, terms))
-        manifests = await stack.enter_async_context(
-            Manifests.open(settings.state_dir, clock, limits_of(settings))
-        )
-        fleet = _fleet(store, clock, terms, meter)
-        shared = _Shared(clock=clock, fleet=fleet, journal=journal, shelf=shelf, errands=Errands())
-        playbooks = PlaybookLoops(store, clock, settings.state_dir, told=journal.poke)
-        snapshots, lag = Snapshots(store, clock), LagProbe(meter, clock)
-        plane = ControlPlane(
-            store=store,
-            drivers=drivers,
-            pace=pace_of(settings),
-            boot_id=boot_id,
-            publishing=Publishing.within(settings.state_dir, Forges(settings.forges, clock)),
-            lag_seconds=lambda: lag.latest_seconds,
-            tally=meter,
-            guests=guests,
-            beside=(playbooks,),
-            **shared,
-        )
+    async with _ground(settings, outside, lambda host_id: plane.hint_host(host_id)) as ground:
+        store, shared, lag, meter = ground.store, ground.shared, ground.lag, ground.meter
+        snapshots = Snapshots(store, clock)
+        beside = _beside(ground, clones=lambda: services.sandboxes)
+        plane = _plane(ground, beside, boot_id)
         measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
         watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
         services = Services.over(
             store,
-            terms=terms,
-            wakes=_wakes(plane, playbooks),
+            terms=ground.terms,
+            wakes=_wakes(plane, beside),
             listings=plane.listings,
             node=_node(settings, lag, watchdog).look,
-            manifests=manifests,
+            manifests=ground.kept.manifests,
+            change_files=ground.kept.change_files,
             forges=plane.publications.forges,
-            guests=guests,
+            guests=ground.ways.guests,
             **shared,
         )
-        await fleet.load()
+        await shared["fleet"].load()
         yield Daemon(
             plane=plane,
             services=services,
-            journal=journal,
+            journal=shared["journal"],
             page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
             measuring=measuring,
             watchdog=watchdog,
         )
+
+
+@asynccontextmanager
+async def _ground(
+    settings: Settings, outside: Outside, on_hint: Callable[[str], None]
+) -> AsyncIterator[_Ground]:
+    clock = outside.clock
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_store(settings, outside))
+        keyring = await _open_cluster(settings.state_dir, store)
+        ways = await stack.enter_async_context(_ways(settings, outside, keyring, on_hint))
+        journal = await stack.enter_async_context(Journal.open(store, clock))
+        terms, meter = terms_of(settings, UUID(keyring.cluster_id)), Meter(clock)
+        kept = await stack.enter_async_context(_kept(settings, store, clock, terms))
+        yield _Ground(
+            settings=settings,
+            store=store,
+            terms=terms,
+            shared=_Shared(
+                clock=clock,
+                fleet=_fleet(store, clock, terms, meter),
+                journal=journal,
+                shelf=kept.shelf,
+                errands=Errands(),
+            ),
+            kept=kept,
+            ways=ways,
+            meter=meter,
+            lag=LagProbe(meter, clock),
+        )
+
+
+def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
+    store, clock = ground.store, ground.shared["clock"]
+    told = ground.shared["journal"].poke
+    return _Beside(
+        playbooks=PlaybookLoops(store, clock, ground.settings.state_dir, told=told),
+        changes=ChangeLoops.over(
+            store,
+            clock,
+            files=ground.kept.change_files,
+            manifests=ground.kept.manifests,
+            guests=ground.ways.guests,
+            ways=ground.ways.streams,
+            clones=clones,
+            told=told,
+            report_bug=BugRecorder(store, clock, parked=ground.meter.parked).of_change_set,
+        ),
+    )
+
+
+def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
+    settings, guests = ground.settings, ground.ways.guests
+    forges = Forges(settings.forges, ground.shared["clock"])
+    return ControlPlane(
+        store=ground.store,
+        drivers=ground.ways.drivers,
+        pace=pace_of(settings),
+        boot_id=boot_id,
+        publishing=Publishing.within(settings.state_dir, forges),
+        lag_seconds=lambda: ground.lag.latest_seconds,
+        tally=ground.meter,
+        guests=guests,
+        beside=(beside.playbooks, beside.changes),
+        take_manifest=GuestOnlooker(guests, ground.kept.manifests).take,
+        **ground.shared,
+    )
+
+
+@asynccontextmanager
+async def _kept(
+    settings: Settings, store: Store, clock: Clock, terms: Terms
+) -> AsyncIterator[_Kept]:
+    state_dir = settings.state_dir
+    async with (
+        Shelf.open(state_dir, store, terms) as shelf,
+        Manifests.open(state_dir, clock, limits_of(settings)) as manifests,
+    ):
+        with closing(ChangeFiles(state_dir)) as change_files:
+            yield _Kept(shelf=shelf, manifests=manifests, change_files=change_files)
 
 
 def _store(settings: Settings, outside: Outside) -> AbstractAsyncContextManager[Store]:
@@ -202,13 +306,15 @@ def _fleet(store: Store, clock: Clock, terms: Terms, meter: Meter) -> FleetView:
     )
 
 
-def _wakes(plane: ControlPlane, playbooks: PlaybookLoops) -> Wakes:
+def _wakes(plane: ControlPlane, beside: _Beside) -> Wakes:
     return Wakes(
         sandbox=plane.wake_sandbox,
         host=plane.wake_host,
         drain=plane.wake_drains,
         image=plane.wake_image,
-        playbooks=playbooks.wake,
+        playbooks=beside.playbooks.wake,
+        change_set=beside.changes.wake,
+        verification=beside.changes.wake_verification,
         publication=plane.wake_publication,
         command=plane.wake_command,
     )
@@ -225,7 +331,7 @@ def _measuring(store: Store, snapshots: Snapshots, lag: LagProbe, clock: Clock) 
 @asynccontextmanager
 async def _ways(
     settings: Settings, outside: Outside, keyring: Keyring, on_hint: Callable[[str], None]
-) -> AsyncIterator[tuple[Ways, GuestConnections]]:
+) -> AsyncIterator[_Inroads]:
     """Yield the ways to hosts, and through them to guests by the authorities there are."""
     state_dir, clock = settings.state_dir, outside.clock
     credentials = os.environ.get(CREDENTIALS)
@@ -239,7 +345,8 @@ async def _ways(
             certificate_seconds=settings.guests.ssh_certificate_seconds,
         ) as guests,
     ):
-        yield drivers, guests
+        streams = GuestWays(authorities, clock, drivers.jump)
+        yield _Inroads(drivers=drivers, guests=guests, streams=streams)
 
 
 async def _open_cluster(state_dir: Path, store: Store) -> Keyring:

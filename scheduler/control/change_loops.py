@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Self
 
 from scheduler.clock import Clock
 from scheduler.control.bugs import BugReport
 from scheduler.control.change_set_writer import ChangeSetWriter
-from scheduler.control.verifier import Surroundings, Verifier
+from scheduler.control.evidence import GuestOnlooker, RecordedEvidence
+from scheduler.control.verifier import Clones, Surroundings, Verifier
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
+from scheduler.guests.connections import GuestConnections
+from scheduler.guests.manifests import Manifests
+from scheduler.guests.players import AnsiblePlayer
+from scheduler.guests.ways import GuestWays
 from scheduler.publishing.change_checks import checks
+from scheduler.publishing.change_files import ChangeFiles
 from scheduler.store import Store
 
 
@@ -44,6 +51,31 @@ class ChangeLoops:
             "verify change set", self._verifier.verify, clock=clock, report_bug=report_bug
         )
         self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    @classmethod
+    def over(
+        cls,
+        store: Store,
+        clock: Clock,
+        *,
+        files: ChangeFiles,
+        manifests: Manifests,
+        guests: GuestConnections,
+        ways: GuestWays,
+        clones: Callable[[], Clones],
+        told: Callable[[], None],
+        report_bug: BugReport,
+    ) -> Self:
+        """Return the loops over the real guests, manifests and tools."""
+        surroundings = Surroundings(
+            clones=clones,
+            player=AnsiblePlayer(ways),
+            onlooker=GuestOnlooker(guests, manifests),
+            evidence=RecordedEvidence(store, manifests),
+            contents=manifests.contents,
+            files=files,
+        )
+        return cls(store, clock, surroundings, told=told, report_bug=report_bug)
 
     def wake(self, id: str) -> None:
         """Make a change set now."""

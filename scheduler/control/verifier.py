@@ -26,6 +26,7 @@ from scheduler.model import (
     Diff,
     HostResources,
     Manifest,
+    Readiness,
     Sandbox,
     SandboxState,
     Verification,
@@ -290,4 +291,5 @@ def _request(origin: Sandbox, change_set: ChangeSet, name: str) -> CreateSandbox
         sandbox_name=name,
         ttl_seconds=LEASE_SECONDS,
         labels={LABEL: change_set.id},
+        ready=Readiness.SSH,
     )

@@ -117,26 +117,16 @@ class Services:
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
-        `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
-        keeps images, `manifests` what was seen of guests, `change_files` change sets, and `forges`
-        are where these may go, `errands` what commands need: without them nothing was ever seen,
-        is not judged, and there are none.
+        What is not given (a shelf of images, manifests, ways to guests ...) stands for none.
         """
         sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
         seeing: _Seeing = {**shared, "terms": terms, "audits": audits, "sightings": sightings}
+        told = _Told(store=store, clock=clock, terms=terms, journal=journal, wakes=wakes)
         return cls(
-            sandboxes=SandboxService(
-                store,
-                clock,
-                terms=terms,
-                catalogue=known,
-                takes_images=shelf is not None,
-                wake=wakes.sandbox,
-                **shared,
-            ),
+            **told.of_sandboxes(fleet, known, takes_images=shelf is not None),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
             drains=DrainService(store, clock, wake=wakes.drain, **shared),
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
@@ -144,31 +134,118 @@ class Services:
             readiness=ReadinessService(store),
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
-            orphans=OrphanService(
-                store, clock, wake_sandbox=wakes.sandbox, wake_host=wakes.host, **seeing
-            ),
-            rebuilds=RebuildService(store, clock, wake=wakes.sandbox, **seeing),
-            forgetting=ForgetService(
-                store, clock, wake_sandbox=wakes.sandbox, wake_drain=wakes.drain, **shared
-            ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
-            ssh=SshService(
+            images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
+            **_mending(store, clock, wakes, seeing),
+            **told.in_guests(guests, errands or Errands()),
+            **told.about_changes(manifests, change_files, forges),
+        )
+
+
+class _Mending(TypedDict):
+    orphans: OrphanService
+    rebuilds: RebuildService
+    forgetting: ForgetService
+
+
+def _mending(store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing) -> _Mending:
+    """Return the services for records and hosts that disagree."""
+    return {
+        "orphans": OrphanService(
+            store, clock, wake_sandbox=wakes.sandbox, wake_host=wakes.host, **seeing
+        ),
+        "rebuilds": RebuildService(store, clock, wake=wakes.sandbox, **seeing),
+        "forgetting": ForgetService(
+            store,
+            clock,
+            fleet=seeing["fleet"],
+            journal=seeing["journal"],
+            wake_sandbox=wakes.sandbox,
+            wake_drain=wakes.drain,
+        ),
+    }
+
+
+class _OfSandboxes(TypedDict):
+    sandboxes: SandboxService
+    snapshots: SnapshotService
+
+
+class _InGuests(TypedDict):
+    commands: CommandService
+    ssh: SshService
+
+
+class _AboutChanges(TypedDict):
+    diffs: DiffService
+    change_sets: ChangeSetService
+    publications: PublicationService
+    playbooks: PlaybookService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What the services need that tell of every step in the journal."""
+
+    store: Store
+    clock: Clock
+    terms: Terms
+    journal: Journal
+    wakes: Wakes
+
+    def of_sandboxes(
+        self, fleet: FleetView, known: Catalogue, *, takes_images: bool
+    ) -> _OfSandboxes:
+        """Return the services for sandboxes themselves."""
+        shared: _Shared = {"fleet": fleet, "journal": self.journal}
+        store, clock, terms, wake = self.store, self.clock, self.terms, self.wakes.sandbox
+        return {
+            "sandboxes": SandboxService(
+                store,
+                clock,
+                terms=terms,
+                catalogue=known,
+                takes_images=takes_images,
+                wake=wake,
+                **shared,
+            ),
+            "snapshots": SnapshotService(store, clock, terms=terms, wake=wake, **shared),
+        }
+
+    def in_guests(self, guests: Guests | None, errands: Errands) -> _InGuests:
+        """Return the services whose work is done in guests."""
+        store, clock, terms = self.store, self.clock, self.terms
+        return {
+            "commands": CommandService(
+                store, clock, terms, errands, journal=self.journal, wake=self.wakes.command
+            ),
+            "ssh": SshService(
                 store, clock, guests=guests, certificate_seconds=terms.ssh_certificate_seconds
             ),
-            images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
-            playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
-            snapshots=SnapshotService(store, clock, terms=terms, wake=wakes.sandbox, **shared),
-            diffs=DiffService(
-                store, clock, manifests, journal=journal, most_changes=terms.max_changes
+        }
+
+    def about_changes(
+        self, manifests: Manifests | None, files: ChangeFiles | None, forges: KnowsForges | None
+    ) -> _AboutChanges:
+        """Return the services that make code of what changed, and publish it."""
+        store, clock, journal, wakes = self.store, self.clock, self.journal, self.wakes
+        return {
+            "diffs": DiffService(
+                store, clock, manifests, journal=journal, most_changes=self.terms.max_changes
             ),
-            change_sets=_change_sets(store, clock, change_files, journal, wakes=wakes),
-            publications=PublicationService(
+            "change_sets": ChangeSetService(
+                store,
+                clock,
+                files=files,
+                journal=journal,
+                wake=wakes.change_set,
+                wake_verification=wakes.verification,
+            ),
+            "publications": PublicationService(
                 store, clock, forges=forges, journal=journal, wake=wakes.publication
             ),
-            commands=CommandService(
-                store, clock, terms, errands or Errands(), journal=journal, wake=wakes.command
-            ),
-        )
+            "playbooks": PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+        }
 
 
 def _sightings(clock: Clock, listings: Listings | None, terms: Terms, wakes: Wakes) -> Sightings:
@@ -177,17 +254,4 @@ def _sightings(clock: Clock, listings: Listings | None, terms: Terms, wakes: Wak
         clock,
         wake=wakes.host,
         stale_after_seconds=terms.stale_after_seconds,
-    )
-
-
-def _change_sets(
-    store: Store, clock: Clock, files: ChangeFiles | None, journal: Journal, *, wakes: Wakes
-) -> ChangeSetService:
-    return ChangeSetService(
-        store,
-        clock,
-        files=files,
-        journal=journal,
-        wake=wakes.change_set,
-        wake_verification=wakes.verification,
     )

@@ -186,6 +186,21 @@ def database(directory: Path) -> StoreConfig:
     return StoreConfig(database_url=f"sqlite:///{directory / 'state.db'}")
 
 
+def wakes_to(woken: list[str]) -> Wakes:
+    """Return wakes that only note who was woken."""
+    return Wakes(
+        sandbox=woken.append,
+        host=woken.append,
+        drain=woken.append,
+        image=woken.append,
+        playbooks=lambda: woken.append("playbooks"),
+        change_set=woken.append,
+        verification=woken.append,
+        publication=woken.append,
+        command=woken.append,
+    )
+
+
 @asynccontextmanager
 async def plane(
     config: StoreConfig, clock: Clock, *, terms: Terms = TERMS, forges: Forges | None = None
@@ -215,17 +230,7 @@ async def plane(
             terms=terms,
             fleet=fleet,
             journal=journal,
-            wakes=Wakes(
-                sandbox=woken.append,
-                host=woken.append,
-                drain=woken.append,
-                image=woken.append,
-                playbooks=lambda: woken.append("playbooks"),
-                change_set=woken.append,
-                verification=woken.append,
-                publication=woken.append,
-                command=woken.append,
-            ),
+            wakes=wakes_to(woken),
             listings=listings,
             shelf=shelf,
             manifests=manifests,

@@ -72,6 +72,7 @@ STORIES: tuple[type[Story], ...] = (
     Expire,
     ExpireToImage,
     ExpireToStop,
+    ExpireToImage,
     Forgotten,
     Fail,
     Retry,

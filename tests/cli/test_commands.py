@@ -109,12 +109,14 @@ async def test_a_command_is_watched_ended_and_looked_back_at(
     )
     command = begun.out.strip()
     assert begun.code == 0
-    watching = asyncio.ensure_future(sandboxctl.run("command", "output", command.lower()))
-    killed = await sandboxctl.run("command", "kill", command)
-    assert "KILLED" in killed.out
-    watched = await watching
-    assert watched.code == 137
-    assert "as somebody asked for" in watched.err
+    with started(sandboxctl.socket, "command", "output", command.lower()) as watching:
+        assert watching.stdout is not None
+        assert await asyncio.to_thread(watching.stdout.readline) == "up\n"
+        killed = await sandboxctl.run("command", "kill", command)
+        assert "KILLED" in killed.out
+        _, told = await asyncio.to_thread(watching.communicate)
+    assert watching.returncode == 137
+    assert "as somebody asked for" in told
     shown = await sandboxctl.run("command", "show", command)
     assert "KILLED" in shown.out
     assert "sleep 1000" in shown.out

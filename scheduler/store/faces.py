@@ -162,6 +162,8 @@ class OutdatedFace(Face):
     answers = awaited(Outdated.answers)
     commands = awaited(Outdated.commands)
     decisions = awaited(Outdated.decisions)
+    ssh_certificates = awaited(Outdated.ssh_certificates)
+    ssh_sessions = awaited(Outdated.ssh_sessions)
     tombstones = awaited(Outdated.tombstones)
     events = awaited(Outdated.events)
     surplus_events = awaited(Outdated.surplus_events)

@@ -186,7 +186,8 @@ class Publisher:
     async def _propose(self, publication: Publication, change_set: ChangeSet) -> Publication:
         """Find the request, or open it."""
         forge = self._forges.adapter(publication.repo_url)
-        proposal = self._proposal(publication, change_set)
+        verification = await self._store.read(lambda tx: tx.verifications.get(change_set.id))
+        proposal = self._proposal(publication, request_text(publication, change_set, verification))
         request = await forge.find(proposal)
         if request is None:
             await self._check_branch(publication)
@@ -243,14 +244,14 @@ class Publisher:
         seen = rules.still_open(publication, self._rules, now=now)
         return await self._become(publication, seen)
 
-    def _proposal(self, publication: Publication, change_set: ChangeSet) -> Proposal:
+    def _proposal(self, publication: Publication, text: str) -> Proposal:
         return Proposal(
             repository=self._forges.path(publication.repo_url),
             branch=publication.branch,
             base=publication.base or "",
             commit_sha=publication.commit_sha or "",
             title=publication.title,
-            text=request_text(publication, change_set),
+            text=text,
             labels=publication.labels,
             reviewers=publication.reviewers,
         )

@@ -11,7 +11,14 @@ from scheduler.changes.publications import retried
 from scheduler.clock import Clock
 from scheduler.config.publishing import ForgeSection
 from scheduler.errors import Conflict, Invalid
-from scheduler.model import ChangeSet, Event, Publication, PublicationStatus
+from scheduler.model import (
+    ChangeSet,
+    Event,
+    Publication,
+    PublicationStatus,
+    Verification,
+    VerificationResult,
+)
 from scheduler.publishing.forges import Forges
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -104,6 +111,7 @@ class PublicationService:
         there = tx.publications.by_branch(job, request.repo_url, request.branch)
         if there is not None:
             return _same(there, change_set)
+        _check_proven(change_set, tx.verifications.get(change_set.id), request.unverified)
         now = self._clock.now()
         publication = Publication(
             id=ids.new_id(ids.Prefix.PUBLICATION),
@@ -187,6 +195,27 @@ def publication_event(
             "pr_url": publication.pr_url,
             **{name: status.value for name, status in changes.items()},
         },
+    )
+
+
+def _check_proven(
+    change_set: ChangeSet, verification: Verification | None, unverified: bool
+) -> None:
+    """Raise `Conflict` unless the change set can be read, and was verified if that is asked."""
+    if not change_set.written:
+        raise Conflict(
+            f"change set {change_set.id} is {change_set.state}: there is nothing to publish",
+            remedy=f"wait until it is READY: sandboxctl changeset show {change_set.id}",
+            details={"state": change_set.state.value},
+        )
+    result = None if verification is None or not verification.over else verification.result
+    if unverified or result is VerificationResult.PASSED:
+        return
+    told = "was not verified" if result is None else f"has a verification that is {result}"
+    raise Conflict(
+        f"change set {change_set.id} {told}",
+        remedy=f"sandboxctl changeset verify {change_set.id}, or publish it with --unverified",
+        details={"verification": None if result is None else result.value},
     )
 
 

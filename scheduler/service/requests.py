@@ -155,6 +155,8 @@ class PublishChangeSet(_Request):
     message: Annotated[str, StringConstraints(pattern=PROSE, max_length=10_000)] = ""
     labels: Annotated[list[ForgeWord], Field(max_length=20)] = Field(default_factory=list)
     reviewers: Annotated[list[ForgeUser], Field(max_length=20)] = Field(default_factory=list)
+    unverified: bool = False
+    """Publish it although no verification of it has passed; reviewers are told."""
 
     @model_validator(mode="after")
     def _apart_from_its_base(self) -> Self:

@@ -70,7 +70,7 @@ WRONG: tuple[tuple[str, object], ...] = (
     ("on_expire", "explode"),
     ("ready", "soon"),
     ("source_vm", "web-1"),
-    ("user_data", "#!bash\x00"),
+    ("user_data", "runcmd: [id]"),
     ("state", "RUNNING"),
     ("id", "SBX-1"),
     ("agent_id", None),

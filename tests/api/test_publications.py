@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from scheduler.config.publishing import ForgeSection
-from scheduler.model import Publication, PublicationStatus
+from scheduler.model import ChangeSetState, Publication, PublicationStatus
 from scheduler.publishing.forges import Forges
 from tests.clocks import ManualClock
 from tests.service.planes import Plane, database, plane
@@ -127,3 +128,27 @@ async def test_every_field_is_checked(http: httpx2.AsyncClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), fields
         assert answer.json()["remediation"]
         assert "secret" not in answer.text
+
+
+async def test_what_no_verification_proved_is_published_only_when_told(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    await cloud.change_set(2, verified=False)
+    path = "/v1/change-sets/CHG-2/publications"
+    refused = await http.post(path, json=WISH)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "was not verified" in refused.json()["detail"]
+    assert "changeset verify CHG-2" in refused.json()["remediation"]
+    wish = {**WISH, "branch": "change/two", "unverified": True}
+    assert (await http.post(path, json=wish)).status_code == 202
+
+
+async def test_what_is_not_written_yet_is_not_published(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    made = await cloud.change_set(3)
+    pending = replace(made, state=ChangeSetState.PENDING)
+    await cloud.store.submit(lambda tx: tx.change_sets.replace(pending, expected=made.state))
+    refused = await http.post("/v1/change-sets/CHG-3/publications", json=WISH)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "is PENDING" in refused.json()["detail"]

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from scheduler.changes import publications as rules
 from scheduler.changes.publications import Rules, Step
 from scheduler.changes.request_texts import LONGEST_TEXT, commit_message, request_text
-from scheduler.model import ChangeSet, Publication, PublicationStatus
+from scheduler.model import (
+    ChangeSet,
+    Publication,
+    PublicationStatus,
+    Remainder,
+    Verification,
+    VerificationResult,
+)
 from tests.clocks import START
 
 NOW = START
@@ -160,8 +167,44 @@ def test_what_reviewers_read() -> None:
     assert request_text(plain, change_set) == (
         "- change set `CHG-1` of job `JOB-1`\n"
         "- recorded in sandbox `SBX-1`, diff `DIF-1`\n"
-        "- everything is in `sandboxd/JOB-1/`"
+        "- everything is in `sandboxd/JOB-1/`\n"
+        "- **not verified**: nobody has tried it on a fresh clone"
     )
     wordy = publication(message="w" * 2 * LONGEST_TEXT)
     assert commit_message(wordy).startswith("Apply it\n\nwww")
     assert len(request_text(wordy, change_set)) == LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    ("result", "reviewed", "told"),
+    [
+        (None, 0, "**not verified**: nobody has tried it on a fresh clone"),
+        (VerificationResult.FAILED, 0, "verification on a fresh clone: **FAILED**"),
+        (VerificationResult.PASSED, 0, "which then was what the sandbox was"),
+        (VerificationResult.PASSED, 2, "was, but for 2 that `REVIEW.md` lists"),
+    ],
+)
+def test_reviewers_are_told_what_proved_it(
+    result: VerificationResult | None, reviewed: int, told: str
+) -> None:
+    verification = Verification(
+        change_set_id="CHG-1",
+        result=result,
+        remaining=tuple(
+            Remainder(kind="path", name=f"/etc/{number}", difference="missing", reviewed=True)
+            for number in range(reviewed)
+        ),
+        actor="uid:0",
+        started_at=NOW,
+        updated_at=NOW,
+    )
+    change_set = ChangeSet(
+        id="CHG-1",
+        job_id="JOB-1",
+        sandbox_id="SBX-1",
+        diff_id="DIF-1",
+        path_ansible="a",
+        path_puppet="p",
+        created_at=NOW,
+    )
+    assert request_text(publication(), change_set, verification).endswith(told)

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from scheduler.model import Publication
 from scheduler.publishing.forges import Forges
 from tests.cli.running import Sandboxctl
 from tests.service.planes import Plane, database, plane
+from tests.service.snapshots_taken import before_and_after
+from tests.store import samples
 
 REPO = "https://git.example/infra/site.git"
 PUBLISH = ("publish", "--change-set", "CHG-1", "--repo", REPO, "--branch")
@@ -140,3 +143,46 @@ async def test_what_is_wrong_is_told(cloud: Plane, sandboxctl: Sandboxctl) -> No
     assert ran.code == 2
     assert "no configured forge" in ran.err
     assert (await sandboxctl.run("publish", "--repo", REPO, "--branch", "x")).code == 2
+
+
+async def test_what_changed_in_a_sandbox_is_published_in_one_line(
+    cloud: Plane, sandboxctl: Sandboxctl
+) -> None:
+    box = samples.sandbox("SBX-7", sandbox_name="box-7")
+    await cloud.store.submit(lambda tx: tx.sandboxes.add(box))
+    await before_and_after(cloud, box)
+    diff = (await sandboxctl.run("diff", "box-7", "before", "after", "-o", "json")).document
+    found = await cloud.store.read(lambda tx: tx.change_sets.get("CHG-1"))
+    made = replace(found, id="CHG-2", sandbox_id=box.id, diff_id=diff["id"])
+    proof = await cloud.store.read(lambda tx: tx.verifications.get("CHG-1"))
+    assert proof is not None
+    await cloud.store.submit(lambda tx: tx.change_sets.add(made))
+    await cloud.store.submit(lambda tx: tx.verifications.add(replace(proof, change_set_id="CHG-2")))
+    wish = ("--from", "before", "--to", "after", "--repo", REPO, "--branch", "change/one")
+    async with publishing(cloud):
+        ran = await sandboxctl.run("publish", "box-7", *wish, "--until-merged", "-o", "json")
+    assert ran.code == 0, ran.err
+    assert (ran.document["status"], ran.document["change_set_id"]) == ("MERGED", "CHG-2")
+
+
+async def test_what_no_verification_proved_is_verified_first(
+    cloud: Plane, sandboxctl: Sandboxctl
+) -> None:
+    await cloud.change_set(2, "JOB-2", verified=False)
+    wish = ("--change-set", "CHG-2", "--repo", REPO, "--branch", "change/two")
+    ran = await sandboxctl.run("publish", *wish, "--timeout", "1s")
+    assert ran.code == 124
+    assert "it goes on" in ran.err
+    begun = await cloud.store.read(lambda tx: tx.verifications.get("CHG-2"))
+    assert begun is not None
+    assert "CHG-2" in cloud.woken
+    told = await sandboxctl.run("publish", *wish, "--unverified", "--no-wait", "-o", "json")
+    assert (told.code, told.document["status"]) == (0, "PENDING"), told.err
+
+
+async def test_publish_wants_one_thing_to_publish(cloud: Plane, sandboxctl: Sandboxctl) -> None:
+    where = ("--repo", REPO, "--branch", "x")
+    for what in (("box-1",), ("box-1", "--from", "a"), ("box-1", "--change-set", "CHG-1")):
+        ran = await sandboxctl.run("publish", *what, *where)
+        assert ran.code == 2
+        assert "give SANDBOX with --from and --to, or --change-set" in ran.err

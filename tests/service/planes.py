@@ -26,6 +26,9 @@ from scheduler.model import (
     HostResources,
     Sandbox,
     SandboxState,
+    Verification,
+    VerificationPhase,
+    VerificationResult,
 )
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
@@ -108,8 +111,10 @@ class Plane:
         self.fleet.put(seen)
         return seen
 
-    async def change_set(self, number: int = 1, job: str = "JOB-1") -> ChangeSet:
-        """Record a change set, with what it came from."""
+    async def change_set(
+        self, number: int = 1, job: str = "JOB-1", *, verified: bool = True
+    ) -> ChangeSet:
+        """Record a change set, with what it came from and what proved it."""
         now = self.clock.now()
         sandbox_id, diff_id = f"SBX-{number}", f"DIF-{number}"
         change_set = ChangeSet(
@@ -120,6 +125,14 @@ class Plane:
             path_ansible="ansible",
             path_puppet="puppet",
             created_at=now,
+        )
+        passed = Verification(
+            change_set_id=change_set.id,
+            phase=VerificationPhase.DONE,
+            result=VerificationResult.PASSED,
+            actor=ME,
+            started_at=now,
+            updated_at=now,
         )
 
         def unit(tx: Transaction) -> None:
@@ -135,6 +148,8 @@ class Plane:
                 )
             )
             tx.change_sets.add(change_set)
+            if verified:
+                tx.verifications.add(passed)
 
         await self.store.submit(unit)
         return change_set

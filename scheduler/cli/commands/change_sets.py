@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from scheduler.cli.change_sets import followed, path_of, verified
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
@@ -17,8 +18,6 @@ from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import change_sets
 
 Document = dict[str, Any]
-
-WAIT_SECONDS = 20.0
 
 
 @click.group()
@@ -39,7 +38,7 @@ def create(
     """Make DIFF into an Ansible role and a Puppet module, and have the tools judge both."""
     path = f"/v1/diffs/{segment(diff.upper())}/change-sets"
     made = dict(session.client.post(path, given(name=name)))
-    made = _followed(session, made, Deadline(timeout_seconds), no_wait=no_wait)
+    made = followed(session, made, Deadline(timeout_seconds), no_wait=no_wait)
     session.printer.one(made, change_sets.view(session.now()))
 
 
@@ -58,7 +57,7 @@ def list_(session: Session, *, job_id: str | None, diff_id: str | None) -> None:
 @click.option("--log", is_flag=True, help="Print what tools and play said, and nothing else.")
 def show(session: Session, *, id: str, log: bool) -> None:
     """Show CHANGESET: what is in it, what judged it, what its verification found."""
-    found = dict(session.client.get(_path(id)))
+    found = dict(session.client.get(path_of(id)))
     if log and not session.printer.structured:
         session.printer.lines(change_sets.said(found))
         return
@@ -75,7 +74,7 @@ def show(session: Session, *, id: str, log: bool) -> None:
 )
 def archive(session: Session, *, id: str, target: Path | None) -> None:
     """Download CHANGESET: role, module and REVIEW.md in one archive."""
-    content = session.client.request("GET", f"{_path(id)}/archive").body
+    content = session.client.request("GET", f"{path_of(id)}/archive").body
     if str(target) == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -100,52 +99,5 @@ def verify(session: Session, *, id: str, no_wait: bool, timeout_seconds: int | N
 
     The clone is a sandbox of the same job, and is destroyed whatever happens.
     """
-    begun = dict(session.client.post(f"{_path(id)}/verify"))
-    done = _followed(session, begun, Deadline(timeout_seconds), no_wait=no_wait)
-    verification = done["verification"] or {}
-    if verification.get("result") in ("FAILED", "ERROR"):
-        raise Failure(
-            f"the verification of {done['id']} is {verification['result']}: "
-            f"{verification['reason']}",
-            exit_code=Exit.FAILED,
-            reasons=tuple(map(change_sets.remainder, verification["remaining"][:20])),
-            hint=f"what the play said: sandboxctl changeset show {done['id']} --log",
-            document=done,
-        )
+    done = verified(session, id, Deadline(timeout_seconds), no_wait=no_wait)
     session.printer.drawing(done, [done["id"]], lambda printer: change_sets.draw(printer, done))
-
-
-def _followed(session: Session, made: Document, deadline: Deadline, *, no_wait: bool) -> Document:
-    """Wait until a change set rests, and its verification with it."""
-    with session.narrator.waiting(change_sets.told(made)):
-        while not no_wait and not _rests(made):
-            if deadline.passed:
-                raise Failure(
-                    f"{change_sets.told(made)} still",
-                    exit_code=Exit.TIMED_OUT,
-                    hint=f"it goes on; see: sandboxctl changeset show {made['id']}",
-                )
-            milliseconds = max(1, round(deadline.within(WAIT_SECONDS) * 1000))
-            before = change_sets.told(made)
-            made = dict(session.client.get(_path(made["id"]), wait=f"{milliseconds}ms"))
-            if change_sets.told(made) != before:
-                session.narrator.happened(change_sets.told(made), session.now())
-    if made["state"] == "FAILED":
-        raise Failure(
-            f"change set {made['id']} could not be made: {made['reason']}",
-            exit_code=Exit.FAILED,
-            hint="look at the diff it is made of",
-            document=made,
-        )
-    return made
-
-
-def _rests(made: Document) -> bool:
-    verification = made["verification"]
-    return made["state"] in ("READY", "FAILED") and (
-        verification is None or verification["phase"] == "DONE"
-    )
-
-
-def _path(id: str) -> str:
-    return f"/v1/change-sets/{segment(id.upper())}"

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from scheduler.cli.change_sets import followed, path_of, verified
+from scheduler.cli.completion import complete_sandboxes
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
@@ -13,6 +15,7 @@ from scheduler.cli.following import Outcome, Subject, event_stream, follow
 from scheduler.cli.moments import moment
 from scheduler.cli.options import given, wait_options
 from scheduler.cli.paths import segment
+from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import publications
 
@@ -28,7 +31,12 @@ _merged_option = click.option(
 
 
 @click.command(cls=Verb)
-@click.option("--change-set", "change_set", required=True, metavar="ID", help="What to publish.")
+@click.argument("reference", metavar="[SANDBOX]", required=False, shell_complete=complete_sandboxes)
+@click.option("--from", "before", metavar="SNAPSHOT", help="What SANDBOX was at this snapshot ...")
+@click.option("--to", "after", metavar="SNAPSHOT", help="... and has become by this one.")
+@click.option("--change-set", "change_set", metavar="ID", help="A change set that is made already.")
+@click.option("--name", help="What role and module are called, where they are made now.")
+@click.option("--unverified", is_flag=True, help="Do not try it on a fresh clone first.")
 @click.option(
     "--repo", "repo_url", required=True, metavar="URL", help="The repository, over https or ssh."
 )
@@ -44,19 +52,55 @@ _merged_option = click.option(
 def publish(
     session: Session,
     *,
-    change_set: str,
+    reference: str | None,
+    before: str | None,
+    after: str | None,
+    change_set: str | None,
+    name: str | None,
+    unverified: bool,
     until_merged: bool,
     no_wait: bool,
     timeout_seconds: int | None,
     **wish: Any,
 ) -> None:
-    """Publish a change set: commit it to a branch, and open a pull or merge request.
+    """Publish what changed in SANDBOX, or a change set that there is, as a pull request.
 
-    Its repository must be on a forge that the daemon's configuration names.
+    The way is: diff, change set, verification on a fresh clone, commit, request. Each step that was
+    taken already is not taken again. The repository must be on a forge that the daemon's
+    configuration names.
     """
-    body = {name: value for name, value in given(**wish).items() if value != ()}
-    made = dict(session.client.post(f"/v1/change-sets/{segment(change_set)}/publications", body))
-    _show(session, made, Deadline(timeout_seconds), until_merged=until_merged, no_wait=no_wait)
+    deadline = Deadline(timeout_seconds)
+    if (reference is None) == (change_set is None) or (reference and not (before and after)):
+        raise click.UsageError("give SANDBOX with --from and --to, or --change-set")
+    if reference is not None:
+        made = _made(session, reference, (before, after), name, deadline)
+    else:
+        made = dict(session.client.get(path_of(str(change_set))))
+    if not unverified and (made["verification"] or {}).get("result") != "PASSED":
+        made = verified(session, made["id"], deadline)
+    body = {key: value for key, value in given(**wish).items() if value != ()}
+    body["unverified"] = unverified
+    published = dict(session.client.post(f"{path_of(made['id'])}/publications", body))
+    _show(session, published, deadline, until_merged=until_merged, no_wait=no_wait)
+
+
+def _made(
+    session: Session,
+    reference: str,
+    snapshots: tuple[str | None, str | None],
+    name: str | None,
+    deadline: Deadline,
+) -> Document:
+    """Return the change set of what became different in a sandbox, made unless it is there."""
+    box = find_sandbox(session.client, reference)
+    wish = {"from": snapshots[0], "to": snapshots[1]}
+    diff = dict(session.client.post(f"/v1/sandboxes/{segment(box['id'])}/diffs", wish))
+    found = session.client.items("/v1/change-sets", given(diff_id=diff["id"]))
+    there = next((dict(one) for one in found if one["state"] != "FAILED"), None)
+    if there is None or name not in (None, there["name"]):
+        path = f"/v1/diffs/{segment(diff['id'])}/change-sets"
+        there = dict(session.client.post(path, given(name=name)))
+    return followed(session, there, deadline)
 
 
 @click.group()

@@ -14,6 +14,7 @@ from scheduler.api.routes.images import ImageRoutes
 from scheduler.api.routes.placements import PlacementRoutes
 from scheduler.api.routes.playbooks import PlaybookRoutes
 from scheduler.api.routes.sandboxes import SandboxRoutes
+from scheduler.api.routes.source_vms import SourceRoutes
 from scheduler.api.routes.trust import TrustRoutes
 from scheduler.api.routing import methods_at, mount
 from scheduler.service.services import Services
@@ -54,6 +55,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     mount(app, "hosts", HostRoutes(services).operations())
     mount(app, "images", ImageRoutes(services).operations())
     mount(app, "playbooks", PlaybookRoutes(services).operations())
+    mount(app, "source VMs", SourceRoutes(services).operations())
     mount(app, "placement", PlacementRoutes(services).operations())
     mount(app, "trust", TrustRoutes(services).operations())
     mount(app, "fleet", FleetRoutes(services, missing).operations())

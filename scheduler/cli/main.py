@@ -22,6 +22,7 @@ from scheduler.cli.commands.playbooks import playbook
 from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
+from scheduler.cli.commands.source_vms import source
 from scheduler.cli.commands.trust import audit, forget, rebuild
 from scheduler.cli.commands.watching import wait
 from scheduler.cli.session import connection_options
@@ -42,6 +43,7 @@ COMMANDS: tuple[click.Command, ...] = (
     host,
     image,
     playbook,
+    source,
     events_,
     doctor,
     audit,

@@ -25,6 +25,7 @@ from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
+from scheduler.service.source_vms import SourceVMService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -75,6 +76,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    source_vms: SourceVMService
 
     @classmethod
     def over(
@@ -95,12 +97,7 @@ class Services:
         `listings` is what the loops see of the hosts, `node` looks at the control node, `shelf`
         keeps images: without them nothing was ever seen, is not judged, and there are none.
         """
-        sightings = Sightings(
-            Unseen() if listings is None else listings,
-            clock,
-            wake=wakes.host,
-            stale_after_seconds=terms.stale_after_seconds,
-        )
+        sightings = _sightings(listings, clock, wakes, terms)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
         audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
@@ -126,4 +123,14 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             playbooks=PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            source_vms=SourceVMService(store, sightings=sightings),
         )
+
+
+def _sightings(listings: Listings | None, clock: Clock, wakes: Wakes, terms: Terms) -> Sightings:
+    return Sightings(
+        Unseen() if listings is None else listings,
+        clock,
+        wake=wakes.host,
+        stale_after_seconds=terms.stale_after_seconds,
+    )

@@ -19,6 +19,7 @@ from scheduler.api.routes.playbooks import PlaybookRoutes
 from scheduler.api.routes.publications import PublicationRoutes
 from scheduler.api.routes.sandboxes import SandboxRoutes
 from scheduler.api.routes.snapshots import SnapshotRoutes
+from scheduler.api.routes.source_vms import SourceRoutes
 from scheduler.api.routes.ssh import SshRoutes
 from scheduler.api.routes.trust import TrustRoutes
 from scheduler.api.routing import methods_at, mount
@@ -66,6 +67,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> FastAPI:
     mount(app, "changes", ChangeSetRoutes(services).operations())
     mount(app, "publications", PublicationRoutes(services).operations())
     mount(app, "ssh", SshRoutes(services).operations())
+    mount(app, "source VMs", SourceRoutes(services).operations())
     mount(app, "placement", PlacementRoutes(services).operations())
     mount(app, "trust", TrustRoutes(services).operations())
     mount(app, "fleet", FleetRoutes(services, missing).operations())

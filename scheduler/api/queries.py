@@ -228,6 +228,16 @@ class SshQuery(BaseModel):
         return SshFilter(sandbox_id=self.sandbox_id, actor=self.actor)
 
 
+class SourceQuery(BaseModel):
+    """Which machines that are not ours."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+    host: Annotated[str | None, Field(pattern=NAME, description="A host's name.")] = None
+
+
 class EventQuery(BaseModel):
     """Which events."""
 

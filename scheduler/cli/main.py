@@ -28,6 +28,7 @@ from scheduler.cli.commands.raw import api
 from scheduler.cli.commands.sandboxes import ip, list_, show
 from scheduler.cli.commands.shell import PROGRAM, completion, version
 from scheduler.cli.commands.snapshots import snapshot
+from scheduler.cli.commands.source_vms import source
 from scheduler.cli.commands.ssh import login, ssh, tunnel
 from scheduler.cli.commands.trust import audit, forget, rebuild
 from scheduler.cli.commands.watching import wait
@@ -59,6 +60,7 @@ COMMANDS: tuple[click.Command, ...] = (
     changeset,
     publish,
     publication,
+    source,
     events_,
     doctor,
     audit,

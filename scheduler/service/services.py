@@ -33,6 +33,7 @@ from scheduler.service.rebuilds import RebuildService
 from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.snapshots import SnapshotService
+from scheduler.service.source_vms import SourceVMService
 from scheduler.service.ssh import Guests, SshService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
@@ -95,6 +96,7 @@ class Services:
     publications: PublicationService
     commands: CommandService
     ssh: SshService
+    source_vms: SourceVMService
 
     @classmethod
     def over(
@@ -134,6 +136,7 @@ class Services:
             readiness=ReadinessService(store),
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
+            source_vms=SourceVMService(store, sightings=sightings),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             **_mending(store, clock, wakes, seeing),

@@ -32,7 +32,7 @@ ROWS = [
     ("text for the labels", HOST + 'labels = "zone=a"', "hosts.0.labels"),
     # unknown names
     ("unknown section", "[plaicement]\npolicy = 'pack'", "plaicement"),
-    ("a later section", "[changes]\nroots = []", "changes"),
+    ("a later section", "[web]\nport = 1", "web"),
     ("unknown setting", "[placement]\npolici = 'pack'", "placement.polici"),
     ("unknown field", HOST + "ratio_cpus = 2", "hosts.0.ratio_cpus"),
     ("unknown policy", "[placement]\npolicy = 'first-fit'", "placement.policy"),

@@ -6,8 +6,17 @@ import pytest
 
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.drainer import Drainer
+from scheduler.control.effects import overlay_name, seed_name
 from scheduler.control.reaper import Reaper
-from scheduler.model import DesiredState, DrainPolicy, Phase, Sandbox, SandboxState
+from scheduler.model import (
+    DesiredState,
+    DrainPolicy,
+    Phase,
+    Sandbox,
+    SandboxState,
+    Volume,
+    VolumeRole,
+)
 from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from scheduler.service.lease_time import lease_time
@@ -142,11 +151,27 @@ async def test_i10_an_extension_between_a_step_and_its_shift_is_whole(
     await ends_after(600, there, reaper, made.id)
 
 
+def volumes_of(sandbox: Sandbox) -> tuple[Volume, ...]:
+    """Return what a build of the sandbox would list."""
+    names = {overlay_name: VolumeRole.OVERLAY, seed_name: VolumeRole.SEED}
+    return tuple(
+        Volume(
+            owner=sandbox.id,
+            host_id=str(sandbox.host_id),
+            pool="default",
+            name=name(sandbox.id),
+            role=role,
+            created_at=sandbox.created_at,
+        )
+        for name, role in names.items()
+    )
+
+
 async def test_waits_of_work_under_way_move_too(there: World) -> None:
     guard = guard_of(there)
     await guard.watch()
     made = await there.create()
-    begun = await there.records.begin(made, Phase.BUILD)
+    begun = await there.records.begin(made, Phase.BUILD, volumes=volumes_of(made))
     there.clock.set_wall(-HOUR)
     await guard.watch()
 

@@ -43,7 +43,7 @@ def draw(printer: Printer, snapshot: Document) -> None:
         ("state", state(snapshot["state"])),
         ("kind", text_of(snapshot["kind"])),
         ("keeps", _keeps(snapshot)),
-        ("made", moment(snapshot["created_at"])),
+        ("made", f"{moment(snapshot['created_at'])}"),
         ("parent", text_of(snapshot["parent"])),
         ("ref", text_of(snapshot["ref"])),
         ("files", ", ".join(snapshot["files"]) or "-"),

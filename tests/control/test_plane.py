@@ -271,7 +271,7 @@ async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
     there.drivers.forget = forget  # type: ignore[method-assign]
     plane = there.plane(poll_seconds=1.0)
     loops = asyncio.create_task(plane.run())
-    await there.breathe()
+    await there.until(lambda: is_polling(plane), within=10)
     await there.services.hosts.remove("alpha", HOST_INTENT)
     await there.until(lambda: is_parting(plane), within=10)
     plane.stop()
@@ -281,6 +281,10 @@ async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
     assert not loops.done()
     gate.set()
     await there.ended(loops)
+
+
+async def is_polling(plane: ControlPlane) -> bool:
+    return any(turn.name == "poll" for turn in plane.poller.turns())
 
 
 async def is_parting(plane: ControlPlane) -> bool:

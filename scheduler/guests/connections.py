@@ -159,18 +159,15 @@ class GuestConnections:
             self._guests.pop(sandbox_id, None)
         return len(lines)
 
-    async def sweep(self) -> int:
-        """Close what nobody has used for a while, or may join no more; return how many."""
-        closed = 0
+    async def sweep(self) -> None:
+        """Close what nobody has used for a while, or may join no more."""
         for sandbox_id, guest in tuple(self._guests.items()):
             for line in tuple(guest.lines):
                 if not line.users and not self._worth_keeping(line):
                     guest.lines.remove(line)
                     line.connection.close()
-                    closed += 1
             if guest.idle:
                 self._guests.pop(sandbox_id, None)
-        return closed
 
     @property
     def open_connections(self) -> int:

@@ -262,6 +262,15 @@ async def test_a_parting_that_fails_is_only_logged(there: World) -> None:
         await there.breathe()
 
 
+async def test_no_loop_turns_without_a_pause(there: World) -> None:
+    async with there.running() as plane:
+        await there.until(lambda: is_polling(plane), within=10)
+        now = there.clock.monotonic()
+        pauses = {loop.name: loop.turn.due_at - now for loop in plane._loops}
+    assert pauses.keys() >= {"guests", "reap", "clock"}
+    assert min(pauses.values()) > 0, pauses
+
+
 async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
     gate = asyncio.Event()
 

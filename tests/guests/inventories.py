@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncssh
@@ -31,26 +32,43 @@ async def guest_here(tools: Path | None) -> AsyncIterator[asyncssh.SSHClientConn
             env={"PATH": path},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(await process.stdin.read())
         child.stdin.write_eof()
+        heard = False
         try:
             while block := await child.stdout.read(READ_BYTES):
                 process.stdout.write(block)
                 await process.stdout.drain()
+            heard = True
         except (asyncssh.Error, OSError):
-            # Whoever asked has heard enough, as sshd would find when it writes on.
-            child.terminate()
-        process.exit(await child.wait())
+            pass  # whoever asked has heard enough, as sshd would find when it writes on
+        finally:
+            if not heard:
+                # With all that it started: what holds the pipe open keeps it from being closed.
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            await asyncio.shield(child.communicate())
+        process.exit(child.returncode or 0)
+
+    async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        running.add(serving)
+        serving.add_done_callback(running.discard)
+        await run(process)
+
+    running: set[asyncio.Task[None]] = set()
 
     server = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         server_factory=_Anybody,
-        process_factory=run,
+        process_factory=serve,
         encoding=None,
     )
     try:
@@ -61,3 +79,5 @@ async def guest_here(tools: Path | None) -> AsyncIterator[asyncssh.SSHClientConn
     finally:
         server.close()
         await server.wait_closed()
+        if running:
+            await asyncio.wait(running, timeout=10)

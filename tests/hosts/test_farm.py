@@ -211,6 +211,16 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "shutdown": lambda driver: driver.shutdown(NOBODY),
     "power_off": lambda driver: driver.power_off(NOBODY),
     "undefine": lambda driver: driver.undefine(NOBODY),
+    "resume": lambda driver: driver.resume(NOBODY),
+    "flatten_volume": lambda driver: driver.flatten_volume("x", "y"),
+    "take_snapshot": lambda driver: driver.take_snapshot(NOBODY, "x"),
+    "revert_snapshot": lambda driver: driver.revert_snapshot(NOBODY, "x"),
+    "delete_snapshot": lambda driver: driver.delete_snapshot(NOBODY, "x"),
+    "live_layer": lambda driver: driver.live_layer(NOBODY),
+    "create_layer": lambda driver: driver.create_layer("x", "y"),
+    "freeze": lambda driver: driver.freeze(NOBODY, "x"),
+    "merge": lambda driver: driver.merge(NOBODY, "x", "y"),
+    "restate": lambda driver: driver.restate(PLAN),
     "addresses": lambda driver: driver.addresses(NOBODY, "52:54:00:00:00:01", "default"),
 }
 

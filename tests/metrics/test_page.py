@@ -80,7 +80,7 @@ def test_every_series_of_ours_has_the_prefix_and_a_known_label() -> None:
     known = {
         "host", "pool", "state", "health", "result", "filter", "phase", "reason", "action",
         "controller", "le", "version", "python_version", "address", "arch", "hypervisor_version",
-        "libvirt_version", "transport", "failure", "scope", "fault",
+        "libvirt_version", "transport", "failure", "scope", "fault", "operation", "forge", "status",
     }  # fmt: skip
     for name, labels in read(page(FULL).render()):
         if name.startswith(("process_", "python_")):

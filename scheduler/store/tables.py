@@ -293,6 +293,7 @@ SSH_CERTIFICATES = mapped(
     "ssh_certificates",
     Index(None, "created_at", "id"),
     Index(None, "sandbox_id"),
+    Index(None, "valid_until"),
 )
 
 _UNENDED = text("ended_at IS NULL")
@@ -302,6 +303,7 @@ SSH_SESSIONS = mapped(
     "ssh_sessions",
     Index(None, "created_at", "id"),
     Index(None, "sandbox_id"),
+    Index(None, "ended_at"),
     Index(
         "ix_ssh_sessions_unended",
         "created_at",

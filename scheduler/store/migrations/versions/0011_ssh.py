@@ -52,6 +52,8 @@ def upgrade() -> None:
     for table in ("ssh_certificates", "ssh_sessions"):
         op.create_index(f"ix_{table}_created_at_id", table, ["created_at", "id"])
         op.create_index(f"ix_{table}_sandbox_id", table, ["sandbox_id"])
+    op.create_index("ix_ssh_certificates_valid_until", "ssh_certificates", ["valid_until"])
+    op.create_index("ix_ssh_sessions_ended_at", "ssh_sessions", ["ended_at"])
     where = sa.text("ended_at IS NULL")
     op.create_index(
         "ix_ssh_sessions_unended",

@@ -75,7 +75,8 @@ def _die_along_the_backup(point: str) -> None:
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal renamed
         copying = event == "sqlite3.connect" and str(arguments[0]).endswith(".partial")
-        renaming = event == "os.rename"
+        # Python itself renames what it has compiled.
+        renaming = event == "os.rename" and ".partial" in str(arguments[0])
         then = renamed and event == "open" and point == ALONG_THE_BACKUP[2]
         now = (copying and point == ALONG_THE_BACKUP[0]) or (
             renaming and point == ALONG_THE_BACKUP[1]

@@ -66,16 +66,18 @@ class StrictRoute(APIRoute):
         self.app = app
 
 
-def mount(app: FastAPI, tag: str, operations: Iterable[Operation]) -> None:
-    """Serve the operations from the application."""
+def mount(
+    app: FastAPI, tag: str, operations: Iterable[Operation], *, described: bool = False
+) -> None:
+    """Serve the operations from the application; `described` for the OpenAPI document's sake."""
     for operation in operations:
         app.router.add_api_route(
             operation.path,
             operation.endpoint,
             methods=[operation.method],
-            response_model=operation.answer,
+            response_model=operation.answer if described else None,
             status_code=operation.status,
-            responses=_documented(operation),
+            responses=_documented(operation) if described else None,
             tags=[tag],
             route_class_override=StrictRoute,
         )

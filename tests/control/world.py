@@ -52,6 +52,7 @@ from scheduler.store import EventFilter, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
 from tests.clocks import ManualClock
 from tests.control.manifests import Manifests
+from tests.databases import sqlite_at
 from tests.guests.unreached import no_guests
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 from tests.waits import until
@@ -352,7 +353,7 @@ async def world(
     guests: GuestConnections | None = None,
 ) -> AsyncIterator[World]:
     """Open a world over the store in this directory; opened again, it is the same cluster."""
-    config = StoreConfig(database_url=f"sqlite:///{directory / DATABASE}")
+    config = StoreConfig(database_url=sqlite_at(directory / DATABASE))
     terms = Terms(cluster_id=CLUSTER)
     async with (
         Store.open(config, clock=clock) as store,

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import create_engine
-
-from scheduler.clock import SystemClock
-from scheduler.store import StoreConfig, engines, schema
-from scheduler.store.tables import metadata
+from tests.databases import clear, migrate, sqlite_at
 
 
 class Sqlite:
@@ -19,15 +14,12 @@ class Sqlite:
     def __init__(self, directory: Path) -> None:
         self._numbers = count()
         self._directory = directory
-        self._blank = directory / "blank.db"
-        _migrate(f"sqlite:///{self._blank}")
 
     def __call__(self) -> str:
         for old in self._directory.glob("run-*"):
             old.unlink()
         path = self._directory / f"run-{next(self._numbers)}.db"
-        shutil.copy(self._blank, path)
-        return f"sqlite:///{path}"
+        return sqlite_at(path)
 
 
 class Postgres:
@@ -35,19 +27,8 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        _migrate(url)
+        migrate(url)
 
     def __call__(self) -> str:
-        engine = create_engine(StoreConfig(database_url=self._url).url())
-        with engine.begin() as connection:
-            for table in reversed(metadata.sorted_tables):
-                connection.execute(table.delete())
-        engine.dispose()
+        clear(self._url)
         return self._url
-
-
-def _migrate(url: str) -> None:
-    config = StoreConfig(database_url=url)
-    writer = engines.make(config).writer
-    schema.ensure(writer, config, now=SystemClock().now())
-    writer.dispose()

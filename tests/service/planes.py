@@ -42,6 +42,7 @@ from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
 from scheduler.store import HostFacts, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
+from tests.databases import sqlite_at
 from tests.store import samples
 
 CLUSTER = UUID("6a0b2a0e-7a0a-4f0e-9d59-0a3f5f9f3a11")
@@ -198,7 +199,7 @@ def wanted(**fields: object) -> CreateSandbox:
 
 def database(directory: Path) -> StoreConfig:
     """Return the configuration of a store in a directory."""
-    return StoreConfig(database_url=f"sqlite:///{directory / 'state.db'}")
+    return StoreConfig(database_url=sqlite_at(directory / "state.db"))
 
 
 def wakes_to(woken: list[str]) -> Wakes:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
-from scheduler.store import Store, StoreConfig, engines, schema
-from scheduler.store.tables import metadata
-from tests.clocks import START, ManualClock
+from scheduler.store import Store, StoreConfig
+from tests.clocks import ManualClock
+from tests.databases import clear, migrate, sqlite_at
 
 Open = Callable[..., AbstractAsyncContextManager[Store]]
 
@@ -38,14 +36,6 @@ def empty_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty SQLite database to copy."""
-    path = tmp_path_factory.mktemp("template") / "sandboxd.db"
-    migrate(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
 def postgres_url(request: pytest.FixtureRequest) -> str:
     """A migrated PostgreSQL database that tests leave empty."""
     url: str = request.getfixturevalue("postgres").database()
@@ -57,40 +47,20 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
 def url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a migrated database without rows."""
     if engine_name == "sqlite":
-        path = tmp_path / "sandboxd.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
+        yield sqlite_at(tmp_path / "sandboxd.db")
         return
     shared: str = request.getfixturevalue("postgres_url")
     yield shared
-    _clear(shared)
+    clear(shared)
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     """The URL of a migrated SQLite database without rows."""
-    path = tmp_path / "sandboxd.db"
-    shutil.copy(sqlite_template, path)
-    return f"sqlite:///{path}"
+    return sqlite_at(tmp_path / "sandboxd.db")
 
 
 @pytest.fixture
 async def store(url: str, clock: ManualClock) -> AsyncIterator[Store]:
     async with Store.open(StoreConfig(database_url=url), clock=clock) as opened:
         yield opened
-
-
-def migrate(url: str) -> None:
-    """Bring a database's schema up to date, as opening a store does."""
-    config = StoreConfig(database_url=url)
-    writer = engines.make(config).writer
-    schema.ensure(writer, config, now=START)
-    writer.dispose()
-
-
-def _clear(url: str) -> None:
-    engine = create_engine(StoreConfig(database_url=url).url())
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    engine.dispose()

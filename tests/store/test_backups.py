@@ -12,14 +12,15 @@ import pytest
 from scheduler.errors import Unavailable
 from scheduler.store.backups import KEPT_SCHEMAS, find_backups, how_to_restore, make_backup
 from tests.clocks import START
+from tests.databases import sqlite_at
 
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def database(sqlite_template: Path, tmp_path: Path) -> Path:
+def database(tmp_path: Path) -> Path:
     path = tmp_path / "sandboxd.db"
-    shutil.copy(sqlite_template, path)
+    sqlite_at(path)
     return path
 
 

@@ -10,8 +10,8 @@ import pytest
 from scheduler.errors import Invalid, ReadOnly
 from scheduler.store import Store, StoreConfig, engines
 from scheduler.store.media import check_file, file_system
+from tests.databases import migrate
 from tests.disks import fill, freeze, needs_root
-from tests.store.conftest import migrate
 from tests.store.samples import command, sandbox
 
 

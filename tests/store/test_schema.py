@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 from scheduler.errors import Invalid, ReadOnly, Unavailable
 from scheduler.store import Store, StoreConfig
 from scheduler.store.tables import metadata
-from tests.store.conftest import migrate
+from tests.databases import migrate
 from tests.store.samples import sandbox
 from tests.store.upgrade import NEWEST
 

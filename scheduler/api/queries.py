@@ -40,18 +40,26 @@ _KEY = re.compile(LABEL_KEY)
 _VALUE = re.compile(LABEL_VALUE)
 
 
-class _Listing(BaseModel):
-    """What every listing takes."""
+class _Page(BaseModel):
+    """Which page of a listing."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     cursor: Annotated[str | None, Field(max_length=1024)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
+
+
+class _Ordered(_Page):
+    """Which page of a listing, and by what it is ordered."""
+
     order_by: Annotated[
         str,
         Field(pattern=r"^-?[a-z_]{1,40}$|^$", description="A field; '-' before it: descending."),
     ] = ""
-    label: Annotated[list[str], Field(max_length=16, description="key=value; may repeat.")] = []
 
     def options(self) -> ListOptions:
         """Return the page that is asked for."""
@@ -62,12 +70,18 @@ class _Listing(BaseModel):
             asc=bool(self.order_by) and not self.order_by.startswith("-"),
         )
 
+
+class _Labelled(_Ordered):
+    """Which page of a listing, its order, and the labels that what is listed carries."""
+
+    label: Annotated[list[str], Field(max_length=16, description="key=value; may repeat.")] = []
+
     def labels(self) -> dict[str, str] | None:
         """Return the labels that what is listed must carry."""
         return dict(map(_label, self.label)) or None
 
 
-class SandboxQuery(_Listing):
+class SandboxQuery(_Labelled):
     """Which sandboxes."""
 
     name: Annotated[str | None, Field(pattern=NAME)] = None
@@ -93,114 +107,54 @@ class SandboxQuery(_Listing):
         )
 
 
-class HostQuery(_Listing):
+class HostQuery(_Labelled):
     """Which hosts."""
 
     state: HostState | None = None
     health: HostHealth | None = None
 
 
-class DiffQuery(BaseModel):
+class DiffQuery(_Page):
     """Which diffs of a sandbox."""
 
-    model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
-
-
-class ImageQuery(BaseModel):
+class ImageQuery(_Page):
     """Which images."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
     state: ImageState | None = None
     name: Annotated[str | None, Field(pattern=IMAGE)] = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
 
     def wanted(self) -> ImageFilter:
         """Return the store's filter."""
         return ImageFilter(state=self.state, name=self.name)
 
 
-class PlaybookQuery(BaseModel):
+class PlaybookQuery(_Ordered):
     """Which playbooks."""
 
-    model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
-    order_by: Annotated[
-        str,
-        Field(pattern=r"^-?[a-z_]{1,40}$|^$", description="A field; '-' before it: descending."),
-    ] = ""
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(
-            limit=self.limit,
-            cursor=self.cursor,
-            order_by=self.order_by.removeprefix("-"),
-            asc=bool(self.order_by) and not self.order_by.startswith("-"),
-        )
-
-
-class SnapshotQuery(BaseModel):
+class SnapshotQuery(_Page):
     """Which snapshots of a sandbox."""
 
-    model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
-
-
-class ChangeSetQuery(BaseModel):
+class ChangeSetQuery(_Page):
     """Which change sets."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
     job_id: Annotated[str | None, Field(pattern=OWNER)] = None
     sandbox_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
     diff_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
 
     def wanted(self) -> ChangeSetFilter:
         """Return the store's filter."""
         return ChangeSetFilter(job_id=self.job_id, sandbox_id=self.sandbox_id, diff_id=self.diff_id)
 
 
-class PublicationQuery(BaseModel):
+class PublicationQuery(_Page):
     """Which publications."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
     job_id: Annotated[str | None, Field(pattern=OWNER)] = None
     change_set_id: Annotated[str | None, Field(pattern=REFERENCE)] = None
     status: PublicationStatus | None = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
 
     def wanted(self) -> PublicationFilter:
         """Return the store's filter."""
@@ -209,32 +163,20 @@ class PublicationQuery(BaseModel):
         )
 
 
-class SshQuery(BaseModel):
+class SshQuery(_Page):
     """Which certificates or sessions."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
     sandbox_id: Annotated[str | None, Field(max_length=64)] = None
     actor: Annotated[str | None, Field(max_length=128)] = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
 
     def wanted(self) -> SshFilter:
         """Return the store's filter."""
         return SshFilter(sandbox_id=self.sandbox_id, actor=self.actor)
 
 
-class SourceQuery(BaseModel):
+class SourceQuery(_Page):
     """Which machines that are not ours."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
     host: Annotated[str | None, Field(pattern=NAME, description="A host's name.")] = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import asyncssh
 
@@ -48,10 +49,16 @@ class Dialler:
     """Makes connections to guests; keeps none."""
 
     def __init__(
-        self, jump: Jump, *, port: int = GUEST_PORT, login_seconds: float = LOGIN_SECONDS
+        self,
+        jump: Jump,
+        *,
+        port: int = GUEST_PORT,
+        connect_seconds: float = CONNECT_SECONDS,
+        login_seconds: float = LOGIN_SECONDS,
     ) -> None:
         self._jump = jump
         self._port = port
+        self._connect_seconds = connect_seconds
         self._login_seconds = login_seconds
 
     async def dial(self, sandbox: Sandbox, host: HostResources, login: Login) -> Connection:
@@ -59,11 +66,11 @@ class Dialler:
         address = _address(sandbox, host)
         jump = await self._through(sandbox, host)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS + self._login_seconds):
+            async with asyncio.timeout(self._connect_seconds + self._login_seconds):
                 return await asyncssh.connect(
                     address,
                     self._port,
-                    tunnel=jump,
+                    tunnel=_Way(jump, self._connect_seconds),
                     options=self._options(sandbox, login),
                 )
         except asyncssh.HostKeyNotVerifiable as error:
@@ -82,7 +89,7 @@ class Dialler:
         address = _address(sandbox, host)
         jump = await self._through(sandbox, host)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._connect_seconds):
                 if jump is not None:
                     return GuestStream(*await jump.open_connection(address, self._port))
                 return GuestStream(*await asyncio.open_connection(address, self._port))
@@ -109,11 +116,34 @@ class Dialler:
             agent_path=None,
             agent_forwarding=False,
             preferred_auth="publickey",
-            connect_timeout=CONNECT_SECONDS,
             login_timeout=self._login_seconds,
             keepalive_interval=KEEPALIVE_SECONDS,
             keepalive_count_max=KEEPALIVE_COUNT,
         )
+
+
+class _Way:
+    """How asyncssh gets its TCP connection: through the host or directly, within a time of its own.
+
+    asyncssh's `connect_timeout` goes on until the login is over, which takes slow guests longer.
+    """
+
+    def __init__(self, jump: Connection | None, seconds: float) -> None:
+        self._jump = jump
+        self._seconds = seconds
+
+    async def create_connection(
+        self, session_factory: Callable[[], Any], remote_host: str, remote_port: int
+    ) -> Any:
+        """Return what carries the connection, and what `session_factory` made of it."""
+        async with asyncio.timeout(self._seconds):
+            if self._jump is not None:
+                return await self._jump.create_connection(session_factory, remote_host, remote_port)
+            loop = asyncio.get_running_loop()
+            return await loop.create_connection(session_factory, remote_host, remote_port)
+
+    def close(self) -> None:
+        """The jump is its owner's."""
 
 
 def _address(sandbox: Sandbox, host: HostResources) -> str:

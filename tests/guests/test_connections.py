@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from scheduler.guests.connections import (
 )
 from scheduler.guests.dialling import Connection, Dialler
 from scheduler.guests.seed import guest_access
+from scheduler.guests.streams import Carried, GuestStream, carry
 from scheduler.model import HostResources, Transport
 from tests.clocks import ManualClock
 from tests.fleet.process import free_port
@@ -76,6 +77,41 @@ async def test_a_command_runs_and_the_connection_is_kept(
         assert again is connection
     assert pool.open_connections == 1
     assert "SBX-01" in guest.log
+
+
+@asynccontextmanager
+async def slow_of_tongue(port: int, seconds: float) -> AsyncIterator[int]:
+    """Yield a port that takes connections at once, and says nothing for so long."""
+    carried: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        speaking = asyncio.Event()
+        asyncio.get_running_loop().call_later(seconds, speaking.set)
+        await speaking.wait()
+        there = GuestStream(*await asyncio.open_connection("127.0.0.1", port))
+        await carry(GuestStream(reader, writer), there, Carried())
+        there.close()
+        writer.close()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carried.append(asyncio.ensure_future(serve(reader, writer)))
+
+    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
+        yield int(server.sockets[0].getsockname()[1])
+    await asyncio.gather(*carried)
+
+
+async def test_a_login_may_take_longer_than_a_connection(
+    authorities: Authorities, guest: GuestSshd, clock: ManualClock
+) -> None:
+    """Under emulation a guest's kernel answers at once, and its sshd takes seconds for the keys."""
+    async with slow_of_tongue(guest.port, 0.6) as port:
+        dialler = Dialler(directly, port=port, connect_seconds=0.5)
+        async with (
+            GuestConnections.open(authorities, clock, dialler=dialler) as pool,
+            pool.connected(guest.sandbox, HOST) as connection,
+        ):
+            assert (await connection.run("true")).exit_status == 0
 
 
 async def test_nothing_but_sessions_is_allowed(pool: GuestConnections, guest: GuestSshd) -> None:

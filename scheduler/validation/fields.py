@@ -15,6 +15,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from scheduler.validation import cloud_configs
+
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 OWNER = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"
@@ -119,7 +121,7 @@ def _ssh_public_key(text: str) -> str:
 
 
 def _user_data(text: str) -> str:
-    if not text.startswith("#!") and text.partition("\n")[0].rstrip() != "#cloud-config":
+    if not text.startswith("#!") and text.partition("\n")[0].rstrip() != cloud_configs.CLOUD_CONFIG:
         raise refusal(
             "user data of this kind is not passed on",
             "begin it with #cloud-config, or with #! and an interpreter",
@@ -134,6 +136,9 @@ def _user_data(text: str) -> str:
             f"the user data is longer than {MOST_USER_DATA_BYTES} bytes",
             "have it fetch what is larger, or bake that into the image",
         )
+    fault = None if text.startswith("#!") else cloud_configs.fault_of(text)
+    if fault is not None:
+        raise refusal(fault, "correct it; a script (#!) may do in the guest whatever root may")
     return text
 
 

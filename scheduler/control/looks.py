@@ -223,9 +223,13 @@ def _planned(volume: Volume, host: HostResources) -> bool:
     return volume.state is VolumeState.PLANNED and volume.pool == host.pool
 
 
+_TOLD_BY_THEIR_STEP = frozenset({VolumeRole.DISK, VolumeRole.LAYER})
+"""A disk that is there may be half of one, and a layer that is there need not be written to yet."""
+
+
 def _shown(volume: Volume, host: HostResources) -> bool:
-    """Return whether to see a planned volume is to know that it was made, and not half of it."""
-    return _planned(volume, host) and volume.role is not VolumeRole.DISK
+    """Return whether to see a planned volume is to know that it was made."""
+    return _planned(volume, host) and volume.role not in _TOLD_BY_THEIR_STEP
 
 
 def _records(tx: Transaction, host_id: str) -> HostRecords:

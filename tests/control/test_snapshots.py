@@ -310,9 +310,15 @@ VERBS = {
 }
 
 
+@pytest.mark.parametrize("polled", [False, True])
 @pytest.mark.parametrize(("act", "kind"), VERBS)
-async def test_what_is_cut_short_at_a_call_is_finished(box: Bench, act: str, kind: str) -> None:
-    """The host is lost before a call or after it took effect; whoever looks next goes on."""
+async def test_what_is_cut_short_at_a_call_is_finished(
+    box: Bench, act: str, kind: str, polled: bool
+) -> None:
+    """The host is lost before a call or after it took effect; whoever looks next goes on.
+
+    A poll in between sees layers of which only the step that makes them may say what they are.
+    """
     box.write(1, "old")
     if act == "revert":
         await box.make("first", kind)
@@ -327,6 +333,8 @@ async def test_what_is_cut_short_at_a_call_is_finished(box: Bench, act: str, kin
             await _act(box, act, name, kind)
         with pytest.raises(Conflict, match="one thing happens at a time"):
             await box.ask("other", kind)
+        if polled:
+            await box.world.look()
         await box.world.settle(box.sandbox_id)
         await box.check()
         assert box.read() == ({1: "old"} if act == "revert" else {1: "old", 2: "new"}), verb

@@ -96,7 +96,8 @@ def translate(
     """
     let_go(error)
     failure = meaning(error) if alive else Failure.LOST
-    said = error.get_error_message() or str(error)
+    # What QEMU's monitor says is passed on with its line ends.
+    said = " ".join((error.get_error_message() or str(error)).split())
     details: dict[str, object] = {
         "host": host,
         "libvirt_domain": error.get_error_domain(),

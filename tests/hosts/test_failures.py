@@ -122,3 +122,11 @@ def test_nor_do_the_frames_of_the_error_before_it() -> None:
     except ValueError as error:
         let_go(error)
         assert sys.getrefcount(held) == before
+
+
+def test_what_is_said_is_one_line() -> None:
+    error = libvirt.libvirtError("operation failed: Error while writing VM state\r\n")
+    told = translate(error, host="h1", doing="make a snapshot", alive=True)
+    assert told.message == (
+        "host h1 could not make a snapshot: operation failed: Error while writing VM state"
+    )

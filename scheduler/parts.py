@@ -225,6 +225,7 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
             ways=ground.ways.streams,
             clones=clones,
             told=told,
+            tally=ground.meter,
             report_bug=BugRecorder(store, clock, parked=ground.meter.parked).of_change_set,
         ),
     )

@@ -1,4 +1,7 @@
-"""The loops about change sets: one writes and has them judged, one verifies them on clones."""
+"""The loops about change sets: one writes and has them judged, one verifies them on clones.
+
+A third removes what was kept of guests for them and that nothing needs any more.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from scheduler.clock import Clock
 from scheduler.control.bugs import BugReport
 from scheduler.control.change_set_writer import ChangeSetWriter
 from scheduler.control.evidence import GuestOnlooker, RecordedEvidence
+from scheduler.control.loop import Loop
+from scheduler.control.manifest_keeper import ManifestKeeper
+from scheduler.control.tally import Tally
 from scheduler.control.verifier import Clones, Surroundings, Verifier
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
@@ -21,6 +27,10 @@ from scheduler.publishing.change_checks import checks
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.store import Store
 
+COLLECT_SECONDS = 86400.0
+LONGEST_SECONDS = 4 * 3600.0
+"""How long looking through thousands of manifests may take, one after the other."""
+
 
 class ChangeLoops:
     """Works on change sets by their id; `told` hears of every step."""
@@ -31,6 +41,7 @@ class ChangeLoops:
         clock: Clock,
         surroundings: Surroundings,
         *,
+        keeping: Loop,
         told: Callable[[], None],
         report_bug: BugReport,
     ) -> None:
@@ -50,6 +61,7 @@ class ChangeLoops:
         self._verifying = Workers(
             "verify change set", self._verifier.verify, clock=clock, report_bug=report_bug
         )
+        self._keeping = keeping
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     @classmethod
@@ -64,6 +76,7 @@ class ChangeLoops:
         ways: GuestWays,
         clones: Callable[[], Clones],
         told: Callable[[], None],
+        tally: Tally,
         report_bug: BugReport,
     ) -> Self:
         """Return the loops over the real guests, manifests and tools."""
@@ -75,7 +88,16 @@ class ChangeLoops:
             contents=manifests.contents,
             files=files,
         )
-        return cls(store, clock, surroundings, told=told, report_bug=report_bug)
+        keeping = Loop(
+            "manifests",
+            ManifestKeeper(store, manifests, tally=tally).keep,
+            every=COLLECT_SECONDS,
+            limit=None,
+            longest=LONGEST_SECONDS,
+            clock=clock,
+            observe=tally.passed,
+        )
+        return cls(store, clock, surroundings, keeping=keeping, told=told, report_bug=report_bug)
 
     def wake(self, id: str) -> None:
         """Make a change set now."""
@@ -87,7 +109,7 @@ class ChangeLoops:
 
     def turns(self) -> tuple[Turn, ...]:
         """Return where every loop is in its turn."""
-        return (*self._writing.turns(), *self._verifying.turns())
+        return (*self._writing.turns(), *self._verifying.turns(), self._keeping.turn)
 
     async def resume(self) -> None:
         """Go on with what a former daemon left unfinished."""
@@ -102,11 +124,13 @@ class ChangeLoops:
             self._tasks = (
                 group.create_task(self._writing.run(), name="write change sets"),
                 group.create_task(self._verifying.run(), name="verify change sets"),
+                group.create_task(self._keeping.run(), name="keep manifests"),
             )
 
     def stop(self) -> None:
-        """End both loops: a play may take longer than anybody waits for a daemon."""
+        """End the loops at once: a play may take longer than anybody waits for a daemon."""
         self._writing.stop()
         self._verifying.stop()
+        self._keeping.stop()
         for task in self._tasks:
             task.cancel()

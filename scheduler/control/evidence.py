@@ -27,24 +27,30 @@ class RecordedEvidence:
         return diff.delta
 
     async def manifests_of(self, diff: Diff) -> tuple[Manifest, Manifest]:
-        """Return the manifests that a diff compares; raises `NotFound`."""
-        return (
+        """Return the manifests that a diff compares, be its snapshots there or not.
+
+        Raises `NotFound` for a diff of an older daemon whose snapshots are gone.
+        """
+        refs = diff.manifests or (
             await self._manifest(diff, diff.from_snapshot),
             await self._manifest(diff, diff.to_snapshot),
         )
+        before, after = [await self._manifests.get(ref) for ref in refs]
+        return before, after
 
     def noise_of(self, diff: Diff) -> NoiseRules:
         """Return what does not count in a diff."""
         return DEFAULT_NOISE.with_paths(diff.noise)
 
-    async def _manifest(self, diff: Diff, name: str) -> Manifest:
+    async def _manifest(self, diff: Diff, name: str) -> str:
+        """Return a manifest of a diff that does not say which they are."""
         snapshot = await self._store.read(lambda tx: tx.snapshots.by_name(diff.sandbox_id, name))
         if snapshot.manifest_ref is None:
             raise NotFound(
                 f"snapshot {name} of {diff.sandbox_id} has no manifest",
                 remedy="make a snapshot while the guest runs and can be reached",
             )
-        return await self._manifests.get(snapshot.manifest_ref)
+        return snapshot.manifest_ref
 
 
 class GuestOnlooker:

@@ -69,6 +69,7 @@ class Retention:
             ("commands", lambda tx: tx.outdated.commands(before(keep.commands_seconds), most)),
             ("ssh", lambda tx: tx.outdated.ssh_certificates(before(keep.ssh_seconds), most)),
             ("ssh", lambda tx: tx.outdated.ssh_sessions(before(keep.ssh_seconds), most)),
+            ("diffs", lambda tx: tx.outdated.diffs(before(keep.tombstones_seconds), most)),
             (
                 "tombstones",
                 lambda tx: tx.outdated.tombstones(before(keep.tombstones_seconds), most),

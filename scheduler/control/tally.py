@@ -42,6 +42,10 @@ class Tally(Protocol):
         """Take note of a command's end, by its status."""
         ...
 
+    def collected(self, kind: str, files: int, left_bytes: int, /) -> None:
+        """Take note of kept files that were removed, and of the bytes that are left."""
+        ...
+
     def parked(self) -> None:
         """Take note of a bug that parked a sandbox."""
         ...
@@ -72,6 +76,9 @@ class Untold:
         """Take no note."""
 
     def command_ended(self, status: str, /) -> None:
+        """Take no note."""
+
+    def collected(self, kind: str, files: int, left_bytes: int, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

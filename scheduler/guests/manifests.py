@@ -7,7 +7,8 @@ that are small are, as long as there is room. What is not kept is only not shown
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ T = TypeVar("T")
 GRACE_SECONDS = 6 * 3600.0
 """What was kept or looked at since then is left alone: its record may be on its way."""
 _THREADS = 2
+_DIGEST = re.compile(rb'"([0-9a-f]{64})"')
+"""Whatever looks like a digest in a manifest is taken for one: rather too much is kept."""
+_SEAM_BYTES = 65
+"""What of one part may be the beginning of a digest that ends in the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,14 @@ def limits_of(settings: Settings) -> Limits:
         content_bytes=changes.content_kb << 10,
         total_content_bytes=changes.contents_mb << 20,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """How many files were removed."""
+
+    manifests: int
+    contents: int
 
 
 class Manifests:
@@ -100,6 +113,7 @@ class Manifests:
 
     async def get(self, ref: str) -> Manifest:
         """Return a manifest; raises `Unavailable` when it is gone or damaged."""
+        await self.work(self._manifests.claim, ref)
         data = await self.work(self._manifests.get, ref)
         if data is None:
             raise Unavailable(
@@ -112,24 +126,62 @@ class Manifests:
         """Return what a file held, None when that was not kept."""
         return await self.work(self.contents.get, sha256)
 
-    async def collect(self, refs: Collection[str], contents: Collection[str]) -> int:
-        """Remove manifests that no record names, and contents that nothing kept names."""
+    async def collect(self, refs: Collection[str], contents: Collection[str]) -> Collected:
+        """Remove manifests that no record names, and contents that nothing kept names.
+
+        What somebody keeps meanwhile is spared, although its record is not among these yet. Raises
+        `Unavailable` when the disk will not have it.
+        """
         before = self._clock.now().timestamp() - GRACE_SECONDS
-        removed = await self.work(lambda: self._manifests.collect(refs, before=before))
-        named = {*contents}
-        for ref in sorted(refs):
-            named |= await self.work(self._named_by, ref)
-        return removed + await self.work(lambda: self.contents.collect(named, before=before))
+        try:
+            manifests = await self._collect_manifests(refs, before)
+            removed = await self._collect_contents(refs, contents, before)
+        except OSError as error:
+            raise Unavailable(
+                f"{error.filename} cannot be removed: {error.strerror or error}",
+                remedy="look at the disk under the state directory: is it read-only?",
+            ) from error
+        return Collected(manifests=manifests, contents=removed)
+
+    async def kept_bytes(self) -> Mapping[str, int]:
+        """Return how much room manifests and contents take."""
+        return {
+            "manifests": await self.work(self._manifests.total_bytes),
+            "contents": await self.work(self.contents.total_bytes),
+        }
 
     async def work(self, function: Callable[..., T], *arguments: object) -> T:
         """Run something that takes long on one of the threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(function, *arguments))
 
-    def _named_by(self, ref: str) -> set[str]:
-        data = self._manifests.get(ref)
-        entries = () if data is None else from_bytes(data).entries
-        return {one.sha256 for one in entries if one.sha256 is not None}
+    async def _collect_manifests(self, refs: Collection[str], before: float) -> int:
+        idle = await self.work(partial(self._manifests.untouched, before=before))
+        for ref in refs:
+            idle.pop(ref, None)
+        return await self.work(partial(self._manifests.remove, idle.values(), before=before))
+
+    async def _collect_contents(
+        self, refs: Collection[str], contents: Collection[str], before: float
+    ) -> int:
+        """One manifest is looked through at a time: others need the threads too."""
+        idle = await self.work(partial(self.contents.untouched, before=before))
+        for digest in contents:
+            idle.pop(digest, None)
+        for ref in sorted(refs):
+            await self.work(self._spare, ref, idle)
+        return await self.work(partial(self.contents.remove, idle.values(), before=before))
+
+    def _spare(self, ref: str, idle: dict[str, Path]) -> None:
+        """Take what a manifest names out of `idle`."""
+        seam = b""
+        for part in self._manifests.parts(ref):
+            if not idle:
+                return
+            part = seam + part
+            for found in _DIGEST.findall(part):
+                idle.pop(found.decode("ascii"), None)
+            seam = part[-_SEAM_BYTES:]
 
     async def _keep_contents(self, inventory: Inventory, manifest: Manifest) -> None:
         wanted = await self.work(self._wanted, manifest)
@@ -152,10 +204,11 @@ class Manifests:
             digest = one.sha256
             if digest is None or digest in wanted or digest in secret or not self._small(one):
                 continue
-            if self.contents.holds(digest):
+            if self.contents.claim(digest):
                 continue
             if one.size > left:
-                break
+                left = 0  # and what is kept already is claimed all the same
+                continue
             left -= one.size
             wanted[digest] = (one.path, one.size, digest)
         return list(wanted.values())

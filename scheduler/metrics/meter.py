@@ -29,6 +29,7 @@ ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
 PHASES = ("build", "boot", "total")
 FAILURES = ("build_failed", "start_failed", "host_unreachable", "breaker_open")
 """Why a sandbox leaves a host that was to bring it up."""
+KEPT_FILES = ("manifests", "contents")
 FORGES = ("github", "gitlab", "gitea", "forgejo")
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
@@ -49,6 +50,7 @@ class Meter:
         self._measure_publications(self.registry)
         self._measure_loops(self.registry)
         self._measure_commands(self.registry)
+        self._measure_kept_files(self.registry)
         self._begin()
 
     def _measure_placement(self, registry: CollectorRegistry) -> None:
@@ -181,6 +183,23 @@ class Meter:
             registry=registry,
         )
 
+    def _measure_kept_files(self, registry: CollectorRegistry) -> None:
+        self._removed = Counter(
+            "sandboxd_kept_files_removed",
+            "Manifests and contents of guests' files that nothing needed any more.",
+            ["kind"],
+            registry=registry,
+        )
+        self._kept = Gauge(
+            "sandboxd_kept_files_bytes",
+            "What manifests and contents of guests' files took when last collected.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in KEPT_FILES:
+            self._removed.labels(kind)
+            self._kept.labels(kind)
+
     def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
         """Count a placement decision: its outcome, its refusals by filter, its duration."""
         self._decisions.labels(result).inc()
@@ -226,6 +245,11 @@ class Meter:
         """Count a command's end, by its status."""
         self._commands_ended.labels(status).inc()
         self._commands_running.dec()
+
+    def collected(self, kind: str, files: int, left_bytes: int) -> None:
+        """Count kept files that were removed, `manifests` or `contents`, and what is left."""
+        self._removed.labels(kind).inc(files)
+        self._kept.labels(kind).set(left_bytes)
 
     def parked(self) -> None:
         """Count a bug that parked a sandbox or a host."""

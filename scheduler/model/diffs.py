@@ -59,3 +59,5 @@ class Diff:
     """A digest of all it was computed from: with the same inputs it is the same diff."""
     delta: Delta | None = None
     """All that is different, each path with what it was and is."""
+    manifests: tuple[str, ...] = ()
+    """What the two manifests are kept under that it compares; they stay for as long as it does."""

@@ -85,6 +85,7 @@ class DiffService:
                 noise=noise,
                 inputs=inputs,
                 delta=found,
+                manifests=pair.refs,
             )
         stored = await self._store.submit(intent.once(partial(_record, diff, intent.actor)))
         self._journal.poke()

@@ -164,6 +164,7 @@ class OutdatedFace(Face):
     decisions = awaited(Outdated.decisions)
     ssh_certificates = awaited(Outdated.ssh_certificates)
     ssh_sessions = awaited(Outdated.ssh_sessions)
+    diffs = awaited(Outdated.diffs)
     tombstones = awaited(Outdated.tombstones)
     events = awaited(Outdated.events)
     surplus_events = awaited(Outdated.surplus_events)
@@ -191,6 +192,7 @@ class SnapshotsFace(Face):
     of_sandbox = awaited(Snapshots.of_sandbox)
     unfinished = awaited(Snapshots.unfinished)
     counts = awaited(Snapshots.counts)
+    manifest_refs = awaited(Snapshots.manifest_refs)
     replace = awaited(Snapshots.replace)
     remove = awaited(Snapshots.remove)
 
@@ -213,6 +215,8 @@ class DiffsFace(Face):
     add = awaited(Diffs.add)
     get = awaited(Diffs.get)
     between = awaited(Diffs.between)
+    manifest_refs = awaited(Diffs.manifest_refs)
+    digests = awaited(Diffs.digests)
     find = awaited(Diffs.find)
 
 

@@ -65,6 +65,11 @@ class Mapper(Generic[E]):
         encode = self._codecs[column].encode
         return value if value is None or encode is None else encode(value)
 
+    def decode(self, column: str, stored: Any) -> Any:
+        """Return what one field's stored value stands for."""
+        decode = self._codecs[column].decode
+        return stored if stored is None or decode is None else decode(stored)
+
 
 def mapped(
     entity: type[E],

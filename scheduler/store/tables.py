@@ -179,6 +179,7 @@ DIFFS = mapped(
     metadata,
     "diffs",
     UniqueConstraint("sandbox_id", "from_snapshot", "to_snapshot"),
+    Index(None, "created_at"),
     _of_sandbox(),
 )
 
@@ -188,6 +189,7 @@ CHANGE_SETS = mapped(
     "change_sets",
     Index(None, "job_id", "created_at", "id"),
     Index(None, "sandbox_id"),
+    Index(None, "diff_id"),
     _of_sandbox(),
     ForeignKeyConstraint(["diff_id"], ["diffs.id"]),
 )

@@ -60,6 +60,14 @@ def test_publications_are_counted_by_forge_and_status(meter: Meter) -> None:
     assert series[key("publications_total", forge="github", status="pending")] == 0
 
 
+def test_kept_files_are_counted_by_kind(meter: Meter) -> None:
+    meter.collected("contents", 3, 4096)
+    series = told(meter)
+    assert series[key("kept_files_removed_total", kind="contents")] == 3
+    assert series[key("kept_files_bytes", kind="contents")] == 4096
+    assert series[key("kept_files_removed_total", kind="manifests")] == 0
+
+
 def test_passes_are_counted_and_timed_by_loop(meter: Meter, clock: ManualClock) -> None:
     meter.passed("poll", 0.02)
     clock.advance(10)

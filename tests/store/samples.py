@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 from scheduler.model import (
     Allocation,
+    ChangeDiff,
+    ChangeSet,
     Command,
     Decision,
+    Diff,
     Drain,
     HostResources,
     Image,
     ImageState,
+    PackageInfo,
     Playbook,
     PlaybookTask,
     Publication,
@@ -164,6 +168,31 @@ def snapshot(id: str = "SNP-1", **changes: Any) -> Snapshot:
         "created_at": START,
     }
     return Snapshot(**given | changes)
+
+
+def diff(id: str = "DIF-1", **changes: Any) -> Diff:
+    given: dict[str, Any] = {
+        "id": id,
+        "sandbox_id": "SBX-1",
+        "from_snapshot": "a",
+        "to_snapshot": "b",
+        "diff_json": ChangeDiff(packages_added=(PackageInfo(name="nginx", version="1"),)),
+        "created_at": START,
+    }
+    return Diff(**given | changes)
+
+
+def change_set(id: str, **changes: Any) -> ChangeSet:
+    given: dict[str, Any] = {
+        "id": id,
+        "job_id": "JOB-1",
+        "sandbox_id": "SBX-1",
+        "diff_id": "DIF-1",
+        "path_ansible": "/changes/JOB-1/ansible",
+        "path_puppet": "/changes/JOB-1/puppet",
+        "created_at": START,
+    }
+    return ChangeSet(**given | changes)
 
 
 def command(id: str = "CMD-1", **changes: Any) -> Command:

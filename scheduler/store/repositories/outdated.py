@@ -101,6 +101,15 @@ KINDS: Mapping[str, Kind] = {
         "created_at",
         ~exists().where(SANDBOXES.table.c.id == DECISIONS.table.c.sandbox_id),
     ),
+    "diffs": _older(
+        DIFFS,
+        "created_at",
+        exists().where(
+            SANDBOXES.table.c.id == DIFFS.table.c.sandbox_id,
+            SANDBOXES.table.c.deleted_at < bindparam("bound"),
+        ),
+        ~exists().where(CHANGE_SETS.table.c.diff_id == DIFFS.table.c.id),
+    ),
     "tombstones": _older(
         SANDBOXES,
         "deleted_at",
@@ -149,6 +158,10 @@ class Outdated(Repository):
     def decisions(self, before: datetime, most: int) -> OutdatedRows:
         """Return refusals, and the decisions of sandboxes that are not even tombstones now."""
         return self._found("decisions", micros(before), most)
+
+    def diffs(self, before: datetime, most: int) -> OutdatedRows:
+        """Return diffs of sandboxes destroyed before, but for those from which code was made."""
+        return self._found("diffs", micros(before), most)
 
     def tombstones(self, before: datetime, most: int) -> OutdatedRows:
         """Return destroyed sandboxes that nothing names any more."""

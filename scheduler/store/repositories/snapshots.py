@@ -34,6 +34,9 @@ _UNFINISHED = Statement(
 _COUNTS = Statement(
     select(_COLUMNS.kind, _COLUMNS.state, func.count()).group_by(_COLUMNS.kind, _COLUMNS.state)
 )
+_MANIFESTS = Statement(
+    select(_COLUMNS.manifest_ref).where(_COLUMNS.manifest_ref.is_not(None)).distinct()
+)
 _ORDER = Order(
     keys={"created_at": _COLUMNS.created_at, "name": _COLUMNS.name},
     id=_COLUMNS.id,
@@ -78,6 +81,10 @@ class Snapshots(Repository):
             (SnapshotKind(kind), SnapshotState(state)): count
             for kind, state, count in self._cursor.rows(_COUNTS)
         }
+
+    def manifest_refs(self) -> frozenset[str]:
+        """Return what the manifests of all snapshots are kept under."""
+        return frozenset(ref for (ref,) in self._cursor.rows(_MANIFESTS))
 
     def replace(self, snapshot: Snapshot) -> Snapshot:
         """Write a snapshot over its former self; its sandbox and its age cannot change."""

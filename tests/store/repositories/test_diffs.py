@@ -22,7 +22,7 @@ from scheduler.model import (
 from scheduler.store import Store
 from tests.changes.manifests import file, link
 from tests.clocks import START
-from tests.store.samples import sandbox
+from tests.store.samples import sandbox, snapshot
 
 WHOLE = Delta(
     files=(
@@ -45,6 +45,7 @@ DIFF = Diff(
     noise=("/srv/**",),
     inputs="1",
     delta=WHOLE,
+    manifests=("e" * 64, "f" * 64),
 )
 
 
@@ -77,3 +78,21 @@ async def test_other_inputs_make_it_anew_until_code_was_made_from_it(store: Stor
         )
         with pytest.raises(Conflict, match="DIF-1"):
             await tx.diffs.add(DIFF)
+
+
+async def test_it_is_known_which_manifests_and_contents_are_needed(store: Store) -> None:
+    other = Delta(files=(FileChange(before=file("/b", "c"), after=file("/b", "d")),))
+    async with store.transaction() as tx:
+        await tx.sandboxes.add(sandbox("SBX-1"))
+        assert await tx.diffs.digests("") is None
+        await tx.diffs.add(DIFF)
+        await tx.diffs.add(replace(DIFF, id="DIF-2", to_snapshot="c", delta=None, manifests=()))
+        await tx.diffs.add(replace(DIFF, id="DIF-3", to_snapshot="d", delta=other))
+        for number, ref in enumerate(("1" * 64, "1" * 64, None)):
+            await tx.snapshots.add(snapshot(f"SNP-{number}", manifest_ref=ref))
+    async with store.transaction() as tx:
+        assert await tx.diffs.manifest_refs() == {"e" * 64, "f" * 64}
+        assert await tx.diffs.digests("") == ("DIF-1", {"a" * 64})
+        assert await tx.diffs.digests("DIF-1") == ("DIF-3", {"c" * 64, "d" * 64})
+        assert await tx.diffs.digests("DIF-3") is None
+        assert await tx.snapshots.manifest_refs() == {"1" * 64}

@@ -22,8 +22,10 @@ from scheduler.store.statements import Statements
 from tests.clocks import START
 from tests.store.samples import (
     allocation,
+    change_set,
     command,
     decision,
+    diff,
     host,
     later,
     sandbox,
@@ -158,6 +160,22 @@ async def test_tombstones_go_once_nothing_names_them(store: Store) -> None:
     for id in ("SBX-2", "SBX-3", "SBX-4", "SBX-5"):
         still = await store.read(lambda tx, id=id: tx.sandboxes.get(id))  # type: ignore[misc]
         assert still.state is SandboxState.DESTROYED
+
+
+async def test_diffs_go_with_their_sandbox_unless_code_was_made_from_them(store: Store) -> None:
+    await destroyed(store, "SBX-1", at=later(1))
+    await destroyed(store, "SBX-2", at=later(50))
+
+    def unit(tx: Transaction) -> None:
+        tx.sandboxes.add(sandbox("SBX-3", sandbox_name="alive"))
+        for number, of in enumerate(("SBX-1", "SBX-1", "SBX-2", "SBX-3"), start=1):
+            tx.diffs.add(diff(f"DIF-{number}", sandbox_id=of, to_snapshot=str(number)))
+        tx.change_sets.add(change_set("CHG-1", sandbox_id="SBX-1", diff_id="DIF-2"))
+
+    await store.submit(unit)
+    assert await sweep(store, lambda tx: tx.outdated.diffs(later(50), MOST)) == ["DIF-1"]
+    assert (await store.read(lambda tx: tx.diffs.get("DIF-2"))).id == "DIF-2"
+    assert await sweep(store, lambda tx: tx.outdated.tombstones(later(50), MOST)) == []
 
 
 async def test_a_live_sandbox_and_what_it_holds_are_never_old(store: Store) -> None:

@@ -9,15 +9,12 @@ import pytest
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound
 from scheduler.model import (
     ChangeDiff,
-    ChangeSet,
     CommandExecRecord,
     CommandStatus,
-    Diff,
-    PackageInfo,
 )
 from scheduler.store import ChangeSetFilter, ListOptions, Store, Transaction
 from tests.clocks import START
-from tests.store.samples import command, later, sandbox, snapshot, source_vm
+from tests.store.samples import change_set, command, diff, later, sandbox, snapshot, source_vm
 
 
 @pytest.fixture
@@ -117,18 +114,6 @@ async def test_commands_that_run_end_last(lab: Store) -> None:
     assert await ids(order_by="ended_at", asc=True) == ["CMD-3", "CMD-1", "CMD-2"]
 
 
-def diff(id: str = "DIF-1", **changes: object) -> Diff:
-    given: dict[str, object] = {
-        "id": id,
-        "sandbox_id": "SBX-1",
-        "from_snapshot": "a",
-        "to_snapshot": "b",
-        "diff_json": ChangeDiff(packages_added=(PackageInfo(name="nginx", version="1"),)),
-        "created_at": START,
-    }
-    return Diff(**given | changes)  # type: ignore[arg-type]
-
-
 async def test_the_same_diff_twice_is_the_stored_one(lab: Store) -> None:
     first = await lab.submit(lambda tx: tx.diffs.add(diff()))
     again = diff("DIF-2", diff_json=ChangeDiff(), created_at=later(1))
@@ -140,19 +125,6 @@ async def test_the_same_diff_twice_is_the_stored_one(lab: Store) -> None:
     assert (await lab.read(lambda tx: tx.diffs.find("SBX-1"))).items == (back, first)
     with pytest.raises(NotFound, match="no diff SBX-2 a b"):
         await lab.read(lambda tx: tx.diffs.between("SBX-2", "a", "b"))
-
-
-def change_set(id: str, **changes: object) -> ChangeSet:
-    given: dict[str, object] = {
-        "id": id,
-        "job_id": "JOB-1",
-        "sandbox_id": "SBX-1",
-        "diff_id": "DIF-1",
-        "path_ansible": "/changes/JOB-1/ansible",
-        "path_puppet": "/changes/JOB-1/puppet",
-        "created_at": START,
-    }
-    return ChangeSet(**given | changes)  # type: ignore[arg-type]
 
 
 async def test_the_newest_change_set_speaks_for_its_job(lab: Store) -> None:

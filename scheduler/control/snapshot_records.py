@@ -110,9 +110,10 @@ class SnapshotRecords:
             tx.snapshots.replace(failed)
             verb = snapshot.state.value.lower()
             text = f"{verb} snapshot {snapshot.name} failed: {message}"
-            _tell(tx, failed, sandbox, "failed", text)
             if snapshot.state is SnapshotState.CREATING:
+                _tell(tx, failed, sandbox, "failing", f"{text}; it is taken back")
                 return put(tx, sandbox, outcomes.rested(sandbox, now=now))
+            _tell(tx, failed, sandbox, "failed", text)
             _settle_claim(tx, sandbox)
             after = outcomes.rested(sandbox, now=now)
             if snapshot.state is SnapshotState.REVERTING:
@@ -139,10 +140,11 @@ class SnapshotRecords:
             layer = layers.planned(_listed(tx, sandbox))
             if snapshot.kind is SnapshotKind.EXTERNAL and layer is not None:
                 tx.volumes.remove(layer.host_id, layer.pool, layer.name)
-            tx.snapshots.replace(
-                replace(snapshot, state=SnapshotState.FAILED, claim_mb=0, updated_at=now)
-            )
+            failed = replace(snapshot, state=SnapshotState.FAILED, claim_mb=0, updated_at=now)
+            tx.snapshots.replace(failed)
             _settle_claim(tx, sandbox)
+            text = f"creating snapshot {snapshot.name} failed: {snapshot.reason}"
+            _tell(tx, failed, sandbox, "failed", text)
             return put(tx, sandbox, outcomes.rested(sandbox, now=now))
 
         await self._write(sandbox, write)

@@ -224,6 +224,8 @@ async def test_what_a_host_refuses_is_taken_back(box: Bench, kind: str) -> None:
     assert (sandbox.state, sandbox.conditions) == (SandboxState.RUNNING, ())
     await box.check()
     assert box.world.concluded == [("create", "failed")]
+    told = [(e.kind, e.evidence["state"]) for e in (await box.world.events())[-2:]]
+    assert told == [("snapshot.failing", "CREATING"), ("snapshot.failed", "FAILED")]
     with pytest.raises(Conflict, match="full is FAILED: no space left"):
         await box.revert("full")
     await box.delete("full")

@@ -92,7 +92,7 @@ async def test_it_is_known_which_manifests_and_contents_are_needed(store: Store)
             await tx.snapshots.add(snapshot(f"SNP-{number}", manifest_ref=ref))
     async with store.transaction() as tx:
         assert await tx.diffs.manifest_refs() == {"e" * 64, "f" * 64}
-        assert await tx.diffs.digests("") == ("DIF-1", {"a" * 64})
-        assert await tx.diffs.digests("DIF-1") == ("DIF-3", {"c" * 64, "d" * 64})
+        assert await tx.diffs.digests("") == ("DIF-1", frozenset({"a" * 64}))
+        assert await tx.diffs.digests("DIF-1") == ("DIF-3", frozenset({"c" * 64, "d" * 64}))
         assert await tx.diffs.digests("DIF-3") is None
         assert await tx.snapshots.manifest_refs() == {"1" * 64}

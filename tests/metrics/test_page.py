@@ -78,7 +78,7 @@ def test_the_page_has_meter_snapshot_and_process() -> None:
 
 def test_every_series_of_ours_has_the_prefix_and_a_known_label() -> None:
     known = {
-        "host", "pool", "state", "health", "result", "filter", "phase", "reason", "action",
+        "host", "pool", "state", "health", "result", "filter", "phase", "reason", "action", "kind",
         "controller", "le", "version", "python_version", "address", "arch", "hypervisor_version",
         "libvirt_version", "transport", "failure", "scope", "fault", "operation", "forge", "status",
     }  # fmt: skip

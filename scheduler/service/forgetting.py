@@ -12,7 +12,7 @@ from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict
-from scheduler.model import Allocation, Event, HostHealth, HostResources, Sandbox, Volume
+from scheduler.model import Allocation, Event, HostHealth, HostResources, Sandbox, Snapshot, Volume
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -32,6 +32,8 @@ class Forgetting:
     sandbox: Sandbox
     allocations: tuple[Allocation, ...]
     volumes: tuple[Volume, ...]
+    snapshots: tuple[Snapshot, ...]
+    """They are where the sandbox is, in volumes of those above."""
     hosts: tuple[str, ...]
     """The names of the hosts on which something may be left."""
     blockers: tuple[str, ...]
@@ -96,6 +98,8 @@ class ForgetService:
         self, tx: Transaction, plan: Forgetting, request: ForgetSandbox, actor: str
     ) -> Sandbox:
         now, sandbox = self._clock.now(), plan.sandbox
+        for snapshot in plan.snapshots:
+            tx.snapshots.remove(snapshot.id)
         for volume in plan.volumes:
             tx.volumes.remove(volume.host_id, volume.pool, volume.name)
         for allocation in plan.allocations:
@@ -142,12 +146,14 @@ def _plan(reference: str, request: ForgetSandbox, tx: Transaction) -> Forgetting
                 remedy=f"see what it holds: sandboxctl delete {sandbox.id} --dry-run",
             )
         hosts = {only.id: only}
+    here = sandbox.host_id in hosts or not hosts
     return Forgetting(
         sandbox=sandbox,
         allocations=tuple(
             one for one in tx.allocations.of_sandbox(sandbox.id) if one.host_id in hosts
         ),
         volumes=tuple(one for one in tx.volumes.of_owner(sandbox.id) if one.host_id in hosts),
+        snapshots=tx.snapshots.of_sandbox(sandbox.id) if here else (),
         hosts=tuple(host.name for host in hosts.values()),
         blockers=tuple(
             f"host {host.name} is {host.health}"
@@ -168,5 +174,6 @@ def _left_behind(plan: Forgetting) -> Mapping[str, object]:
         "hosts": list(plan.hosts),
         "domain_uuid": plan.sandbox.domain_uuid,
         "volumes": [f"{volume.pool}/{volume.name}" for volume in plan.volumes],
+        "snapshots": [snapshot.name for snapshot in plan.snapshots],
         "unless_forced": list(plan.blockers),
     }

@@ -8,12 +8,13 @@ import pytest
 
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle.orphans import OrphanCode
-from scheduler.model import HostHealth, Sandbox, SandboxState
+from scheduler.model import HostHealth, Sandbox, SandboxState, Snapshot
 from scheduler.service.intents import Intent
 from scheduler.service.requests import ForgetSandbox
 from scheduler.store import Transaction
 from tests.service.machines import Machine, built, machine, volumes_of
 from tests.service.planes import ME, Plane
+from tests.service.snapshots_taken import snapshot
 
 INTENT: Intent[Sandbox] = Intent(actor=ME)
 
@@ -53,6 +54,21 @@ async def test_i3_on_a_silent_host_everything_is_released_and_told(
     assert forgotten.evidence["domain_uuid"] == box.domain_uuid
     assert len(forgotten.evidence["volumes"]) == 2  # type: ignore[arg-type]
     assert (buried.kind, buried.actor, buried.reason_code) == ("sandbox.state", ME, "forgotten")
+
+
+async def test_its_snapshots_are_forgotten_with_it(cloud: Plane, alpha: Machine) -> None:
+    box = await built(alpha, await cloud.create())
+    await snapshot(cloud, box, "kept", None)
+    await turns(cloud, alpha, HostHealth.DOWN)
+    assert [one.name for one in await planned(cloud, box)] == ["kept"]
+    await forget(cloud, box)
+    assert await cloud.store.read(lambda tx: tx.snapshots.of_sandbox(box.id)) == ()
+    told = (await cloud.store.read(lambda tx: tx.events.find()))[-2]
+    assert told.evidence["snapshots"] == ["kept"]
+
+
+async def planned(cloud: Plane, box: Sandbox) -> tuple[Snapshot, ...]:
+    return (await cloud.services.forgetting.preview(box.id, ForgetSandbox())).snapshots
 
 
 @pytest.mark.parametrize("health", [HostHealth.UP, HostHealth.SUSPECT])

@@ -101,8 +101,9 @@ class Inventory:
         self._ends_at = self._clock.monotonic() + self._bounds.seconds
         digests = frozenset(digest for _, _, digest in wanted)
         named = [(self._names[path], size) for path, size, _ in wanted if path in self._names]
+        sizes = dict(named)
         for lot in batches(named, _CONTENT_BATCH_BYTES):
-            size = sum(size for name, size in named if name in frozenset(lot))
+            size = sum(sizes[name] for name in lot)
             most = size + _TAR_BYTES_A_FILE * (len(lot) + 2) + sum(map(len, lot)) * 2
             answer = await self._ask(CONTENTS, _nul_separated(lot), most)
             yield await self._do(read_contents, answer.data, digests)

@@ -79,6 +79,7 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         max_ttl_seconds=settings.lifecycle.max_ttl_seconds,
         max_sandboxes_per_agent=settings.placement.max_sandboxes_per_agent,
         max_snapshots_per_sandbox=settings.lifecycle.max_snapshots_per_sandbox,
+        takes_manifests=True,
         max_image_mb=settings.images.max_size_mb,
         expected_mib_per_second=settings.images.expected_mib_per_second,
         max_changes=settings.changes.max_changes,

@@ -1,12 +1,14 @@
 """The guest image where Ansible runs: Debian's least with python3, dpkg, apt and sshd.
 
 It boots like the small one, with the same kernel, initramfs and first files, and busybox as its
-first process; unlike that one its packages are installed, so that dpkg knows them. It is cached as
-the small one is: building takes most of a minute.
+first process; unlike that one its packages are installed, so that dpkg knows them. There is no
+network where it runs: its only repository is a directory of its own, with one small package. It is
+cached as the small one is: building takes most of a minute.
 """
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shutil
 from pathlib import Path
@@ -25,6 +27,15 @@ MEMORY_MIB = 256
 UNREAD = ("doc", "info", "locale", "man", "lintian", "bug")
 SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 FIRST_PROGRAMS = "usr/lib/small"
+OFFERED, OFFERED_VERSION = "sandboxd-tool", "1.2-1"
+"""The package that the guest's own repository offers: a file and a configuration file."""
+REPOSITORY = "usr/lib/small-packages"
+CONTROL = f"""Package: {OFFERED}
+Version: {OFFERED_VERSION}
+Architecture: all
+Maintainer: nobody <nobody@localhost>
+Description: something to install
+"""
 # What the small image's files are for here too; the others are Debian's own.
 OWN_FILES = ("rc", "inittab", "dhcp", "acpi/PWRF/00000080", "ssh/sshd_config")
 
@@ -46,6 +57,7 @@ def _build(workshop: Path) -> Path:
     for name in OWN_FILES:
         _take_over(root / "etc", name)
     shutil.copy(image.GUEST_FILES / "root" / "boot" / "extlinux.conf", root / "boot")
+    _offer(workshop / "offered", root)
     for key in (root / "etc" / "ssh").glob("ssh_host_*"):
         key.unlink()
     # Of the machine that built it.
@@ -69,6 +81,29 @@ def _take_over(etc: Path, name: str) -> None:
         for plain in ("acpid", "/bin/reboot", "/bin/umount"):
             text = text.replace(f":{plain}", f":/{FIRST_PROGRAMS}/{Path(plain).name}")
         target.write_text(text)
+
+
+def _offer(made: Path, root: Path) -> None:
+    """Give the guest a repository of its own instead of the one that it was installed from."""
+    (made / "DEBIAN").mkdir(parents=True)
+    (made / "etc").mkdir()
+    (made / "opt" / OFFERED).mkdir(parents=True)
+    (made / "DEBIAN" / "control").write_text(CONTROL)
+    (made / "DEBIAN" / "conffiles").write_text(f"/etc/{OFFERED}.conf\n")
+    (made / "etc" / f"{OFFERED}.conf").write_text("level = 1\n")
+    (made / "opt" / OFFERED / "run").write_text("#!/bin/sh\n")
+    repository = root / REPOSITORY
+    repository.mkdir()
+    package = repository / f"{OFFERED}_{OFFERED_VERSION}_all.deb"
+    run("dpkg-deb", "--build", "--root-owner-group", str(made), str(package))
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    found = f"Filename: ./{package.name}\nSize: {package.stat().st_size}\nSHA256: {digest}\n"
+    (repository / "Packages").write_text(CONTROL + found)
+    apt = root / "etc" / "apt"
+    (apt / "sources.list").unlink(missing_ok=True)
+    for file in (apt / "sources.list.d").iterdir():
+        file.unlink()
+    (apt / "sources.list").write_text(f"deb [trusted=yes] file:/{REPOSITORY} ./\n")
 
 
 def _options() -> Iterator[str]:

@@ -91,7 +91,7 @@ def main() -> None:
         return 1
 
     def read() -> int:
-        delta(*map(from_bytes, kept), DEFAULT_NOISE)
+        delta(from_bytes(kept[0]), from_bytes(kept[1]), DEFAULT_NOISE)
         return 1
 
     table = compare(

@@ -31,6 +31,8 @@ _ENTRY = re.compile(
     rb"(?P<mode>[0-9]{6}) (?P<kind>[a-z]+) (?P<sha>[0-9a-f]{40})\t(?P<name>.+)", re.S
 )
 _TREE_MODE = b"040000"
+_TAKEN = "reference already exists"
+"""What a server says of a branch that somebody made while we pushed it."""
 _SHALLOW = "shallow update not allowed"
 _INIT_SECONDS = 60.0
 
@@ -165,7 +167,7 @@ class GitRepository:
             (line for line in ran.out.decode("utf-8", "replace").splitlines() if line[:2] == "!\t"),
             "",
         )
-        if "[rejected]" in verdict:
+        if "[rejected]" in verdict or _TAKEN in said:
             raise RemoteRefused(f"branch {branch} is there already", reason="stale")
         if _SHALLOW in verdict:
             # The server lacks the parent's history: nothing of the base is left there.

@@ -39,7 +39,7 @@ ln -sfn /nowhere /etc/rmt
 mkdir -m 750 /opt/own
 chown 33:33 /opt/own
 printf 'x' >"/opt/own/a name with
-a line and 'quotes' \"twice\" {{{{ lookup('pipe','touch /opt/own/ran') }}}} %{{x}}"
+a line and 'quotes' \"twice\" {{{{ lookup('pipe','touch ran') }}}} %{{x}}"
 printf '\000\377' >/opt/own/ünïcode
 : >/opt/own/empty
 chmod 600 /opt/own/empty
@@ -56,8 +56,7 @@ echo noise >/etc/machine-id
 echo noise >>/root/.bash_history
 """
 HOSTILE = (
-    "/opt/own/a name with\na line and 'quotes' \"twice\" "
-    "{{ lookup('pipe','touch /opt/own/ran') }} %{x}"
+    "/opt/own/a name with\na line and 'quotes' \"twice\" {{ lookup('pipe','touch ran') }} %{x}"
 )
 ADDED = {
     f"/etc/{OFFERED}.conf",

@@ -9,7 +9,7 @@ import pytest
 from scheduler.cli.failures import Refused, refused
 from scheduler.cli.printing import Format, Printer
 from scheduler.cli.tables import fill
-from scheduler.cli.views import decisions, holdings
+from scheduler.cli.views import decisions, diffs, holdings
 from scheduler.cli.views.states import state, text_of
 
 BOX = {"id": "SBX-1", "sandbox_name": "web", "state": "ERROR", "host_name": "alpha"}
@@ -80,3 +80,26 @@ def test_problems_of_any_shape_are_understood() -> None:
     assert listed.reasons == ("why", "a: ")
     timed = Refused(507, {"code": "capacity_exhausted", "title": "full", "retry_after": 5})
     assert (timed.message, timed.hint) == ("full", "try again (worth a retry in 5 s)")
+
+
+def test_a_diff_shows_a_link_in_a_files_place_and_a_script_in_one_line() -> None:
+    stream = io.StringIO()
+    entry = {"path": "/x", "kind": "file", "mode": 0o644, "uid": 0, "gid": 0, "size": 3}
+    before = {**entry, "owner": "root", "group": "root", "target": None, "sha256": "a"}
+    after = {**before, "kind": "symlink", "mode": 0o777, "size": 0, "sha256": None, "target": "y"}
+    delta = {
+        "files": [{"before": before, "after": after, "package": None}],
+        "packages": [],
+        "services": [],
+        "unknown": [],
+        "ignored": [],
+    }
+    ran = {"cmd": "set -e\n" + "echo many words\n" * 20, "exit_code": 0, "at": "now"}
+    diff = {"id": "DIF-1", "from_snapshot": "a", "to_snapshot": "b", "delta": delta}
+    diff["diff_json"] = {"commands_run": [ran]}
+    diffs.draw(Printer(stream, Format.TABLE, drawn=False), diff, brief=False)
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    assert "~ /x file -> symlink -> y" in lines
+    assert lines[-1].startswith("set -e echo many words echo many")
+    assert lines[-1].endswith("... exit 0, now")
+    assert max(map(len, lines)) < 100

@@ -10,6 +10,8 @@ from scheduler.cli.tables import Cell, Column
 
 Document = dict[str, Any]
 
+LONGEST_COMMAND = 72
+"""A command may be a whole script; all of it is in the documents."""
 _STYLES: Mapping[str, str] = {"+": "green", "-": "red", "~": "yellow"}
 _LINE_STYLES: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -119,7 +121,9 @@ def _file(change: Document) -> Row:
 
 def _differences(before: Document, after: Document) -> Iterable[str]:
     if before["kind"] != after["kind"]:
-        yield f"{before['kind']} -> {after['kind']}"
+        target = "" if after["target"] is None else f" -> {after['target']}"
+        yield f"{before['kind']} -> {after['kind']}{target}"
+        return
     if before["target"] != after["target"]:
         yield f"target {before['target']} -> {after['target']}"
     if (before["sha256"], before["size"]) != (after["sha256"], after["size"]):
@@ -154,7 +158,10 @@ def _service(change: Document) -> Row:
 def _command(command: Document) -> Row:
     code = command["exit_code"]
     ended = "no exit code" if code is None else f"exit {code}"
-    return " ", command["cmd"], f"{ended}, {command['at']}"
+    said = " ".join(command["cmd"].split())
+    if len(said) > LONGEST_COMMAND:
+        said = f"{said[: LONGEST_COMMAND - 3]}..."
+    return " ", said, f"{ended}, {command['at']}"
 
 
 def _text(printer: Printer, text: Document) -> None:

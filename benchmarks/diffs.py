@@ -1,8 +1,7 @@
 """A diff of two manifests of 100,000 files beside its floor: the same facts in bare dictionaries.
 
-The floor has every path's facts as a tuple in a dictionary for each side, compares them, and tells
-what came, went or changed, ordered. The diff asks about noise, packages and what was not seen too;
-the last line also reads both manifests as they are kept on disk, as every request for one does.
+The floor has each path's facts as a tuple in a dictionary, and tells in order what came, went or
+changed. The diff asks for noise, packages and the unseen too; the last line reads both manifests.
 
     .venv/bin/python -m benchmarks.diffs
 """

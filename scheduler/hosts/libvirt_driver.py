@@ -93,7 +93,7 @@ class LibvirtDriver(SnapshotVerbs):
         self._carrying = self._watching if shared else connect(at_once=1)
         # Keeping a guest's memory takes long: one at a time, and no other change waits for it.
         self._snapping = self._watching if shared else connect(at_once=1)
-        self._merges: set[str] = set()
+        self._merges: dict[str, int] = {}
         self.adopt(host)
 
     def adopt(self, host: HostResources) -> None:

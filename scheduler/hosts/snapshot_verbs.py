@@ -23,7 +23,7 @@ class SnapshotVerbs(Protocol):
     _mutating: Connection
     _snapping: Connection
     """Keeping a guest's memory takes long: one at a time, and no other change waits for it."""
-    _merges: set[str]
+    _merges: dict[str, int]
 
     async def _on_domain(
         self, verb: Verb, uuid: str, function: Callable[[Handle], None]

@@ -23,6 +23,9 @@ from scheduler.hosts.xml_reader import read_xml
 
 AGENT_SECONDS = 10
 """How long a guest's agent may take to hold its file systems still; a guest could hang it."""
+IDLE_LOOKS = 5
+"""A merge that has ended may show its effect only after so many looks: libvirt says first that no
+job is left, and restates the disk when it comes to hear why."""
 MERGES_SINCE = (6, 0, 0)
 """The first libvirt whose block jobs are named by nodes, as these need it."""
 
@@ -92,7 +95,7 @@ def freeze(handle: Handle, pool: str, uuid: str, keyring: Keyring, layer: str) -
 
 
 def merge(
-    handle: Handle, uuid: str, keyring: Keyring, pair: tuple[str, str], begun: set[str]
+    handle: Handle, uuid: str, keyring: Keyring, pair: tuple[str, str], begun: dict[str, int]
 ) -> bool:
     """Bring the lower of two layers, on which the upper alone lies, nearer to being one with it.
 
@@ -106,15 +109,19 @@ def merge(
     top = PurePosixPath(chain[0])
     below, above = str(top.with_name(lower)), str(top.with_name(upper))
     gone = below if above == chain[0] else above
+    job = f"{uuid}/{lower}"
     if gone not in chain:
-        begun.discard(f"{uuid}/{lower}")
+        begun.pop(job, None)
         return True
     _check_able(handle)
     if not domain.isActive():
         domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     if domain.blockJobInfo(DISK_TARGET, 0):
         return False
-    _check_fresh(f"{uuid}/{lower}", begun)
+    if job in begun:
+        look_once_more(job, begun)
+        return False
+    begun[job] = 0
     if above == chain[0]:
         domain.blockRebase(DISK_TARGET, chain[chain.index(below) + 1], 0, 0)
     else:
@@ -122,15 +129,15 @@ def merge(
     return False
 
 
-def _check_fresh(job: str, begun: set[str]) -> None:
-    """Refuse when this very merge was begun before and ended without effect."""
-    if job in begun:
-        begun.discard(job)
+def look_once_more(job: str, begun: dict[str, int]) -> None:
+    """Refuse when this very merge was begun, has ended, and still shows no effect."""
+    begun[job] += 1
+    if begun[job] > IDLE_LOOKS:
+        del begun[job]
         raise HostRefused(
             "the layers were not merged: the host's hypervisor gave up",
             remedy="the pool may be full; make room there and delete the snapshot again",
         )
-    begun.add(job)
 
 
 def _check_able(handle: Handle) -> None:

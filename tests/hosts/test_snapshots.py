@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.errors import HostRefused
 from scheduler.hosts import DomainPlan, ObjectAbsent
+from scheduler.hosts.snapshots import IDLE_LOOKS, look_once_more
 from scheduler.model import DomainState, VirtType
 from tests.hosts.subjects import Subject
 from tests.waits import until_answer
@@ -129,6 +130,16 @@ async def test_domains_that_are_not_ours_are_not_frozen(subject: Subject) -> Non
     ):
         with pytest.raises(HostRefused, match="mark"):
             await attempt
+
+
+def test_a_merge_that_shows_no_effect_is_looked_at_for_a_while() -> None:
+    """A host says first that the job has ended, and then what has become of the disk."""
+    begun = {"other": 0, "job": 0}
+    for _ in range(IDLE_LOOKS):
+        look_once_more("job", begun)
+    with pytest.raises(HostRefused, match="gave up"):
+        look_once_more("job", begun)
+    assert begun == {"other": 0}, "and may be begun anew"
 
 
 def stacked(plan: DomainPlan, names: list[str]) -> DomainPlan:

@@ -169,15 +169,14 @@ class Manifests:
         for digest in contents:
             idle.pop(digest, None)
         for ref in sorted(refs):
-            await self.work(self._spare, ref, idle)
+            if idle:
+                await self.work(self._spare, ref, idle)
         return await self.work(partial(self.contents.remove, idle.values(), before=before))
 
     def _spare(self, ref: str, idle: dict[str, Path]) -> None:
         """Take what a manifest names out of `idle`."""
         seam = b""
         for part in self._manifests.parts(ref):
-            if not idle:
-                return
             part = seam + part
             for found in _DIGEST.findall(part):
                 idle.pop(found.decode("ascii"), None)

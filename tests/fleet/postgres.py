@@ -25,6 +25,8 @@ SETTINGS = {
     "synchronous_commit": "on",
     "max_connections": "200",
     "shared_buffers": "64MB",
+    # In the data directory: what is in /dev/shm others on this machine may take away.
+    "dynamic_shared_memory_type": "mmap",
     "listen_addresses": "127.0.0.1",
     "log_min_messages": "warning",
 }

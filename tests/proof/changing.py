@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from click.testing import CliRunner, Result
 
@@ -134,6 +135,18 @@ class Bench:
 
         wait_until(there, what=f"{id} {phases}", limit_s=MANY_S, every_s=0.1)
         return self.change_set(id)
+
+    def plays(self) -> bool:
+        """Return whether the daemon has ansible-playbook at work."""
+        assert self.daemon.process is not None
+        pid = self.daemon.process.pid
+        children = [
+            child
+            for file in Path(f"/proc/{pid}/task").glob("*/children")
+            for child in file.read_text().split()
+        ]
+        lines = [Path(f"/proc/{child}/cmdline") for child in children]
+        return any(b"site.yml" in one.read_bytes() for one in lines if one.exists())
 
     def no_clone_is_left(self, name: str) -> None:
         """Nothing but this sandbox is on any host, and nothing else is reserved."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import time
 from base64 import b64decode
@@ -58,14 +59,22 @@ def write_raw(stream: str, data: bytes) -> None:
     out.flush()
 
 
-def write_shown(stream: str, data: bytes) -> None:
-    """Write what a guest once said: raw to a file or a pipe, harmless to a terminal."""
-    out = sys.stdout if stream == "stdout" else sys.stderr
-    if out.isatty():
-        out.write(printable_lines(data.decode("utf-8", "replace")))
+class Shown:
+    """Writes what a guest says: raw to a file or a pipe, harmless to a terminal."""
+
+    def __init__(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")
+        self._decoders = {name: decoder("replace") for name in ("stdout", "stderr")}
+
+    def __call__(self, stream: str, data: bytes) -> None:
+        """Write a piece; a character that it cuts in two is written with the next one."""
+        out = sys.stdout if stream == "stdout" else sys.stderr
+        if not out.isatty():
+            write_raw(stream, data)
+            return
+        text = self._decoders[stream].decode(data)
+        out.write("\t".join(printable_lines(part) for part in text.split("\t")))
         out.flush()
-    else:
-        write_raw(stream, data)
 
 
 def exit_code_of(session: Session, command: Document) -> int:

@@ -166,18 +166,25 @@ class Effects:
     async def seek_address(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> bool:
         """Ask lease, agent and ARP for the guest's address; return whether one was recorded."""
         report = await driver.addresses(_uuid(sandbox), sandbox.mac or "", sandbox.network)
-        if report.address is not None:
+        holder = await self._records.holder_of_address(sandbox, report)
+        if report.address is not None and holder is None:
             await self._records.address_found(sandbox, report)
             return True
-        if report.refused:
+        if holder is not None:
+            claimed = f"{report.address}, which {holder.id} has"
+            await self._tell_address(sandbox, claimed, is_held=True)
+        elif report.refused:
             outside = ", ".join(report.refused)
-            note = Note(
-                kind=ConditionKind.ADDRESS_REFUSED,
-                message=f"the guest names {outside}, outside network {sandbox.network}: not used",
-            )
-            if note.kind not in {condition.kind for condition in sandbox.conditions}:
-                await self._records.note(sandbox, note)
+            made_up = f"{outside}, outside network {sandbox.network}"
+            await self._tell_address(sandbox, made_up, is_held=False)
         return False
+
+    async def _tell_address(self, sandbox: Sandbox, named: str, *, is_held: bool) -> None:
+        """Note an address that is not used: the first one made up, and each that others have."""
+        kind, message = ConditionKind.ADDRESS_REFUSED, f"the guest names {named}: not used"
+        said = next((c.message for c in sandbox.conditions if c.kind == kind), None)
+        if said is None or (is_held and said != message):
+            await self._records.note(sandbox, Note(kind=kind, message=message))
 
     async def try_ssh(self, sandbox: Sandbox, host: HostResources) -> bool:
         """Log in to the guest; return whether that was recorded, and tell why not where not."""

@@ -20,6 +20,7 @@ from scheduler.model import (
     AddressReport,
     Allocation,
     HostResources,
+    IpSource,
     Phase,
     Sandbox,
     SandboxState,
@@ -171,10 +172,29 @@ class Records:
                 ip_address=report.address,
                 ip_source=report.source,
                 ip_seen_at=now,
+                ip_gateway=report.gateway,
                 updated_at=now,
             )
 
         return await self._write(sandbox, found)
+
+    async def holder_of_address(self, sandbox: Sandbox, report: AddressReport) -> Sandbox | None:
+        """Read which other guest of the network has an address that this one claims to have.
+
+        A lease is the host's own word, given to one MAC; agent and ARP say what a guest makes up.
+        """
+        if report.address is None or report.source is IpSource.LEASE:
+            return None
+        there = await self._store.read(lambda tx: tx.sandboxes.of_host(sandbox.host_id or ""))
+        claimed = (sandbox.network, report.address)
+        return next(
+            (
+                other
+                for other in there
+                if other.id != sandbox.id and (other.network, other.ip_address) == claimed
+            ),
+            None,
+        )
 
     async def ssh_seen(self, sandbox: Sandbox) -> Sandbox:
         """Record that the guest let the daemon in."""
@@ -293,6 +313,7 @@ def put(
         ip_address=after.ip_address,
         ip_source=after.ip_source,
         ip_seen_at=after.ip_seen_at,
+        ip_gateway=after.ip_gateway,
         reason_code=after.reason_code,
         reason_message=after.reason_message,
         conditions=after.conditions,

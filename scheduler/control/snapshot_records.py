@@ -125,6 +125,7 @@ class SnapshotRecords:
                     ip_address=None,
                     ip_source=None,
                     ip_seen_at=None,
+                    ip_gateway=None,
                 )
                 after = replace(after, expires_at=lease(after, now))
             return put(tx, sandbox, after)

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from scheduler.errors import Invalid
 from scheduler.guests.authorities import Authority
 from scheduler.guests.public_keys import check_public_keys
+from scheduler.model import HostResources, Sandbox, Transport
 
 CERTIFICATE_ALGORITHM = "ssh-ed25519-cert-v01@openssh.com"
 _HOST_KEY_CONTEXT = b"sandboxd guest host key 1\0"
@@ -43,6 +44,13 @@ class Grant:
     source_addresses: tuple[str, ...] = ()
     """Where a login must come from; anywhere when none is given."""
     permit_pty: bool = True
+
+
+def source_addresses(sandbox: Sandbox, host: HostResources) -> tuple[str, ...]:
+    """Return where a guest sees logins come from that go through its host; empty if unknown."""
+    if host.transport is Transport.TLS or sandbox.ip_gateway is None:
+        return ()
+    return (sandbox.ip_gateway,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,13 @@ import asyncssh
 from scheduler.clock import Clock
 from scheduler.errors import GuestUnreachable, NotFound
 from scheduler.guests.authorities import Authorities, Authority
-from scheduler.guests.certificates import Grant, SignedLogin, signed_login, user_certificate
+from scheduler.guests.certificates import (
+    Grant,
+    SignedLogin,
+    signed_login,
+    source_addresses,
+    user_certificate,
+)
 from scheduler.guests.dialling import Dialler, Login
 from scheduler.guests.seed import GuestAccess, guest_access
 from scheduler.guests.streams import GuestStream
@@ -215,7 +221,7 @@ class GuestConnections:
 
     async def _dialled(self, sandbox: Sandbox, host: HostResources, user: str) -> _Line:
         async with self._dials:
-            connection = await self._dialler.dial(sandbox, host, self._login(sandbox, user))
+            connection = await self._dialler.dial(sandbox, host, self._login(sandbox, host, user))
         now = self._clock.monotonic()
         return _Line(
             user=user,
@@ -225,7 +231,7 @@ class GuestConnections:
             used_at=now,
         )
 
-    def _login(self, sandbox: Sandbox, user: str) -> Login:
+    def _login(self, sandbox: Sandbox, host: HostResources, user: str) -> Login:
         authority, now = self._authority_of(sandbox), self._clock.now()
         key = asyncssh.generate_private_key("ssh-ed25519")
         grant = Grant(
@@ -234,6 +240,7 @@ class GuestConnections:
             identity=f"sandboxd daemon to {sandbox.id}",
             valid_after=min(sandbox.created_at, now) - BACKDATED,
             valid_before=now + timedelta(seconds=self._certificate_seconds),
+            source_addresses=source_addresses(sandbox, host),
         )
         certificate = user_certificate(authority, key.convert_to_public(), grant)
         return Login(user=user, key=key, certificate=certificate, authority=authority)

@@ -53,7 +53,7 @@ class Pass:
 class Way(Protocol):
     """How a guest is reached."""
 
-    def pass_for(self, sandbox: Sandbox, *, seconds: float) -> Pass:
+    def pass_for(self, sandbox: Sandbox, host: HostResources, *, seconds: float) -> Pass:
         """Return a fresh key with a certificate that is valid for so long."""
         ...
 
@@ -82,7 +82,7 @@ class AnsiblePlayer:
             )
         with tempfile.TemporaryDirectory(prefix="sbxd-play-") as made:
             private = Path(made)
-            given = self._way.pass_for(clone, seconds=self._limit_seconds)
+            given = self._way.pass_for(clone, host, seconds=self._limit_seconds)
             async with self._carried(private / "s", clone, host):
                 _prepare(private, given, clone)
                 ended = await run(

@@ -15,7 +15,12 @@ import asyncssh
 from scheduler.clock import Clock
 from scheduler.errors import GuestUnreachable, SandboxdError
 from scheduler.guests.authorities import Authorities
-from scheduler.guests.certificates import Grant, known_hosts_line, user_certificate
+from scheduler.guests.certificates import (
+    Grant,
+    known_hosts_line,
+    source_addresses,
+    user_certificate,
+)
 from scheduler.guests.dialling import CONNECT_SECONDS, GUEST_PORT, Jump
 from scheduler.guests.players import Pass, Streams
 from scheduler.ids import new_serial
@@ -35,7 +40,7 @@ class GuestWays:
         self._jump = jump
         self._port = port
 
-    def pass_for(self, sandbox: Sandbox, *, seconds: float) -> Pass:
+    def pass_for(self, sandbox: Sandbox, host: HostResources, *, seconds: float) -> Pass:
         """Return a fresh key with a certificate for this sandbox that is valid for so long."""
         now = self._clock.now()
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -45,6 +50,7 @@ class GuestWays:
             identity=f"sandboxd verification on {sandbox.id}",
             valid_after=min(sandbox.created_at, now) - BACKDATED,
             valid_before=now + timedelta(seconds=seconds),
+            source_addresses=source_addresses(sandbox, host),
         )
         certificate = user_certificate(self._authorities.signer, key.convert_to_public(), grant)
         return Pass(

@@ -72,6 +72,7 @@ def report(answers: Iterator[Answer], subnets: tuple[Subnet, ...]) -> AddressRep
             return AddressReport(
                 address=str(best),
                 source=answer.source,
+                gateway=next((str(one.ip) for one in subnets if best in one.network), None),
                 refused=tuple(refused),
                 said=said,
             )

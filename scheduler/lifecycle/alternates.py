@@ -112,6 +112,7 @@ def moved(
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,
+        ip_gateway=None,
         ssh_seen_at=None,
         ssh_ca=None,
         phase=None,

@@ -79,7 +79,12 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
     )
     if step.address_lost:
         changed = replace(
-            changed, ip_address=None, ip_source=None, ip_seen_at=None, ssh_seen_at=None
+            changed,
+            ip_address=None,
+            ip_source=None,
+            ip_seen_at=None,
+            ip_gateway=None,
+            ssh_seen_at=None,
         )
     if step.state is SandboxState.STARTING and sandbox.state is not SandboxState.CREATED:
         changed = replace(changed, queued_at=now)

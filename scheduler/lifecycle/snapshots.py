@@ -133,6 +133,7 @@ def reverted(sandbox: Sandbox, snapshot: Snapshot, now: datetime) -> Sandbox:
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,
+        ip_gateway=None,
         reason_code="reverted",
         reason_message=f"brought back to snapshot {snapshot.name}",
         updated_at=now,

@@ -120,6 +120,8 @@ class AddressReport:
 
     address: str | None = None
     source: IpSource | None = None
+    gateway: str | None = None
+    """The host's own address in the subnet that the address lies in."""
     refused: tuple[str, ...] = ()
     said: Mapping[str, str] = field(default_factory=dict)
     """Source to its answer or its error, for the message when none has an address."""

@@ -136,6 +136,8 @@ class Sandbox:
     conditions: tuple[Condition, ...] = ()
     ip_source: IpSource | None = None
     ip_seen_at: datetime | None = None
+    ip_gateway: str | None = None
+    """The host's own address in the guest's subnet, from which what goes through it comes."""
     ssh_ca: str | None = None
     """The fingerprint of the SSH authority that its seed has the guest trust."""
     ssh_seen_at: datetime | None = None

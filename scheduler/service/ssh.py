@@ -16,7 +16,7 @@ from typing import Protocol
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound, Unavailable
-from scheduler.guests.certificates import Grant, SignedLogin
+from scheduler.guests.certificates import Grant, SignedLogin, source_addresses
 from scheduler.guests.streams import Carried, Pipe, carry
 from scheduler.ids import Prefix, new_id, new_serial
 from scheduler.model import HostResources, Sandbox, SshCertificate, SshSession
@@ -94,6 +94,7 @@ class SshService:
                 remedy="it was not built yet, or by a daemon that had none: wait for it, or make "
                 "a new sandbox",
             )
+        host = await self._store.read(lambda tx: tx.hosts.get(sandbox.host_id or ""))
         now, certificate_id = self._clock.now(), new_id(Prefix.CERTIFICATE)
         grant = Grant(
             serial=new_serial(),
@@ -101,6 +102,7 @@ class SshService:
             identity=f"{certificate_id} of {intent.actor} to {sandbox.id}",
             valid_after=min(sandbox.created_at, now) - BACKDATED,
             valid_before=now + timedelta(seconds=self._certificate_seconds),
+            source_addresses=source_addresses(sandbox, host),
         )
         signed = guests.signed(sandbox, body.public_key, grant)
         certificate = SshCertificate(

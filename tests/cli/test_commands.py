@@ -152,6 +152,13 @@ async def test_i11_what_a_guest_says_is_inert_in_tables_and_on_terminals(
     assert "\x1b]0;owned" not in terminal.out
     raw = await sandboxctl.run("command", "output", command)
     assert raw == Ran(0, evil, "")
+    say = ("box", "printf", "%s", f"{evil}a\tgrüße")
+    shown = await asyncio.to_thread(on_terminal, sandboxctl.socket, "exec", *say)
+    assert "\\x1b]0;owned\\x07" in shown.out
+    assert "grüße" in shown.out
+    assert "\x1b]" not in shown.out
+    steered = await asyncio.to_thread(on_terminal, sandboxctl.socket, "exec", "--raw", *say)
+    assert "\x1b]0;owned" in steered.out
 
 
 async def test_what_cannot_be_sent_is_refused_before_anything_is_asked(

@@ -18,6 +18,7 @@ from scheduler.model import (
     AllocationState,
     DomainState,
     HostHealth,
+    IpSource,
     Sandbox,
     SandboxState,
     StateReason,
@@ -144,10 +145,12 @@ class SilentGuest(FakeDriver):
     """A guest that no source knows an address of, or only such as are not its network's."""
 
     refused: tuple[str, ...] = ()
+    claimed: str | None = None
+    source = IpSource.ARP
 
     async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
         await super().addresses(uuid, mac, network)
-        return AddressReport(refused=self.refused)
+        return AddressReport(address=self.claimed, source=self.source, refused=self.refused)
 
 
 async def test_a_guest_without_an_address_is_an_error_after_its_time(empty: World) -> None:
@@ -176,6 +179,28 @@ async def test_an_address_outside_the_network_is_told_once_and_not_used(empty: W
     assert [c.kind for c in seeking.conditions] == [ConditionKind.ADDRESS_REFUSED]
     assert "8.8.8.8" in seeking.conditions[0].message
     assert len(await empty.events(sandbox_id=made.id, kind="sandbox.condition")) == 1
+
+
+async def test_an_address_that_another_guest_has_is_told_and_used_on_the_hosts_word_only(
+    empty: World,
+) -> None:
+    empty.make_driver = SilentGuest
+    driver = await empty.add_seen_host()
+    assert isinstance(driver, SilentGuest)
+    driver.claimed = "192.168.122.7"
+    first = await empty.created(SandboxState.RUNNING)
+    second = await empty.create()
+    for _ in range(3):
+        await empty.converger.converge(second.id)
+        empty.clock.advance(1)
+
+    seeking = await empty.sandbox(second.id)
+    assert (seeking.state, seeking.ip_address) == (SandboxState.STARTING, None)
+    assert [c.kind for c in seeking.conditions] == [ConditionKind.ADDRESS_REFUSED]
+    assert f"192.168.122.7, which {first.id} has" in seeking.conditions[0].message
+    driver.source = IpSource.LEASE
+    await empty.settle(second.id)
+    assert (await empty.sandbox(second.id)).ip_address == "192.168.122.7"
 
 
 async def test_an_untouched_one_is_destroyed_without_a_host_call(there: World) -> None:

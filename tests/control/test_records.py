@@ -134,9 +134,10 @@ async def test_every_state_has_its_event(there: World) -> None:
 async def test_an_address_is_recorded_with_who_told_it(there: World) -> None:
     made = await there.create()
     found = await there.records.address_found(
-        made, AddressReport(address="192.168.122.7", source=IpSource.ARP)
+        made, AddressReport(address="192.168.122.7", source=IpSource.ARP, gateway="192.168.122.1")
     )
     assert (found.ip_address, found.ip_source) == ("192.168.122.7", IpSource.ARP)
+    assert (await there.sandbox(made.id)).ip_gateway == "192.168.122.1"
     assert found.ip_seen_at == there.clock.now()
 
 

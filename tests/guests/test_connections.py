@@ -144,6 +144,22 @@ async def test_a_certificate_is_refused_after_its_end(
     await until(lambda: "expired" in guest.log)
 
 
+async def test_a_certificate_counts_only_through_the_guests_host(
+    pool: GuestConnections, guest: GuestSshd
+) -> None:
+    async with pool.connected(replace(guest.sandbox, ip_gateway="127.0.0.1"), HOST) as connection:
+        assert (await connection.run("true")).exit_status == 0
+    pool.drop(guest.sandbox.id)
+    with pytest.raises(GuestUnreachable, match="refused a certificate"):
+        async with pool.connected(replace(guest.sandbox, ip_gateway="192.0.2.1"), HOST):
+            pass
+    await until(lambda: "not from a permitted" in guest.log or "source-address" in guest.log)
+    # Reached over TLS a host is no jump, and nobody knows where the daemon comes from.
+    by_network = replace(HOST, transport=Transport.TLS)
+    async with pool.connected(replace(guest.sandbox, ip_gateway="192.0.2.1"), by_network):
+        pass
+
+
 async def test_a_guest_whose_clock_went_back_to_its_creation_takes_new_certificates(
     pool: GuestConnections, guest: GuestSshd, clock: ManualClock
 ) -> None:

@@ -51,7 +51,8 @@ def test_later_sources_are_not_asked_once_one_knows() -> None:
 
 def test_ipv4_comes_before_ipv6_and_low_before_high() -> None:
     known = answer(IpSource.LEASE, "fd00:1::2", "192.168.122.9", "192.168.122.10")
-    assert report(iter([known]), SUBNETS).address == "192.168.122.9"
+    told = report(iter([known]), SUBNETS)
+    assert (told.address, told.gateway) == ("192.168.122.9", "192.168.122.1")
 
 
 @pytest.mark.parametrize(

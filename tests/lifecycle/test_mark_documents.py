@@ -101,7 +101,7 @@ def test_the_mark_has_every_field_that_is_not_the_state_of_a_sandbox() -> None:
     remembered = set(mark_document(sandbox(), volumes())) | {"id"}
     observed = {"state", "ip_address", "ip_source", "ip_seen_at", "host_id", "host_name"}
     observed |= {"host_address", "phase", "phase_at", "attempts", "retry_at", "conditions"}
-    observed |= {"failed_hosts", "ssh_seen_at"}
+    observed |= {"failed_hosts", "ssh_seen_at", "ip_gateway"}
     observed |= {"reason_code", "reason_message", "desired_state"}
     begun_anew = {"expires_at", "queued_at", "running_at", "updated_at", "deleted_at"}
     begun_anew |= {"generation", "revision"}

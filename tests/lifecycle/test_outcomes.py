@@ -100,9 +100,11 @@ def test_a_guests_own_shutdown_is_a_wish() -> None:
     record = sandbox(
         SandboxState.RUNNING, ip_address="10.0.0.5", ip_source=IpSource.LEASE, ip_seen_at=NOW
     )
+    record = replace(record, ip_gateway="10.0.0.1")
     down = reach(record, SandboxState.STOPPED, desired=DesiredState.STOPPED, address_lost=True)
     assert down.desired_state is DesiredState.STOPPED
     assert (down.ip_address, down.ip_source, down.ip_seen_at) == (None, None, None)
+    assert down.ip_gateway is None
     assert down.running_at is None
 
 

@@ -14,7 +14,7 @@ from scheduler.cli.completion import complete_sandboxes
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
 from scheduler.cli.options import DURATION, PAIR, given
-from scheduler.cli.outputs import exit_code_of, follow_output, write_raw
+from scheduler.cli.outputs import Shown, Write, exit_code_of, follow_output, write_raw
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import commands
@@ -55,12 +55,14 @@ _WAIT = "240s"
     type=DURATION,
     help="End it and all it started after this long, with exit code 124; 10m unless given.",
 )
+@click.option("--raw", is_flag=True, help="Let its output steer our terminal, as ssh does.")
 @click.option("--no-wait", is_flag=True, help="Return once it is accepted, with its id.")
-def exec_(session: Session, *, reference: str, no_wait: bool, **wanted: Any) -> None:
+def exec_(session: Session, *, reference: str, raw: bool, no_wait: bool, **wanted: Any) -> None:
     """Run PROGRAM in SANDBOX's guest: its output is ours, and so is its exit code.
 
     Arguments reach the program as they are: no shell looks at them. For a shell's line, say
-    `sandboxctl exec SANDBOX -- sh -c 'LINE'`, or use --script. Ctrl-C leaves it running.
+    `sandboxctl exec SANDBOX -- sh -c 'LINE'`, or use --script. Ctrl-C leaves it running. To a
+    terminal its control characters are written as escapes, unless --raw is given.
     """
     try:
         sandbox = find_sandbox(session.client, reference)
@@ -69,14 +71,14 @@ def exec_(session: Session, *, reference: str, no_wait: bool, **wanted: Any) -> 
         if no_wait:
             session.printer.one(command, commands.view(session.now()))
             return
-        code = _attended(session, command)
+        code = _attended(session, command, write_raw if raw else Shown())
     except Failure as failure:
         failure.exit_code = Exit.OWN_FAILURE
         raise
     click.get_current_context().exit(code)
 
 
-def _attended(session: Session, command: Document) -> int:
+def _attended(session: Session, command: Document, write: Write) -> int:
     """Return the command's exit code once it has ended; Ctrl-C lets it run on."""
     try:
         if session.printer.structured:
@@ -85,7 +87,7 @@ def _attended(session: Session, command: Document) -> int:
                 command = dict(session.client.get(path, wait=_WAIT))
             session.printer.document(command)
         else:
-            command = follow_output(session, command["id"], write_raw)
+            command = follow_output(session, command["id"], write)
         return exit_code_of(session, command)
     except KeyboardInterrupt:
         session.narrator.note(f"command {command['id']} runs on in the guest")

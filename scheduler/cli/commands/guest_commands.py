@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from scheduler.cli.options import sandbox_argument
-from scheduler.cli.outputs import exit_code_of, follow_output, write_shown
+from scheduler.cli.outputs import Shown, exit_code_of, follow_output
 from scheduler.cli.paths import segment
 from scheduler.cli.references import find_sandbox
 from scheduler.cli.session import Session, Verb
@@ -51,7 +51,7 @@ def output(session: Session, *, command_id: str) -> None:
     To a terminal every control character is shown as an escape; to a file or a pipe the bytes are
     as they were.
     """
-    ended = follow_output(session, command_id.upper(), write_shown)
+    ended = follow_output(session, command_id.upper(), Shown())
     click.get_current_context().exit(exit_code_of(session, ended))
 
 

@@ -170,7 +170,7 @@ def _argv(socket_path: str, sandbox_id: str, certificate: str, key: Path, files:
         "HostKeyAlgorithms": _HOST_KEYS,
         "PreferredAuthentications": "publickey",
         "ClearAllForwardings": "yes",
-        "LogLevel": "ERROR",
+        "LogLevel": "INFO",  # with ERROR a connection that is closed early is not told at all
     }
     options = [f"-o{name}={value}" for name, value in settings.items()]
     return ["ssh", "-F", "none", *options]

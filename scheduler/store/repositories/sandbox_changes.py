@@ -35,6 +35,7 @@ class SandboxChanges(TypedDict, total=False):
     conditions: tuple[Condition, ...]
     ip_source: IpSource | None
     ip_seen_at: datetime | None
+    ip_gateway: str | None
     host_id: str | None
     host_name: str | None
     host_address: str | None

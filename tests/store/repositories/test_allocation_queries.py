@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy import update
 
-from scheduler.errors import Conflict, NotFound
+from scheduler.errors import Conflict, Invalid, NotFound
 from scheduler.model import Allocation, AllocationState, HostResources, Resources
 from scheduler.store import Store, Transaction
 from scheduler.store.statements import Statement
@@ -183,3 +183,69 @@ def _falsify(tx: Transaction) -> None:
     """Write a counter of the hosts that hold something, behind the ledger's back."""
     wrong = update(HOSTS.table).where(HOSTS.table.c.reserved_sandboxes > 0)
     tx.cursor.change(Statement(wrong.values(reserved_memory_mb=7)), ())
+
+
+async def resize(
+    store: Store, storage_mb: int, *, of: Allocation = FIRST, beyond_limits: bool = False
+) -> Allocation:
+    return await store.submit(
+        lambda tx: tx.allocations.resize(
+            of.sandbox_id, of.host_id, storage_mb, beyond_limits=beyond_limits
+        )
+    )
+
+
+@pytest.mark.parametrize("beyond_limits", [False, True])
+@pytest.mark.parametrize(("storage_mb", "reserved_mb"), [(1_001, 3_001), (999, 2_999), (0, 2_000)])
+async def test_i2_what_a_claim_is_resized_by_is_charged_to_its_own_host(
+    fleet: Store, storage_mb: int, reserved_mb: int, beyond_limits: bool
+) -> None:
+    resized = await resize(fleet, storage_mb, beyond_limits=beyond_limits)
+    assert resized == replace(FIRST, storage_mb=storage_mb)
+    rows = await fleet.read(lambda tx: tx.allocations.all())
+    assert rows == (resized, SECOND, ELSEWHERE)
+    here, there = await charged(fleet, HERE), await charged(fleet, THERE)
+    assert books(here) == (Resources(vcpus=3, memory_mb=300, storage_mb=reserved_mb), 2, 4)
+    assert books(there) == (Resources(vcpus=4, memory_mb=400, storage_mb=4_000), 1, 2)
+    assert await fleet.submit(lambda tx: tx.allocations.audit()) == ()
+
+
+async def test_a_claim_of_the_same_size_charges_nothing(fleet: Store) -> None:
+    assert await resize(fleet, FIRST.storage_mb) == FIRST
+    assert books(await charged(fleet, HERE))[2] == 3
+
+
+async def test_i1_a_claim_grows_to_the_limit_and_beyond_it_only_when_told(fleet: Store) -> None:
+    limit_mb = (await charged(fleet, HERE)).limit_storage_mb
+    most_mb = limit_mb - SECOND.storage_mb
+    with pytest.raises(Conflict, match="host beta has no room for this any more") as refused:
+        await resize(fleet, most_mb + 1)
+    assert refused.value.details == {
+        "host_id": HERE,
+        "filter": "storage",
+        "have": limit_mb - 3_000,
+        "need": most_mb + 1 - FIRST.storage_mb,
+    }
+    assert (await charged(fleet, HERE)).reserved.storage_mb == 3_000
+    assert await fleet.read(lambda tx: tx.allocations.get("SBX-1", HERE)) == FIRST
+
+    await resize(fleet, most_mb)
+    assert (await charged(fleet, HERE)).reserved.storage_mb == limit_mb
+    await resize(fleet, most_mb + 1, beyond_limits=True)
+    assert (await charged(fleet, HERE)).reserved.storage_mb == limit_mb + 1
+    # One that holds too much already may keep what it has, and give some back.
+    assert (await resize(fleet, most_mb + 1)).storage_mb == most_mb + 1
+    assert (await resize(fleet, most_mb)).storage_mb == most_mb
+
+
+@pytest.mark.parametrize("beyond_limits", [False, True])
+async def test_a_claim_is_never_resized_to_less_than_nothing(
+    fleet: Store, beyond_limits: bool
+) -> None:
+    with pytest.raises(Invalid):
+        await resize(fleet, -1, beyond_limits=beyond_limits)
+    with pytest.raises(NotFound):
+        await resize(fleet, 1, of=replace(FIRST, sandbox_id="SBX-4"))
+    with pytest.raises(NotFound):
+        await resize(fleet, 1, of=replace(FIRST, host_id=THERE))
+    assert books(await charged(fleet, HERE))[2] == 3

@@ -10,10 +10,12 @@ from typing import Any
 from scheduler.errors import SandboxdError
 from scheduler.model import DrainPolicy, OnDeadline
 from scheduler.service.intents import Intent
-from scheduler.service.requests import DrainHost
+from scheduler.service.requests import AdoptOrphan, Because, DrainHost
 from scheduler.service.services import Services
 from tests.control.world import ME
 from tests.model.cluster import Cluster
+
+LOOK_SECONDS = 5.0
 
 _MINE: Intent[Any] = Intent(actor=ME)
 
@@ -31,6 +33,22 @@ def _drain(
     return services.drains.drain(host, request, _MINE)
 
 
+async def _heal(services: Services, _host: str) -> object:
+    return await services.audits.heal(LOOK_SECONDS, _MINE)
+
+
+async def _settle_orphan(verb: str, services: Services, host: str) -> None:
+    """Adopt or reap the first orphan of a host that this may be done to."""
+    for orphan in await services.orphans.find(LOOK_SECONDS):
+        if orphan.host_name == host and verb in orphan.verbs and orphan.domain_uuid:
+            which = host, orphan.domain_uuid
+            if verb == "adopt":
+                await services.orphans.adopt(*which, AdoptOrphan(force=True), _MINE)
+            else:
+                await services.orphans.reap(*which, Because(), _MINE)
+            return
+
+
 _VERBS: Mapping[str, Verb] = {
     "cordon": lambda services, host: services.hosts.cordon(host, "model", _MINE),
     "uncordon": lambda services, host: services.hosts.uncordon(host, "model", _MINE),
@@ -39,6 +57,9 @@ _VERBS: Mapping[str, Verb] = {
     "drain by expiry": partial(_drain, DrainPolicy.EXPIRE, OnDeadline.STOP, 30),
     "abort the drain": lambda services, host: services.drains.abort(host, "model", _MINE),
     "undo the drain": lambda services, host: services.drains.undo(host, "model", _MINE),
+    "audit and heal": _heal,
+    "adopt": partial(_settle_orphan, "adopt"),
+    "reap": partial(_settle_orphan, "reap"),
 }
 ADMINISTRATION = ("uncordon", "undo the drain", "undo the drain", "accept the machine", *_VERBS)
 

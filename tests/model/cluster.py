@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from scheduler.errors import NotFound
 from scheduler.hosts.marks import Keyring
+from scheduler.lifecycle.orphans import owner_named
 from scheduler.service.idempotency import KEPT_FOR
 from scheduler.service.intents import Intent
 from scheduler.store import Transaction
@@ -37,6 +38,8 @@ T = TypeVar("T")
 
 HOSTS = ("alpha", "beta", "gamma", "delta")
 CPUS, MEMORY_MB = 4, 4096
+TAKEN_BACK = frozenset({"sandbox.adopted", "sandbox.reaped"})
+"""What was forgotten is looked after again."""
 
 
 class InvariantBroken(AssertionError):
@@ -215,6 +218,8 @@ class Cluster:
             self._owners[sandbox.domain_uuid or ""] = sandbox.id
         forgotten = (one for one in commit.events if one.reason_code == "forgotten")
         self.excused |= {one.sandbox_id or "" for one in forgotten}
+        taken_back = (one for one in commit.events if one.kind in TAKEN_BACK)
+        self.excused -= {one.sandbox_id or "" for one in taken_back}
         for invariant in BY_COMMIT:
             self._complain(invariant.__name__, list(invariant(commit, self.rack)))
         early = self.leases.i10_neither_early_nor_twice(commit)
@@ -222,7 +227,7 @@ class Cluster:
 
     def _called(self, books: Books, host_id: str, verb: str, thing: str) -> None:
         self.counts.calls += 1
-        owner = self._owners.get(thing)
+        owner = self._owners.get(thing) or owner_named(thing)
         if owner in self.excused:
             return  # forgotten in the middle of work whose intent was committed before
         wrong = i4_intent_is_committed(books, host_id, verb, thing, owner)

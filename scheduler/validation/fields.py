@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -22,6 +23,7 @@ OWNER = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 OBJECT = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+SOURCE = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[^\x00-\x1f\x7f/]{1,255}$"
 DOMAIN = r"^[^\x00-\x1f\x7f/]{1,255}$"
 LABEL_KEY = (
     r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
@@ -38,6 +40,8 @@ MODULE = r"^[a-z_][a-z0-9_]{0,63}(\.[a-z_][a-z0-9_]{0,63}){2,4}$"
 TITLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,200}$"
 PROSE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
 FORGE_WORD = r"^[!-+\--~]([ -+\--~]{0,48}[!-+\--~])?$"
+FINGERPRINT = r"^SHA256:[A-Za-z0-9+/]{43}$"
+IP = r"^[0-9A-Fa-f.:]{2,45}$"
 FORGE_USER = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 
 PATTERN_REMEDIES: Mapping[str, str] = {
@@ -46,6 +50,7 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     IMAGE: "name an image or a volume, no path: 1 to 200 of A-Z, a-z, 0-9 and '._:@+-'",
     DIGEST: "give 'sha256:' and the 64 hex digits that sha256sum tells",
     OBJECT: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', beginning with a letter or digit",
+    SOURCE: "give the machine's name, or HOST/NAME",
     DOMAIN: "give the name that libvirt has for it: at most 255 characters, no slash",
     LABEL_KEY: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', after an optional 'prefix/'",
     LABEL_VALUE: "use at most 63 of A-Z, a-z, 0-9 and '._-', with a letter or digit at both ends",
@@ -60,6 +65,8 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     PROSE: "use text of lines, without other control characters",
     FORGE_WORD: "use at most 50 printable ASCII characters, none of them a comma",
     FORGE_USER: "give a user's name on the forge",
+    FINGERPRINT: "give it as ssh-keygen -l prints it: SHA256: and 43 characters",
+    IP: "give an IP address",
     REASON: "use at most 500 characters, none of them a control character",
 }
 
@@ -120,6 +127,13 @@ def _ssh_public_key(text: str) -> str:
     return text.strip()
 
 
+def _ip_address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise refusal("this is no IP address", PATTERN_REMEDIES[IP]) from None
+
+
 def _user_data(text: str) -> str:
     if not text.startswith("#!") and text.partition("\n")[0].rstrip() != cloud_configs.CLOUD_CONFIG:
         raise refusal(
@@ -146,6 +160,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME)]
 Owner = Annotated[str, StringConstraints(pattern=OWNER)]
 ImageName = Annotated[str, StringConstraints(pattern=IMAGE)]
 ImageDigest = Annotated[str, StringConstraints(pattern=DIGEST)]
+SourceName = Annotated[str, StringConstraints(pattern=SOURCE)]
 ObjectName = Annotated[str, StringConstraints(pattern=OBJECT)]
 Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
 Uri = Annotated[str, StringConstraints(pattern=URI)]
@@ -153,6 +168,8 @@ UserName = Annotated[str, StringConstraints(pattern=USER)]
 Path = Annotated[str, StringConstraints(pattern=PATH)]
 MachineUuid = Annotated[str, StringConstraints(pattern=UUID)]
 Reason = Annotated[str, StringConstraints(pattern=REASON)]
+Fingerprint = Annotated[str, StringConstraints(pattern=FINGERPRINT)]
+IpAddress = Annotated[str, StringConstraints(pattern=IP), AfterValidator(_ip_address)]
 ForgeWord = Annotated[str, StringConstraints(pattern=FORGE_WORD)]
 ForgeUser = Annotated[str, StringConstraints(pattern=FORGE_USER)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]

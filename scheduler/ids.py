@@ -35,6 +35,7 @@ class Prefix(StrEnum):
     JOB = "JOB"
     CERTIFICATE = "CRT"
     SESSION = "SES"
+    AUTHORITY = "SCA"
 
 
 def new_id(prefix: Prefix) -> str:

@@ -17,6 +17,7 @@ from uuid import UUID
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
 from scheduler.config.sources import CREDENTIALS
+from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.change_loops import ChangeLoops
 from scheduler.control.evidence import GuestOnlooker
@@ -121,6 +122,7 @@ class _Inroads:
     drivers: Ways
     guests: GuestConnections
     streams: GuestWays
+    authorities: Authorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,7 @@ class _Beside:
 
     playbooks: PlaybookLoops
     changes: ChangeLoops
+    authorities: AuthorityLoop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +171,7 @@ async def opened(
             change_files=ground.kept.change_files,
             forges=plane.publications.forges,
             guests=ground.ways.guests,
+            logins=meter,
             **shared,
         )
         await shared["fleet"].load()
@@ -214,7 +218,15 @@ async def _ground(
 def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     store, clock = ground.store, ground.shared["clock"]
     told = ground.shared["journal"].poke
+    keeper = AuthorityKeeper(
+        store,
+        clock,
+        ground.ways.authorities,
+        told=told,
+        given_up=ground.ways.guests.drop,
+    )
     return _Beside(
+        authorities=AuthorityLoop(keeper, clock),
         playbooks=PlaybookLoops(store, clock, ground.settings.state_dir, told=told),
         changes=ChangeLoops.over(
             store,
@@ -243,7 +255,7 @@ def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
         lag_seconds=lambda: ground.lag.latest_seconds,
         tally=ground.meter,
         guests=guests,
-        beside=(beside.playbooks, beside.changes),
+        beside=(beside.authorities, beside.playbooks, beside.changes),
         take_manifest=GuestOnlooker(guests, ground.kept.manifests).take,
         **ground.shared,
     )
@@ -314,6 +326,7 @@ def _wakes(plane: ControlPlane, beside: _Beside) -> Wakes:
         drain=plane.wake_drains,
         image=plane.wake_image,
         playbooks=beside.playbooks.wake,
+        authorities=beside.authorities.wake,
         change_set=beside.changes.wake,
         verification=beside.changes.wake_verification,
         publication=plane.wake_publication,
@@ -347,7 +360,7 @@ async def _ways(
         ) as guests,
     ):
         streams = GuestWays(authorities, clock, drivers.jump)
-        yield _Inroads(drivers=drivers, guests=guests, streams=streams)
+        yield _Inroads(drivers=drivers, guests=guests, streams=streams, authorities=authorities)
 
 
 async def _open_cluster(state_dir: Path, store: Store) -> Keyring:

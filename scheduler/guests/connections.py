@@ -240,10 +240,8 @@ class GuestConnections:
 
     def _authority_of(self, sandbox: Sandbox) -> Authority:
         """Return the authority that the sandbox's seed named; raises `GuestUnreachable`."""
-        if sandbox.ssh_ca is None:
-            return self._authorities.signer
         try:
-            return self._authorities.by_fingerprint(sandbox.ssh_ca)
+            return self._authorities.trusted_by(sandbox.ssh_ca)
         except NotFound as error:
             raise GuestUnreachable(
                 f"the guest of {sandbox.id} trusts an SSH authority whose key is not here: "

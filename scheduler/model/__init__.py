@@ -1,6 +1,7 @@
 """Entities: frozen values with the seed's JSON names, a file per aggregate."""
 
 from scheduler.model.allocations import Allocation, AllocationState
+from scheduler.model.authorities import AuthorityState, SshAuthority
 from scheduler.model.change_sets import ChangeSet, ChangeSetState, Check
 from scheduler.model.commands import Command, CommandExecRecord, CommandStatus
 from scheduler.model.decisions import Decision
@@ -74,6 +75,7 @@ __all__ = [
     "AddressReport",
     "Allocation",
     "AllocationState",
+    "AuthorityState",
     "Breaker",
     "ChangeDiff",
     "ChangeSet",
@@ -136,6 +138,7 @@ __all__ = [
     "SnapshotKind",
     "SnapshotState",
     "SourceVM",
+    "SshAuthority",
     "SshCertificate",
     "SshSession",
     "StateReason",

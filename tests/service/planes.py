@@ -214,6 +214,7 @@ def wakes_to(woken: list[str]) -> Wakes:
         verification=woken.append,
         publication=woken.append,
         command=woken.append,
+        authorities=lambda: woken.append("authorities"),
     )
 
 

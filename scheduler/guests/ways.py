@@ -17,7 +17,8 @@ from scheduler.errors import GuestUnreachable, NotFound, SandboxdError
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.certificates import Grant, known_hosts_line, user_certificate
 from scheduler.guests.dialling import CONNECT_SECONDS, GUEST_PORT, Jump
-from scheduler.guests.players import Pass, Streams
+from scheduler.guests.doors import Streams
+from scheduler.guests.players import Pass
 from scheduler.ids import new_serial
 from scheduler.model import HostResources, Sandbox
 

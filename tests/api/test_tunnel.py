@@ -168,6 +168,17 @@ async def test_revocation_ends_the_session_and_lets_no_other_begin(site: Site) -
     assert b'"revoked"' in listed[1]
 
 
+async def test_a_session_ends_with_its_guest(site: Site) -> None:
+    process = await site.sandboxctl("ssh", site.sandbox.id, "echo up; exec sleep 600")
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"up\n"
+    site.there.guests.drop(site.sandbox.id)
+    assert await process.wait() == 255
+    await until(lambda: site.there.services.ssh.held == 0)
+    (ended,) = await site.sessions()
+    assert ended.end == "closed"
+
+
 async def test_every_login_to_a_sandbox_is_revoked_at_once(site: Site) -> None:
     other = await site.certificate()
     process = await site.sandboxctl("ssh", site.sandbox.id, "echo up; exec sleep 600")

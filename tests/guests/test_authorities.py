@@ -130,17 +130,17 @@ def test_another_is_made_signs_when_it_is_adopted_and_the_old_one_goes(tmp_path:
     there = Authorities.open(tmp_path)
     old = there.signer
     new = there.make("ssh-ca.2")
-    assert there.all == (old,)
+    assert list(there.all) == [old]
     assert there.make("ssh-ca.2") == new
     there.adopt(new)
     there.adopt(new)
-    assert there.all == (new, old)
+    assert list(there.all) == [new, old]
     assert there.trusted_by(old.fingerprint) == old
     assert there.trusted_by(None) == new
     assert Authorities.open(tmp_path).all == (new, old)
     there.forget(old.fingerprint)
     there.forget(new.fingerprint)
-    assert there.all == (new,)
+    assert list(there.all) == [new]
     with pytest.raises(NotFound, match="is not here"):
         there.trusted_by(old.fingerprint)
     there.destroy("ssh-ca.1")

@@ -25,8 +25,7 @@ def authority(number: int, **changes: object) -> SshAuthority:
 
 async def test_the_newest_come_first_and_a_name_means_the_newest(store: Store) -> None:
     one, two, again = authority(1), authority(2), authority(3, name="ssh-ca.1")
-    for each in (one, two, again):
-        await store.submit(lambda tx, each=each: tx.ssh_authorities.add(each))
+    await store.submit(lambda tx: [tx.ssh_authorities.add(each) for each in (one, two, again)])
     async with store.transaction() as tx:
         assert await tx.ssh_authorities.all() == (again, two, one)
         assert await tx.ssh_authorities.by_reference("ssh-ca.1") == again
@@ -41,9 +40,8 @@ async def test_no_two_have_one_key_but_many_have_none_yet(store: Store) -> None:
     await store.submit(lambda tx: tx.ssh_authorities.add(authority(1)))
     with pytest.raises(AlreadyExists):
         await store.submit(lambda tx: tx.ssh_authorities.add(authority(2, fingerprint="SHA256:1")))
-    for number in (3, 4):
-        making = authority(number, fingerprint=None)
-        await store.submit(lambda tx, making=making: tx.ssh_authorities.add(making))
+    making = [authority(number, fingerprint=None) for number in (3, 4)]
+    await store.submit(lambda tx: [tx.ssh_authorities.add(one) for one in making])
 
 
 async def test_who_trusts_a_key_is_known_while_it_lives(store: Store) -> None:

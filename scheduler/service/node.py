@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,9 @@ class Node:
 
     def _secrets(self) -> Iterator[Path]:
         yield from (path for path in self.secrets if path.exists())
-        yield from sorted(self.state_dir.glob(f"{OWN_NAME}.*[0-9]"))
+        # Without a free descriptor the list cannot be read; another check tells of that.
+        with suppress(OSError):
+            yield from sorted(self.state_dir.glob(f"{OWN_NAME}.*[0-9]"))
 
 
 def _forge(forge: ForgeSection) -> ForgeFacts:

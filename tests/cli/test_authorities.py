@@ -18,7 +18,7 @@ async def test_ca_is_shown_rotated_and_retired(
     ctl, plane = sandboxctl.run, fleet.plane
     keys = Authorities.open(tmp_path)
     told = plane.journal.poke
-    keeper = AuthorityKeeper(plane.store, plane.clock, keys, told=told, given_up=lambda _: None)
+    keeper = AuthorityKeeper(plane.store, plane.clock, keys, told=told, given_up=bool)
     await keeper.keep()
     waiting = await ctl("ca", "rotate", "--no-wait")
     assert (waiting.code, waiting.rows[1][:2]) == (0, ["ssh-ca.2", "MAKING"])
@@ -62,4 +62,8 @@ async def test_ca_is_shown_rotated_and_retired(
     await keeper.keep()
     assert (await ctl("ca", "show", "ssh-ca.1", "-o", "json")).document["state"] == "RETIRED"
     assert (await ctl("ca", "show", "none")).code == 3
-    assert (await ctl("login", "revoke")).code == 2
+
+
+async def test_a_revocation_names_a_certificate_or_a_sandbox(sandboxctl: Sandboxctl) -> None:
+    assert (await sandboxctl.run("login", "revoke")).code == 2
+    assert (await sandboxctl.run("login", "revoke", "CRT-1", "--sandbox", "x")).code == 2

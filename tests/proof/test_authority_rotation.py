@@ -142,6 +142,31 @@ def answers(process: subprocess.Popen[str], line: str) -> bool:
     return process.stdout.readline() == f"{line}\n"
 
 
+def retired_and_given_up(story: Story, new: Document, before: Document) -> None:
+    """Go on after the daemon's death with one guest left, which is given up in the end."""
+    story.daemon.kill()
+    story.daemon.start()
+    assert story.states() == {"ssh-ca.2": "SIGNING", "ssh-ca.1": "KEPT"}
+    story.done("ca", "retire", "ssh-ca.1", "-y")
+    assert story.states() == {"ssh-ca.2": "SIGNING", "ssh-ca.1": "RETIRED"}
+    assert not [*story.daemon.state_dir.glob("ssh-ca.1*")]
+    listed = story.ctl("login", "certificates", "-o", "json").document
+    (revoked,) = (one for one in listed if one["id"] == before["id"])
+    assert revoked["revoked_at"] is not None
+    assert story.ssh("new", "echo still").stdout == "still\n"
+    story.done("ca", "rotate")
+    story.done("ca", "retire", "ssh-ca.2", "--force", "-y")
+    refused_now = story.ssh("new", "echo never")
+    assert refused_now.returncode != 0
+    assert "is not here" in refused_now.stderr
+    assert story.daemon.sandbox("new")["state"] == "RUNNING"
+    told = story.ctl("doctor", "-o", "json").document["checks"]
+    lagging = [one for one in told if one["name"] == "ssh authority"]
+    assert any("was retired, so 1 guests" in one["message"] for one in lagging), lagging
+    story.daemon.api.delete("/v1/sandboxes/new")
+    story.daemon.wait_for(new["id"], state="DESTROYED")
+
+
 @pytest.mark.fleet
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
@@ -178,24 +203,4 @@ def test_authorities_follow_one_another_under_running_guests(fleet: Fleet, tmp_p
             daemon.api.delete("/v1/sandboxes/old")
             daemon.wait_for(old["id"], state="DESTROYED")
             assert held.wait(60) != 0
-        daemon.kill()
-        daemon.start()
-        assert story.states() == {"ssh-ca.2": "SIGNING", "ssh-ca.1": "KEPT"}
-        story.done("ca", "retire", "ssh-ca.1", "-y")
-        assert story.states() == {"ssh-ca.2": "SIGNING", "ssh-ca.1": "RETIRED"}
-        assert not [*daemon.state_dir.glob("ssh-ca.1*")]
-        listed = story.ctl("login", "certificates", "-o", "json").document
-        (revoked,) = (one for one in listed if one["id"] == before["id"])
-        assert revoked["revoked_at"] is not None
-        assert story.ssh("new", "echo still").stdout == "still\n"
-        story.done("ca", "rotate")
-        story.done("ca", "retire", "ssh-ca.2", "--force", "-y")
-        refused_now = story.ssh("new", "echo never")
-        assert refused_now.returncode != 0
-        assert "is not here" in refused_now.stderr
-        assert daemon.sandbox("new")["state"] == "RUNNING"
-        told = story.ctl("doctor", "-o", "json").document["checks"]
-        lagging = [one for one in told if one["name"] == "ssh authority"]
-        assert any("was retired, so 1 guests" in one["message"] for one in lagging), lagging
-        daemon.api.delete("/v1/sandboxes/new")
-        daemon.wait_for(new["id"], state="DESTROYED")
+        retired_and_given_up(story, new, before)

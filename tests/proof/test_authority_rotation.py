@@ -171,7 +171,8 @@ def retired_and_given_up(story: Story, new: Document, before: Document) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_authorities_follow_one_another_under_running_guests(fleet: Fleet, tmp_path: Path) -> None:
-    with running(tmp_path, configuration(fleet)) as daemon:
+    config = f"{configuration(fleet)}\n[guests]\nssh_certificate_seconds = 3600\n"
+    with running(tmp_path, config) as daemon:
         story = Story(daemon, tmp_path)
         for host in fleet:
             wait_until(

@@ -26,7 +26,7 @@ from tests.proof.daemon import Daemon, Document, running
 from tests.proof.test_main_job import configuration
 
 BODY = {"base_image": "small.qcow2", "agent_id": "proof", "vcpus": 1, "memory_mb": 128}
-BOOT_S = 300.0
+BOOT_S = 580.0
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,13 @@ class _Told:
             "publications": PublicationService(
                 store, clock, forges=forges, journal=journal, wake=wakes.publication
             ),
-            "playbooks": PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            "playbooks": PlaybookService(
+                store,
+                clock,
+                journal=journal,
+                wake=wakes.playbooks,
+                contents=None if manifests is None else manifests.contents,
+            ),
         }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 
+from scheduler.model import Delta, EntryKind
+from scheduler.store import Transaction
+from tests.changes.guests import added
 from tests.service.planes import Plane
 
 COPY = {
@@ -196,3 +200,48 @@ async def test_the_loop_is_told_of_each_change(http: httpx2.AsyncClient, cloud: 
     await http.patch("/v1/playbooks/web", json={"become": True})
     await http.delete("/v1/playbooks/web")
     assert cloud.woken.count("playbooks") == 3
+
+
+async def with_delta(cloud: Plane, delta: Delta) -> str:
+    """Record a change set whose diff found this; return its id."""
+    made = await cloud.change_set(1)
+
+    def write(tx: Transaction) -> None:
+        tx.diffs.add(replace(tx.diffs.get(made.diff_id), delta=delta))
+
+    await cloud.store.submit(write)
+    return made.id
+
+
+async def test_what_a_change_set_brings_about_is_taken_in_as_data(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    link = added("/srv/{{ x }}", EntryKind.SYMLINK, target="/srv/a", mode=0o777)
+    change_set = await with_delta(cloud, Delta(files=(link, added("/srv/file"))))
+    body = {"name": "web", "change_set_id": change_set}
+    path = "/v1/playbooks/import-change-set"
+    refused = await http.post(path, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
+    (left,) = refused.json()["reviews"]
+    assert "/srv/file" in left
+    taken = await http.post(path, json={**body, "partial": True})
+    assert (taken.status_code, taken.headers["location"]) == (201, "/v1/playbooks/web")
+    (task,) = taken.json()["tasks"]
+    assert (task["literal"], task["params"]["path"]) == (True, "/srv/{{ x }}")
+    text = (await http.get("/v1/playbooks/web/export")).json()["yaml"]
+    assert '!unsafe "/srv/{{ x }}"' in text
+    events = (await http.get("/v1/events")).json()["items"]
+    told = [one["message"] for one in events if one["kind"] == "playbook.created"]
+    assert told == [f"playbook web: imported from {change_set}, 1 things left out, with 1 tasks"]
+
+
+async def test_a_change_set_that_says_nothing_is_not_taken_in(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    path = "/v1/playbooks/import-change-set"
+    change_set = await with_delta(cloud, Delta())
+    empty = await http.post(path, json={"name": "web", "change_set_id": change_set})
+    assert (empty.status_code, "would be 0 tasks" in empty.json()["detail"]) == (422, True)
+    other = await cloud.change_set(2)
+    unknown = await http.post(path, json={"name": "web", "change_set_id": other.id})
+    assert (unknown.status_code, "only names are kept" in unknown.json()["detail"]) == (404, True)

@@ -138,7 +138,6 @@ class PlaybookService:
                 f"a stored playbook cannot say {len(found.reviews)} things of the change set: "
                 + "; ".join(left),
                 remedy="take the change set's own role, or leave them out: --partial",
-                details={"reviews": left},
             )
         if not found.tasks or len(found.tasks) > MOST_TASKS:
             raise Invalid(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import httpx2
 
-from scheduler.model import Delta, EntryKind
+from scheduler.model import ChangeDiff, ChangeSet, Delta, Diff, EntryKind
 from scheduler.store import Transaction
 from tests.changes.guests import added
 from tests.service.planes import Plane
+from tests.store import samples
 
 COPY = {
     "name": "Write the greeting",
@@ -204,13 +204,32 @@ async def test_the_loop_is_told_of_each_change(http: httpx2.AsyncClient, cloud: 
 
 async def with_delta(cloud: Plane, delta: Delta) -> str:
     """Record a change set whose diff found this; return its id."""
-    made = await cloud.change_set(1)
+    diff = Diff(
+        id="DIF-7",
+        sandbox_id="SBX-7",
+        from_snapshot="before",
+        to_snapshot="after",
+        diff_json=ChangeDiff(),
+        delta=delta,
+        created_at=cloud.clock.now(),
+    )
+    change_set = ChangeSet(
+        id="CHG-7",
+        job_id="JOB-7",
+        sandbox_id="SBX-7",
+        diff_id=diff.id,
+        path_ansible="ansible",
+        path_puppet="puppet",
+        created_at=cloud.clock.now(),
+    )
 
     def write(tx: Transaction) -> None:
-        tx.diffs.add(replace(tx.diffs.get(made.diff_id), delta=delta))
+        tx.sandboxes.add(samples.sandbox("SBX-7", sandbox_name="box-7"))
+        tx.diffs.add(diff)
+        tx.change_sets.add(change_set)
 
     await cloud.store.submit(write)
-    return made.id
+    return change_set.id
 
 
 async def test_what_a_change_set_brings_about_is_taken_in_as_data(
@@ -222,8 +241,7 @@ async def test_what_a_change_set_brings_about_is_taken_in_as_data(
     path = "/v1/playbooks/import-change-set"
     refused = await http.post(path, json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
-    (left,) = refused.json()["reviews"]
-    assert "/srv/file" in left
+    assert "/srv/file" in refused.json()["detail"]
     taken = await http.post(path, json={**body, "partial": True})
     assert (taken.status_code, taken.headers["location"]) == (201, "/v1/playbooks/web")
     (task,) = taken.json()["tasks"]

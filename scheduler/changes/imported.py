@@ -65,12 +65,12 @@ def _wishes(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish
         else:
             yield _path(one, contents)
     for service in wanted.services:
-        params = {"name": service.name, "daemon_reload": True}
+        wish: dict[str, object] = {"name": service.name, "daemon_reload": True}
         if service.enabled is not None:
-            params["enabled"] = service.enabled
+            wish["enabled"] = service.enabled
         if service.running is not None:
-            params["state"] = "started" if service.running else "stopped"
-        yield "Enable or start a service", service.name, (_SERVICE, params)
+            wish["state"] = "started" if service.running else "stopped"
+        yield "Enable or start a service", service.name, (_SERVICE, wish)
 
 
 _SERVICE = "ansible.builtin.systemd_service"

@@ -130,7 +130,7 @@ def _leashed(plan: Mapping[str, Any], command: Sequence[str]) -> int:
     """
     _prctl(_SET_CHILD_SUBREAPER, 1)
     if plan["nobody"]:
-        for directory in plan["writable"]:
+        for directory in plan["private"]:
             _give_away(directory)
     child = os.fork()
     if child == 0:

@@ -27,6 +27,9 @@ class JailPlan:
     readable: Sequence[str | Path] = LIBRARIES
     """Files and directories; what is not there is left out."""
     writable: Sequence[str | Path] = ()
+    """What others have too, as it is."""
+    private: Sequence[str | Path] = ()
+    """Directories that are made for this run and may be written; nobody comes to own them."""
     descriptor: int | None = None
     """An open file that may be read, `{}` in the command."""
     memory_bytes: int
@@ -59,7 +62,8 @@ class JailPlan:
             limits["NPROC"] = self.processes
         plan = {
             "readable": [str(path) for path in self.readable],
-            "writable": [str(path) for path in self.writable],
+            "writable": [str(path) for path in (*self.private, *self.writable)],
+            "private": [str(path) for path in self.private],
             "descriptor": self.descriptor,
             "limits": limits,
             "nobody": nobody,

@@ -39,7 +39,8 @@ def ansible_jail(
     """Return what Ansible may do with one private directory."""
     return JailPlan(
         readable=(*_READABLE, sys.prefix, sys.base_prefix, program, relay.__file__),
-        writable=(private, *_WRITABLE),
+        writable=_WRITABLE,
+        private=(private,),
         memory_bytes=MEMORY_BYTES,
         cpu_seconds=max(1, round(cpu_seconds)),
         file_bytes=FILE_BYTES,

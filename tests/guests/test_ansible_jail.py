@@ -135,6 +135,25 @@ async def test_what_ansible_needs_is_there(private: Path) -> None:
     assert not [one for one in others if f"'{one}':" in rest]
 
 
+async def test_what_others_have_too_keeps_its_owner(private: Path, tmp_path: Path) -> None:
+    """Nobody comes to own the private directory alone: whatever else may be written is shared."""
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o777)
+    (shared / "somebody's").write_text("kept")
+    plan = ansible_jail(PYTHON, private, {}, cpu_seconds=60)
+    assert [*plan.private] == [private]
+    ended = await run_jailed(
+        replace(plan, programs=(PYTHON,), writable=(*plan.writable, shared)),
+        *(PYTHON, "-I", "-S", "-c", "pass"),
+        cwd=private,
+        limit_seconds=60,
+        most_bytes=4096,
+    )
+    assert ended.code == 0, ended.output
+    owners = [one.stat().st_uid for one in (shared, shared / "somebody's")]
+    assert owners == [os.geteuid(), os.geteuid()]
+
+
 LEAVER = """
 if os.fork() == 0:
     os.setsid()

@@ -36,6 +36,7 @@ class Prefix(StrEnum):
     JOB = "JOB"
     CERTIFICATE = "CRT"
     SESSION = "SES"
+    AUTHORITY = "SCA"
 
 
 def new_id(prefix: Prefix) -> str:

@@ -17,6 +17,7 @@ from uuid import UUID
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
 from scheduler.config.sources import CREDENTIALS
+from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.change_loops import ChangeLoops
 from scheduler.control.evidence import GuestOnlooker
@@ -124,6 +125,7 @@ class _Inroads:
     guests: GuestConnections
     streams: GuestWays
     sources: SourceWays
+    authorities: Authorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ class _Beside:
     playbooks: PlaybookLoops
     changes: ChangeLoops
     sources: SourceLoops
+    authorities: AuthorityLoop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,7 @@ async def opened(
             forges=plane.publications.forges,
             guests=ground.ways.guests,
             authority=lambda: ground.ways.guests.authority,
+            logins=meter,
             **shared,
         )
         await shared["fleet"].load()
@@ -220,7 +224,15 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     store, clock = ground.store, ground.shared["clock"]
     told = ground.shared["journal"].poke
     bugs = BugRecorder(store, clock, parked=ground.meter.parked)
+    keeper = AuthorityKeeper(
+        store,
+        clock,
+        ground.ways.authorities,
+        told=told,
+        given_up=ground.ways.guests.drop,
+    )
     return _Beside(
+        authorities=AuthorityLoop(keeper, clock),
         playbooks=PlaybookLoops(store, clock, ground.settings.state_dir, told=told),
         changes=ChangeLoops.over(
             store,
@@ -258,7 +270,7 @@ def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
         lag_seconds=lambda: ground.lag.latest_seconds,
         tally=ground.meter,
         guests=guests,
-        beside=(beside.playbooks, beside.changes, beside.sources),
+        beside=(beside.authorities, beside.playbooks, beside.changes, beside.sources),
         take_manifest=GuestOnlooker(guests, ground.kept.manifests).take,
         **ground.shared,
     )
@@ -329,6 +341,7 @@ def _wakes(plane: ControlPlane, beside: _Beside) -> Wakes:
         drain=plane.wake_drains,
         image=plane.wake_image,
         playbooks=beside.playbooks.wake,
+        authorities=beside.authorities.wake,
         change_set=beside.changes.wake,
         verification=beside.changes.wake_verification,
         publication=plane.wake_publication,
@@ -364,7 +377,13 @@ async def _ways(
     ):
         streams = GuestWays(authorities, clock, drivers.jump)
         sources = SourceWays(authorities, clock, drivers.jump, key=settings.sources.ssh_key)
-        yield _Inroads(drivers=drivers, guests=guests, streams=streams, sources=sources)
+        yield _Inroads(
+            drivers=drivers,
+            guests=guests,
+            streams=streams,
+            sources=sources,
+            authorities=authorities,
+        )
 
 
 async def _open_cluster(state_dir: Path, store: Store) -> Keyring:

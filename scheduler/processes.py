@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 READ_BYTES = 65536
+LEASH_SECONDS = 10.0
+"""How long one on a leash may take to end what it started."""
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -54,8 +56,11 @@ async def run(
     environment: Mapping[str, str],
     limit_seconds: float,
     most_bytes: int,
+    leashed: bool = False,
 ) -> Ended:
     """Run a program to its end, or to the end of its time; what it said first is forgotten first.
+
+    One that is `leashed` ends what it started by itself once its standard input ends.
 
     Raises `OSError` when it cannot be started.
     """
@@ -63,7 +68,7 @@ async def run(
         *argv,
         cwd=cwd,
         env=dict(environment),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if leashed else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
@@ -90,6 +95,11 @@ async def _listen(process: asyncio.subprocess.Process, said: bytearray, most: in
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
     """End all that is left of a program and of what it started."""
+    if process.stdin is not None:
+        process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEASH_SECONDS):
+                await process.wait()
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     # Whoever held its output is gone: the end comes at once.

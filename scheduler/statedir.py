@@ -87,6 +87,12 @@ def write_once(path: Path, content: bytes) -> None:
     _sync_directory(path.parent)
 
 
+def remove_for_good(path: Path) -> None:
+    """Remove a file, if it is there, so that not even a loss of power brings it back."""
+    path.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

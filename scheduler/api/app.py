@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from scheduler.api.problems import Problems
+from scheduler.api.routes.authorities import AuthorityRoutes
 from scheduler.api.routes.change_sets import ChangeSetRoutes
 from scheduler.api.routes.commands import CommandRoutes
 from scheduler.api.routes.diffs import DiffRoutes
@@ -84,6 +85,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> Api:
             ("changes", ChangeSetRoutes(services).operations()),
             ("publications", PublicationRoutes(services).operations()),
             ("ssh", SshRoutes(services).operations()),
+            ("ssh", AuthorityRoutes(services).operations()),
             ("source VMs", SourceRoutes(services).operations()),
             ("placement", PlacementRoutes(services).operations()),
             ("trust", TrustRoutes(services).operations()),

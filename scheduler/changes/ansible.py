@@ -16,7 +16,7 @@ TOOL = "ansible"
 
 Document = dict[str, object]
 
-_PURPOSES: Mapping[str, str] = {
+PACKAGE_MODULES: Mapping[str, str] = {
     "dpkg": "ansible.builtin.apt",
     "rpm": "ansible.builtin.dnf",
 }
@@ -130,7 +130,7 @@ _MODE = {**_OWNER, "mode": "{{ item.mode }}"}
 
 
 def _absent_packages(variable: str, plan: Plan) -> list[Document]:
-    module = _PURPOSES[plan.package_manager or ""]
+    module = PACKAGE_MODULES[plan.package_manager or ""]
     return [
         {
             "name": "Remove packages",
@@ -140,7 +140,7 @@ def _absent_packages(variable: str, plan: Plan) -> list[Document]:
 
 
 def _packages(variable: str, plan: Plan) -> list[Document]:
-    module = _PURPOSES[plan.package_manager or ""]
+    module = PACKAGE_MODULES[plan.package_manager or ""]
     parameters: Document = {"name": f"{{{{ {variable} }}}}", "state": "present"}
     if any(one.replaces for one in plan.packages):
         parameters["allow_downgrade"] = True

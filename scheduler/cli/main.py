@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from scheduler.cli.commands.authorities import ca
 from scheduler.cli.commands.change_sets import changeset
 from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.diffs import diff
@@ -61,6 +62,7 @@ COMMANDS: tuple[click.Command, ...] = (
     publish,
     publication,
     source,
+    ca,
     events_,
     doctor,
     audit,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scheduler.model import HostResources, Inventory
+from scheduler.model import HostResources, Inventory, SshAuthority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +82,6 @@ class StoreFacts:
     hosts: int = 0
     clock_steps: Mapping[datetime, float] = field(default_factory=dict)
     """When the wall clock was lately set, and by how many seconds."""
+    authorities: tuple[SshAuthority, ...] = ()
+    guests_by_authority: Mapping[str, int] = field(default_factory=dict)
+    """How many live guests trust each SSH authority, by its fingerprint."""

@@ -6,16 +6,19 @@ that is gone afterwards.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scheduler.guests.processes import Finished, run_program
+from scheduler.guests.ansible_jail import ansible_jail, run_jailed
+from scheduler.processes import Ended
 
 CHECK_SECONDS = 60.0
 PROGRAM = "ansible-playbook"
 LONGEST_FAULT = 2000
+MOST_BYTES = 65536
 
 
 def find_ansible() -> str | None:
@@ -30,7 +33,7 @@ def environment(directory: Path) -> Mapping[str, str]:
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": str(directory),
-        "TMPDIR": str(directory),
+        "TMPDIR": str(directory / "tmp"),
         "NO_COLOR": "1",
         "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(directory / "home"),
@@ -48,18 +51,26 @@ def environment(directory: Path) -> Mapping[str, str]:
 
 
 async def syntax_fault(ansible: str, playbook: Path, directory: Path) -> str | None:
-    """Return what Ansible says against a playbook's file, None when it takes it; plays nothing."""
-    finished = await run_program(
-        [ansible, "--syntax-check", "-i", "localhost,", "--", str(playbook)],
-        environment=environment(directory),
-        directory=directory,
+    """Return what Ansible says against a playbook's file, None when it takes it; plays nothing.
+
+    It happens in the jail: what a play imports may be named by a template, and so by a lookup.
+    `directory` is private, and the jail's.
+    """
+    copied = directory / "checked.yml"
+    await asyncio.to_thread(shutil.copyfile, playbook, copied)
+    (directory / "tmp").mkdir()
+    jail = ansible_jail(ansible, directory, environment(directory), cpu_seconds=CHECK_SECONDS)
+    ended = await run_jailed(
+        jail,
+        *(ansible, "--syntax-check", "-i", "localhost,", "--", copied),
+        cwd=directory,
         limit_seconds=CHECK_SECONDS,
-        output_bytes=65536,
+        most_bytes=MOST_BYTES,
     )
-    return None if finished.exit_code == 0 else _told(finished)
+    return None if ended.code == 0 else _told(ended).replace(str(copied), str(playbook))
 
 
-def _told(finished: Finished) -> str:
-    if finished.exit_code is None:
+def _told(ended: Ended) -> str:
+    if ended.code is None:
         return f"ansible-playbook --syntax-check did not end in {CHECK_SECONDS:.0f} s"
-    return finished.output.strip()[:LONGEST_FAULT] or f"exit code {finished.exit_code}"
+    return ended.output.strip()[:LONGEST_FAULT] or f"exit code {ended.code}"

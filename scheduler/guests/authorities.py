@@ -1,8 +1,9 @@
 """The SSH authorities: whose signature opens guests, and by whose signature guests are known.
 
 Each is one Ed25519 key `ssh-ca.N` in the state directory; the highest number signs, lower ones stay
-for guests that trust nothing newer. The key file holds both halves; the `.pub` beside it is for
-people, so a missing `.pub` is made again and a missing key is refused: no other would open a guest.
+for guests that trust nothing newer, until they are retired. The key file holds both halves; the
+`.pub` beside it is for people, so a missing `.pub` is made again and a missing key is refused: no
+other would open a guest.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import re
 import stat
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncssh
 
 from scheduler.errors import Invalid, NotFound
-from scheduler.statedir import write_once
+from scheduler.model.authorities import OWN_NAME
+from scheduler.statedir import remove_for_good, write_once
 
 ALGORITHM = "ssh-ed25519"
 CREDENTIAL = "ssh_ca"
@@ -23,7 +26,7 @@ CREDENTIAL = "ssh_ca"
 PREVIOUS_CREDENTIAL = "ssh_ca_previous"
 """Beside it, the one that guests from before a change of the credential trust."""
 
-_FILE = re.compile(r"ssh-ca\.([1-9][0-9]{0,8})(\.pub)?")
+_FILE = re.compile(rf"{OWN_NAME}\.([1-9][0-9]{{0,8}})(\.pub)?")
 _RESTORE = "restore it from a backup: without it no guest that trusts it can be reached"
 
 
@@ -38,6 +41,8 @@ class Authority:
     fingerprint: str
     """OpenSSH's: `SHA256:` and the digest of the public key."""
     key: asyncssh.SSHKey = field(repr=False, compare=False)
+    made_at: datetime | None = field(default=None, compare=False)
+    """When its file was written; None for what systemd hands over, which is written anew."""
 
 
 class Authorities:
@@ -82,18 +87,57 @@ class Authorities:
             remedy="restore it from a backup; if it was retired, its guests must be created anew",
         )
 
+    def trusted_by(self, fingerprint: str | None) -> Authority:
+        """Return the one that a guest trusts whose seed named it, or is to name one.
 
-def make_authority(directory: Path, number: int) -> None:
+        Raises `NotFound` when its key is not here any more.
+        """
+        return self.signer if fingerprint is None else self.by_fingerprint(fingerprint)
+
+    def make(self, name: str) -> Authority:
+        """Make the key of this name, unless it was made already; it signs nothing yet.
+
+        Blocks: it waits for the disk.
+        """
+        number = _FILE.fullmatch(name)
+        if number is None:
+            raise Invalid(f"{name} is no name of a key of ours")
+        return make_authority(self._directory, int(number[1]))
+
+    def adopt(self, authority: Authority) -> None:
+        """Have an authority sign what is new from now on."""
+        others = (one for one in self._authorities if one.fingerprint != authority.fingerprint)
+        self._authorities = (authority, *others)
+
+    def forget(self, fingerprint: str | None) -> None:
+        """Sign nothing with this key any more; the signer is never forgotten."""
+        self._authorities = (
+            self.signer,
+            *(one for one in self._authorities[1:] if one.fingerprint != fingerprint),
+        )
+
+    def destroy(self, name: str) -> None:
+        """Remove the key of this name from the disk, its public half first; blocks.
+
+        A public half alone would say that a key was lost.
+        """
+        if _FILE.fullmatch(name):
+            remove_for_good(self._directory / f"{name}.pub")
+            remove_for_good(self._directory / name)
+
+
+def make_authority(directory: Path, number: int) -> Authority:
     """Make a new key with its public half; a faster twin's stays."""
-    path = directory / f"ssh-ca.{number}"
+    path = directory / f"{OWN_NAME}.{number}"
     write_once(path, asyncssh.generate_private_key(ALGORITHM).export_private_key())
-    _read_kept(directory, number)
+    return _read_kept(directory, number)
 
 
 def read_authority(path: Path, *, private: bool = True) -> Authority:
     """Read a key; `private` asks that only its owner can read the file. Raises `Invalid`."""
     try:
-        if private and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        facts = path.stat()
+        if private and stat.S_IMODE(facts.st_mode) & 0o077:
             raise Invalid(
                 f"the SSH authority's key {path} can be read by others",
                 remedy=f"chmod 600 {path}; when it may have been read, make a new one",
@@ -114,6 +158,7 @@ def read_authority(path: Path, *, private: bool = True) -> Authority:
         public_key=public_line(key),
         fingerprint=key.get_fingerprint("sha256"),
         key=key,
+        made_at=datetime.fromtimestamp(facts.st_mtime, UTC) if private else None,
     )
 
 
@@ -150,7 +195,7 @@ def _numbers(directory: Path) -> list[int]:
 
 
 def _read_kept(directory: Path, number: int) -> Authority:
-    path = directory / f"ssh-ca.{number}"
+    path = directory / f"{OWN_NAME}.{number}"
     authority = read_authority(path)
     public = path.with_name(f"{path.name}.pub")
     try:

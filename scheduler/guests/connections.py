@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from weakref import WeakSet
 
 import asyncssh
 
@@ -90,6 +91,7 @@ class GuestConnections:
         self._dialler = dialler
         self._certificate_seconds = certificate_seconds
         self._guests: defaultdict[str, _Guest] = defaultdict(_Guest)
+        self._lent: dict[str, WeakSet[GuestStream]] = {}
         self._dials = asyncio.Semaphore(DIALS_AT_ONCE)
 
     @classmethod
@@ -144,7 +146,9 @@ class GuestConnections:
     async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
         """Open a TCP connection to the guest's sshd, to be carried for somebody else."""
         async with self._dials:
-            return await self._dialler.stream(sandbox, host)
+            stream = await self._dialler.stream(sandbox, host)
+        self._lent.setdefault(sandbox.id, WeakSet()).add(stream)
+        return stream
 
     def signed(self, sandbox: Sandbox, public_key: str, grant: Grant) -> SignedLogin:
         """Sign a login for somebody's own key; raises `Invalid` for what is no key.
@@ -154,7 +158,12 @@ class GuestConnections:
         return signed_login(self._authority_of(sandbox), public_key, grant)
 
     def drop(self, sandbox_id: str) -> int:
-        """End every connection to a guest at once, used or not; return how many there were."""
+        """End every connection to a guest at once, used or not; return how many there were.
+
+        What is carried for others ends too: a guest that is gone would never say so.
+        """
+        for stream in self._lent.pop(sandbox_id, ()):
+            stream.close()
         guest = self._guests.get(sandbox_id)
         if guest is None:
             return 0
@@ -167,6 +176,7 @@ class GuestConnections:
 
     async def sweep(self) -> None:
         """Close what nobody has used for a while, or may join no more."""
+        self._lent = {sandbox_id: lent for sandbox_id, lent in self._lent.items() if lent}
         for sandbox_id, guest in tuple(self._guests.items()):
             for line in tuple(guest.lines):
                 if not line.users and not self._worth_keeping(line):
@@ -247,10 +257,8 @@ class GuestConnections:
 
     def _authority_of(self, sandbox: Sandbox) -> Authority:
         """Return the authority that the sandbox's seed named; raises `GuestUnreachable`."""
-        if sandbox.ssh_ca is None:
-            return self._authorities.signer
         try:
-            return self._authorities.by_fingerprint(sandbox.ssh_ca)
+            return self._authorities.trusted_by(sandbox.ssh_ca)
         except NotFound as error:
             raise GuestUnreachable(
                 f"the guest of {sandbox.id} trusts an SSH authority whose key is not here: "

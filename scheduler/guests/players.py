@@ -1,18 +1,18 @@
 """Plays an Ansible play on a guest: ansible-playbook on the control node, ssh to the guest.
 
-ssh is given a key that is made for this play, a certificate for this sandbox that is valid for as
-long, the authority that the guest must be known by, and a socket of ours as the only way there.
-Nothing of anybody's ssh or Ansible configuration is read.
+All of it runs in a jail. ssh is given a key that is made for this play, a certificate for this
+sandbox that is valid for as long, the authority that the guest must be known by, and a door of ours
+as the only way there. Nothing of anybody's ssh or Ansible configuration is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,15 +20,14 @@ from typing import Protocol
 from scheduler.changes.secrets import redacted
 from scheduler.errors import GuestUnreachable
 from scheduler.guests import relay
+from scheduler.guests.ansible_jail import ansible_jail, jail_fault, run_jailed
+from scheduler.guests.doors import Streams, door
 from scheduler.model import HostResources, Sandbox
-from scheduler.processes import Ended, clean_environment, program, run
+from scheduler.processes import Ended, clean_environment, program
 
 LIMIT_SECONDS = 1200.0
 MOST_BYTES = 256 * 1024
-COPY_BYTES = 65536
 SSH = "sandboxd"
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,54 +81,27 @@ class AnsiblePlayer:
             )
         with tempfile.TemporaryDirectory(prefix="sbxd-play-") as made:
             private = Path(made)
+            play = private / "play"
+            await asyncio.to_thread(shutil.copytree, directory, play, symlinks=True)
             given = self._way.pass_for(clone, host, seconds=self._limit_seconds)
-            async with self._carried(private / "s", clone, host):
-                _prepare(private, given, clone)
-                ended = await run(
-                    [tool, "-i", private / "inventory.json", "site.yml"],
-                    cwd=directory,
-                    environment=_environment(private),
-                    limit_seconds=self._limit_seconds,
+            _prepare(private, given, clone)
+            limit = self._limit_seconds
+            jail = ansible_jail(tool, private, _environment(private), cpu_seconds=limit)
+            async with door(private, lambda: self._way.stream_to(clone, host)):
+                ended = await run_jailed(
+                    jail,
+                    *(tool, "-i", private / "inventory.json", "site.yml"),
+                    cwd=play,
+                    limit_seconds=limit,
                     most_bytes=MOST_BYTES,
                 )
+        fault = jail_fault(ended)
+        if fault is not None:
+            raise GuestUnreachable(
+                f"nothing is played here: {fault}",
+                remedy="run the daemon on a kernel with Landlock (5.13 or later, lsm=landlock,...)",
+            )
         return _played(ended, self._limit_seconds)
-
-    @asynccontextmanager
-    async def _carried(
-        self, path: Path, sandbox: Sandbox, host: HostResources
-    ) -> AsyncIterator[None]:
-        """Carry whoever connects to a socket to the guest's sshd."""
-
-        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                there = await self._way.stream_to(sandbox, host)
-            except GuestUnreachable:
-                writer.close()
-                return
-            await _both_ways((reader, writer), there)
-
-        server = await asyncio.start_unix_server(carry, path)
-        try:
-            yield
-        finally:
-            server.close()
-
-
-async def _both_ways(one: Streams, other: Streams) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_copy(one[0], other[1]))
-        group.create_task(_copy(other[0], one[1]))
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await source.read(COPY_BYTES):
-            target.write(chunk)
-            await target.drain()
-    except OSError:
-        pass
-    finally:
-        target.close()
 
 
 def _prepare(private: Path, given: Pass, sandbox: Sandbox) -> None:
@@ -144,7 +116,7 @@ def _prepare(private: Path, given: Pass, sandbox: Sandbox) -> None:
 
 
 def _inventory(private: Path, sandbox: Sandbox) -> Mapping[str, object]:
-    way = f"{sys.executable} -I {relay.__file__} {private / 's'}"
+    way = f"{sys.executable} -I {relay.__file__} {private}"
     options = {
         "IdentityFile": private / "key",
         "CertificateFile": private / "key-cert.pub",
@@ -158,9 +130,8 @@ def _inventory(private: Path, sandbox: Sandbox) -> Mapping[str, object]:
         "KbdInteractiveAuthentication": "no",
         "ConnectTimeout": "30",
         "ServerAliveInterval": "10",
-        "ControlMaster": "auto",
-        "ControlPersist": "30s",
-        "ControlPath": private / "c",
+        "ControlMaster": "no",
+        "ControlPath": "none",
         "ProxyCommand": way,
     }
     variables = {

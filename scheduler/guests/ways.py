@@ -13,7 +13,7 @@ from typing import cast
 import asyncssh
 
 from scheduler.clock import Clock
-from scheduler.errors import GuestUnreachable, SandboxdError
+from scheduler.errors import GuestUnreachable, NotFound, SandboxdError
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.certificates import (
     Grant,
@@ -22,7 +22,8 @@ from scheduler.guests.certificates import (
     user_certificate,
 )
 from scheduler.guests.dialling import CONNECT_SECONDS, GUEST_PORT, Jump
-from scheduler.guests.players import Pass, Streams
+from scheduler.guests.doors import Streams
+from scheduler.guests.players import Pass
 from scheduler.ids import new_serial
 from scheduler.model import HostResources, Sandbox
 
@@ -41,8 +42,17 @@ class GuestWays:
         self._port = port
 
     def pass_for(self, sandbox: Sandbox, host: HostResources, *, seconds: float) -> Pass:
-        """Return a fresh key with a certificate for this sandbox that is valid for so long."""
+        """Return a fresh key with a certificate for this sandbox that is valid for so long.
+
+        Raises `GuestUnreachable` when the authority that its guest trusts is not here any more.
+        """
         now = self._clock.now()
+        try:
+            authority = self._authorities.trusted_by(sandbox.ssh_ca)
+        except NotFound as error:
+            raise GuestUnreachable(
+                f"no pass opens the guest of {sandbox.id}: {error.message}", remedy=error.remedy
+            ) from error
         key = asyncssh.generate_private_key("ssh-ed25519")
         grant = Grant(
             serial=new_serial(),
@@ -52,11 +62,11 @@ class GuestWays:
             valid_before=now + timedelta(seconds=seconds),
             source_addresses=source_addresses(sandbox, host),
         )
-        certificate = user_certificate(self._authorities.signer, key.convert_to_public(), grant)
+        certificate = user_certificate(authority, key.convert_to_public(), grant)
         return Pass(
             private_key=key.export_private_key().decode("ascii"),
             certificate=certificate.export_certificate().decode("ascii"),
-            known_hosts=known_hosts_line(sandbox.id, self._authorities.all),
+            known_hosts=known_hosts_line(sandbox.id, [authority]),
         )
 
     async def stream_to(self, sandbox: Sandbox, host: HostResources) -> Streams:

@@ -1,7 +1,7 @@
 """The gate that an ingested image passes: its bytes are judged before anything is built on them.
 
 Two readers must agree: our own, which looks at the header alone, and qemu-img, which looks at the
-whole in a jail and is never trusted with more (see `image_jail`). Formats are always stated.
+whole in a jail and is never trusted with more (see `jail`). Formats are always stated.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from typing import Any, NoReturn
 
 from scheduler.errors import HostRefused, Unavailable
 from scheduler.hosts.image_header import HEADER_BYTES, read_image_header
-from scheduler.hosts.image_jail import UNJAILED
+from scheduler.jails import LIBRARIES, UNJAILED, JailPlan
 
-JAIL = Path(__file__).with_name("image_jail.py")
 SECTOR_BYTES = 512
 LONGEST_SECONDS = 120.0
+MEMORY_BYTES = 2**30
 MOST_SAID_BYTES = 2**20
 """An image with endless snapshots would make qemu-img talk for ever."""
 _LEAKS = 3
@@ -100,7 +99,7 @@ def _ask(name: str, descriptor: int, verb: str, image_format: str) -> Mapping[st
             remedy="install it: apt-get install qemu-utils",
         )
     command = [program, verb, "--output=json", "-U", "-f", image_format, "{}"]
-    code, said, complained = _run([str(descriptor), *command], descriptor)
+    code, said, complained = _run(jail_of(descriptor).command(*command), descriptor)
     if code == UNJAILED:
         raise Unavailable(
             f"images cannot be checked here: {complained}",
@@ -117,10 +116,22 @@ def _ask(name: str, descriptor: int, verb: str, image_format: str) -> Mapping[st
     return told
 
 
+def jail_of(descriptor: int) -> JailPlan:
+    """Return what qemu-img may do: read one open file, and its own libraries."""
+    return JailPlan(
+        readable=(*LIBRARIES, "/proc/self"),
+        descriptor=descriptor,
+        memory_bytes=MEMORY_BYTES,
+        cpu_seconds=30,
+        file_bytes=0,
+        open_files=64,
+    )
+
+
 def _run(arguments: list[str], descriptor: int) -> tuple[int, bytes, str]:
     """Run the jail and return its exit code, its output and the last line of its complaints."""
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(JAIL), *arguments],
+        arguments,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

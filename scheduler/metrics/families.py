@@ -91,6 +91,7 @@ def families(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
     yield _breakers(hosts, now)
     yield from _sandboxes(snapshot)
     yield from _drains(snapshot)
+    yield from _authorities(snapshot)
 
 
 def _gauge(
@@ -240,3 +241,23 @@ def _drains(snapshot: MetricsSnapshot) -> Iterator[Metric]:
             deadline.add_metric((drain.host_name,), drain.deadline_at.timestamp())
     yield remaining
     yield deadline
+
+
+def _authorities(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+    made = GaugeMetricFamily(
+        "sandboxd_ssh_authority_created_timestamp_seconds",
+        "When an SSH authority was made, or first seen.",
+        labels=("authority", "state"),
+    )
+    guests = GaugeMetricFamily(
+        "sandboxd_ssh_authority_guests",
+        "Live sandboxes whose guests trust an SSH authority.",
+        labels=("authority", "state"),
+    )
+    for one in snapshot.authorities:
+        labels = (one.name, one.state.value.lower())
+        made.add_metric(labels, one.created_at.timestamp())
+        trusting = snapshot.guests_by_authority.get(one.fingerprint or "", 0)
+        guests.add_metric(labels, float(trusting))
+    yield made
+    yield guests

@@ -51,6 +51,7 @@ class Meter:
         self._measure_loops(self.registry)
         self._measure_commands(self.registry)
         self._measure_kept_files(self.registry)
+        self._measure_logins(self.registry)
         self._begin()
 
     def _measure_placement(self, registry: CollectorRegistry) -> None:
@@ -200,6 +201,23 @@ class Meter:
             self._removed.labels(kind)
             self._kept.labels(kind)
 
+    def _measure_logins(self, registry: CollectorRegistry) -> None:
+        self._certified = Counter(
+            "sandboxd_ssh_certificates_issued",
+            "Logins to guests that were signed for callers.",
+            registry=registry,
+        )
+        self._logins = Counter(
+            "sandboxd_ssh_sessions_started",
+            "Connections to guests that callers had carried.",
+            registry=registry,
+        )
+        self._logins_held = Gauge(
+            "sandboxd_ssh_sessions_open",
+            "Connections to guests that are carried for callers now.",
+            registry=registry,
+        )
+
     def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
         """Count a placement decision: its outcome, its refusals by filter, its duration."""
         self._decisions.labels(result).inc()
@@ -250,6 +268,19 @@ class Meter:
         """Count kept files that were removed, `manifests` or `contents`, and what is left."""
         self._removed.labels(kind).inc(files)
         self._kept.labels(kind).set(left_bytes)
+
+    def certified(self) -> None:
+        """Count a login that was signed for a caller."""
+        self._certified.inc()
+
+    def logged_in(self) -> None:
+        """Count a connection to a guest that is carried for a caller."""
+        self._logins.inc()
+        self._logins_held.inc()
+
+    def logged_out(self) -> None:
+        """Count the end of a carried connection."""
+        self._logins_held.dec()
 
     def parked(self) -> None:
         """Count a bug that parked a sandbox or a host."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scheduler.clock import Clock
-from scheduler.model import Drain, HostResources, HostState, SandboxState
+from scheduler.model import Drain, HostResources, HostState, SandboxState, SshAuthority
 from scheduler.store import Condition, Store, Transaction
 
 MOST_EXPIRED = 1000
@@ -27,6 +27,10 @@ class MetricsSnapshot:
     """Those in progress."""
     expired: int = 0
     """Sandboxes whose lease is over and on whose end nobody has acted yet."""
+    authorities: tuple[SshAuthority, ...] = ()
+    """The SSH authorities that are not retired."""
+    guests_by_authority: Mapping[str, int] = field(default_factory=dict)
+    """How many live guests trust each, by its fingerprint."""
     store: Condition = field(default_factory=Condition)
     """What the database last said of itself: as of now, even when it cannot be read."""
 
@@ -56,5 +60,7 @@ class Snapshots:
             hosts=hosts,
             sandboxes=tx.sandboxes.counts(),
             drains=tuple(drain for drain in draining if drain is not None),
+            authorities=tuple(one for one in tx.ssh_authorities.all() if not one.over),
+            guests_by_authority=tx.ssh_authorities.guest_counts(),
             expired=len(tx.sandboxes.due(now, MOST_EXPIRED)),
         )

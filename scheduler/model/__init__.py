@@ -1,6 +1,7 @@
 """Entities: frozen values with the seed's JSON names, a file per aggregate."""
 
 from scheduler.model.allocations import Allocation, AllocationState
+from scheduler.model.authorities import AuthorityState, SshAuthority
 from scheduler.model.change_sets import ChangeSet, ChangeSetState, Check
 from scheduler.model.commands import Command, CommandExecRecord, CommandStatus
 from scheduler.model.decisions import Decision
@@ -77,6 +78,7 @@ __all__ = [
     "AddressReport",
     "Allocation",
     "AllocationState",
+    "AuthorityState",
     "Breaker",
     "ChangeDiff",
     "ChangeSet",
@@ -143,6 +145,7 @@ __all__ = [
     "SnapshotKind",
     "SnapshotState",
     "SourceVM",
+    "SshAuthority",
     "SshCertificate",
     "SshSession",
     "StateReason",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.clock import Clock
+from scheduler.diagnosis.authorities import check_authorities
 from scheduler.diagnosis.checks import Check, healthy
 from scheduler.diagnosis.facts import HostFacts, NodeFacts, StoreFacts
 from scheduler.diagnosis.hosts import check_host
@@ -56,13 +57,20 @@ class DoctorService:
         store, hosts = await self._ask_store(now)
         node = () if self._node is None else tuple(check_node(self._node()))
         of_hosts = await asyncio.to_thread(lambda: tuple(self._of_hosts(hosts, now)))
-        checks = (*check_store(store), *node, *of_hosts)
+        trust = check_authorities(store.authorities, store.guests_by_authority, now)
+        checks = (*check_store(store), *node, *trust, *of_hosts)
         return DoctorReport(at=now, healthy=healthy(checks), checks=checks)
 
     async def _ask_store(self, now: datetime) -> tuple[StoreFacts, Collection[HostResources]]:
         def read(tx: Transaction) -> tuple[StoreFacts, Collection[HostResources]]:
             hosts = tx.hosts.all()
-            return StoreFacts(hosts=len(hosts), clock_steps=_clock_steps(tx, now)), hosts
+            facts = StoreFacts(
+                hosts=len(hosts),
+                clock_steps=_clock_steps(tx, now),
+                authorities=tx.ssh_authorities.all(),
+                guests_by_authority=tx.ssh_authorities.guest_counts(),
+            )
+            return facts, hosts
 
         try:
             facts, hosts = await self._store.read(read)

@@ -9,13 +9,15 @@ import grp
 import os
 import resource
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.config.publishing import ForgeSection
 from scheduler.diagnosis.facts import ForgeFacts, NodeFacts
 from scheduler.hosts.local_files import look_at
+from scheduler.model.authorities import OWN_NAME
 
 _OPEN_FILES = Path("/proc/self/fd")
 
@@ -26,7 +28,10 @@ class Node:
 
     state_dir: Path
     secrets: Sequence[Path]
-    """Files that only their owner may read; those that are not there are none."""
+    """Files that only their owner may read; those that are not there are none.
+
+    The keys of SSH authorities are looked for: they come and go.
+    """
     group: str | None
     group_exists: bool
     """As it was when the socket was made: it was given to the group then, or not."""
@@ -40,7 +45,7 @@ class Node:
         most_open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return NodeFacts(
             state_dir=look_at(self.state_dir),
-            secrets=tuple(look_at(path) for path in self.secrets if path.exists()),
+            secrets=tuple(look_at(path) for path in self._secrets()),
             disk_free=disk.f_bavail * disk.f_frsize,
             disk_size=disk.f_blocks * disk.f_frsize,
             open_files=_open_files(most_open_files),
@@ -51,6 +56,12 @@ class Node:
             stuck=tuple(self.stuck()),
             forges=tuple(map(_forge, self.forges)),
         )
+
+    def _secrets(self) -> Iterator[Path]:
+        yield from (path for path in self.secrets if path.exists())
+        # Without a free descriptor the list cannot be read; another check tells of that.
+        with suppress(OSError):
+            yield from sorted(self.state_dir.glob(f"{OWN_NAME}.*[0-9]"))
 
 
 def _forge(forge: ForgeSection) -> ForgeFacts:

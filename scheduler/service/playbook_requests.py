@@ -22,6 +22,7 @@ from scheduler.ids import Prefix
 from scheduler.validation.fields import HOST_PATTERN, MODULE, TITLE, ObjectName, refusal
 
 MOST_PARAMS_BYTES = 65536
+CHANGE_SET_ID = rf"^{Prefix.CHANGE_SET}-[0-9A-HJKMNP-TV-Z]{{1,26}}$"
 TASK_ID = rf"^{Prefix.TASK}-[0-9A-HJKMNP-TV-Z]{{26}}$"
 
 
@@ -99,6 +100,15 @@ class EditPlaybook(_Request):
     name: ObjectName | None = None
     hosts: HostPattern | None = None
     become: bool | None = None
+
+
+class ImportChangeSet(_Request):
+    """A change set's tasks as a playbook."""
+
+    name: ObjectName
+    change_set_id: Annotated[str, StringConstraints(pattern=CHANGE_SET_ID)]
+    partial: bool = False
+    """Leave out what a stored playbook cannot say, instead of refusing."""
 
 
 class ImportPlaybook(_Request):

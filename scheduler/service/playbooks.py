@@ -14,10 +14,12 @@ from functools import partial
 from typing import NamedTuple
 
 from scheduler import ids
+from scheduler.changes.imported import imported
+from scheduler.changes.plans import Contents
 from scheduler.changes.plays import MOST_TASKS, PlannedTask, parse
 from scheduler.clock import Clock
-from scheduler.errors import Invalid, NotFound, StaleRevision
-from scheduler.model import Event, Playbook, PlaybookTask
+from scheduler.errors import Invalid, NotFound, StaleRevision, Unavailable
+from scheduler.model import Delta, Event, Playbook, PlaybookTask
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.playbook_reports import (
@@ -32,11 +34,14 @@ from scheduler.service.playbook_requests import (
     CreatePlaybook,
     EditPlaybook,
     EditTask,
+    ImportChangeSet,
     ImportPlaybook,
     OrderTasks,
 )
 from scheduler.store import ListOptions, Page, Store, Transaction
 
+MOST_TOLD = 20
+"""How many things that cannot be imported are told at once."""
 MOST_BYTES = 256 * 1024
 """How much all parameters of one playbook may be."""
 
@@ -58,12 +63,19 @@ class PlaybookService:
     """What people do with playbooks; `wake` tells the loop that writes their files."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, journal: Journal, wake: Callable[[], None]
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        journal: Journal,
+        wake: Callable[[], None],
+        contents: Contents | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._journal = journal
         self._wake = wake
+        self._contents = contents
 
     async def get(self, name: str) -> PlaybookReport:
         """Return a playbook with its tasks; raises `NotFound`."""
@@ -108,6 +120,33 @@ class PlaybookService:
         play = await asyncio.to_thread(parse, request.yaml)
         fresh = partial(self._fresh, request.name, play.hosts, play.become)
         return await self._change(partial(self._create, fresh, play.tasks, "imported"), intent)
+
+    async def take_change_set(
+        self, request: ImportChangeSet, intent: Intent[PlaybookReport]
+    ) -> PlaybookReport:
+        """Store what a change set brings about, as literal tasks.
+
+        `Invalid` lists what a stored playbook cannot say, unless that is to be left out.
+        """
+        delta = await self._store.read(partial(_delta_of, request.change_set_id))
+        if self._contents is None:
+            raise Unavailable("this daemon keeps no contents of guests' files")
+        found = await asyncio.to_thread(imported, delta, self._contents)
+        if found.reviews and not request.partial:
+            left = [f"{one.subject!a}: {one.reason}" for one in found.reviews[:MOST_TOLD]]
+            raise Invalid(
+                f"a stored playbook cannot say {len(found.reviews)} things of the change set: "
+                + "; ".join(left),
+                remedy="take the change set's own role, or leave them out: --partial",
+            )
+        if not found.tasks or len(found.tasks) > MOST_TASKS:
+            raise Invalid(
+                f"the change set would be {len(found.tasks)} tasks, of 1 to {MOST_TASKS}",
+                remedy="take the change set's own role: sandboxctl changeset download",
+            )
+        fresh = partial(self._fresh, request.name, "all", True)
+        how = f"imported from {request.change_set_id}, {len(found.reviews)} things left out,"
+        return await self._change(partial(self._create, fresh, found.tasks, how), intent)
 
     async def edit(
         self,
@@ -287,6 +326,15 @@ class PlaybookService:
                 "revision": playbook.revision,
             },
         )
+
+
+def _delta_of(change_set_id: str, tx: Transaction) -> Delta:
+    diff = tx.diffs.get(tx.change_sets.get(change_set_id).diff_id)
+    if diff.delta is None:
+        raise NotFound(
+            f"of diff {diff.id} only names are kept", remedy="compute it anew: sandboxctl diff"
+        )
+    return diff.delta
 
 
 def _at_revision(tx: Transaction, name: str, expected: int | None) -> Playbook:

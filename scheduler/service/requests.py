@@ -246,6 +246,13 @@ class SignLogin(_Request):
     """One line, as a `.pub` file has it."""
 
 
+class RetireAuthority(_Request):
+    """How to let an SSH authority go."""
+
+    force: bool = False
+    """Also while guests live that trust no other: nobody logs in to them any more."""
+
+
 class ExtendLease(_Request):
     """A longer life: it ends `ttl_seconds` from now, or when it would have, if that is later."""
 

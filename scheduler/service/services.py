@@ -10,6 +10,7 @@ from scheduler.clock import Clock
 from scheduler.guests.manifests import Manifests
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.audits import AuditService
+from scheduler.service.authorities import AuthorityService
 from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.change_sets import ChangeSetService
 from scheduler.service.commands import CommandService
@@ -34,7 +35,7 @@ from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.snapshots import SnapshotService
 from scheduler.service.source_vms import SourceVMService
-from scheduler.service.ssh import Guests, SshService
+from scheduler.service.ssh import Guests, LoginTally, SshService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -57,6 +58,7 @@ class Wakes:
     command: Callable[[str], None] = lambda _id: None
     source: Callable[[str], None] = lambda _id: None
     """Takes the id of a source VM, or of an inspection."""
+    authorities: Callable[[], None] = lambda: None
 
 
 class _Shared(TypedDict):
@@ -98,6 +100,7 @@ class Services:
     publications: PublicationService
     commands: CommandService
     ssh: SshService
+    authorities: AuthorityService
     source_vms: SourceVMService
 
     @classmethod
@@ -119,6 +122,7 @@ class Services:
         errands: Errands | None = None,
         guests: Guests | None = None,
         authority: Callable[[], str | None] = lambda: None,
+        logins: LoginTally | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
@@ -143,7 +147,7 @@ class Services:
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             **_mending(store, clock, wakes, seeing),
-            **told.in_guests(guests, errands or Errands()),
+            **told.in_guests(guests, errands or Errands(), logins),
             **told.about_changes(manifests, change_files, forges),
         )
 
@@ -180,6 +184,7 @@ class _OfSandboxes(TypedDict):
 class _InGuests(TypedDict):
     commands: CommandService
     ssh: SshService
+    authorities: AuthorityService
 
 
 class _AboutChanges(TypedDict):
@@ -233,15 +238,29 @@ class _Told:
             authority=authority,
         )
 
-    def in_guests(self, guests: Guests | None, errands: Errands) -> _InGuests:
+    def in_guests(
+        self, guests: Guests | None, errands: Errands, logins: LoginTally | None
+    ) -> _InGuests:
         """Return the services whose work is done in guests."""
         store, clock, terms = self.store, self.clock, self.terms
+        ssh = SshService(
+            store,
+            clock,
+            guests=guests,
+            certificate_seconds=terms.ssh_certificate_seconds,
+            tally=logins,
+        )
         return {
             "commands": CommandService(
                 store, clock, terms, errands, journal=self.journal, wake=self.wakes.command
             ),
-            "ssh": SshService(
-                store, clock, guests=guests, certificate_seconds=terms.ssh_certificate_seconds
+            "ssh": ssh,
+            "authorities": AuthorityService(
+                store,
+                clock,
+                journal=self.journal,
+                wake=self.wakes.authorities,
+                end_sessions=ssh.end_signed_by,
             ),
         }
 
@@ -265,7 +284,13 @@ class _Told:
             "publications": PublicationService(
                 store, clock, forges=forges, journal=journal, wake=wakes.publication
             ),
-            "playbooks": PlaybookService(store, clock, journal=journal, wake=wakes.playbooks),
+            "playbooks": PlaybookService(
+                store,
+                clock,
+                journal=journal,
+                wake=wakes.playbooks,
+                contents=None if manifests is None else manifests.contents,
+            ),
         }
 
 

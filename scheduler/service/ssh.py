@@ -8,7 +8,7 @@ the same certificate.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,14 @@ from scheduler.errors import Conflict, NotFound, Unavailable
 from scheduler.guests.certificates import Grant, SignedLogin, source_addresses
 from scheduler.guests.streams import Carried, Pipe, carry
 from scheduler.ids import Prefix, new_id, new_serial
-from scheduler.model import HostResources, Sandbox, SshCertificate, SshSession
+from scheduler.model import (
+    Event,
+    HostResources,
+    Sandbox,
+    SshAuthority,
+    SshCertificate,
+    SshSession,
+)
 from scheduler.service.intents import Intent
 from scheduler.service.requests import SignLogin
 from scheduler.service.sandboxes import by_reference
@@ -68,18 +75,72 @@ class IssuedCertificate:
     """What OpenSSH must trust to know the guest, under the sandbox's id as its alias."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedLogins:
+    """What a revocation of all logins to a sandbox ended."""
+
+    sandbox_id: str
+    certificates: int
+    """Certificates with which a session could have begun."""
+    sessions: int
+    """Connections that were carried."""
+
+
+class LoginTally(Protocol):
+    """Who counts logins; see `metrics`."""
+
+    def certified(self) -> None:
+        """Count a certificate that was issued."""
+        ...
+
+    def logged_in(self) -> None:
+        """Count a session that began."""
+        ...
+
+    def logged_out(self) -> None:
+        """Count a session's end."""
+        ...
+
+
+class Uncounted:
+    """Counts nothing."""
+
+    def certified(self) -> None:
+        """Count nothing."""
+
+    def logged_in(self) -> None:
+        """Count nothing."""
+
+    def logged_out(self) -> None:
+        """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """A connection that is carried, and what ends it."""
+
+    certificate: SshCertificate
+    ended: asyncio.Event
+
+
 class SshService:
     """Issues, revokes, carries and remembers."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, guests: Guests | None, certificate_seconds: int
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        guests: Guests | None,
+        certificate_seconds: int,
+        tally: LoginTally | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._guests = guests
         self._certificate_seconds = certificate_seconds
-        self._held: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        """By certificate: what ends each connection carried with it."""
+        self._tally = tally or Uncounted()
+        self._held: set[_Held] = set()
         self._closed = False
 
     async def issue(
@@ -117,10 +178,17 @@ class SshService:
         )
 
         def record(tx: Transaction) -> IssuedCertificate:
+            if any(one.over and one.fingerprint == signed.authority for one in _known(tx)):
+                raise Conflict(
+                    f"the SSH authority that the guest of {sandbox.id} trusts was retired",
+                    remedy="make the sandbox anew",
+                )
             tx.ssh_certificates.add(certificate)
             return _issued(certificate, signed)
 
-        return await self._store.submit(intent.once(record))
+        issued = await self._store.submit(intent.once(record))
+        self._tally.certified()
+        return issued
 
     async def certificates(self, filter: SshFilter, options: ListOptions) -> Page[SshCertificate]:
         """Return a page of the certificates that were issued, newest first."""
@@ -143,9 +211,37 @@ class SshService:
             )
 
         revoked = await self._store.submit(intent.once(revoke))
-        for ended in tuple(self._held.get(certificate_id, ())):
-            ended.set()
+        self._end(lambda certificate: certificate.id == certificate_id)
         return revoked
+
+    async def revoke_all(self, reference: str, intent: Intent[RevokedLogins]) -> RevokedLogins:
+        """Have no certificate for a sandbox begin a session any more, and end all there are."""
+        sandbox = await self._sandbox(reference)
+
+        def revoke_all(tx: Transaction) -> RevokedLogins:
+            now = self._clock.now()
+            revoked = tx.ssh_certificates.revoke_of_sandbox(sandbox.id, intent.actor, now)
+            carried = sum(held.certificate.sandbox_id == sandbox.id for held in self._held)
+            tx.events.add(
+                Event(
+                    at=now,
+                    kind="ssh.revoked",
+                    actor=intent.actor,
+                    sandbox_id=sandbox.id,
+                    reason_code="revoked",
+                    message=f"every login to {sandbox.id} was revoked",
+                    evidence={"certificates": revoked, "sessions": carried},
+                )
+            )
+            return RevokedLogins(sandbox_id=sandbox.id, certificates=revoked, sessions=carried)
+
+        revoked = await self._store.submit(intent.once(revoke_all))
+        self._end(lambda certificate: certificate.sandbox_id == sandbox.id)
+        return revoked
+
+    def end_signed_by(self, authority: str) -> None:
+        """End every session that certificates of an authority began, by its fingerprint."""
+        self._end(lambda certificate: certificate.authority == authority)
 
     async def tunnel(self, reference: str, certificate_id: str, actor: str, caller: Caller) -> None:
         """Carry a connection to a sandbox's guest until either side, or a revocation, ends it."""
@@ -159,17 +255,15 @@ class SshService:
             actor=actor,
             created_at=self._clock.now(),
         )
-        await self._store.read(lambda tx: self._allowed(tx, session))
+        certificate = await self._store.read(lambda tx: self._allowed(tx, session))
         guest = await guests.stream(sandbox, host)
-        ended = asyncio.Event()
-        self._held[certificate_id].add(ended)
+        held = _Held(certificate, asyncio.Event())
+        self._held.add(held)
         try:
-            await self._hold(session, caller, guest, ended)
+            await self._hold(session, caller, guest, held.ended)
         finally:
             guest.close()
-            self._held[certificate_id].discard(ended)
-            if not self._held[certificate_id]:
-                del self._held[certificate_id]
+            self._held.discard(held)
 
     async def settle(self) -> None:
         """End the records of sessions that a former daemon carried when it died."""
@@ -187,14 +281,17 @@ class SshService:
     def close(self) -> None:
         """End every connection that is carried; no other begins."""
         self._closed = True
-        for held in self._held.values():
-            for ended in held:
-                ended.set()
+        self._end(lambda _: True)
 
     @property
     def held(self) -> int:
         """Return how many connections are carried now."""
-        return sum(len(held) for held in self._held.values())
+        return len(self._held)
+
+    def _end(self, whose: Callable[[SshCertificate], bool]) -> None:
+        for held in tuple(self._held):
+            if whose(held.certificate):
+                held.ended.set()
 
     async def _hold(
         self, session: SshSession, caller: Caller, guest: Pipe, ended: asyncio.Event
@@ -204,6 +301,7 @@ class SshService:
             return tx.ssh_sessions.add(session)
 
         await self._store.submit(begin)
+        self._tally.logged_in()
         carried = Carried()
         caller.accept()
         carrying = asyncio.create_task(carry(caller, guest, carried))
@@ -217,9 +315,10 @@ class SshService:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            await self._end(session, carried, why)
+            await self._finish(session, carried, why)
+            self._tally.logged_out()
 
-    async def _end(self, session: SshSession, carried: Carried, why: str) -> None:
+    async def _finish(self, session: SshSession, carried: Carried, why: str) -> None:
         def end(tx: Transaction) -> SshSession:
             return tx.ssh_sessions.replace(
                 replace(
@@ -263,6 +362,10 @@ class SshService:
         if self._guests is None:
             raise Unavailable("this daemon has no way to guests")
         return self._guests
+
+
+def _known(tx: Transaction) -> tuple[SshAuthority, ...]:
+    return tx.ssh_authorities.all()
 
 
 def _issued(certificate: SshCertificate, signed: SignedLogin) -> IssuedCertificate:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from scheduler.store.repositories.allocations import Allocations
+from scheduler.store.repositories.authorities import SshAuthorities
 from scheduler.store.repositories.change_sets import ChangeSets
 from scheduler.store.repositories.commands import Commands
 from scheduler.store.repositories.decisions import Decisions
@@ -332,12 +333,27 @@ class UserDataFace(Face):
     remove = awaited(UserData.remove)
 
 
+class SshAuthoritiesFace(Face):
+    """SSH authorities, awaited."""
+
+    add = awaited(SshAuthorities.add)
+    all = awaited(SshAuthorities.all)
+    by_reference = awaited(SshAuthorities.by_reference)
+    replace = awaited(SshAuthorities.replace)
+    guests = awaited(SshAuthorities.guests)
+    machines = awaited(SshAuthorities.machines)
+    guest_counts = awaited(SshAuthorities.guest_counts)
+    machine_counts = awaited(SshAuthorities.machine_counts)
+
+
 class SshCertificatesFace(Face):
     """SSH certificates, awaited."""
 
     add = awaited(SshCertificates.add)
     get = awaited(SshCertificates.get)
     find = awaited(SshCertificates.find)
+    revoke_of_sandbox = awaited(SshCertificates.revoke_of_sandbox)
+    revoke_of_authority = awaited(SshCertificates.revoke_of_authority)
     replace = awaited(SshCertificates.replace)
 
 

@@ -88,6 +88,7 @@ class AsyncTransaction:
         self.images = faces.ImagesFace(run, transaction.images)
         self.replicas = faces.ReplicasFace(run, transaction.replicas)
         self.user_data = faces.UserDataFace(run, transaction.user_data)
+        self.ssh_authorities = faces.SshAuthoritiesFace(run, transaction.ssh_authorities)
         self.ssh_certificates = faces.SshCertificatesFace(run, transaction.ssh_certificates)
         self.ssh_sessions = faces.SshSessionsFace(run, transaction.ssh_sessions)
         self.settings = faces.SettingsFace(run, transaction.settings)

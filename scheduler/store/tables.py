@@ -37,6 +37,7 @@ from scheduler.model import (
     Sandbox,
     Snapshot,
     SourceVM,
+    SshAuthority,
     SshCertificate,
     SshSession,
     Verification,
@@ -306,12 +307,21 @@ SETTINGS = Table(
     Column("value", Text(), nullable=False),
 )
 
+SSH_AUTHORITIES = mapped(
+    SshAuthority,
+    metadata,
+    "ssh_authorities",
+    UniqueConstraint("fingerprint"),
+    Index(None, "created_at", "id"),
+)
+
 SSH_CERTIFICATES = mapped(
     SshCertificate,
     metadata,
     "ssh_certificates",
     Index(None, "created_at", "id"),
     Index(None, "sandbox_id"),
+    Index(None, "authority"),
     Index(None, "valid_until"),
 )
 

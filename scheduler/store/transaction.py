@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from scheduler.clock import Clock
 from scheduler.store.cursor import Cursor
 from scheduler.store.repositories.allocations import Allocations
+from scheduler.store.repositories.authorities import SshAuthorities
 from scheduler.store.repositories.change_sets import ChangeSets
 from scheduler.store.repositories.commands import Commands
 from scheduler.store.repositories.decisions import Decisions
@@ -62,6 +63,7 @@ class Transaction:
         self.images = Images(cursor, clock)
         self.replicas = Replicas(cursor, clock)
         self.user_data = UserData(cursor, clock)
+        self.ssh_authorities = SshAuthorities(cursor, clock)
         self.ssh_certificates = SshCertificates(cursor, clock)
         self.ssh_sessions = SshSessions(cursor, clock)
         self.settings = Settings(cursor, clock)

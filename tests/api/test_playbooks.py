@@ -6,7 +6,11 @@ from typing import Any
 
 import httpx2
 
+from scheduler.model import ChangeDiff, ChangeSet, Delta, Diff, EntryKind
+from scheduler.store import Transaction
+from tests.changes.guests import added
 from tests.service.planes import Plane
+from tests.store import samples
 
 COPY = {
     "name": "Write the greeting",
@@ -196,3 +200,66 @@ async def test_the_loop_is_told_of_each_change(http: httpx2.AsyncClient, cloud: 
     await http.patch("/v1/playbooks/web", json={"become": True})
     await http.delete("/v1/playbooks/web")
     assert cloud.woken.count("playbooks") == 3
+
+
+async def with_delta(cloud: Plane, delta: Delta) -> str:
+    """Record a change set whose diff found this; return its id."""
+    diff = Diff(
+        id="DIF-7",
+        sandbox_id="SBX-7",
+        from_snapshot="before",
+        to_snapshot="after",
+        diff_json=ChangeDiff(),
+        delta=delta,
+        created_at=cloud.clock.now(),
+    )
+    change_set = ChangeSet(
+        id="CHG-7",
+        job_id="JOB-7",
+        sandbox_id="SBX-7",
+        diff_id=diff.id,
+        path_ansible="ansible",
+        path_puppet="puppet",
+        created_at=cloud.clock.now(),
+    )
+
+    def write(tx: Transaction) -> None:
+        tx.sandboxes.add(samples.sandbox("SBX-7", sandbox_name="box-7"))
+        tx.diffs.add(diff)
+        tx.change_sets.add(change_set)
+
+    await cloud.store.submit(write)
+    return change_set.id
+
+
+async def test_what_a_change_set_brings_about_is_taken_in_as_data(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    link = added("/srv/{{ x }}", EntryKind.SYMLINK, target="/srv/a", mode=0o777)
+    change_set = await with_delta(cloud, Delta(files=(link, added("/srv/file"))))
+    body = {"name": "web", "change_set_id": change_set}
+    path = "/v1/playbooks/import-change-set"
+    refused = await http.post(path, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
+    assert "/srv/file" in refused.json()["detail"]
+    taken = await http.post(path, json={**body, "partial": True})
+    assert (taken.status_code, taken.headers["location"]) == (201, "/v1/playbooks/web")
+    (task,) = taken.json()["tasks"]
+    assert (task["literal"], task["params"]["path"]) == (True, "/srv/{{ x }}")
+    text = (await http.get("/v1/playbooks/web/export")).json()["yaml"]
+    assert '!unsafe "/srv/{{ x }}"' in text
+    events = (await http.get("/v1/events")).json()["items"]
+    told = [one["message"] for one in events if one["kind"] == "playbook.created"]
+    assert told == [f"playbook web: imported from {change_set}, 1 things left out, with 1 tasks"]
+
+
+async def test_a_change_set_that_says_nothing_is_not_taken_in(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    path = "/v1/playbooks/import-change-set"
+    change_set = await with_delta(cloud, Delta())
+    empty = await http.post(path, json={"name": "web", "change_set_id": change_set})
+    assert (empty.status_code, "would be 0 tasks" in empty.json()["detail"]) == (422, True)
+    other = await cloud.change_set(2)
+    unknown = await http.post(path, json={"name": "web", "change_set_id": other.id})
+    assert (unknown.status_code, "only names are kept" in unknown.json()["detail"]) == (404, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
@@ -18,10 +19,12 @@ import pytest
 from scheduler.api.app import build_app
 from scheduler.api.listener import Listener, serve
 from scheduler.clock import SystemClock
+from scheduler.control.authority_keeper import AuthorityKeeper
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.seed import guest_access
 from scheduler.model import Sandbox, SshSession
+from scheduler.service.intents import Intent
 from scheduler.store import SshFilter
 from tests.api.conftest import client
 from tests.clocks import ManualClock
@@ -31,6 +34,7 @@ from tests.guests.sshd import GuestSshd, guest_sshd
 from tests.waits import until, until_answer
 
 pytestmark = pytest.mark.timeout(120)
+INTENT: Intent[Any] = Intent(actor="uid:0")
 
 
 @dataclass(kw_only=True)
@@ -43,6 +47,7 @@ class Site:
     socket: Path
     listener: Listener
     http: httpx2.AsyncClient
+    keeper: AuthorityKeeper
 
     async def sandboxctl(self, *arguments: str, stdin: int = DEVNULL) -> Process:
         program = "from scheduler.cli.main import main; main()"
@@ -96,7 +101,15 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
                 serve(build_app(there.services), socket, group=None, on_stop=ssh.close) as served,
                 client(socket) as http,
             ):
+                keeper = AuthorityKeeper(
+                    there.store,
+                    clock,
+                    authorities,
+                    told=there.journal.poke,
+                    given_up=guests.drop,
+                )
                 yield Site(
+                    keeper=keeper,
                     there=there,
                     sandbox=sandbox,
                     guest=guest,
@@ -153,6 +166,60 @@ async def test_revocation_ends_the_session_and_lets_no_other_begin(site: Site) -
     assert again.json()["revoked_by"] == ended.actor
     listed = await site.ran("-o", "json", "login", "sessions", "--sandbox", site.sandbox.id)
     assert b'"revoked"' in listed[1]
+
+
+async def test_a_session_ends_with_its_guest(site: Site) -> None:
+    process = await site.sandboxctl("ssh", site.sandbox.id, "echo up; exec sleep 600")
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"up\n"
+    site.there.guests.drop(site.sandbox.id)
+    assert await process.wait() == 255
+    await until(lambda: site.there.services.ssh.held == 0)
+    (ended,) = await site.sessions()
+    assert ended.end == "closed"
+
+
+async def test_every_login_to_a_sandbox_is_revoked_at_once(site: Site) -> None:
+    other = await site.certificate()
+    process = await site.sandboxctl("ssh", site.sandbox.id, "echo up; exec sleep 600")
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"up\n"
+    code, out, err = await site.ran(
+        *("-o", "json", "login", "revoke", "--sandbox", site.sandbox.sandbox_name)
+    )
+    assert code == 0, err
+    assert json.loads(out) == {"sandbox_id": site.sandbox.id, "certificates": 2, "sessions": 1}
+    assert await process.wait() == 255
+    reader, writer = await site.opened(other["id"])
+    assert (await reader.readline()).startswith(b"HTTP/1.1 409 ")
+    writer.close()
+    (event,) = await site.there.events(kind="ssh.revoked")
+    assert (event.sandbox_id, event.evidence["sessions"]) == (site.sandbox.id, 1)
+
+
+async def test_a_retired_authority_ends_what_it_began_and_begins_no_more(site: Site) -> None:
+    service = site.there.services.authorities
+    process = await site.sandboxctl("ssh", site.sandbox.id, "echo up; exec sleep 600")
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"up\n"
+    await site.keeper.keep()
+    await service.rotate(INTENT)
+    await site.keeper.keep()
+    old = await site.certificate()
+    code, out, err = await site.ran("ssh", site.sandbox.id, "echo in the overlap")
+    assert (code, out) == (0, b"in the overlap\n"), err
+    assert process.returncode is None
+    await service.retire("ssh-ca.1", INTENT, force=True)
+    assert await process.wait() == 255
+    await site.keeper.keep()
+    reader, writer = await site.opened(old["id"])
+    assert (await reader.readline()).startswith(b"HTTP/1.1 409 ")
+    writer.close()
+    public = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    path = f"/v1/sandboxes/{site.sandbox.id}/ssh-certificates"
+    refused = await site.http.post(path, json={"public_key": public})
+    assert refused.status_code == 503, refused.text
+    assert "is not here" in refused.json()["detail"]
 
 
 async def test_a_tunnel_needs_a_certificate_of_ones_own_that_counts(site: Site) -> None:

@@ -66,6 +66,9 @@ async def test_what_cannot_be_is_told(fleet: Fleet, sandboxctl: Sandboxctl, tmp_
         (("task", "add", "web", "a.b.c", "--params", "{"), 2, "not JSON"),
         (("task", "add", "web", "a.b.c", "--params", "[]"), 2, "no JSON object"),
         (("import", "-"), 2, "name it"),
+        (("import",), 2, "either a file or --change-set"),
+        (("import", "--change-set", "CHG-1"), 2, "name it"),
+        (("import", "--change-set", "CHG-1", "--name", "x"), 3, "CHG-1"),
         (("import", str(tmp_path / "none.yml")), 2, "cannot be read"),
         (("show", "none"), 3, "none"),
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.faults.stories import (
+    authorities,
     births,
     commands,
     fleet,
@@ -24,6 +25,11 @@ from tests.faults.story import Story
 COMMITS: Mapping[str, type[Story]] = {
     "audits.heal": losses.Heal,
     "audits.mend": losses.Heal,
+    "authorities.retire": authorities.Retire,
+    "authorities.rotate": authorities.Rotate,
+    "authority_keeper.make": authorities.Rotate,
+    "authority_keeper.recognise": fleet.FirstStart,
+    "authority_keeper.remove": authorities.Retire,
     "breakers.write": births.Probe,
     "captures.begin": lives.ExpireToImage,
     "captures.flattened": lives.ExpireToImage,
@@ -130,9 +136,10 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 
 EXEMPT: Mapping[str, str] = {
     "ssh.hold": "the record of a connection, which dies with the daemon: tests/api/test_tunnel.py",
-    "ssh.end": "as ssh.hold; what it left unsaid is said by ssh.settle",
+    "ssh.finish": "as ssh.hold; what it left unsaid is said by ssh.settle",
     "ssh.issue": "one row, and nothing follows it; with its key it is found again",
     "ssh.revoke": "one row; the connections that it ends die with the daemon",
+    "ssh.revoke_all": "as ssh.revoke",
     "ssh.settle": "only a daemon that carried connections leaves any: tests/api/test_tunnel.py",
     "bugs.record": "only a bug leads there",
     "host.create_layer": "these hosts freeze no disks: see tests/control/test_snapshots.py",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.matrix import Row, attempt, pairs
 from tests.faults.site import Site
-from tests.faults.stories import births, fleet, images, lives, losses, snapshots
+from tests.faults.stories import authorities, births, fleet, images, lives, losses, snapshots
 from tests.faults.story import Story
 from tests.faults.trial import Death
 
@@ -44,6 +44,8 @@ ON_SQLITE = (
     row(images.Prefetch, "replicas.prove.before"),
     row(images.Clone, "replicas.want.after"),
     row(images.Remove, "ingestor.strike.before"),
+    row(authorities.Rotate, "authority_keeper.make.before"),
+    row(authorities.Retire, "authority_keeper.remove.before"),
     row(snapshots.MakeSnapshot, "host.take_snapshot.after"),
     row(snapshots.GoBack, "host.revert_snapshot.after"),
     row(snapshots.DeleteSnapshot, "snapshot_records.removed.before"),

@@ -124,3 +124,39 @@ def test_a_credential_signs_and_a_previous_one_stays_beside_it(tmp_path: Path) -
 
 def test_other_credentials_leave_the_state_directory_its_key(tmp_path: Path) -> None:
     assert Authorities.open(tmp_path, tmp_path).signer.name == "ssh-ca.1"
+
+
+def test_another_is_made_signs_when_it_is_adopted_and_the_old_one_goes(tmp_path: Path) -> None:
+    there = Authorities.open(tmp_path)
+    old = there.signer
+    new = there.make("ssh-ca.2")
+    assert list(there.all) == [old]
+    assert there.make("ssh-ca.2") == new
+    there.adopt(new)
+    there.adopt(new)
+    assert list(there.all) == [new, old]
+    assert there.trusted_by(old.fingerprint) == old
+    assert there.trusted_by(None) == new
+    assert Authorities.open(tmp_path).all == (new, old)
+    there.forget(old.fingerprint)
+    there.forget(new.fingerprint)
+    assert list(there.all) == [new]
+    with pytest.raises(NotFound, match="is not here"):
+        there.trusted_by(old.fingerprint)
+    there.destroy("ssh-ca.1")
+    there.destroy("ssh-ca.1")
+    there.destroy("../ssh-ca.2")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["ssh-ca.2", "ssh-ca.2.pub"]
+    with pytest.raises(Invalid, match="no name"):
+        there.make("cluster.key")
+
+
+def test_a_key_knows_when_its_file_was_written_and_a_credential_does_not(tmp_path: Path) -> None:
+    made = Authorities.open(tmp_path).signer.made_at
+    assert made is not None
+    assert made.timestamp() == pytest.approx((tmp_path / "ssh-ca.1").stat().st_mtime, abs=1)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    write_key(credentials / "ssh_ca")
+    assert Authorities.open(tmp_path, credentials).signer.made_at is None

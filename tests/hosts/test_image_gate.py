@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from scheduler import jails
 from scheduler.errors import HostRefused, Unavailable
-from scheduler.hosts import image_gate
-from scheduler.hosts.image_gate import JAIL, Judged, judge_image
-from scheduler.hosts.image_jail import MEMORY_BYTES, UNJAILED
+from scheduler.hosts.image_gate import MEMORY_BYTES, Judged, jail_of, judge_image
+from scheduler.jails import UNJAILED
 from tests.hosts import images
 
 MOST = 2**40
@@ -40,7 +39,7 @@ def inside(image: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the jail, beside an image."""
     with image.open("rb") as file:
         return subprocess.run(
-            [sys.executable, "-I", "-S", str(JAIL), str(file.fileno()), *command],
+            jail_of(file.fileno()).command(*command),
             pass_fds=(file.fileno(),),
             capture_output=True,
             text=True,
@@ -115,12 +114,7 @@ def test_a_jail_that_cannot_be_closed_runs_nothing(image: Path) -> None:
         ran = subprocess.run(
             [
                 *powerless,
-                sys.executable,
-                "-I",
-                "-S",
-                str(JAIL),
-                str(file.fileno()),
-                "/usr/bin/true",
+                *jail_of(file.fileno()).command("/usr/bin/true"),
             ],
             pass_fds=(file.fileno(),),
             capture_output=True,
@@ -159,7 +153,7 @@ def test_what_the_parser_says_is_not_trusted_either(
     program.chmod(0o755)
     jail = tmp_path / "jail.py"
     jail.write_text(f"import os, sys\nos.execv({str(program)!r}, sys.argv[2:])\n")
-    monkeypatch.setattr(image_gate, "JAIL", jail)
+    monkeypatch.setattr(jails, "JAIL", jail)
     monkeypatch.setattr(shutil, "which", lambda _name: str(program))
     with pytest.raises(HostRefused, match=why):
         judge_image("sound", image, most_virtual_bytes=MOST)

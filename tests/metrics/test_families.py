@@ -8,7 +8,16 @@ import pytest
 
 from scheduler.metrics.families import MIB, families
 from scheduler.metrics.snapshot import MetricsSnapshot
-from scheduler.model import Breaker, Drain, HostHealth, HostResources, HostState, SandboxState
+from scheduler.model import (
+    AuthorityState,
+    Breaker,
+    Drain,
+    HostHealth,
+    HostResources,
+    HostState,
+    SandboxState,
+    SshAuthority,
+)
 from tests.metrics.reading import Series, key, values
 from tests.metrics.samples import NOW, host
 
@@ -139,3 +148,18 @@ def test_a_host_that_is_removed_takes_its_series_along() -> None:
     gone = set(both) - set(one)
     assert gone
     assert all(("host", "beta") in labels for _, labels in gone)
+
+
+def test_ssh_authorities_are_told_with_their_age_and_who_trusts_them() -> None:
+    one = SshAuthority(
+        id="SCA-1",
+        name="ssh-ca.1",
+        state=AuthorityState.KEPT,
+        fingerprint="SHA256:x",
+        created_at=NOW,
+        created_by="system",
+    )
+    series = told(MetricsSnapshot(authorities=(one,), guests_by_authority={"SHA256:x": 3}))
+    labels = {"authority": "ssh-ca.1", "state": "kept"}
+    assert series[key("ssh_authority_created_timestamp_seconds", **labels)] == NOW.timestamp()
+    assert series[key("ssh_authority_guests", **labels)] == 3

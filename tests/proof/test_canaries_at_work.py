@@ -13,9 +13,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncssh
 import libvirt
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import sql
 
 from scheduler.cli.failures import Failure
@@ -45,6 +47,8 @@ READINGS = (
     "/v1/orphans",
     "/v1/sandboxes",
     "/v1/sandboxes/unknown",
+    "/v1/ssh-authorities",
+    "/v1/ssh-certificates",
 )
 
 
@@ -69,9 +73,11 @@ def test_no_secret_is_told(tmp_path: Path, near: FarmHost, server: PostgresClust
     key = _private_key(tmp_path, canaries)
     with running(tmp_path, _configuration(url, near, key)) as sandboxd:
         canaries.adopt("the key that signs marks", _cluster_key(sandboxd))
+        canaries.adopt("the key that opens guests", _authority_key(sandboxd, 1))
         sandbox = _begun(sandboxd)
         told = _answers(sandboxd, sandbox["id"])
         told["the hosts"] = _descriptions(near)
+        told |= _rotated(sandboxd, canaries)
         sandboxd.api.delete(f"/v1/sandboxes/{sandbox['id']}")
         sandboxd.wait_for(sandbox["id"], state="DESTROYED", seconds=LIMIT_S)
         told |= {path: _read(sandboxd, path) for path in READINGS}
@@ -113,6 +119,24 @@ def _private_key(directory: Path, canaries: Canaries) -> Path:
 
 def _cluster_key(sandboxd: Daemon) -> bytes:
     return (sandboxd.state_dir / KEY_FILE).read_bytes()
+
+
+def _authority_key(sandboxd: Daemon, number: int) -> bytes:
+    """Return the secret half, in every form of which a canary is looked for."""
+    key = asyncssh.read_private_key(sandboxd.state_dir / f"ssh-ca.{number}")
+    assert isinstance(key.pyca_key, Ed25519PrivateKey)
+    return key.pyca_key.private_bytes_raw()
+
+
+def _rotated(sandboxd: Daemon, canaries: Canaries) -> dict[str, str]:
+    """Have another key open guests, and the first one removed; return what was answered."""
+    asked = sandboxd.api.post("/v1/ssh-authorities/rotate")
+    path = f"/v1/ssh-authorities/{asked['id']}"
+    made = sandboxd.api.get(path, wait="60s")
+    assert made["state"] == "SIGNING"
+    canaries.adopt("the next key that opens guests", _authority_key(sandboxd, 2))
+    gone = sandboxd.api.post("/v1/ssh-authorities/ssh-ca.1/retire", {"force": True})
+    return {"rotation": json.dumps((asked, made, gone)), path: _read(sandboxd, path)}
 
 
 def _configuration(url: str, near: FarmHost, key: Path) -> str:

@@ -217,6 +217,7 @@ def wakes_to(woken: list[str]) -> Wakes:
         publication=woken.append,
         command=woken.append,
         source=woken.append,
+        authorities=lambda: woken.append("authorities"),
     )
 
 

@@ -23,6 +23,7 @@ from scheduler.service.playbook_requests import (
     CreatePlaybook,
     EditPlaybook,
     EditTask,
+    ImportChangeSet,
     ImportPlaybook,
     OrderTasks,
 )
@@ -62,6 +63,7 @@ class PlaybookRoutes:
             ("GET", _ALL, self.find, Listing[Playbook], 200),
             ("POST", _ALL, self.create, PlaybookReport, 201),
             ("POST", f"{_ALL}/import", self.take, PlaybookReport, 201),
+            ("POST", f"{_ALL}/import-change-set", self.take_change_set, PlaybookReport, 201),
             ("GET", _ONE, self.get, PlaybookReport, 200),
             ("PATCH", _ONE, self.edit, PlaybookReport, 200),
             ("DELETE", _ONE, self.remove, PlaybookReport, 200),
@@ -88,6 +90,15 @@ class PlaybookRoutes:
         """Store the one play of a YAML text; what cannot be kept is refused, never dropped."""
         return await once(
             request, self._kept, _CREATED, lambda intent: self._playbooks.take(body, intent)
+        )
+
+    async def take_change_set(self, request: Request, body: ImportChangeSet) -> Response:
+        """Store what a change set brings about; what a playbook cannot say is refused, or told."""
+        return await once(
+            request,
+            self._kept,
+            _CREATED,
+            lambda intent: self._playbooks.take_change_set(body, intent),
         )
 
     async def get(self, playbook: PlaybookName, wait: Wait = None) -> Response:

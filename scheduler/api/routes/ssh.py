@@ -20,12 +20,13 @@ from scheduler.api.switching import PROTOCOL, Switched
 from scheduler.model import SshCertificate, SshSession
 from scheduler.service.requests import SignLogin
 from scheduler.service.services import Services
-from scheduler.service.ssh import IssuedCertificate
+from scheduler.service.ssh import IssuedCertificate, RevokedLogins
 from scheduler.store import Page
 
 _ISSUED: Form[IssuedCertificate] = Form(IssuedCertificate, HTTPStatus.CREATED)
 _CERTIFICATE: Form[SshCertificate] = Form(SshCertificate)
 _CERTIFICATES: Form[Page[SshCertificate]] = Form(Page[SshCertificate])
+_REVOKED: Form[RevokedLogins] = Form(RevokedLogins)
 _SESSIONS: Form[Page[SshSession]] = Form(Page[SshSession])
 
 _ID = r"^CRT-[0-9A-HJKMNP-TV-Z]{26}$"
@@ -47,6 +48,7 @@ class SshRoutes:
         box = "/v1/sandboxes/{reference}"
         rows: tuple[Row, ...] = (
             ("POST", f"{box}/ssh-certificates", self.issue, IssuedCertificate, 201),
+            ("POST", f"{box}/ssh-certificates/revoke", self.revoke_all, RevokedLogins, 200),
             ("GET", f"{box}/tunnel", self.tunnel, None, 101),
             ("GET", "/v1/ssh-certificates", self.certificates, Listing[SshCertificate], 200),
             ("POST", "/v1/ssh-certificates/{id}/revoke", self.revoke, SshCertificate, 200),
@@ -75,6 +77,12 @@ class SshRoutes:
         """Have a certificate begin no session here any more; those it began end at once."""
         return await once(
             request, self._kept, _CERTIFICATE, lambda intent: self._ssh.revoke(id, intent)
+        )
+
+    async def revoke_all(self, request: Request, reference: Reference) -> Response:
+        """Have no certificate for a sandbox begin a session any more; all sessions end at once."""
+        return await once(
+            request, self._kept, _REVOKED, lambda intent: self._ssh.revoke_all(reference, intent)
         )
 
     async def tunnel(

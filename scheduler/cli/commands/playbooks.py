@@ -105,10 +105,22 @@ def export(session: Session, *, name: str) -> None:
 
 
 @playbook.command("import", cls=Verb)
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True), required=False)
 @click.option("--name", help="What to call it; the file's name unless given.")
-def import_(session: Session, *, file: Path, name: str | None) -> None:
-    """Take in FILE, a playbook of one play; - reads standard input."""
+@click.option("--change-set", help="Take in what this change set brings about, by its id.")
+@click.option("--partial", is_flag=True, help="Leave out what a playbook cannot say of it.")
+def import_(
+    session: Session, *, file: Path | None, name: str | None, change_set: str | None, partial: bool
+) -> None:
+    """Take in FILE, a playbook of one play, or a change set; - reads standard input."""
+    if (file is None) == (change_set is None):
+        raise click.UsageError("name either a file or --change-set")
+    if file is None:
+        if name is None:
+            raise click.UsageError("name it: --name")
+        asked = {"name": name, "change_set_id": change_set, "partial": partial}
+        _print(session, dict(session.client.post("/v1/playbooks/import-change-set", asked)))
+        return
     called = name or (file.stem if str(file) != "-" else None)
     if called is None:
         raise click.UsageError("name it: --name")

@@ -103,9 +103,17 @@ def sessions(session: Session, *, sandbox: str | None, actor: str | None) -> Non
 
 
 @login.command("revoke", cls=Verb)
-@click.argument("certificate")
-def revoke(session: Session, *, certificate: str) -> None:
+@click.argument("certificate", required=False)
+@click.option("--sandbox", help="Every certificate for this sandbox.")
+def revoke(session: Session, *, certificate: str | None, sandbox: str | None) -> None:
     """Have CERTIFICATE begin no session any more; those that it began end at once."""
+    if (certificate is None) == (sandbox is None):
+        raise click.UsageError("name either a certificate or --sandbox")
+    if certificate is None:
+        box = segment(str(_id_of(session, sandbox)))
+        ended = session.client.post(f"/v1/sandboxes/{box}/ssh-certificates/revoke")
+        session.printer.one(dict(ended), views.REVOKED)
+        return
     revoked = session.client.post(f"/v1/ssh-certificates/{segment(certificate)}/revoke")
     session.printer.one(revoked, views.certificates(session.now()))
 

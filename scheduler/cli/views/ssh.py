@@ -13,6 +13,17 @@ from scheduler.cli.views.states import text_of
 Document = dict[str, Any]
 
 
+REVOKED = View(
+    reference=lambda one: str(one["sandbox_id"]),
+    columns=(
+        Column(header="SANDBOX", cell=lambda one: text_of(one["sandbox_id"])),
+        Column(header="CERTIFICATES", cell=lambda one: str(one["certificates"]), right=True),
+        Column(header="SESSIONS", cell=lambda one: str(one["sessions"]), right=True),
+    ),
+)
+"""What a revocation of every login to a sandbox ended."""
+
+
 def certificates(now: datetime) -> View:
     """Return the view of certificates at a time."""
     return View(

@@ -81,6 +81,8 @@ def absent(mapper: Mapper[Any], *keys: object) -> NotFound:
 def noun(mapper: Mapper[Any]) -> str:
     """Return what a table's rows are called."""
     name = mapper.table.name.replace("_", " ")
+    if name.endswith("ies"):
+        return f"{name.removesuffix('ies')}y"
     return name.removesuffix("es") if name.endswith("xes") else name.removesuffix("s")
 
 

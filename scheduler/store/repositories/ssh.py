@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Column, bindparam, select, update
 
 from scheduler.model import SshCertificate, SshSession
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.statements import Statement, inserted, overwritten, selected
 from scheduler.store.tables import SSH_CERTIFICATES, SSH_SESSIONS
+from scheduler.store.values import micros
 
 _CERTIFICATES = SSH_CERTIFICATES.table.c
 _SESSIONS = SSH_SESSIONS.table.c
@@ -18,6 +20,21 @@ _SESSIONS = SSH_SESSIONS.table.c
 _ADD_CERTIFICATE = inserted(SSH_CERTIFICATES)
 _CERTIFICATE = selected(SSH_CERTIFICATES, "id")
 _REPLACE_CERTIFICATE = overwritten(SSH_CERTIFICATES, "id", keep=("id", "created_at"))
+
+
+def _revocation(of: Column[str]) -> Statement:
+    """Return the update of whatever could still begin a session."""
+    usable = (_CERTIFICATES.revoked_at.is_(None), _CERTIFICATES.valid_until > bindparam("now"))
+    return Statement(
+        update(SSH_CERTIFICATES.table)
+        .where(of == bindparam("whose"), *usable)
+        .values(revoked_at=bindparam("now"), revoked_by=bindparam("actor")),
+        *("whose", "now", "actor"),
+    )
+
+
+_REVOKE_OF_SANDBOX = _revocation(_CERTIFICATES.sandbox_id)
+_REVOKE_OF_AUTHORITY = _revocation(_CERTIFICATES.authority)
 _ADD_SESSION = inserted(SSH_SESSIONS)
 _REPLACE_SESSION = overwritten(SSH_SESSIONS, "id", keep=("id", "created_at"))
 _OPEN_SESSIONS = Statement(
@@ -70,6 +87,14 @@ class SshCertificates(Repository):
             _REPLACE_CERTIFICATE, [*SSH_CERTIFICATES.row(certificate), certificate.id]
         )
         return certificate
+
+    def revoke_of_sandbox(self, sandbox_id: str, actor: str, now: datetime) -> int:
+        """Revoke every certificate for a sandbox that counts; return how many."""
+        return self._cursor.change(_REVOKE_OF_SANDBOX, (sandbox_id, micros(now), actor))
+
+    def revoke_of_authority(self, fingerprint: str, actor: str, now: datetime) -> int:
+        """Revoke every certificate that counts and that this key signed; return how many."""
+        return self._cursor.change(_REVOKE_OF_AUTHORITY, (fingerprint, micros(now), actor))
 
 
 class SshSessions(Repository):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.faults.stories.authorities import Retire, Rotate
 from tests.faults.stories.births import (
     BuildElsewhere,
     BuildInVain,
@@ -102,6 +103,8 @@ STORIES: tuple[type[Story], ...] = (
     Evict,
     Remove,
     Author,
+    Rotate,
+    Retire,
     MakeSnapshot,
     GoBack,
     DeleteSnapshot,

@@ -64,7 +64,7 @@ async def test_every_reference_of_the_document_leads_somewhere(http: httpx2.Asyn
     walk(document)
     assert len(operations) == len(set(operations)) > 20
     create = document["components"]["schemas"]["CreateSandbox"]
-    assert create["required"] == ["base_image", "agent_id"]
+    assert create["required"] == ["agent_id"]
     assert create["additionalProperties"] is False
 
 

@@ -20,3 +20,8 @@ class SourceVM:
     ca_fingerprint: str | None = None
     created_at: datetime
     updated_at: datetime
+    domain_uuid: str | None = None
+    """The machine that was meant: another one under its name is not prepared."""
+    host_key: str | None = None
+    """The key that it proved itself with at the first login, as one line; no other is taken."""
+    generation: int = 1

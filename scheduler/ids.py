@@ -28,6 +28,7 @@ class Prefix(StrEnum):
     PLAYBOOK = "PBK"
     TASK = "TSK"
     SOURCE_VM = "SVM"
+    INSPECTION = "INS"
     HOST = "HST"
     DRAIN = "DRN"
     DECISION = "DEC"

@@ -67,6 +67,10 @@ class Retention:
         return (
             ("answers", lambda tx: tx.outdated.answers(before(keep.answers_seconds), most)),
             ("commands", lambda tx: tx.outdated.commands(before(keep.commands_seconds), most)),
+            (
+                "inspections",
+                lambda tx: tx.outdated.inspections(before(keep.commands_seconds), most),
+            ),
             ("ssh", lambda tx: tx.outdated.ssh_certificates(before(keep.ssh_seconds), most)),
             ("ssh", lambda tx: tx.outdated.ssh_sessions(before(keep.ssh_seconds), most)),
             ("diffs", lambda tx: tx.outdated.diffs(before(keep.tombstones_seconds), most)),

@@ -6,7 +6,7 @@ and it lies in a subnet of the network itself; others are reported as refused an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -57,6 +57,32 @@ def find_addresses(handle: Handle, uuid: str, mac: str, network: str) -> Address
     domain = handle.conn.lookupByUUIDString(uuid)
     answers = (_ask(domain, source, mac) for source in SOURCES)
     return report(answers, subnets)
+
+
+def find_leased(
+    handle: Handle, domain: libvirt.virDomain, interfaces: Iterable[tuple[str, str | None]]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return where a machine of somebody else answers, by leases and ARP alone; blocking.
+
+    `interfaces` are MACs with the host's network that each is on, if it is on one.
+    """
+    found: list[str] = []
+    said: dict[str, str] = {}
+    for mac, network in interfaces:
+        subnets = () if network is None else _subnets(_network_xml(handle, network))
+        for source in (IpSource.LEASE, IpSource.ARP):
+            answer = _ask(domain, source, mac)
+            said[f"{source.value} of {mac}"] = _words(answer)
+            usable = sorted(
+                (one for one in answer.addresses if _within(one, subnets)),
+                key=lambda one: (one.version, int(one)),
+            )
+            found += [str(one) for one in usable if str(one) not in found]
+    return tuple(found), said
+
+
+def _network_xml(handle: Handle, network: str) -> str:
+    return str(handle.conn.networkLookupByName(network).XMLDesc(0))
 
 
 def report(answers: Iterator[Answer], subnets: tuple[Subnet, ...]) -> AddressReport:

@@ -12,6 +12,7 @@ from typing import Protocol
 from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.model.observations import (
     AddressReport,
+    ForeignMachine,
     Inventory,
     ObservedDomain,
     ObservedVolume,
@@ -154,6 +155,10 @@ class HostDriver(Protocol):
 
     async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
         """Return the guest's address from the most trusted source that knows one."""
+        ...
+
+    async def foreign_machine(self, uuid: str) -> ForeignMachine | None:
+        """Return a machine that is not ours, looked at and not touched; None for any other."""
         ...
 
     async def aclose(self) -> None:

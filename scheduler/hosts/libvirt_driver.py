@@ -24,6 +24,7 @@ from scheduler.hosts.addresses import find_addresses
 from scheduler.hosts.connection import Connection
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.failures import ObjectBusy
+from scheduler.hosts.foreign import find_foreign
 from scheduler.hosts.handles import Handle, Listener
 from scheduler.hosts.inventory import Look, Memory, find_domain, is_starved, take_inventory
 from scheduler.hosts.lanes import Lane
@@ -35,6 +36,7 @@ from scheduler.hosts.threads import Threads
 from scheduler.model.hosts import HostResources, Transport, VirtType
 from scheduler.model.observations import (
     AddressReport,
+    ForeignMachine,
     Inventory,
     ObservedDomain,
     ObservedVolume,
@@ -273,6 +275,14 @@ class LibvirtDriver(SnapshotVerbs):
         return await self._observing.call(
             Verb.ADDRESSES,
             lambda handle: find_addresses(handle, uuid, mac, network),
+            subject=uuid,
+        )
+
+    async def foreign_machine(self, uuid: str) -> ForeignMachine | None:
+        """Return a machine that is not ours, looked at and not touched; None for any other."""
+        return await self._observing.call(
+            Verb.ADDRESSES,
+            lambda handle: find_foreign(handle, uuid, self._host.pool, self._keyring),
             subject=uuid,
         )
 

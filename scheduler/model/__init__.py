@@ -22,6 +22,7 @@ from scheduler.model.hosts import (
 )
 from scheduler.model.idempotency import IdempotencyRecord
 from scheduler.model.images import Image, ImageState, Replica, ReplicaState
+from scheduler.model.inspections import Inspection, InspectionStatus
 from scheduler.model.manifests import (
     Delta,
     EntryKind,
@@ -38,6 +39,8 @@ from scheduler.model.manifests import (
 from scheduler.model.observations import (
     AddressReport,
     DomainState,
+    ForeignDisk,
+    ForeignMachine,
     Inventory,
     Mark,
     ObservedDomain,
@@ -95,6 +98,8 @@ __all__ = [
     "EntryKind",
     "Event",
     "FileChange",
+    "ForeignDisk",
+    "ForeignMachine",
     "HostFailure",
     "HostHealth",
     "HostResources",
@@ -103,6 +108,8 @@ __all__ = [
     "Ignored",
     "Image",
     "ImageState",
+    "Inspection",
+    "InspectionStatus",
     "Inventory",
     "IpSource",
     "Manifest",

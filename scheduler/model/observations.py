@@ -125,3 +125,37 @@ class AddressReport:
     refused: tuple[str, ...] = ()
     said: Mapping[str, str] = field(default_factory=dict)
     """Source to its answer or its error, for the message when none has an address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignDisk:
+    """A disk of a machine that is not ours, as a volume of its host's pool."""
+
+    name: str
+    path: str
+    capacity_mb: int
+    """What its guest sees as the disk's size."""
+    backing: str | None = None
+    fingerprint: str
+    """What changes when somebody writes to it, if not at once."""
+    frozen: str | None = None
+    """The volume below it that a snapshot of its owner's froze."""
+    frozen_at: int | None = None
+    """When that was, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignMachine:
+    """A machine that is not ours, looked at and not touched."""
+
+    uuid: str
+    name: str
+    state: DomainState
+    addresses: tuple[str, ...] = ()
+    """Where it answers, as its host knows; empty when it is off."""
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What each source said of that."""
+    disks: int = 1
+    """How many disks it writes to."""
+    disk: ForeignDisk | None = None
+    """The first of them; None when the host's pool does not have it."""

@@ -19,6 +19,7 @@ from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
 from scheduler.store.repositories.images import Images
+from scheduler.store.repositories.inspections import Inspections
 from scheduler.store.repositories.outdated import Outdated
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
@@ -161,6 +162,7 @@ class OutdatedFace(Face):
 
     answers = awaited(Outdated.answers)
     commands = awaited(Outdated.commands)
+    inspections = awaited(Outdated.inspections)
     decisions = awaited(Outdated.decisions)
     ssh_certificates = awaited(Outdated.ssh_certificates)
     ssh_sessions = awaited(Outdated.ssh_sessions)
@@ -283,6 +285,18 @@ class SourceVMsFace(Face):
     upsert = awaited(SourceVMs.upsert)
     get = awaited(SourceVMs.get)
     find = awaited(SourceVMs.find)
+    all = awaited(SourceVMs.all)
+    replace = awaited(SourceVMs.replace)
+
+
+class InspectionsFace(Face):
+    """Inspections, awaited."""
+
+    add = awaited(Inspections.add)
+    get = awaited(Inspections.get)
+    waiting = awaited(Inspections.waiting)
+    find = awaited(Inspections.find)
+    finish = awaited(Inspections.finish)
 
 
 class ImagesFace(Face):

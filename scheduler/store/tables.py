@@ -29,6 +29,7 @@ from scheduler.model import (
     HostResources,
     IdempotencyRecord,
     Image,
+    Inspection,
     Playbook,
     PlaybookTask,
     Publication,
@@ -233,6 +234,22 @@ SOURCE_VMS = mapped(
         sqlite_where=text("host_name IS NULL"),
         postgresql_where=text("host_name IS NULL"),
     ),
+)
+
+INSPECTIONS = mapped(
+    Inspection,
+    metadata,
+    "inspections",
+    Index(None, "source_id", "asked_at", "id"),
+    Index(None, "ended_at"),
+    Index(
+        "ix_inspections_waiting",
+        "source_id",
+        sqlite_where=text("status = 'WAITING'"),
+        postgresql_where=text("status = 'WAITING'"),
+    ),
+    ForeignKeyConstraint(["source_id"], ["source_vms.id"]),
+    binary=("stdout", "stderr"),
 )
 
 EVENTS = mapped(

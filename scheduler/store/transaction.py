@@ -16,6 +16,7 @@ from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.hosts import Hosts
 from scheduler.store.repositories.idempotency import Idempotency
 from scheduler.store.repositories.images import Images
+from scheduler.store.repositories.inspections import Inspections
 from scheduler.store.repositories.outdated import Outdated
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
@@ -57,6 +58,7 @@ class Transaction:
         self.playbooks = Playbooks(cursor, clock)
         self.playbook_tasks = PlaybookTasks(cursor, clock)
         self.source_vms = SourceVMs(cursor, clock)
+        self.inspections = Inspections(cursor, clock)
         self.images = Images(cursor, clock)
         self.replicas = Replicas(cursor, clock)
         self.user_data = UserData(cursor, clock)

@@ -37,6 +37,7 @@ LOOKS = frozenset(
     {
         *("inventory", "domain", "volume", "read_volume", "users_of"),
         *("inspect_base", "addresses", "live_layer", "aclose"),
+        "foreign_machine",
     }
 )
 """Host calls that change nothing."""

@@ -21,6 +21,7 @@ from scheduler.model.hosts import VirtType
 from scheduler.model.observations import (
     AddressReport,
     DomainState,
+    ForeignMachine,
     Inventory,
     Mark,
     ObservedDomain,
@@ -29,7 +30,7 @@ from scheduler.model.observations import (
     StateReason,
 )
 from scheduler.model.sandboxes import IpSource
-from tests.hosts.fake_host import MIB, FakeDomain, FakeHost
+from tests.hosts.fake_host import MIB, FakeDomain, FakeHost, foreign_machine
 from tests.hosts.fake_snapshots import FakeSnapshots
 from tests.hosts.misfortune import Fault
 
@@ -134,6 +135,9 @@ class FakeDriver(FakeSnapshots):
 
     async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
         return await self._call("addresses", lambda: self._addresses(uuid, mac))
+
+    async def foreign_machine(self, uuid: str) -> ForeignMachine | None:
+        return await self._call("foreign_machine", lambda: self._foreign(uuid))
 
     async def aclose(self) -> None: ...
 
@@ -356,6 +360,12 @@ class FakeDriver(FakeSnapshots):
         del self.host.domains[uuid]
         self.host.disks.snapshots.pop(uuid, None)
         self._hint()
+
+    def _foreign(self, uuid: str) -> ForeignMachine | None:
+        seen = self._find(uuid)
+        if seen is None or seen.mark is not None or seen.forged:
+            return None
+        return foreign_machine(self.host, self.host.domains[uuid])
 
     def _addresses(self, uuid: str, mac: str) -> AddressReport:
         domain = self.host.domains.get(uuid)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scheduler.model.observations import DomainState, ObservedVolume, StateReason
+from scheduler.model.observations import (
+    DomainState,
+    ForeignDisk,
+    ForeignMachine,
+    ObservedVolume,
+    StateReason,
+)
 from tests.hosts.fake_snapshots import FakeDisks
 
 MIB = 2**20
@@ -24,6 +30,8 @@ class FakeDomain:
     mark_xml: str | None = None
     disks: tuple[str, ...] = ()
     """The volumes that it writes to."""
+    frozen: tuple[str, int] | None = None
+    """The volume that a snapshot of its owner's froze, and when."""
     address: str | None = None
 
     @property
@@ -74,3 +82,29 @@ class FakeHost:
             physical=physical_mb * MIB,
             format="qcow2",
         )
+
+
+def foreign_machine(host: FakeHost, domain: FakeDomain) -> ForeignMachine:
+    """Return a domain of somebody else as a driver tells of it."""
+    volume = host.volumes.get(domain.disks[0]) if domain.disks else None
+    frozen, frozen_at = domain.frozen or (None, None)
+    there = domain.state is DomainState.RUNNING and domain.address is not None
+    return ForeignMachine(
+        uuid=domain.uuid,
+        name=domain.name,
+        state=domain.state,
+        addresses=(domain.address or "",) if there else (),
+        said={"lease": "knows no address for this MAC"} if domain.active and not there else {},
+        disks=len(domain.disks),
+        disk=None
+        if volume is None
+        else ForeignDisk(
+            name=volume.name,
+            path=volume.path,
+            capacity_mb=volume.capacity // MIB,
+            backing=volume.backing,
+            fingerprint=f"{volume.capacity}:{volume.physical}",
+            frozen=frozen,
+            frozen_at=frozen_at,
+        ),
+    )

@@ -123,6 +123,19 @@ async def test_a_foreign_domain_is_seen_and_never_touched(subject: Subject) -> N
         with pytest.raises(HostRefused, match="mark"):
             await verb(uuid)
     assert await driver.domain(uuid) == before
+    looked_at = await driver.foreign_machine(uuid)
+    assert looked_at is not None
+    assert (looked_at.uuid, looked_at.name) == (uuid, "somebody-elses")
+    assert looked_at.state is DomainState.RUNNING
+    assert (looked_at.addresses, looked_at.disks, looked_at.disk) == ((), 0, None)
+
+
+async def test_what_is_ours_or_not_there_is_no_foreign_machine(subject: Subject) -> None:
+    plan, thief = subject.plan(), str(uuid4())
+    await subject.build(plan)
+    await subject.plant(thief, "thief", subject.keyring.sign(plan.mark_document))
+    for uuid in (plan.uuid, thief, str(uuid4())):
+        assert await subject.driver.foreign_machine(uuid) is None
 
 
 async def test_a_mark_copied_to_another_domain_is_forged(subject: Subject) -> None:

@@ -201,6 +201,7 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "create_overlay": lambda driver: driver.create_overlay("x", BASE, 1),
     "create_seed": lambda driver: driver.create_seed("x", b""),
     "users_of": lambda driver: driver.users_of("x"),
+    "foreign_machine": lambda driver: driver.foreign_machine(NOBODY),
     "create_replica": lambda driver: driver.create_replica("x", SHAPE),
     "write_volume": lambda driver: driver.write_volume("x", 0, b"x"),
     "read_volume": lambda driver: driver.read_volume("x", 0, 1),

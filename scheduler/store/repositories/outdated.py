@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Column, bindparam, delete, exists, func, select
 
-from scheduler.model import CommandStatus
+from scheduler.model import CommandStatus, InspectionStatus
 from scheduler.store.mapping import Mapper
 from scheduler.store.repositories.events import PRUNED_THROUGH
 from scheduler.store.repositories.repository import Repository
@@ -28,6 +28,7 @@ from scheduler.store.tables import (
     DIFFS,
     EVENTS,
     IDEMPOTENCY,
+    INSPECTIONS,
     SANDBOXES,
     SNAPSHOTS,
     SSH_CERTIFICATES,
@@ -96,6 +97,9 @@ KINDS: Mapping[str, Kind] = {
     "commands": _older(
         COMMANDS, "ended_at", COMMANDS.table.c.status != CommandStatus.RUNNING.value
     ),
+    "inspections": _older(
+        INSPECTIONS, "ended_at", INSPECTIONS.table.c.status != InspectionStatus.WAITING.value
+    ),
     "decisions": _older(
         DECISIONS,
         "created_at",
@@ -146,6 +150,10 @@ class Outdated(Repository):
     def commands(self, before: datetime, most: int) -> OutdatedRows:
         """Return commands that ended before; what still runs is never old."""
         return self._found("commands", micros(before), most)
+
+    def inspections(self, before: datetime, most: int) -> OutdatedRows:
+        """Return looks at source VMs that ended before."""
+        return self._found("inspections", micros(before), most)
 
     def ssh_certificates(self, before: datetime, most: int) -> OutdatedRows:
         """Return certificates with which no session could begin after that time."""

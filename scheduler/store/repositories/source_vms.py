@@ -20,7 +20,10 @@ _NAMED = Statement(
     "named",
 )
 _BY_ID = selected(SOURCE_VMS, "id")
-_OVERWRITE = overwritten(SOURCE_VMS, "id", keep=("id", "name", "host_name", "created_at"))
+_KEEP = ("id", "name", "host_name", "created_at")
+_OVERWRITE = overwritten(SOURCE_VMS, "id", keep=_KEEP)
+_REPLACE = overwritten(SOURCE_VMS, "id", "generation", keep=_KEEP)
+_ALL = Statement(select(SOURCE_VMS.table).order_by(_COLUMNS.id))
 _ORDER = Order(
     keys={name: _COLUMNS[name] for name in ("name", "created_at", "updated_at")},
     id=_COLUMNS.id,
@@ -70,6 +73,21 @@ class SourceVMs(Repository):
     def get(self, id: str) -> SourceVM:
         """Return a source VM; `NotFound` when there is none."""
         return self._one(SOURCE_VMS, _BY_ID, id)
+
+    def all(self) -> tuple[SourceVM, ...]:
+        """Return every source VM that anything is recorded of."""
+        return self._all(SOURCE_VMS, _ALL)
+
+    def replace(self, source_vm: SourceVM) -> SourceVM:
+        """Write one as it was read but for its changes; `Conflict` when it moved on."""
+        written = replace(source_vm, generation=source_vm.generation + 1)
+        parameters = [*SOURCE_VMS.row(written), source_vm.id, source_vm.generation]
+        if not self._cursor.change(_REPLACE, parameters):
+            raise Conflict(
+                f"source VM {source_vm.name} was changed meanwhile",
+                remedy="Read it again and decide anew.",
+            )
+        return written
 
     def find(self, options: ListOptions | None = None) -> Page[SourceVM]:
         """Return a page of the source VMs, by name unless asked otherwise."""

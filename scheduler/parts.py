@@ -25,12 +25,14 @@ from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.publication_loops import Publishing
+from scheduler.control.source_loops import SourceLoops
 from scheduler.control.verifier import Clones
 from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.dialling import Connection, Dialler
 from scheduler.guests.manifests import Manifests, limits_of
+from scheduler.guests.source_ways import SourceWays
 from scheduler.guests.ways import GuestWays
 from scheduler.hosts.cluster import KEY_FILE, open_cluster
 from scheduler.hosts.drivers import Drivers
@@ -121,6 +123,7 @@ class _Inroads:
     drivers: Ways
     guests: GuestConnections
     streams: GuestWays
+    sources: SourceWays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,7 @@ class _Beside:
 
     playbooks: PlaybookLoops
     changes: ChangeLoops
+    sources: SourceLoops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,7 @@ async def opened(
             change_files=ground.kept.change_files,
             forges=plane.publications.forges,
             guests=ground.ways.guests,
+            authority=lambda: ground.ways.guests.authority,
             **shared,
         )
         await shared["fleet"].load()
@@ -214,6 +219,7 @@ async def _ground(
 def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     store, clock = ground.store, ground.shared["clock"]
     told = ground.shared["journal"].poke
+    bugs = BugRecorder(store, clock, parked=ground.meter.parked)
     return _Beside(
         playbooks=PlaybookLoops(store, clock, ground.settings.state_dir, told=told),
         changes=ChangeLoops.over(
@@ -226,7 +232,16 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
             clones=clones,
             told=told,
             tally=ground.meter,
-            report_bug=BugRecorder(store, clock, parked=ground.meter.parked).of_change_set,
+            report_bug=bugs.of_change_set,
+        ),
+        sources=SourceLoops(
+            store,
+            clock,
+            drivers=ground.ways.drivers.get,
+            ways=ground.ways.sources,
+            output_bytes=ground.settings.sources.output_bytes,
+            told=told,
+            report_bug=bugs.of_source,
         ),
     )
 
@@ -243,7 +258,7 @@ def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
         lag_seconds=lambda: ground.lag.latest_seconds,
         tally=ground.meter,
         guests=guests,
-        beside=(beside.playbooks, beside.changes),
+        beside=(beside.playbooks, beside.changes, beside.sources),
         take_manifest=GuestOnlooker(guests, ground.kept.manifests).take,
         **ground.shared,
     )
@@ -318,6 +333,7 @@ def _wakes(plane: ControlPlane, beside: _Beside) -> Wakes:
         verification=beside.changes.wake_verification,
         publication=plane.wake_publication,
         command=plane.wake_command,
+        source=beside.sources.wake,
     )
 
 
@@ -347,7 +363,8 @@ async def _ways(
         ) as guests,
     ):
         streams = GuestWays(authorities, clock, drivers.jump)
-        yield _Inroads(drivers=drivers, guests=guests, streams=streams)
+        sources = SourceWays(authorities, clock, drivers.jump, key=settings.sources.ssh_key)
+        yield _Inroads(drivers=drivers, guests=guests, streams=streams, sources=sources)
 
 
 async def _open_cluster(state_dir: Path, store: Store) -> Keyring:

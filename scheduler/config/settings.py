@@ -22,6 +22,7 @@ from scheduler.config.sections import (
     RetentionSection,
     StoreSection,
 )
+from scheduler.config.source_vms import SourcesSection
 from scheduler.validation.hosts import AddHost
 
 MOST_HOSTS = 10_000
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     changes: ChangesSection = Field(default_factory=ChangesSection)
     publishing: PublishingSection = Field(default_factory=PublishingSection)
     commands: CommandsSection = Field(default_factory=CommandsSection)
+    sources: SourcesSection = Field(default_factory=SourcesSection)
     hosts: tuple[Annotated[AddHost, BeforeValidator(readable)], ...] = Field(
         (), max_length=MOST_HOSTS
     )

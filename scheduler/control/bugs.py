@@ -62,6 +62,10 @@ class BugRecorder:
         what = f"publication {publication_id} from going on"
         await self._record(self._event("publication.parked", what, traceback))
 
+    async def of_source(self, id: str, traceback: str) -> None:
+        """Record a bug that keeps a source VM, or a look at one, from going on."""
+        await self._record(self._event("source.parked", f"source VM {id} from going on", traceback))
+
     async def of_command(self, command_id: str, traceback: str) -> None:
         """Record a bug that keeps a command from being carried out."""
         event = self._event("command.parked", f"command {command_id} from going on", traceback)

@@ -37,7 +37,8 @@ def find_foreign(
         return None
     devices = read_xml(xml)
     state = STATES.get(domain.state()[0], DomainState.UNKNOWN)
-    addresses, said = (), {}
+    addresses: tuple[str, ...] = ()
+    said: dict[str, str] = {}
     if state is DomainState.RUNNING:
         addresses, said = find_leased(handle, domain, _interfaces(devices))
     disks = tuple(_disks(devices))

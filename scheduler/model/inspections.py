@@ -36,8 +36,8 @@ class Inspection:
     stderr_bytes: int = 0
     """What it wrote; what is kept of it may be less, and without its secrets."""
     truncated: bool = False
-    redacted: Mapping[str, int] = field(default_factory=dict)
-    """How many secrets of each kind were taken out."""
+    redacted: Mapping[str, str] = field(default_factory=dict)
+    """How many secrets of each kind were taken out of each stream."""
     reason: str | None = None
     """Why it failed, in words."""
     asked_at: datetime

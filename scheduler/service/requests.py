@@ -15,10 +15,12 @@ from scheduler.changes.noise import MOST_RULES
 from scheduler.model import DrainPolicy, OnDeadline, OnExpire, Readiness, SnapshotKind
 from scheduler.validation.fields import (
     PROSE,
+    Fingerprint,
     ForgeUser,
     ForgeWord,
     ImageDigest,
     ImageName,
+    IpAddress,
     Labels,
     MachineUuid,
     MemoryMb,
@@ -30,6 +32,7 @@ from scheduler.validation.fields import (
     StorageMb,
     TtlSeconds,
     UserData,
+    UserName,
     Vcpus,
     refusal,
 )
@@ -193,6 +196,24 @@ class RunCommand(_Request):
                 "leave one of them out",
             )
         return self
+
+
+class PrepareSource(_Request):
+    """How to get into a source VM that its operator agrees to have prepared."""
+
+    user: UserName | None = None
+    """As whom to log in: root, or somebody who becomes root by sudo without a password."""
+    address: IpAddress | None = None
+    """Where it answers, when its host cannot tell."""
+    host_key: Fingerprint | None = None
+    """The fingerprint its host key must have; also of a key that was replaced since."""
+
+
+class InspectSource(_Request):
+    """A command that only looks, word by word; no shell reads it."""
+
+    argv: Annotated[list[str], Field(min_length=1, max_length=64)]
+    timeout_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
 
 
 class SignLogin(_Request):

@@ -55,6 +55,8 @@ class Wakes:
     """Takes the change set's id."""
     publication: Callable[[str], None] = lambda _id: None
     command: Callable[[str], None] = lambda _id: None
+    source: Callable[[str], None] = lambda _id: None
+    """Takes the id of a source VM, or of an inspection."""
 
 
 class _Shared(TypedDict):
@@ -116,6 +118,7 @@ class Services:
         forges: KnowsForges | None = None,
         errands: Errands | None = None,
         guests: Guests | None = None,
+        authority: Callable[[], str | None] = lambda: None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
@@ -136,7 +139,15 @@ class Services:
             readiness=ReadinessService(store),
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
-            source_vms=SourceVMService(store, sightings=sightings),
+            source_vms=SourceVMService(
+                store,
+                clock,
+                terms.sources,
+                sightings=sightings,
+                journal=journal,
+                wake=wakes.source,
+                authority=authority,
+            ),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             **_mending(store, clock, wakes, seeing),

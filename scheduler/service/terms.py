@@ -23,6 +23,20 @@ class CommandTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTerms:
+    """As whom source VMs are prepared, and how much a look at one may take."""
+
+    ssh_user: str = "root"
+    has_key: bool = False
+    """Whether the daemon has a key to log in with."""
+    inspection_seconds: int = 30
+    max_inspection_seconds: int = 300
+    output_bytes: int = 256 << 10
+    per_source: int = 4
+    at_once: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Set once by the daemon from its configuration; memory and storage in MiB."""
 
@@ -58,6 +72,7 @@ class Terms:
     retry_after_seconds: int = 15
     """What a caller is told to wait when there is no room."""
     commands: CommandTerms = field(default_factory=CommandTerms)
+    sources: SourceTerms = field(default_factory=SourceTerms)
 
 
 def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
@@ -86,4 +101,8 @@ def terms_of(settings: Settings, cluster_id: UUID) -> Terms:
         ssh_certificate_seconds=settings.guests.ssh_certificate_seconds,
         retry_after_seconds=settings.placement.retry_after_seconds,
         commands=CommandTerms(**settings.commands.model_dump()),
+        sources=SourceTerms(
+            has_key=settings.sources.ssh_key is not None,
+            **settings.sources.model_dump(exclude={"ssh_key"}),
+        ),
     )

@@ -79,7 +79,7 @@ def refusal(rules: Mapping[str, Rule], argv: Sequence[str]) -> str | None:
 def _refused(name: str, rule: Rule, rest: tuple[str, ...]) -> str | None:
     if rule.verbs:
         verb = rest[0] if rest else None
-        if verb not in rule.verbs:
+        if verb is None or verb not in rule.verbs:
             return f"{name} takes one of {', '.join(rule.verbs)} first"
         return _refused(f"{name} {verb}", rule.verbs[verb], rest[1:])
     words: list[str] = []

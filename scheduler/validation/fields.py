@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -38,6 +39,8 @@ MODULE = r"^[a-z_][a-z0-9_]{0,63}(\.[a-z_][a-z0-9_]{0,63}){2,4}$"
 TITLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,200}$"
 PROSE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
 FORGE_WORD = r"^[!-+\--~]([ -+\--~]{0,48}[!-+\--~])?$"
+FINGERPRINT = r"^SHA256:[A-Za-z0-9+/]{43}$"
+IP = r"^[0-9A-Fa-f.:]{2,45}$"
 FORGE_USER = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 
 PATTERN_REMEDIES: Mapping[str, str] = {
@@ -60,6 +63,8 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     PROSE: "use text of lines, without other control characters",
     FORGE_WORD: "use at most 50 printable ASCII characters, none of them a comma",
     FORGE_USER: "give a user's name on the forge",
+    FINGERPRINT: "give it as ssh-keygen -l prints it: SHA256: and 43 characters",
+    IP: "give an IP address",
     REASON: "use at most 500 characters, none of them a control character",
 }
 
@@ -120,6 +125,13 @@ def _ssh_public_key(text: str) -> str:
     return text.strip()
 
 
+def _ip_address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise refusal("this is no IP address", PATTERN_REMEDIES[IP]) from None
+
+
 def _user_data(text: str) -> str:
     if not text.startswith("#!") and text.partition("\n")[0].rstrip() != cloud_configs.CLOUD_CONFIG:
         raise refusal(
@@ -153,6 +165,8 @@ UserName = Annotated[str, StringConstraints(pattern=USER)]
 Path = Annotated[str, StringConstraints(pattern=PATH)]
 MachineUuid = Annotated[str, StringConstraints(pattern=UUID)]
 Reason = Annotated[str, StringConstraints(pattern=REASON)]
+Fingerprint = Annotated[str, StringConstraints(pattern=FINGERPRINT)]
+IpAddress = Annotated[str, StringConstraints(pattern=IP), AfterValidator(_ip_address)]
 ForgeWord = Annotated[str, StringConstraints(pattern=FORGE_WORD)]
 ForgeUser = Annotated[str, StringConstraints(pattern=FORGE_USER)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from scheduler.model import DomainState, ObservedDomain
+import asyncio
+from dataclasses import replace
+
+from scheduler.model import DomainState, InspectionStatus, ObservedDomain, SourceVM
+from scheduler.sources.preparations import Secret, failed, from_json, to_json
+from scheduler.store import Transaction
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
 from tests.service.machines import machine
+from tests.service.planes import AUTHORITY
 
 
 async def test_source_vms_are_listed_and_shown(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
@@ -29,3 +35,101 @@ async def test_source_vms_are_listed_and_shown(fleet: Fleet, sandboxctl: Sandbox
     assert (await sandboxctl.run("source", "list", "--host", "beta", "-o", "name")).out == ""
     assert (await sandboxctl.run("source", "show", "alpha", "none")).code == 3
     assert (await sandboxctl.run("source", "list", "--host", "nobody")).code == 3
+
+
+async def test_preparing_asks_first_and_tells_how_it_ended(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    there = await machine(fleet.plane, "alpha")
+    web = ObservedDomain(uuid="2", name="web", state=DomainState.RUNNING, vcpus=1, memory_mb=512)
+    there.domains = {web.uuid: web}
+    there.see()
+    planned = await sandboxctl.run("source", "prepare", "alpha", "web", "--dry-run")
+    assert planned.code == 5
+    assert "in the way: this daemon has no key" in planned.out
+    assert "sshd -t" in planned.out
+    unasked = await sandboxctl.run("source", "prepare", "alpha", "web")
+    assert (unasked.code, "-y" in unasked.err) == (2, True)
+    asked = await sandboxctl.run("source", "prepare", "alpha", "web", "-y", "--no-wait")
+    assert asked.code == 0, asked.err
+    assert "running" in asked.out
+    late = await sandboxctl.run("source", "prepare", "alpha", "web", "-y", "--timeout", "1s")
+    assert (late.code, "goes on" in late.err) == (124, True)
+
+    def source_of(tx: Transaction) -> SourceVM:
+        return tx.source_vms.by_name("web", "alpha")
+
+    source = await fleet.plane.store.read(source_of)
+    preparation = from_json(source.prepare_json)
+    assert preparation is not None
+    name, at = preparation.steps[0].name, source.created_at
+    over = failed(preparation, name, "no sshd\x1b[2J", "start it", at)
+    secret = Secret(kind="machine_id", what="/etc/machine-id")
+    over = replace(over, secrets=(secret,))
+    await fleet.plane.store.submit(
+        lambda tx: tx.source_vms.replace(replace(source_of(tx), prepare_json=to_json(over)))
+    )
+    shown = await sandboxctl.run("source", "show", "alpha", "web")
+    assert shown.code == 0, shown.err
+    assert "/etc/machine-id" in shown.out
+    assert "no sshd" in shown.out
+    assert "\x1b" not in shown.out
+    assert "no: it was not prepared" in shown.out
+
+
+async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    there = await machine(fleet.plane, "alpha")
+    web = ObservedDomain(uuid="2", name="web", state=DomainState.RUNNING, vcpus=1, memory_mb=512)
+    there.domains = {web.uuid: web}
+    there.see()
+    inspect = ("source", "inspect", "alpha", "web")
+    assert (await sandboxctl.run(*inspect)).code == 2
+    refused = await sandboxctl.run(*inspect, "--", "reboot")
+    assert (refused.code, "only look" in refused.err) == (125, True)
+    unprepared = await sandboxctl.run(*inspect, "uptime")
+    assert (unprepared.code, "source prepare" in unprepared.err) == (125, True)
+    await sandboxctl.run("source", "prepare", "alpha", "web", "-y", "--no-wait")
+
+    def prepared(tx: Transaction) -> None:
+        source = tx.source_vms.by_name("web", "alpha")
+        tx.source_vms.replace(
+            replace(source, prepared=True, prepared_at=source.created_at, ca_fingerprint=AUTHORITY)
+        )
+
+    await fleet.plane.store.submit(prepared)
+    assert "yes, " in (await sandboxctl.run("source", "show", "alpha", "web")).out
+
+    async def answer(**result: object) -> None:
+        """Do what a loop does with the next look."""
+        while True:
+            waiting = await fleet.plane.store.read(lambda tx: tx.inspections.waiting())
+            if waiting:
+                break
+            await asyncio.sleep(0.01)
+        fields: dict[str, object] = {"ended_at": waiting[0].asked_at, **result}
+        ended = replace(waiting[0], **fields)  # type: ignore[arg-type]
+        await fleet.plane.store.submit(lambda tx: tx.inspections.finish(ended))
+        fleet.plane.journal.poke()
+
+    done: dict[str, object] = {
+        "status": InspectionStatus.DONE,
+        "exit_code": 3,
+        "stdout": "hello\n",
+        "stderr": "no\n",
+        "truncated": True,
+    }
+    for form in ((), ("-o", "json")):
+        ran, _ = await asyncio.gather(
+            sandboxctl.run("source", "inspect", *form, "alpha", "web", "--", "cat", "/x"),
+            answer(**done),
+        )
+        assert ran.code == 3, ran.err
+        assert "hello" in ran.out
+    failing = {"status": InspectionStatus.FAILED, "reason": "its 30 s were up"}
+    ran, _ = await asyncio.gather(sandboxctl.run(*inspect, "uptime"), answer(**failing))
+    assert (ran.code, "its 30 s were up" in ran.err) == (125, True)
+    listed = await sandboxctl.run("source", "inspections", "alpha", "web")
+    assert [row[1] for row in listed.rows[1:]] == ["FAILED", "DONE", "DONE"]
+    assert "cat /x" in listed.out

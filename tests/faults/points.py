@@ -17,6 +17,7 @@ from tests.faults.stories import (
     losses,
     playbooks,
     snapshots,
+    source_vms,
 )
 from tests.faults.story import Story
 
@@ -59,6 +60,7 @@ COMMITS: Mapping[str, type[Story]] = {
     "orphans.tell": fleet.FirstStart,
     "playbook_keeper.note": playbooks.Author,
     "playbooks.write": playbooks.Author,
+    "preparer.record": source_vms.PrepareSource,
     "reaper.record_end": lives.Expire,
     "rebuilds.concluded": losses.Rebuild,
     "rebuilds.tried": losses.Rebuild,
@@ -91,6 +93,7 @@ COMMITS: Mapping[str, type[Story]] = {
     "snapshots.create": snapshots.MakeSnapshot,
     "snapshots.remove": snapshots.DeleteSnapshot,
     "snapshots.revert": snapshots.GoBack,
+    "source_vms.agree": source_vms.PrepareSource,
 }
 """Transactions, by the module and the function that writes them."""
 
@@ -145,6 +148,8 @@ EXEMPT: Mapping[str, str] = {
     "publications.record": "these daemons know no forge: see tests/control/test_publisher.py",
     "publications.retry": "these daemons know no forge: see tests/control/test_publisher.py",
     "publisher.write": "these daemons know no forge: see tests/control/test_publisher.py",
+    "inspector.write": "these hosts have no guests: see tests/control/test_sources.py",
+    "source_vms.ask": "as inspector.write",
     "image_keeper.plan": "a wish like those of images.evict and images.condemn",
     "captures.finish": "these hosts give no bytes: see tests/control/test_captures.py",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",

@@ -48,6 +48,8 @@ from tests.store import samples
 CLUSTER = UUID("6a0b2a0e-7a0a-4f0e-9d59-0a3f5f9f3a11")
 IMAGE = "debian-12.qcow2"
 ME = "uid:1000"
+AUTHORITY = "SHA256:authority"
+"""The fingerprint of the SSH authority that signs there."""
 TERMS = Terms(cluster_id=CLUSTER)
 
 
@@ -214,6 +216,7 @@ def wakes_to(woken: list[str]) -> Wakes:
         verification=woken.append,
         publication=woken.append,
         command=woken.append,
+        source=woken.append,
     )
 
 
@@ -253,6 +256,7 @@ async def plane(
             change_files=change_files,
             forges=forges,
             errands=errands,
+            authority=lambda: AUTHORITY,
         )
         with closing(change_files):
             yield Plane(

@@ -24,6 +24,7 @@ from scheduler.model import (
     Image,
     ImageState,
     PackageInfo,
+    Inspection,
     Playbook,
     PlaybookTask,
     Publication,
@@ -247,6 +248,20 @@ def source_vm(id: str = "SVM-1", **changes: Any) -> SourceVM:
         "updated_at": START,
     }
     return SourceVM(**given | changes)
+
+
+def inspection(id: str = "INS-1", **changes: Any) -> Inspection:
+    given: dict[str, Any] = {
+        "id": id,
+        "source_id": "SVM-1",
+        "host_name": "alpha",
+        "name": "golden",
+        "argv": ("cat", "/etc/hosts"),
+        "timeout_seconds": 30,
+        "actor": "uid:0",
+        "asked_at": START,
+    }
+    return Inspection(**given | changes)
 
 
 # Any entity whatever, from its type alone.

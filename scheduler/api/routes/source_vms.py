@@ -1,45 +1,166 @@
-"""/v1/source-vms: machines on the hosts that are not sandboxes, as they were last seen."""
+"""/v1/source-vms: machines that are not sandboxes, prepared and looked at on request."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from scheduler.api.answers import Form, Listing
-from scheduler.api.queries import HostName, SourceQuery
+from scheduler.api.callers import once
+from scheduler.api.queries import DryRun, HostName, SourceQuery, Wait, wait_seconds
 from scheduler.api.routing import Operation, Row, table
+from scheduler.model import Inspection
+from scheduler.model.commands import bytes_of
+from scheduler.service.intents import Answer
+from scheduler.service.requests import InspectSource, PrepareSource
 from scheduler.service.services import Services
-from scheduler.service.source_vms import SourceReport
-from scheduler.store import Page
+from scheduler.service.source_reports import PreparationPlan, SourceReport
+from scheduler.store import ListOptions, Page
 from scheduler.validation.fields import DOMAIN
 
 _SOURCE: Form[SourceReport] = Form(SourceReport)
 _SOURCES: Form[Page[SourceReport]] = Form(Page[SourceReport])
+_ACCEPTED: Form[SourceReport] = Form(SourceReport, HTTPStatus.ACCEPTED)
+_PLAN: Form[PreparationPlan] = Form(PreparationPlan)
+
+
+class _InspectionForm(Form[Inspection]):
+    def answer(self, result: Inspection) -> Answer:
+        return super().answer(shown(result))
+
+    def respond(self, result: Inspection) -> Response:
+        return super().respond(shown(result))
+
+
+_INSPECTION = _InspectionForm(Inspection)
+_ASKED = _InspectionForm(
+    Inspection, HTTPStatus.ACCEPTED, headers={"location": "/v1/inspections/{0.id}"}
+)
+_INSPECTIONS: Form[Page[Inspection]] = Form(Page[Inspection])
+
+_ALL = "/v1/source-vms"
+_ONE = "/v1/source-vms/{name}/{domain}"
 
 DomainName = Annotated[str, Path(pattern=DOMAIN, description="The machine's name on its host.")]
+InspectionId = Annotated[
+    str, Path(pattern=r"^INS-[0-9A-Z]{1,60}$", description="An inspection's id.")
+]
+
+
+class InspectionQuery(BaseModel):
+    """Which of a source VM's inspections."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str | None, Field(max_length=1024)] = None
+
+    def options(self) -> ListOptions:
+        """Return the page that is asked for."""
+        return ListOptions(limit=self.limit, cursor=self.cursor)
 
 
 class SourceRoutes:
-    """What can be asked about machines that are not ours."""
+    """What can be asked about machines that are not ours, and of them."""
 
     def __init__(self, services: Services) -> None:
         self._sources = services.source_vms
+        self._kept = services.kept_answers
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the noun's table."""
         rows: tuple[Row, ...] = (
-            ("GET", "/v1/source-vms", self.find, Listing[SourceReport], 200),
-            ("GET", "/v1/source-vms/{name}/{domain}", self.get, SourceReport, 200),
+            ("GET", _ALL, self.find, Listing[SourceReport], 200),
+            ("GET", _ONE, self.get, SourceReport, 200),
+            ("POST", f"{_ONE}/prepare", self.prepare, SourceReport, 202),
+            ("POST", f"{_ONE}/inspections", self.inspect, Inspection, 202),
+            ("GET", f"{_ONE}/inspections", self.inspections, Listing[Inspection], 200),
+            ("GET", "/v1/inspections/{inspection}", self.inspection, Inspection, 200),
         )
-        return table(rows)
+        return table(rows, {self.prepare: PreparationPlan, self.inspect: Inspection})
 
     async def find(self, query: Annotated[SourceQuery, Query()]) -> Response:
         """List them by host and name; a host that was not looked at lately lists none."""
         page = await self._sources.find(host=query.host, after=query.cursor, limit=query.limit)
         return _SOURCES.respond(page)
 
-    async def get(self, name: HostName, domain: DomainName) -> Response:
-        """Show one by host and name."""
-        return _SOURCE.respond(await self._sources.get(name, domain))
+    async def get(self, name: HostName, domain: DomainName, wait: Wait = None) -> Response:
+        """Show one by host and name; with `wait` once its preparation is over."""
+        seconds = wait_seconds(wait)
+        if seconds is None:
+            return _SOURCE.respond(await self._sources.get(name, domain))
+        return _SOURCE.respond(await self._sources.wait(name, domain, seconds))
+
+    async def prepare(
+        self,
+        request: Request,
+        name: HostName,
+        domain: DomainName,
+        body: PrepareSource | None = None,
+        dry_run: DryRun = False,
+    ) -> Response:
+        """Agree that a machine is prepared over SSH; 202 once that is recorded.
+
+        Who asks is recorded as who agreed that a machine of theirs is changed.
+        """
+        wanted = body or PrepareSource()
+        if dry_run:
+            return _PLAN.respond(await self._sources.plan(name, domain, wanted))
+        return await once(
+            request,
+            self._kept,
+            _ACCEPTED,
+            lambda intent: self._sources.prepare(name, domain, wanted, intent),
+        )
+
+    async def inspect(
+        self,
+        request: Request,
+        name: HostName,
+        domain: DomainName,
+        body: InspectSource,
+        wait: Wait = None,
+    ) -> Response:
+        """Run a command that only looks on a prepared source VM; 202 once it is recorded.
+
+        With `wait` it is answered when it has ended, or after that long.
+        """
+        response = await once(
+            request,
+            self._kept,
+            _ASKED,
+            lambda intent: self._sources.inspect(name, domain, body, intent),
+        )
+        seconds = wait_seconds(wait)
+        if seconds is None:
+            return response
+        found = await self._sources.inspection(json.loads(bytes(response.body))["id"], seconds)
+        return (_ASKED if found.waiting else _INSPECTION).respond(found)
+
+    async def inspections(
+        self, name: HostName, domain: DomainName, query: Annotated[InspectionQuery, Query()]
+    ) -> Response:
+        """List the looks at a source VM, newest first, without their output."""
+        page = await self._sources.inspections(name, domain, query.options())
+        bare = tuple(replace(one, stdout="", stderr="") for one in page.items)
+        return _INSPECTIONS.respond(Page(items=bare, next_cursor=page.next_cursor))
+
+    async def inspection(self, inspection: InspectionId, wait: Wait = None) -> Response:
+        """Show a look with what it found; with `wait` once it has ended."""
+        seconds = wait_seconds(wait) or 0.0
+        return _INSPECTION.respond(await self._sources.inspection(inspection, seconds))
+
+
+def shown(inspection: Inspection) -> Inspection:
+    """Return the inspection with its output as a text that JSON can hold."""
+    return replace(
+        inspection,
+        stdout=bytes_of(inspection.stdout).decode("utf-8", "replace"),
+        stderr=bytes_of(inspection.stderr).decode("utf-8", "replace"),
+    )

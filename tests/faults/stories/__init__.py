@@ -52,6 +52,7 @@ from tests.faults.stories.snapshots import (
     MakeSnapshot,
     SnapInVain,
 )
+from tests.faults.stories.source_vms import PrepareSource
 from tests.faults.story import Story
 
 STORIES: tuple[type[Story], ...] = (
@@ -108,4 +109,5 @@ STORIES: tuple[type[Story], ...] = (
     SnapInVain,
     RunCommand,
     KillCommand,
+    PrepareSource,
 )

@@ -11,10 +11,11 @@ from scheduler.model import (
     ChangeDiff,
     CommandExecRecord,
     CommandStatus,
+    InspectionStatus,
 )
 from scheduler.store import ChangeSetFilter, ListOptions, Store, Transaction
 from tests.clocks import START
-from tests.store.samples import change_set, command, diff, later, sandbox, snapshot, source_vm
+from tests.store.samples import change_set, command, diff, inspection, later, sandbox, snapshot, source_vm
 
 
 @pytest.fixture
@@ -153,6 +154,39 @@ async def test_a_source_vm_keeps_its_id_and_its_age(store: Store) -> None:
     assert stored == replace(prepared, id="SVM-1", created_at=START)
     assert await store.read(lambda tx: tx.source_vms.by_name("golden")) == stored
     assert await store.read(lambda tx: tx.source_vms.get("SVM-1")) == stored
+
+
+async def test_a_source_vm_that_moved_on_is_not_written_over(store: Store) -> None:
+    first = await store.submit(lambda tx: tx.source_vms.upsert(source_vm(host_name="a")))
+    second = await store.submit(
+        lambda tx: tx.source_vms.replace(replace(first, prepared=True, domain_uuid="u"))
+    )
+    assert (second.generation, second.prepared) == (first.generation + 1, True)
+    with pytest.raises(Conflict, match="was changed meanwhile"):
+        await store.submit(lambda tx: tx.source_vms.replace(replace(first, host_key="k")))
+    assert await store.read(lambda tx: tx.source_vms.all()) == (second,)
+
+
+async def test_an_inspection_ends_once_and_is_found_by_its_source(store: Store) -> None:
+    looks = [inspection(f"INS-{number}", asked_at=later(number)) for number in (1, 2)]
+    await store.submit(
+        lambda tx: [tx.source_vms.upsert(source_vm()), *map(tx.inspections.add, looks)]
+    )
+    assert await store.read(lambda tx: tx.inspections.waiting()) == tuple(looks)
+    ended = replace(
+        looks[0], status=InspectionStatus.DONE, exit_code=0, stdout="\x00ok", ended_at=later(3)
+    )
+    await store.submit(lambda tx: tx.inspections.finish(ended))
+    assert await store.read(lambda tx: tx.inspections.get("INS-1")) == ended
+    with pytest.raises(Conflict, match="has ended already: it is DONE"):
+        await store.submit(lambda tx: tx.inspections.finish(ended))
+    assert [one.id for one in await store.read(lambda tx: tx.inspections.waiting())] == ["INS-2"]
+    page = await store.read(lambda tx: tx.inspections.find("SVM-1"))
+    assert [one.id for one in page.items] == ["INS-2", "INS-1"]
+    assert (await store.read(lambda tx: tx.inspections.find("SVM-2"))).items == ()
+    found = await store.read(lambda tx: tx.outdated.inspections(later(9), 9))
+    assert [key[0] for key in found.keys] == ["INS-1"]
+    assert await store.submit(lambda tx: tx.outdated.remove(found)) == 1
 
 
 async def test_a_name_on_several_hosts_is_ambiguous(store: Store) -> None:

@@ -114,6 +114,10 @@ class HostQuery(_Labelled):
     health: HostHealth | None = None
 
 
+class InspectionQuery(_Page):
+    """Which looks at a source VM."""
+
+
 class DiffQuery(_Page):
     """Which diffs of a sandbox."""
 

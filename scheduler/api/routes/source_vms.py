@@ -8,12 +8,18 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from scheduler.api.answers import Form, Listing
 from scheduler.api.callers import once
-from scheduler.api.queries import DryRun, HostName, SourceQuery, Wait, wait_seconds
+from scheduler.api.queries import (
+    DryRun,
+    HostName,
+    InspectionQuery,
+    SourceQuery,
+    Wait,
+    wait_seconds,
+)
 from scheduler.api.routing import Operation, Row, table
 from scheduler.model import Inspection
 from scheduler.model.commands import bytes_of
@@ -21,7 +27,7 @@ from scheduler.service.intents import Answer
 from scheduler.service.requests import InspectSource, PrepareSource
 from scheduler.service.services import Services
 from scheduler.service.source_reports import PreparationPlan, SourceReport
-from scheduler.store import ListOptions, Page
+from scheduler.store import Page
 from scheduler.validation.fields import DOMAIN
 
 _SOURCE: Form[SourceReport] = Form(SourceReport)
@@ -51,19 +57,6 @@ DomainName = Annotated[str, Path(pattern=DOMAIN, description="The machine's name
 InspectionId = Annotated[
     str, Path(pattern=r"^INS-[0-9A-Z]{1,60}$", description="An inspection's id.")
 ]
-
-
-class InspectionQuery(BaseModel):
-    """Which of a source VM's inspections."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[str | None, Field(max_length=1024)] = None
-
-    def options(self) -> ListOptions:
-        """Return the page that is asked for."""
-        return ListOptions(limit=self.limit, cursor=self.cursor)
 
 
 class SourceRoutes:

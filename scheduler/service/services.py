@@ -139,15 +139,7 @@ class Services:
             readiness=ReadinessService(store),
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
-            source_vms=SourceVMService(
-                store,
-                clock,
-                terms.sources,
-                sightings=sightings,
-                journal=journal,
-                wake=wakes.source,
-                authority=authority,
-            ),
+            source_vms=told.of_sources(sightings, authority),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             **_mending(store, clock, wakes, seeing),
@@ -225,6 +217,20 @@ class _Told:
             ),
             "snapshots": SnapshotService(store, clock, terms=terms, wake=wake, **shared),
         }
+
+    def of_sources(
+        self, sightings: Sightings, authority: Callable[[], str | None]
+    ) -> SourceVMService:
+        """Return the service for machines that are not ours."""
+        return SourceVMService(
+            self.store,
+            self.clock,
+            self.terms.sources,
+            sightings=sightings,
+            journal=self.journal,
+            wake=self.wakes.source,
+            authority=authority,
+        )
 
     def in_guests(self, guests: Guests | None, errands: Errands) -> _InGuests:
         """Return the services whose work is done in guests."""

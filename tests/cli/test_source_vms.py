@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from scheduler.model import DomainState, InspectionStatus, ObservedDomain, SourceVM
+from scheduler.model import DomainState, Event, InspectionStatus, ObservedDomain, SourceVM
 from scheduler.sources.preparations import Secret, failed, from_json, to_json
 from scheduler.store import Transaction
 from tests.cli.fleet import Fleet
@@ -77,6 +77,24 @@ async def test_preparing_asks_first_and_tells_how_it_ended(
     assert "no: it was not prepared" in shown.out
 
 
+async def answer(fleet: Fleet, **result: object) -> None:
+    """Do what a loop does with the next look."""
+    while True:
+        waiting = await fleet.plane.store.read(lambda tx: tx.inspections.waiting())
+        if waiting:
+            break
+        await asyncio.sleep(0.01)
+    fields: dict[str, object] = {"ended_at": waiting[0].asked_at, **result}
+    ended = replace(waiting[0], **fields)  # type: ignore[arg-type]
+
+    def unit(tx: Transaction) -> None:
+        tx.inspections.finish(ended)
+        tx.events.add(Event(at=ended.asked_at, kind="source.inspected"))
+
+    await fleet.plane.store.submit(unit)
+    fleet.plane.journal.poke()
+
+
 async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     fleet: Fleet, sandboxctl: Sandboxctl
 ) -> None:
@@ -101,18 +119,6 @@ async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     await fleet.plane.store.submit(prepared)
     assert "yes, " in (await sandboxctl.run("source", "show", "alpha", "web")).out
 
-    async def answer(**result: object) -> None:
-        """Do what a loop does with the next look."""
-        while True:
-            waiting = await fleet.plane.store.read(lambda tx: tx.inspections.waiting())
-            if waiting:
-                break
-            await asyncio.sleep(0.01)
-        fields: dict[str, object] = {"ended_at": waiting[0].asked_at, **result}
-        ended = replace(waiting[0], **fields)  # type: ignore[arg-type]
-        await fleet.plane.store.submit(lambda tx: tx.inspections.finish(ended))
-        fleet.plane.journal.poke()
-
     done: dict[str, object] = {
         "status": InspectionStatus.DONE,
         "exit_code": 3,
@@ -123,12 +129,12 @@ async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     for form in ((), ("-o", "json")):
         ran, _ = await asyncio.gather(
             sandboxctl.run("source", "inspect", *form, "alpha", "web", "--", "cat", "/x"),
-            answer(**done),
+            answer(fleet, **done),
         )
         assert ran.code == 3, ran.err
         assert "hello" in ran.out
     failing = {"status": InspectionStatus.FAILED, "reason": "its 30 s were up"}
-    ran, _ = await asyncio.gather(sandboxctl.run(*inspect, "uptime"), answer(**failing))
+    ran, _ = await asyncio.gather(sandboxctl.run(*inspect, "uptime"), answer(fleet, **failing))
     assert (ran.code, "its 30 s were up" in ran.err) == (125, True)
     listed = await sandboxctl.run("source", "inspections", "alpha", "web")
     assert [row[1] for row in listed.rows[1:]] == ["FAILED", "DONE", "DONE"]

@@ -237,10 +237,7 @@ async def plane(
     ):
         change_files = ChangeFiles(directory)
         fleet = FleetView(
-            store,
-            clock,
-            policy=terms.policy,
-            stale_after_seconds=terms.stale_after_seconds,
+            store, clock, policy=terms.policy, stale_after_seconds=terms.stale_after_seconds
         )
         await fleet.load()
         services = Services.over(

@@ -202,7 +202,6 @@ def _options(
         agent_path=None,
         agent_forwarding=False,
         preferred_auth="publickey",
-        connect_timeout=CONNECT_SECONDS,
         login_timeout=LOGIN_SECONDS,
         **algorithms,
     )

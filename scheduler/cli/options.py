@@ -108,10 +108,13 @@ def yes_option(function: Function) -> Function:
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
 
 
-def placement_options(function: Function) -> Function:
+def placement_options(*, image_required: bool = True) -> Callable[[Function], Function]:
     """Add what a sandbox needs of a host."""
+    image = "IMAGE" if image_required else "[IMAGE]"
     options = [
-        click.argument("image", metavar="IMAGE", shell_complete=complete_images),
+        click.argument(
+            "image", metavar=image, required=image_required, shell_complete=complete_images
+        ),
         click.option("--vcpus", type=click.IntRange(min=1), help="Virtual CPUs."),
         click.option("--memory", type=SIZE, metavar="SIZE", help="Memory, such as 4GiB."),
         click.option("--storage", type=SIZE, metavar="SIZE", help="Disk, such as 20GiB."),
@@ -128,14 +131,18 @@ def placement_options(function: Function) -> Function:
             help="Never two sandboxes of this group on one host.",
         ),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def add(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 def placement_body(
     *,
-    image: str,
+    image: str | None,
     vcpus: int | None,
     memory: int | None,
     storage: int | None,

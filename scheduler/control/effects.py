@@ -88,7 +88,14 @@ class Effects:
         await self._make_disk(sandbox, base, driver)
         keys, access = sandbox.ssh_public_keys, self._guests.access_of(sandbox)
         user_data = await self._records.user_data(sandbox)
-        iso = seed_iso(sandbox.id, sandbox.sandbox_name, keys, access, user_data=user_data)
+        iso = seed_iso(
+            sandbox.id,
+            sandbox.sandbox_name,
+            keys,
+            access,
+            user_data=user_data,
+            remove_secrets=sandbox.remove_secrets,
+        )
         seeded = await driver.create_seed(seed, iso)
         listed = await self._records.volumes(sandbox)
         plan = await self.plan(sandbox, host, listed)

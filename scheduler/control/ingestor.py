@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from scheduler.clock import Clock
+from scheduler.control.freezer import Freezer, copies_of
 from scheduler.errors import (
     AlreadyExists,
     Conflict,
@@ -47,6 +48,7 @@ class Ingestor:
         most_bytes: int,
         most_virtual_bytes: int,
     ) -> None:
+        self._freezer = Freezer(store, clock, drivers=drivers)
         self._store = store
         self._clock = clock
         self._drivers = drivers
@@ -62,6 +64,8 @@ class Ingestor:
         except NotFound:
             return None
         try:
+            if image.state is ImageState.FREEZING:
+                image = await self._freezer.freeze(image)
             if image.state is ImageState.FETCHING:
                 await self._fetch(image)
             elif image.state is ImageState.CHECKING:
@@ -76,13 +80,12 @@ class Ingestor:
             await self._refuse(image, error.message)
         except Conflict:
             return 0.0  # its owner changed their mind
+        await self._freezer.clear(image)
         return None
 
     async def pending(self) -> tuple[str, ...]:
         """Return the ids of the images that have work to do."""
-        busy = (ImageState.FETCHING, ImageState.CHECKING, ImageState.REMOVING)
-        images = await self._store.read(lambda tx: tx.images.all())
-        return tuple(image.id for image in images if image.state in busy)
+        return await self._store.read(_busy)
 
     async def _fetch(self, image: Image) -> None:
         """Read a volume from its host; a copy that was cut short is begun anew."""
@@ -185,6 +188,7 @@ class Ingestor:
         """Forget an image of which no host holds anything any more."""
         if await self._store.read(lambda tx: tx.replicas.of_image(image.id)):
             return AGAIN_SECONDS
+        await self._freezer.clear(image)
         await self._files.drop(image.id)
         if image.digest is not None and not await self._shared(image):
             await self._files.remove(image.digest)
@@ -202,6 +206,12 @@ class Ingestor:
         tx.events.add(
             image_event("image.removed", image, "nothing is left of it", at=self._clock.now())
         )
+
+
+def _busy(tx: Transaction) -> tuple[str, ...]:
+    busy = (ImageState.FREEZING, ImageState.FETCHING, ImageState.CHECKING, ImageState.REMOVING)
+    images = tx.images.all()
+    return tuple(one.id for one in images if one.state in busy or copies_of(tx, one))
 
 
 async def _check_idle(driver: HostDriver, volume: str, host: HostResources) -> None:

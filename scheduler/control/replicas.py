@@ -193,7 +193,7 @@ class ReplicaRecords:
         replica = standing.replica
         tx.replicas.remove(replica)
         for volume in tx.volumes.of_owner(replica.image_id):
-            if volume.host_id == replica.host_id:
+            if (volume.host_id, volume.name) == (replica.host_id, replica.volume):
                 tx.volumes.remove(volume.host_id, volume.pool, volume.name)
         self._tell(tx, standing, "image.evicted", f"nothing of it is left on {standing.host.name}")
 

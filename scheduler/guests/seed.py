@@ -56,6 +56,7 @@ def seed_iso(
     access: GuestAccess | None = None,
     *,
     user_data: str | None = None,
+    remove_secrets: bool = False,
 ) -> bytes:
     """Return the seed image's bytes; raises Invalid for an id, name or key that is not plain."""
     if not _SANDBOX_ID.fullmatch(sandbox_id):
@@ -69,7 +70,9 @@ def seed_iso(
     return _iso(
         {
             "meta-data": _yaml({"instance-id": sandbox_id, "local-hostname": hostname}),
-            "user-data": user_data_part(_cloud_config(sandbox_id, keys, access), user_data),
+            "user-data": user_data_part(
+                _cloud_config(sandbox_id, keys, access, remove_secrets), user_data
+            ),
             "network-config": _yaml(_NETWORK),
         }
     )
@@ -81,7 +84,9 @@ _NETWORK = {
 }
 
 
-def _cloud_config(sandbox_id: str, keys: Sequence[str], access: GuestAccess | None) -> bytes:
+def _cloud_config(
+    sandbox_id: str, keys: Sequence[str], access: GuestAccess | None, remove_secrets: bool
+) -> bytes:
     """Return the daemon's own part."""
     document: dict[str, object] = {"ssh_authorized_keys": list(keys), "ssh_pwauth": False}
     if access is not None:
@@ -93,8 +98,29 @@ def _cloud_config(sandbox_id: str, keys: Sequence[str], access: GuestAccess | No
             _file(f"{_HOST_KEY}-cert.pub", access.identity.certificate),
             _file(_SSHD, _SSHD_CONFIG),
         ]
+    if remove_secrets:
+        once = ["cloud-init-per", "instance", "sandboxd-secrets"]
+        document["bootcmd"] = [[*once, "/bin/sh", "-c", REMOVE_SECRETS]]
     return b"#cloud-config\n" + _yaml(document)
 
+
+REMOVE_SECRETS = """\
+rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/ssh/ssh_host_*-cert.pub
+rm -f /etc/ssh/sshd_config.d/90-sandboxd-source.conf /etc/ssh/sandboxd_source_*
+[ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id
+rm -f /etc/machine-id
+if command -v systemd-machine-id-setup >/dev/null; then systemd-machine-id-setup
+elif command -v dbus-uuidgen >/dev/null; then dbus-uuidgen --ensure=/etc/machine-id
+else tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id; fi
+present=$(readlink -f /var/lib/cloud/instance 2>/dev/null)
+for past in /var/lib/cloud/instances/*; do
+    [ "$past" = "$present" ] || rm -rf "$past"
+done
+rm -f /var/log/cloud-init.log /var/log/cloud-init-output.log
+"""
+"""What a clone runs once, before its sshd: what identified the machine that it is a copy of goes.
+
+cloud-init makes missing host keys anew after it; the sandbox's own is in a file of another name."""
 
 _SSHD_CONFIG = f"""\
 HostKey {_HOST_KEY}

@@ -20,6 +20,8 @@ class ImageState(StrEnum):
 
     RECEIVING = "RECEIVING"
     """Its bytes are being uploaded."""
+    FREEZING = "FREEZING"
+    """A source VM's disk is being copied on its host."""
     FETCHING = "FETCHING"
     """Its bytes are being read from a host's pool."""
     CHECKING = "CHECKING"
@@ -58,6 +60,8 @@ class Image:
     source_host_id: str | None = None
     source_volume: str | None = None
     """The volume that it was read from; None for an upload."""
+    source_vm: str | None = None
+    """The source VM that it was made of, as HOST/NAME; `source_volume` is then a copy of ours."""
     actor: str
     reason: str | None = None
     """Why it was refused, or what keeps it from going on."""

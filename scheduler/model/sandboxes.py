@@ -142,6 +142,10 @@ class Sandbox:
     """The fingerprint of the SSH authority that its seed has the guest trust."""
     ssh_seen_at: datetime | None = None
     """When SSH answered in the present run of the guest, where that was asked for."""
+    source_vm: str | None = None
+    """The source VM that it was asked to be a clone of."""
+    remove_secrets: bool = False
+    """Whether its first boot removes what identifies the machine it was cloned from."""
     image_digest: str | None = None
     base_fingerprint: str | None = None
     """What the base volume looked like when this sandbox was built; compared before each start."""

@@ -178,6 +178,8 @@ def _sandbox(
         isolation=terms.default_isolation if request.isolation is None else request.isolation,
         on_expire=request.on_expire,
         ready=request.ready,
+        source_vm=request.source_vm,
+        remove_secrets=request.remove_secrets,
         image_digest=choice.demand.image_digest,
         provision_timeout_seconds=(
             request.provision_timeout_seconds or terms.default_provision_timeout_seconds

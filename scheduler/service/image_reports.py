@@ -40,6 +40,7 @@ class ImageReport:
     received_bytes: int
     source_host_id: str | None
     source_volume: str | None
+    source_vm: str | None
     actor: str
     reason: str | None
     created_at: datetime
@@ -72,6 +73,7 @@ def report_of(tx: Transaction, image: Image, received_bytes: int) -> ImageReport
         received_bytes=received_bytes,
         source_host_id=image.source_host_id,
         source_volume=image.source_volume,
+        source_vm=image.source_vm,
         actor=image.actor,
         reason=image.reason,
         created_at=image.created_at,

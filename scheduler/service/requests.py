@@ -28,6 +28,7 @@ from scheduler.validation.fields import (
     ObjectName,
     Owner,
     Reason,
+    SourceName,
     SshPublicKeys,
     StorageMb,
     TtlSeconds,
@@ -63,8 +64,13 @@ class Wanted(_Request):
 
 
 class CreateSandbox(Wanted):
-    """A sandbox to be made; only the image and the agent are required."""
+    """A sandbox to be made; only the image, or a source VM, and the agent are required."""
 
+    base_image: ImageName = ""
+    source_vm: SourceName | None = None
+    """Instead of an image: the newest that was frozen of this machine, by NAME or HOST/NAME."""
+    remove_secrets: bool = False
+    """Have its first boot remove what identifies the source VM; takes cloud-init in it."""
     agent_id: Owner
     job_id: Owner | None = None
     sandbox_name: Name | None = None
@@ -82,6 +88,23 @@ class CreateSandbox(Wanted):
     on_expire: Annotated[OnExpire, Field(strict=False)] = OnExpire.DESTROY
     ready: Annotated[Readiness, Field(strict=False)] = Readiness.ADDRESS
     """What makes it RUNNING: that its address is known, or that SSH answers there as well."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.base_image) == (self.source_vm is not None):
+            raise refusal(
+                "it is not said what the sandbox is made of",
+                "give base_image or source_vm, and not both",
+            )
+        if self.remove_secrets and self.source_vm is None:
+            raise refusal("only a clone of a source VM has its secrets", "leave remove_secrets out")
+        return self
+
+
+class FreezeSource(_Request):
+    """How to call the image that is made of a source VM."""
+
+    name: ObjectName | None = None
 
 
 class TakeImage(_Request):

@@ -36,6 +36,7 @@ from scheduler.service.journal import Journal
 from scheduler.service.lease_time import lease_time
 from scheduler.service.refusals import refusal_of
 from scheduler.service.requests import CreateSandbox
+from scheduler.service.source_images import clone_of
 from scheduler.service.terms import Terms
 from scheduler.store import ListOptions, Page, SandboxFilter, Store, Transaction
 
@@ -84,6 +85,7 @@ class SandboxService:
         `AlreadyExists` for a name in use, `QuotaExceeded`, `Invalid`.
         """
         self._check_end(request)
+        request = await self._of_image(request)
         demand = demand_of(request, self._terms, self._catalogue)
         for tried in range(TRIES):
             if tried > 1:
@@ -105,6 +107,7 @@ class SandboxService:
     async def preview(self, request: CreateSandbox) -> Decision:
         """Return the decision that creating would store, changing nothing; refuses as it would."""
         self._check_end(request)
+        request = await self._of_image(request)
         choice = await self._fleet.choose(demand_of(request, self._terms, self._catalogue))
         decision = self._decided(choice)
         if choice.chosen is None:
@@ -204,6 +207,14 @@ class SandboxService:
             if wishes.settled(sandbox) or left <= 0 or self._journal.closed:
                 return sandbox
             await self._journal.wait_beyond(seen, left)
+
+    async def _of_image(self, request: CreateSandbox) -> CreateSandbox:
+        """Return the request with the image of its source VM, if it asks for one."""
+        if request.source_vm is None:
+            return request
+        image, source = await self._store.read(partial(clone_of, request))
+        title = f"{source.host_name}/{source.name}"
+        return request.model_copy(update={"base_image": image.name, "source_vm": title})
 
     async def _refused(self, choice: Choice) -> SandboxdError:
         """Store why nobody took the demand and return it as an error."""

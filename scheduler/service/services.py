@@ -229,6 +229,7 @@ class _Told:
             sightings=sightings,
             journal=self.journal,
             wake=self.wakes.source,
+            wake_image=self.wakes.image,
             authority=authority,
         )
 

@@ -15,10 +15,13 @@ from scheduler import ids
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from scheduler.model import Event, HostResources, Inspection, ObservedDomain, SourceVM
+from scheduler.service.image_reports import ImageReport
+from scheduler.service.image_reports import report_of as image_report
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
-from scheduler.service.requests import InspectSource, PrepareSource
+from scheduler.service.requests import FreezeSource, InspectSource, PrepareSource
 from scheduler.service.sightings import Sightings
+from scheduler.service.source_images import add_image, image_name
 from scheduler.service.source_reports import (
     PreparationPlan,
     SourceReport,
@@ -49,6 +52,7 @@ class SourceVMService:
         sightings: Sightings,
         journal: Journal,
         wake: Callable[[str], None],
+        wake_image: Callable[[str], None],
         authority: Callable[[], str | None],
     ) -> None:
         self._store = store
@@ -57,6 +61,7 @@ class SourceVMService:
         self._sightings = sightings
         self._journal = journal
         self._wake = wake
+        self._wake_image = wake_image
         self._authority = authority
 
     async def find(self, *, host: str | None, after: str | None, limit: int) -> Page[SourceReport]:
@@ -140,6 +145,19 @@ class SourceVMService:
             if not found.waiting or left <= 0 or self._journal.closed:
                 return found
             await self._journal.wait_beyond(seen, left)
+
+    async def freeze(
+        self, host: str, name: str, request: FreezeSource, intent: Intent[ImageReport]
+    ) -> ImageReport:
+        """Record that an image is made of a prepared source VM; a loop copies its disk on its host.
+
+        Raises `Conflict` for one that is not prepared, `AlreadyExists` for a name in use.
+        """
+        unit = partial(self._freeze, host, name, request, intent.actor)
+        image = await self._store.submit(intent.once(unit))
+        self._journal.poke()
+        self._wake_image(image.id)
+        return image
 
     async def inspections(self, host: str, name: str, options: ListOptions) -> Page[Inspection]:
         """Return a page of the looks at a source VM, newest first; also when it is gone."""
@@ -235,6 +253,16 @@ class SourceVMService:
             )
         )
         return tx.inspections.add(inspection)
+
+    def _freeze(
+        self, host: str, name: str, request: FreezeSource, actor: str, tx: Transaction
+    ) -> ImageReport:
+        now, report = self._clock.now(), self._one(tx, host, name)
+        check_prepared(report)
+        called = request.name or image_name(name, now)
+        host_id = tx.hosts.by_name(host).id
+        image = add_image(tx, report, host_id, called, actor=actor, now=now)
+        return image_report(tx, image, 0)
 
     def _check_room(self, tx: Transaction, report: SourceReport) -> None:
         waiting = tx.inspections.waiting()

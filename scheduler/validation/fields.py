@@ -23,6 +23,7 @@ OWNER = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 OBJECT = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+SOURCE = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[^\x00-\x1f\x7f/]{1,255}$"
 DOMAIN = r"^[^\x00-\x1f\x7f/]{1,255}$"
 LABEL_KEY = (
     r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
@@ -49,6 +50,7 @@ PATTERN_REMEDIES: Mapping[str, str] = {
     IMAGE: "name an image or a volume, no path: 1 to 200 of A-Z, a-z, 0-9 and '._:@+-'",
     DIGEST: "give 'sha256:' and the 64 hex digits that sha256sum tells",
     OBJECT: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', beginning with a letter or digit",
+    SOURCE: "give the machine's name, or HOST/NAME",
     DOMAIN: "give the name that libvirt has for it: at most 255 characters, no slash",
     LABEL_KEY: "use 1 to 63 of A-Z, a-z, 0-9 and '._-', after an optional 'prefix/'",
     LABEL_VALUE: "use at most 63 of A-Z, a-z, 0-9 and '._-', with a letter or digit at both ends",
@@ -158,6 +160,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME)]
 Owner = Annotated[str, StringConstraints(pattern=OWNER)]
 ImageName = Annotated[str, StringConstraints(pattern=IMAGE)]
 ImageDigest = Annotated[str, StringConstraints(pattern=DIGEST)]
+SourceName = Annotated[str, StringConstraints(pattern=SOURCE)]
 ObjectName = Annotated[str, StringConstraints(pattern=OBJECT)]
 Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
 Uri = Annotated[str, StringConstraints(pattern=URI)]

@@ -69,6 +69,7 @@ class Yard:
             ),
             journal=there.journal,
             wake=there.woken.append,
+            wake_image=there.woken.append,
             authority=lambda: self.authorities.signer.fingerprint,
         )
 

@@ -23,8 +23,9 @@ from scheduler.api.queries import (
 from scheduler.api.routing import Operation, Row, table
 from scheduler.model import Inspection
 from scheduler.model.commands import bytes_of
+from scheduler.service.image_reports import ImageReport
 from scheduler.service.intents import Answer
-from scheduler.service.requests import InspectSource, PrepareSource
+from scheduler.service.requests import FreezeSource, InspectSource, PrepareSource
 from scheduler.service.services import Services
 from scheduler.service.source_reports import PreparationPlan, SourceReport
 from scheduler.store import Page
@@ -33,6 +34,9 @@ from scheduler.validation.fields import DOMAIN
 _SOURCE: Form[SourceReport] = Form(SourceReport)
 _SOURCES: Form[Page[SourceReport]] = Form(Page[SourceReport])
 _ACCEPTED: Form[SourceReport] = Form(SourceReport, HTTPStatus.ACCEPTED)
+_FROZEN: Form[ImageReport] = Form(
+    ImageReport, HTTPStatus.ACCEPTED, headers={"location": "/v1/images/{0.id}"}
+)
 _PLAN: Form[PreparationPlan] = Form(PreparationPlan)
 
 
@@ -73,6 +77,7 @@ class SourceRoutes:
             ("GET", _ONE, self.get, SourceReport, 200),
             ("POST", f"{_ONE}/prepare", self.prepare, SourceReport, 202),
             ("POST", f"{_ONE}/inspections", self.inspect, Inspection, 202),
+            ("POST", f"{_ONE}/freeze", self.freeze, ImageReport, 202),
             ("GET", f"{_ONE}/inspections", self.inspections, Listing[Inspection], 200),
             ("GET", "/v1/inspections/{inspection}", self.inspection, Inspection, 200),
         )
@@ -135,6 +140,22 @@ class SourceRoutes:
             return response
         found = await self._sources.inspection(json.loads(bytes(response.body))["id"], seconds)
         return (_ASKED if found.waiting else _INSPECTION).respond(found)
+
+    async def freeze(
+        self,
+        request: Request,
+        name: HostName,
+        domain: DomainName,
+        body: FreezeSource | None = None,
+    ) -> Response:
+        """Make an image of a prepared source VM that is off, or of what a snapshot of it froze."""
+        wanted = body or FreezeSource()
+        return await once(
+            request,
+            self._kept,
+            _FROZEN,
+            lambda intent: self._sources.freeze(name, domain, wanted, intent),
+        )
 
     async def inspections(
         self, name: HostName, domain: DomainName, query: Annotated[InspectionQuery, Query()]

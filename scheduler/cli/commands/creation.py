@@ -30,7 +30,17 @@ Document = dict[str, Any]
 
 
 @click.command(cls=Verb)
-@placement_options
+@placement_options(image_required=False)
+@click.option(
+    "--source-vm",
+    metavar="[HOST/]NAME",
+    help="Instead of IMAGE: the newest that was frozen of this machine.",
+)
+@click.option(
+    "--remove-secrets",
+    is_flag=True,
+    help="Have its first boot remove machine id, host keys and cloud-init state of the source.",
+)
 @click.option("--agent", help="Who it is for; you, unless said otherwise.")
 @click.option("--job", help="The job it belongs to; a new one, unless said otherwise.")
 @click.option("--name", help="Its name, unique among live sandboxes.")
@@ -77,7 +87,7 @@ def create(
     idempotency_key: str | None,
     **options: Any,
 ) -> None:
-    """Create a sandbox from IMAGE and wait until it runs.
+    """Create a sandbox from IMAGE, or from a source VM, and wait until it runs.
 
     IMAGE is one that the daemon keeps (sandboxctl image list) or a volume in the hosts' pool. The
     daemon's defaults fill what is not given.
@@ -103,7 +113,7 @@ def create(
 
 
 @click.command(cls=Verb)
-@placement_options
+@placement_options()
 def explain(session: Session, **options: Any) -> None:
     """Weigh every host against a request for IMAGE.
 
@@ -130,9 +140,15 @@ def _body(
     no_start: bool,
     ready: str | None,
     provision_timeout: int | None,
+    source_vm: str | None,
+    remove_secrets: bool,
     **placement: Any,
 ) -> Document:
+    if (placement["image"] is None) == (source_vm is None):
+        raise click.UsageError("say what to make it of: IMAGE, or --source-vm")
     return placement_body(**placement) | given(
+        source_vm=source_vm,
+        remove_secrets=remove_secrets or None,
         agent_id=agent or getpass.getuser(),
         job_id=job,
         sandbox_name=name,

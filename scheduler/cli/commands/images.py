@@ -29,6 +29,10 @@ Document = dict[str, Any]
 
 CHUNK_BYTES = 2**20
 WAIT_SECONDS = 20.0
+_REMEDIES = (
+    "convert it on a machine you trust: qemu-img convert -O qcow2 OLD NEW",
+    "put that right, and freeze it again: sandboxctl source freeze",
+)
 _BUSY = ("wanted", "copying", "removing")
 
 
@@ -74,7 +78,7 @@ def upload(
     taken = dict(session.client.post("/v1/images", body))
     if taken["state"] == "RECEIVING":
         taken = _send(session, file, taken)
-    _follow(session, taken, deadline, no_wait=no_wait)
+    follow_image(session, taken, deadline, no_wait=no_wait)
 
 
 @image.command(cls=Verb)
@@ -94,7 +98,7 @@ def take(
     """Take in VOLUME of HOST's pool, which nobody may be writing to."""
     body = {"name": called or volume, "host": name, "volume": volume}
     taken = dict(session.client.post("/v1/images", body))
-    _follow(session, taken, Deadline(timeout_seconds), no_wait=no_wait)
+    follow_image(session, taken, Deadline(timeout_seconds), no_wait=no_wait)
 
 
 @image.command(cls=Verb)
@@ -120,7 +124,7 @@ def prefetch(
     """Bring IMAGE to hosts before anybody asks for it; it stays there until it is evicted."""
     body = given(hosts=list(hosts) or None, host_selector=dict(selector) or None)
     wanted = dict(session.client.post(f"{_path(reference)}/prefetch", body))
-    _follow(session, wanted, Deadline(timeout_seconds), no_wait=no_wait)
+    follow_image(session, wanted, Deadline(timeout_seconds), no_wait=no_wait)
 
 
 @image.command(cls=Verb)
@@ -177,8 +181,8 @@ def _chunks(file: Path, offset: int, advance: Callable[[int], None]) -> Iterator
             advance(len(chunk))
 
 
-def _follow(session: Session, taken: Document, deadline: Deadline, *, no_wait: bool) -> None:
-    """Wait until an image rests, and its replicas with it."""
+def follow_image(session: Session, taken: Document, deadline: Deadline, *, no_wait: bool) -> None:
+    """Wait until an image rests, and its replicas with it, and print it."""
     with session.narrator.waiting(f"image {taken['name']} is {taken['state']}"):
         while not no_wait and not _rests(taken):
             if deadline.passed:
@@ -196,7 +200,7 @@ def _follow(session: Session, taken: Document, deadline: Deadline, *, no_wait: b
         raise Failure(
             f"image {taken['name']} is refused: {taken['reason']}",
             exit_code=Exit.FAILED,
-            hint="convert it on a machine you trust: qemu-img convert -O qcow2 OLD NEW",
+            hint=_REMEDIES[taken["source_vm"] is not None],
             document=taken,
         )
     session.printer.one(taken, images.view(session.now()))
@@ -209,7 +213,7 @@ def _told(taken: Document) -> str:
 
 
 def _rests(taken: Document) -> bool:
-    busy = taken["state"] in ("FETCHING", "CHECKING", "REMOVING")
+    busy = taken["state"] in ("FREEZING", "FETCHING", "CHECKING", "REMOVING")
     return not busy and not _unfinished(taken)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from scheduler.cli.commands.images import follow_image
 from scheduler.cli.completion import complete_hosts
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.exits import Exit
@@ -142,6 +143,29 @@ def inspect(
         )
     _tell(session, found)
     click.get_current_context().exit(int(found["exit_code"]))
+
+
+@source.command(cls=Verb)
+@host_argument()
+@_machine_argument
+@click.option("--as", "called", metavar="IMAGE", help="What to call the image.")
+@wait_options
+def freeze(
+    session: Session,
+    *,
+    name: str,
+    machine: str,
+    called: str | None,
+    no_wait: bool,
+    timeout_seconds: int | None,
+) -> None:
+    """Make an image of the prepared machine NAME of HOST, for `create --source-vm`.
+
+    It must be shut down, or have a snapshot of its disk that is younger than its preparation: a
+    live disk is never read. The machine itself is left as it is.
+    """
+    taken = dict(session.client.post(f"{_path(name, machine)}/freeze", given(name=called)))
+    follow_image(session, taken, Deadline(timeout_seconds), no_wait=no_wait)
 
 
 @source.command(cls=Verb)

@@ -67,7 +67,9 @@ def _pairs(image: Document) -> Pairs:
     ]
     if image["state"] in ("RECEIVING", "FETCHING"):
         pairs.append(("received", _size(image["received_bytes"])))
-    if image["source_volume"]:
+    if image["source_vm"]:
+        pairs.append(("made of", text_of(image["source_vm"])))
+    elif image["source_volume"]:
         pairs.append(("read from", text_of(image["source_volume"])))
     if image["reason"]:
         pairs.append(("reason", text_of(image["reason"])))

@@ -29,6 +29,7 @@ _STYLES: Mapping[str, str] = {
     "UNKNOWN": "yellow",
     "ABORTED": "yellow",
     "RECEIVING": "yellow",
+    "FREEZING": "yellow",
     "FETCHING": "yellow",
     "CHECKING": "yellow",
     "wanted": "yellow",

@@ -1,0 +1,136 @@
+"""Makes an image of a source VM: a flattened copy on its host, which is then taken in, then let go.
+
+The copy is listed as the image's own before it is made, and the machine itself is only looked at:
+nothing of it is written, started or stopped. A copy that was cut short is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from scheduler.clock import Clock
+from scheduler.control.source_places import machine_of
+from scheduler.errors import GuestError, HostRefused
+from scheduler.hosts.driver import HostDriver
+from scheduler.model import (
+    HostResources,
+    Image,
+    ImageState,
+    SourceVM,
+    Volume,
+    VolumeRole,
+)
+from scheduler.service.images import image_event
+from scheduler.service.source_images import known_source
+from scheduler.sources.frozen import Frozen, NotFrozen, frozen_disk, unchanged
+from scheduler.store import Store, Transaction
+
+
+class Freezer:
+    """The ingestor's way from a source VM to a volume that it can take in."""
+
+    def __init__(
+        self, store: Store, clock: Clock, *, drivers: Callable[[HostResources], HostDriver]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._drivers = drivers
+
+    async def freeze(self, image: Image) -> Image:
+        """Return the image once its volume holds all of it; raises `HostRefused`, which is final.
+
+        Another host error means that it is tried again.
+        """
+        source, host = await self._store.read(partial(_place, image))
+        driver, copy = self._drivers(host), image.source_volume or ""
+        try:
+            before = await machine_of(driver, host, source)
+        except GuestError as error:
+            raise HostRefused(error.message, remedy=error.remedy) from error
+        frozen = frozen_disk(before, source)
+        if isinstance(frozen, NotFrozen):
+            raise HostRefused(frozen.reason, remedy=frozen.remedy)
+        await self._check_idle(driver, host, frozen)
+        await self._store.submit(partial(self._begin, image, host, frozen))
+        await driver.ensure_pool()
+        await driver.flatten_volume(frozen.volume, copy)
+        await self._check_idle(driver, host, frozen)
+        if not unchanged(before, await driver.foreign_machine(before.uuid), frozen):
+            raise HostRefused(
+                f"{image.source_vm} was started or changed while its disk was copied",
+                remedy="leave it shut down until the image is there, and freeze it again",
+            )
+        return await self._store.submit(partial(self._frozen, image, host, frozen))
+
+    async def clear(self, image: Image) -> None:
+        """Remove the copy once nothing needs it any more."""
+        if image.source_vm is None:
+            return
+        for volume in await self._store.read(lambda tx: copies_of(tx, image)):
+            host = await self._store.read(lambda tx, id=volume.host_id: tx.hosts.get(id))
+            driver = self._drivers(host)
+            await driver.ensure_pool()
+            await driver.delete_volume(volume.name)
+            if not await driver.volumes_absent([volume.name]):
+                raise HostRefused(f"the volume {volume.name} is there still")
+            await self._store.submit(partial(self._gone, volume))
+
+    async def _check_idle(self, driver: HostDriver, host: HostResources, frozen: Frozen) -> None:
+        users = await driver.users_of(frozen.volume)
+        if users:
+            named = ", ".join(ascii(name) for name in users[:5])
+            raise HostRefused(
+                f"volume {frozen.volume} of {host.name} is the disk of a running machine: {named}",
+                remedy="shut it down, and freeze it again",
+            )
+
+    def _begin(self, image: Image, host: HostResources, frozen: Frozen, tx: Transaction) -> None:
+        """Charge the host with the room that the copy may take, and list the copy."""
+        now, name = self._clock.now(), image.source_volume or ""
+        if any(volume.name == name for volume in tx.volumes.of_owner(image.id)):
+            return
+        current = tx.hosts.get(host.id)
+        left = current.limit_storage_mb - current.reserved_storage_mb
+        if left < frozen.capacity_mb:
+            raise HostRefused(
+                f"host {host.name} has {max(0, left)} MiB of storage left, and a copy of the disk "
+                f"of {image.source_vm} may take {frozen.capacity_mb} MiB",
+                remedy="make room there, and freeze it again",
+            )
+        charged = current.unmanaged_storage_mb + frozen.capacity_mb
+        tx.hosts.observe(host.id, at=now, unmanaged_storage_mb=charged)
+        tx.volumes.add(
+            Volume(
+                owner=image.id,
+                host_id=host.id,
+                pool=host.pool,
+                name=name,
+                role=VolumeRole.IMAGE,
+                created_at=now,
+            )
+        )
+
+    def _frozen(self, image: Image, host: HostResources, frozen: Frozen, tx: Transaction) -> Image:
+        now = self._clock.now()
+        tx.volumes.mark_created(host.id, host.pool, image.source_volume or "")
+        copied = replace(image, state=ImageState.FETCHING, reason=None, updated_at=now)
+        message = f"{frozen.what} was copied on {host.name}"
+        tx.events.add(image_event("image.frozen", copied, message, at=now, host=host.id))
+        return tx.images.replace(copied, expected=ImageState.FREEZING)
+
+    def _gone(self, volume: Volume, tx: Transaction) -> None:
+        tx.volumes.remove(volume.host_id, volume.pool, volume.name)
+
+
+def copies_of(tx: Transaction, image: Image) -> tuple[Volume, ...]:
+    """Return the copies that an image was, or is to be, taken in from."""
+    if image.source_vm is None:
+        return ()
+    listed = tx.volumes.of_owner(image.id)
+    return tuple(volume for volume in listed if volume.name == image.source_volume)
+
+
+def _place(image: Image, tx: Transaction) -> tuple[SourceVM, HostResources]:
+    return known_source(tx, image.source_vm or ""), tx.hosts.get(image.source_host_id or "")

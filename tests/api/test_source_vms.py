@@ -183,5 +183,15 @@ async def test_a_look_is_recorded_waited_for_and_listed_without_its_output(
     await cloud.store.submit(lambda tx: tx.inspections.finish(ended))
     found = (await http.get(f"/v1/inspections/{look['id']}", params={"wait": "30s"})).json()
     assert (found["status"], found["stdout"]) == ("DONE", "a\ufffd")
+    frozen = await http.post(f"{path}/freeze", json={"name": "golden"})
+    assert (frozen.status_code, frozen.json()["state"]) == (202, "FREEZING")
+    assert frozen.json()["source_vm"] == "alpha/web 1"
+    assert cloud.woken[-1] == frozen.json()["id"]
+    assert (await http.post(f"{path}/freeze", json={"name": "golden"})).status_code == 409
+    clone = {"source_vm": "alpha/web 1", "agent_id": "a"}
+    early = await http.post("/v1/sandboxes", json=clone)
+    assert (early.status_code, early.json()["image"]) == (409, "golden")
+    both = await http.post("/v1/sandboxes", json={**clone, "base_image": "x"})
+    assert both.status_code == 422
     listed = (await http.get(f"{path}/inspections", params={"limit": 1})).json()["items"]
     assert [(one["id"], one["stdout"]) for one in listed] == [(look["id"], "")]

@@ -136,6 +136,16 @@ async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     failing = {"status": InspectionStatus.FAILED, "reason": "its 30 s were up"}
     ran, _ = await asyncio.gather(sandboxctl.run(*inspect, "uptime"), answer(fleet, **failing))
     assert (ran.code, "its 30 s were up" in ran.err) == (125, True)
+    frozen = await sandboxctl.run(
+        "source", "freeze", "alpha", "web", "--as", "golden", "--no-wait", "-o", "name"
+    )
+    assert (frozen.code, frozen.out) == (0, "golden\n"), frozen.err
+    shown = await sandboxctl.run("image", "show", "golden")
+    assert "alpha/web" in shown.out
+    early = await sandboxctl.run("create", "--source-vm", "web", "--remove-secrets")
+    assert (early.code, "golden" in early.err) == (5, True)
+    for neither in ((), ("golden", "--source-vm", "web")):
+        assert (await sandboxctl.run("create", *neither)).code == 2
     listed = await sandboxctl.run("source", "inspections", "alpha", "web")
     assert [row[1] for row in listed.rows[1:]] == ["FAILED", "DONE", "DONE"]
     assert "cat /x" in listed.out

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scheduler.clock import SystemClock
 from scheduler.errors import GuestError, GuestUnreachable, GuestUntrusted
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.dialling import Connection
 from scheduler.guests.execution import run
+from scheduler.guests.seed import REMOVE_SECRETS, seed_iso
 from scheduler.guests.source_preparation import arguments_of, prove, take_step
 from scheduler.guests.source_scripts import ACCOUNT, CA_FILE, PRINCIPALS_FILE, SCRIPTS
 from scheduler.guests.source_ways import Place, SourceWays
@@ -21,7 +23,7 @@ from scheduler.model import HostResources
 from scheduler.sources.preparations import StepName
 from tests.fleet.process import free_port
 from tests.guests.machine_sshd import SOURCE, SSHD, MachineSshd, machine_sshd
-from tests.guests.sshd import ADDRESS, HOST
+from tests.guests.sshd import ADDRESS, HOST, user_data
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -236,3 +238,40 @@ async def test_what_is_secret_is_listed_and_nothing_of_it_is_read(
     assert "PRIVATE" not in str(taken)
     assert taken.said == f"{len(taken.secrets)} found"
     assert not taken.cloud_init
+
+
+def test_a_clones_first_boot_removes_what_identified_its_source(plain: MachineSshd) -> None:
+    """The seed's script, on a machine of which all that it touches is an overlay."""
+    plain.run("mount", "-t", "tmpfs", "tmpfs", "/var")
+    plain.run("mkdir", "-p", "/var/lib/dbus", "/var/log", "/var/lib/cloud/instances/SBX-01")
+    plain.run("mkdir", "-p", "/var/lib/cloud/instances/i-source")
+    plain.run("ln", "-s", "/var/lib/cloud/instances/SBX-01", "/var/lib/cloud/instance")
+    machine_id = "0123456789abcdef0123456789abcdef\n"
+    gone = (
+        "/etc/ssh/ssh_host_ed25519_key",
+        "/etc/ssh/ssh_host_ed25519_key.pub",
+        "/etc/ssh/sandboxd_source_principals",
+        "/var/lib/dbus/machine-id",
+        "/var/log/cloud-init.log",
+    )
+    for path in (*gone, "/etc/machine-id", "/etc/ssh/sandboxd_host_key"):
+        plain.write(path, machine_id)
+    plain.run("/bin/sh", "-c", REMOVE_SECRETS)
+    assert not [path for path in gone if plain.has(path)]
+    assert plain.has("/etc/ssh/sandboxd_host_key")
+    made = plain.read("/etc/machine-id")
+    assert made != machine_id
+    assert len(made.strip()) == 32
+    assert plain.run("ls", "/var/lib/cloud/instances").split() == ["SBX-01"]
+
+
+def test_only_who_asks_has_secrets_removed() -> None:
+    def own_part(*, remove: bool) -> dict[str, object]:
+        iso = seed_iso("SBX-01", "box", [], remove_secrets=remove)
+        document: dict[str, object] = yaml.safe_load(user_data(iso))
+        return document
+
+    assert "bootcmd" not in own_part(remove=False)
+    (command,) = own_part(remove=True)["bootcmd"]  # type: ignore[misc]
+    once = ["cloud-init-per", "instance", "sandboxd-secrets", "/bin/sh", "-c"]
+    assert command == [*once, REMOVE_SECRETS]

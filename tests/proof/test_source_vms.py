@@ -1,4 +1,4 @@
-"""A source VM for real: prepared, looked at, prepared again for another authority, cloned on two hosts.
+"""A source VM for real: prepared, looked at, prepared for another authority, cloned on two hosts.
 
 One test, because each step starts from what the ones before it left: a guest that somebody made by
 hand, on two libvirt hosts over ssh.

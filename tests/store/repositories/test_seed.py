@@ -15,7 +15,16 @@ from scheduler.model import (
 )
 from scheduler.store import ChangeSetFilter, ListOptions, Store, Transaction
 from tests.clocks import START
-from tests.store.samples import change_set, command, diff, inspection, later, sandbox, snapshot, source_vm
+from tests.store.samples import (
+    change_set,
+    command,
+    diff,
+    inspection,
+    later,
+    sandbox,
+    snapshot,
+    source_vm,
+)
 
 
 @pytest.fixture

@@ -69,8 +69,7 @@ class Freezer:
         if image.source_vm is None:
             return
         for volume in await self._store.read(lambda tx: copies_of(tx, image)):
-            host = await self._store.read(lambda tx, id=volume.host_id: tx.hosts.get(id))
-            driver = self._drivers(host)
+            driver = self._drivers(await self._store.read(partial(_host_of, volume)))
             await driver.ensure_pool()
             await driver.delete_volume(volume.name)
             if not await driver.volumes_absent([volume.name]):
@@ -130,6 +129,10 @@ def copies_of(tx: Transaction, image: Image) -> tuple[Volume, ...]:
         return ()
     listed = tx.volumes.of_owner(image.id)
     return tuple(volume for volume in listed if volume.name == image.source_volume)
+
+
+def _host_of(volume: Volume, tx: Transaction) -> HostResources:
+    return tx.hosts.get(volume.host_id)
 
 
 def _place(image: Image, tx: Transaction) -> tuple[SourceVM, HostResources]:

@@ -71,7 +71,9 @@ async def put(there: World, driver: FakeDriver, *, cloud_init: bool = True) -> F
 
 async def freeze(there: World, name: str | None = None) -> str:
     listings = Listings(there.clock)
-    listings.put((await there.look()).inventory)
+    seen = (await there.look()).inventory
+    assert seen is not None
+    listings.put(seen)
     sources = SourceVMService(
         there.store,
         there.clock,

@@ -124,6 +124,23 @@ def _killed(script: str) -> Iterator[str]:
                 yield killed
 
 
+async def test_where_nothing_makes_accounts_one_is_written(
+    plain: MachineSshd, tmp_path: Path
+) -> None:
+    ways = ways_to(plain, tmp_path / "state")
+    for program in ("useradd", "adduser"):
+        plain.run("mount", "--bind", "/dev/null", f"/usr/sbin/{program}")
+    before = {file: plain.read(file) for file in ("/etc/passwd", "/etc/group", "/etc/shadow")}
+    assert await prepare(ways, StepName.ACCOUNT) == ["made"]
+    assert await prepare(ways, StepName.ACCOUNT) == ["there"]
+    for file, old in before.items():
+        new = plain.read(file)
+        assert new.startswith(old)
+        assert new.count(ACCOUNT) == 1
+    await prepare(ways)
+    assert (await prove(ways, PLACE)).said
+
+
 async def test_a_broken_configuration_is_left_as_it_was(plain: MachineSshd, tmp_path: Path) -> None:
     machine, ways = plain, ways_to(plain, tmp_path / "state")
     broken = machine.read(CONFIG) + "NoSuchSetting yes\n"

@@ -95,6 +95,18 @@ async def answer(fleet: Fleet, **result: object) -> None:
     fleet.plane.journal.poke()
 
 
+async def be_prepared(fleet: Fleet) -> None:
+    """Record what a loop would once a preparation that was asked for is over."""
+
+    def unit(tx: Transaction) -> None:
+        source = tx.source_vms.by_name("web", "alpha")
+        tx.source_vms.replace(
+            replace(source, prepared=True, prepared_at=source.created_at, ca_fingerprint=AUTHORITY)
+        )
+
+    await fleet.plane.store.submit(unit)
+
+
 async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     fleet: Fleet, sandboxctl: Sandboxctl
 ) -> None:
@@ -109,14 +121,7 @@ async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     unprepared = await sandboxctl.run(*inspect, "uptime")
     assert (unprepared.code, "source prepare" in unprepared.err) == (125, True)
     await sandboxctl.run("source", "prepare", "alpha", "web", "-y", "--no-wait")
-
-    def prepared(tx: Transaction) -> None:
-        source = tx.source_vms.by_name("web", "alpha")
-        tx.source_vms.replace(
-            replace(source, prepared=True, prepared_at=source.created_at, ca_fingerprint=AUTHORITY)
-        )
-
-    await fleet.plane.store.submit(prepared)
+    await be_prepared(fleet)
     assert "yes, " in (await sandboxctl.run("source", "show", "alpha", "web")).out
 
     done: dict[str, object] = {
@@ -136,6 +141,20 @@ async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     failing = {"status": InspectionStatus.FAILED, "reason": "its 30 s were up"}
     ran, _ = await asyncio.gather(sandboxctl.run(*inspect, "uptime"), answer(fleet, **failing))
     assert (ran.code, "its 30 s were up" in ran.err) == (125, True)
+    listed = await sandboxctl.run("source", "inspections", "alpha", "web")
+    assert [row[1] for row in listed.rows[1:]] == ["FAILED", "DONE", "DONE"]
+    assert "cat /x" in listed.out
+
+
+async def test_a_prepared_machine_is_frozen_and_then_cloned(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    there = await machine(fleet.plane, "alpha")
+    web = ObservedDomain(uuid="2", name="web", state=DomainState.RUNNING, vcpus=1, memory_mb=512)
+    there.domains = {web.uuid: web}
+    there.see()
+    await sandboxctl.run("source", "prepare", "alpha", "web", "-y", "--no-wait")
+    await be_prepared(fleet)
     frozen = await sandboxctl.run(
         "source", "freeze", "alpha", "web", "--as", "golden", "--no-wait", "-o", "name"
     )
@@ -146,6 +165,3 @@ async def test_a_look_has_the_exit_code_and_the_output_of_what_was_run(
     assert (early.code, "golden" in early.err) == (5, True)
     for neither in ((), ("golden", "--source-vm", "web")):
         assert (await sandboxctl.run("create", *neither)).code == 2
-    listed = await sandboxctl.run("source", "inspections", "alpha", "web")
-    assert [row[1] for row in listed.rows[1:]] == ["FAILED", "DONE", "DONE"]
-    assert "cat /x" in listed.out

@@ -19,7 +19,7 @@ from scheduler.cli.options import (
     wait_options,
     yes_option,
 )
-from scheduler.cli.outputs import write_shown
+from scheduler.cli.outputs import Shown
 from scheduler.cli.paths import segment
 from scheduler.cli.session import Session, Verb
 from scheduler.cli.views import source_vms
@@ -200,8 +200,9 @@ def _tell(session: Session, found: Document) -> None:
     if session.printer.structured:
         session.printer.document(found)
         return
-    write_shown("stdout", str(found["stdout"]).encode())
-    write_shown("stderr", str(found["stderr"]).encode())
+    show = Shown()
+    show("stdout", str(found["stdout"]).encode())
+    show("stderr", str(found["stderr"]).encode())
     if found["truncated"]:
         written = found["stdout_bytes"] + found["stderr_bytes"]
         session.narrator.note(f"output was cut: it wrote {written} bytes")

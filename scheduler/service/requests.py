@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from scheduler.changes.globs import LONGEST_PATTERN
 from scheduler.changes.noise import MOST_RULES
@@ -63,12 +72,17 @@ class Wanted(_Request):
     """No two sandboxes of one group share a host."""
 
 
-class CreateSandbox(Wanted):
-    """A sandbox to be made; only the image, or a source VM, and the agent are required."""
+class _Origin(_Request):
+    """What a sandbox may be made of, where that is not an image."""
 
-    base_image: ImageName = ""
     source_vm: SourceName | None = None
     """Instead of an image: the newest that was frozen of this machine, by NAME or HOST/NAME."""
+
+
+class CreateSandbox(Wanted, _Origin):
+    """A sandbox to be made; only the image, or a source VM, and the agent are required."""
+
+    base_image: Annotated[ImageName, Field(validate_default=True)] = ""
     remove_secrets: bool = False
     """Have its first boot remove what identifies the source VM; takes cloud-init in it."""
     agent_id: Owner
@@ -89,13 +103,21 @@ class CreateSandbox(Wanted):
     ready: Annotated[Readiness, Field(strict=False)] = Readiness.ADDRESS
     """What makes it RUNNING: that its address is known, or that SSH answers there as well."""
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if bool(self.base_image) == (self.source_vm is not None):
+    @field_validator("base_image", mode="wrap")
+    @classmethod
+    def _one_origin(
+        cls, image: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> object:
+        """Take one of both; a fault among others, so that all are told at once."""
+        if "source_vm" in info.data and (image != "") == (info.data["source_vm"] is not None):
             raise refusal(
                 "it is not said what the sandbox is made of",
                 "give base_image or source_vm, and not both",
             )
+        return check(image) if image != "" else image
+
+    @model_validator(mode="after")
+    def _secrets_of_a_source(self) -> Self:
         if self.remove_secrets and self.source_vm is None:
             raise refusal("only a clone of a source VM has its secrets", "leave remove_secrets out")
         return self

@@ -69,7 +69,8 @@ WRONG: tuple[tuple[str, object], ...] = (
     ("auto_start", None),
     ("on_expire", "explode"),
     ("ready", "soon"),
-    ("source_vm", "web-1"),
+    ("source_vm", "web\x1b[31m"),
+    ("source_vm", 7),
     ("user_data", "runcmd: [id]"),
     ("state", "RUNNING"),
     ("id", "SBX-1"),
@@ -123,6 +124,17 @@ async def test_every_field_refuses_what_it_may_not_hold(http: httpx2.AsyncClient
         paths = _faults(answer)
         assert all(path.startswith(field) for path in paths), (field, value, paths)
         assert paths, (field, value)
+
+
+async def test_a_sandbox_is_made_of_one_thing(http: httpx2.AsyncClient) -> None:
+    neither = {name: value for name, value in BODY.items() if name != "base_image"}
+    for body in (neither, neither | {"base_image": ""}, BODY | {"source_vm": "web-1"}):
+        told = _faults(await http.post("/v1/sandboxes", json=body))
+        assert told == {"base_image": "give base_image or source_vm, and not both"}
+    secrets = BODY | {"remove_secrets": True}
+    assert _faults(await http.post("/v1/sandboxes", json=secrets)) == {
+        "": "leave remove_secrets out"
+    }
 
 
 async def test_all_faults_are_told_at_once(http: httpx2.AsyncClient) -> None:

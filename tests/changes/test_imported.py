@@ -123,3 +123,30 @@ def test_a_guest_that_is_hostile_all_over_has_no_word_outside_of_data() -> None:
         "Enable or start a service",
         "Install packages in the versions that were seen",
     }
+
+
+@pytest.mark.parametrize("name", EXPANDED)
+def test_what_ansible_would_expand_is_not_removed_either(name: str) -> None:
+    found = imported(Delta(files=(removed(f"/srv/{name}"),)), {})
+    assert not found.tasks
+    assert [one.subject for one in found.reviews] == [f"/srv/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "active", "wanted"),
+    [(True, None, {"enabled": True}), (None, False, {"state": "stopped"})],
+)
+def test_what_is_not_known_of_a_service_is_not_wanted(
+    enabled: bool | None, active: bool | None, wanted: dict[str, object]
+) -> None:
+    after = ServiceState(name="nginx.service", enabled=enabled, active=active)
+    service = ServiceDifference(name="nginx.service", before=None, after=after)
+    (only,) = imported(Delta(services=(service,), service_manager="systemd"), {}).tasks
+    assert only.params == {"name": "nginx.service", "daemon_reload": True, **wanted}
+
+
+def test_packages_of_rpm_are_asked_for_as_dnf_names_them() -> None:
+    new = PackageChange(name="nginx", before=None, after="1.2-3.el9")
+    (only,) = imported(Delta(packages=(new,), package_manager="rpm"), {}).tasks
+    assert only.module == "ansible.builtin.dnf"
+    assert only.params == {"name": ["nginx-1.2-3.el9"], "state": "present"}

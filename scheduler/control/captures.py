@@ -15,6 +15,7 @@ from functools import partial
 
 from scheduler import ids
 from scheduler.clock import Clock
+from scheduler.control.copies import charge_copy
 from scheduler.control.records import Changed, put
 from scheduler.errors import HostRefused
 from scheduler.hosts.driver import HostDriver
@@ -110,16 +111,9 @@ class Captures:
 
     def _claim(self, sandbox: Sandbox, host: HostResources, tx: Transaction, now: datetime) -> None:
         """Charge the host with the room that the whole disk may take; refused without any."""
-        current = tx.hosts.get(host.id)
-        left = current.limit_storage_mb - current.reserved_storage_mb
-        if left < sandbox.storage_mb:
-            raise HostRefused(
-                f"host {host.name} has {max(0, left)} MiB of storage left, and the whole disk of "
-                f"{sandbox.sandbox_name} may take {sandbox.storage_mb} MiB",
-                remedy="make room there: it is tried again",
-            )
-        charged = current.unmanaged_storage_mb + sandbox.storage_mb
-        tx.hosts.observe(host.id, at=now, unmanaged_storage_mb=charged)
+        what = f"the whole disk of {sandbox.sandbox_name}"
+        remedy = "make room there: it is tried again"
+        charge_copy(tx, host, sandbox.storage_mb, what, remedy=remedy, at=now)
 
     def _flattened(self, host: HostResources, name: str, tx: Transaction) -> None:
         tx.volumes.mark_created(host.id, host.pool, name)

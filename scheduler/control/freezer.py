@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from scheduler.clock import Clock
+from scheduler.control.copies import charge_copy
 from scheduler.control.source_places import machine_of
 from scheduler.errors import GuestError, HostRefused
 from scheduler.hosts.driver import HostDriver
@@ -90,16 +91,9 @@ class Freezer:
         now, name = self._clock.now(), image.source_volume or ""
         if any(volume.name == name for volume in tx.volumes.of_owner(image.id)):
             return
-        current = tx.hosts.get(host.id)
-        left = current.limit_storage_mb - current.reserved_storage_mb
-        if left < frozen.capacity_mb:
-            raise HostRefused(
-                f"host {host.name} has {max(0, left)} MiB of storage left, and a copy of the disk "
-                f"of {image.source_vm} may take {frozen.capacity_mb} MiB",
-                remedy="make room there, and freeze it again",
-            )
-        charged = current.unmanaged_storage_mb + frozen.capacity_mb
-        tx.hosts.observe(host.id, at=now, unmanaged_storage_mb=charged)
+        what = f"a copy of the disk of {image.source_vm}"
+        remedy = "make room there, and freeze it again"
+        charge_copy(tx, host, frozen.capacity_mb, what, remedy=remedy, at=now)
         tx.volumes.add(
             Volume(
                 owner=image.id,

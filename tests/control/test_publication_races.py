@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -27,8 +26,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-async def there(tmp_path: Path, house: House, blank_database: Path) -> AsyncIterator[Desk]:
-    shutil.copy(blank_database, tmp_path / "state.db")
+async def there(tmp_path: Path, house: House) -> AsyncIterator[Desk]:
     async with desk(tmp_path, house, ManualClock()) as made:
         yield made
 

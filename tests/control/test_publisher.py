@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -28,15 +27,13 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-async def there(tmp_path: Path, house: House, blank_database: Path) -> AsyncIterator[Desk]:
-    shutil.copy(blank_database, tmp_path / "state.db")
+async def there(tmp_path: Path, house: House) -> AsyncIterator[Desk]:
     async with desk(tmp_path, house, ManualClock()) as made:
         yield made
 
 
 @pytest.mark.parametrize("kind", DIALECTS)
-async def test_the_whole_way_to_merged(tmp_path: Path, kind: str, blank_database: Path) -> None:
-    shutil.copy(blank_database, tmp_path / "state.db")
+async def test_the_whole_way_to_merged(tmp_path: Path, kind: str) -> None:
     with opened(tmp_path / "house", kind) as house:
         async with desk(tmp_path, house, ManualClock()) as there:
             wish = await there.wish(

@@ -23,6 +23,10 @@ IMAGE = "small-python.qcow2"
 JOB = "JOB-proof"
 MANY_S = 900
 
+HOME = "/root"
+"""Where root lives in the guest."""
+KEY = f"{HOME}/.ssh/id_ed25519"
+
 EARLIER = "mkdir -p /srv/earlier && echo kept >/srv/earlier/file && echo mine >>/etc/motd"
 """Done before the first snapshot: no part of the change, and missing on every clone."""
 INSTALL = f"apt-get update -q && apt-get install -y -q {OFFERED}"
@@ -50,11 +54,11 @@ touch '/opt/own/a $HOME'
 mkfifo /opt/own/pipe
 python3 -c 'import os; open(b"/opt/own/\xff", "w")'
 head -c 300000 /dev/zero >/opt/own/large
-mkdir -p -m 700 /root/.ssh
-echo '-----BEGIN OPENSSH PRIVATE KEY-----' >/root/.ssh/id_ed25519
+mkdir -p -m 700 {HOME}/.ssh
+echo '-----BEGIN OPENSSH PRIVATE KEY-----' >{KEY}
 echo noise >>/var/log/noise
 echo noise >/etc/machine-id
-echo noise >>/root/.bash_history
+echo noise >>{HOME}/.bash_history
 """
 HOSTILE = (
     "/opt/own/a name with\na line and 'quotes' \"twice\" {{ lookup('pipe','touch ran') }} %{x}"
@@ -63,7 +67,7 @@ ADDED = {
     f"/etc/{OFFERED}.conf",
     *("/opt/own", HOSTILE, "/opt/own/ünïcode", "/opt/own/empty", "/opt/own/link"),
     *("/opt/own/directory", "/opt/own/a $HOME", "/opt/own/pipe", "/opt/own/\\xff"),
-    *("/opt/own/large", "/root/.ssh/id_ed25519"),
+    *("/opt/own/large", KEY),
 }
 MODIFIED = {"/etc/inputrc", "/etc/issue", "/etc/issue.net", "/etc/rmt"}
 REMOVED = {
@@ -72,7 +76,7 @@ REMOVED = {
 }
 REVIEWED = {
     *("/opt/own/a $HOME", "/opt/own/pipe", "/opt/own/\\xff", "/opt/own/large"),
-    "/root/.ssh/id_ed25519",
+    KEY,
 }
 """What no code can say, and so is missing on every clone."""
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler.errors import NotFound
-from scheduler.model import Allocation, Decision, Event, HostResources, Sandbox, Volume
+from scheduler.model import (
+    Allocation,
+    Decision,
+    Event,
+    HostResources,
+    Sandbox,
+    Snapshot,
+    Volume,
+)
 from scheduler.store import Transaction
 
 Claim = tuple[str, str]
@@ -26,15 +34,31 @@ class Books:
     allocations: Mapping[Claim, Allocation]
     hosts: Mapping[str, HostResources]
     volumes: tuple[Volume, ...]
+    snapshots: Mapping[str, Snapshot]
+    """Those of live sandboxes."""
+    snapshots_in_all: int
     latest_event: int
+
+    def snapshots_of(self, sandbox_id: str) -> list[Snapshot]:
+        """Return a sandbox's snapshots."""
+        return [one for one in self.snapshots.values() if one.sandbox_id == sandbox_id]
+
+    def volumes_of(self, sandbox: Sandbox) -> list[Volume]:
+        """Return what is listed for a sandbox where it is."""
+        here = (sandbox.id, sandbox.host_id)
+        return [one for one in self.volumes if (one.owner, one.host_id) == here]
 
     @classmethod
     def read(cls, tx: Transaction) -> Books:
+        sandboxes = tx.sandboxes.live()
+        snapshots = [one for box in sandboxes for one in tx.snapshots.of_sandbox(box.id)]
         return cls(
-            sandboxes={one.id: one for one in tx.sandboxes.live()},
+            sandboxes={one.id: one for one in sandboxes},
             allocations={(one.sandbox_id, one.host_id): one for one in tx.allocations.all()},
             hosts={host.id: host for host in tx.hosts.all()},
             volumes=tx.volumes.all(),
+            snapshots={one.id: one for one in snapshots},
+            snapshots_in_all=sum(tx.snapshots.counts().values()),
             latest_event=tx.events.latest(),
         )
 

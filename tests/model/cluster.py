@@ -24,6 +24,7 @@ from scheduler.validation.hosts import AddHost
 from tests.control.world import CLUSTER, ME
 from tests.model.books import Books, Commit
 from tests.model.daemon import Daemon, daemon
+from tests.model.frozen import Frozen
 from tests.model.invariants import (
     BY_COMMIT,
     BY_STEP,
@@ -40,6 +41,7 @@ HOSTS = ("alpha", "beta", "gamma", "delta")
 CPUS, MEMORY_MB = 4, 4096
 TAKEN_BACK = frozenset({"sandbox.adopted", "sandbox.reaped"})
 """What was forgotten is looked after again."""
+SNAPPED = frozenset({"snapshot.ready", "snapshot.reverted", "snapshot.deleted"})
 
 
 class InvariantBroken(AssertionError):
@@ -56,6 +58,8 @@ class Counts:
     claims: int = 0
     moves: int = 0
     buried: int = 0
+    snapped: int = 0
+    """Snapshots made, gone back to and deleted."""
 
     def add(self, other: Counts) -> None:
         """Add what another run has seen."""
@@ -71,6 +75,7 @@ class Cluster:
         self.clock = VirtualClock(self.loop)
         self.rack: dict[str, Slot] = {}
         self.leases = Leases()
+        self.frozen = Frozen()
         self.counts = Counts()
         self.sandbox_ids: list[str] = []
         """Every creation that was acknowledged, in order."""
@@ -106,6 +111,7 @@ class Cluster:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
+        self.frozen.write(self.rack)
         self.run(asyncio.sleep(seconds))
 
     def read(self, unit: Callable[[Transaction], T]) -> T:
@@ -153,6 +159,8 @@ class Cluster:
         )
         for invariant in BY_STEP:
             self._complain(invariant.__name__, list(invariant(moment)))
+        stays = self.frozen.i9_frozen_points_stay(books, self.rack, self.excused)
+        self._complain("i9_frozen_points_stay", list(stays))
         if uptime > 60:
             late = self.leases.i10_nor_late(books, self.clock.boottime())
             self._complain("i10_nor_late", list(late))
@@ -214,6 +222,7 @@ class Cluster:
         self.counts.claims += len(commit.made)
         self.counts.moves += sum(old.host_id != new.host_id for old, new in commit.changed())
         self.counts.buried += len(commit.buried)
+        self.counts.snapped += sum(one.kind in SNAPPED for one in commit.events)
         for sandbox in commit.after.sandboxes.values():
             self._owners[sandbox.domain_uuid or ""] = sandbox.id
         forgotten = (one for one in commit.events if one.reason_code == "forgotten")

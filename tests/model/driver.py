@@ -42,6 +42,13 @@ CHANGING = frozenset(
         "power_off",
         "resume",
         "undefine",
+        "take_snapshot",
+        "revert_snapshot",
+        "delete_snapshot",
+        "create_layer",
+        "freeze",
+        "merge",
+        "restate",
     }
 )
 
@@ -115,6 +122,35 @@ class WatchedDriver(FakeDriver):
     async def undefine(self, uuid: str) -> None:
         await self._intend("undefine", uuid)
         await super().undefine(uuid)
+
+    async def take_snapshot(self, uuid: str, name: str) -> bool:
+        await self._intend("take_snapshot", uuid)
+        return await super().take_snapshot(uuid, name)
+
+    async def revert_snapshot(self, uuid: str, name: str) -> None:
+        await self._intend("revert_snapshot", uuid)
+        await super().revert_snapshot(uuid, name)
+
+    async def delete_snapshot(self, uuid: str, name: str) -> None:
+        await self._intend("delete_snapshot", uuid)
+        await super().delete_snapshot(uuid, name)
+
+    async def create_layer(self, name: str, on: str) -> None:
+        await self._intend("create_layer", name)
+        await super().create_layer(name, on)
+
+    async def freeze(self, uuid: str, layer: str) -> bool:
+        await self._intend("freeze", uuid)
+        await self._intend("create_layer", layer)
+        return await super().freeze(uuid, layer)
+
+    async def merge(self, uuid: str, lower: str, upper: str) -> bool:
+        await self._intend("merge", uuid)
+        return await super().merge(uuid, lower, upper)
+
+    async def restate(self, plan: DomainPlan) -> None:
+        await self._intend("restate", plan.uuid)
+        await super().restate(plan)
 
     async def _intend(self, verb: str, thing: str) -> None:
         await self._oversight.about_to(self._slot.host_id, verb, thing)

@@ -98,6 +98,7 @@ def _rename(_machine: Machine, domain: FakeDomain) -> None:
 
 def _undefine(machine: Machine, domain: FakeDomain) -> None:
     del machine.fake.domains[domain.uuid]
+    machine.fake.disks.snapshots.pop(domain.uuid, None)
 
 
 _OF_DOMAINS: Mapping[str, Callable[[Machine, FakeDomain], None]] = {

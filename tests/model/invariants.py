@@ -25,6 +25,7 @@ from scheduler.model import (
     SandboxState,
 )
 from tests.model.books import Books, Commit
+from tests.model.frozen import BY_COMMIT as OF_SNAPSHOTS
 from tests.model.machines import Slot
 
 Rack = Mapping[str, Slot]
@@ -167,6 +168,7 @@ BY_COMMIT: tuple[Callable[[Commit, Rack], Complaints], ...] = (
     i7_tombstones,
     i13_every_change_is_told,
     no_bug_is_parked,
+    *OF_SNAPSHOTS,
 )
 
 
@@ -223,17 +225,28 @@ _ALLOWS: Mapping[str, frozenset[Phase]] = {
     "define": frozenset({Phase.BUILD}),
     "start": frozenset({Phase.START}),
     "shutdown": frozenset({Phase.STOP}),
-    "power_off": frozenset({Phase.STOP, Phase.DESTROY}),
+    "power_off": frozenset({Phase.STOP, Phase.DESTROY, Phase.REVERT, Phase.SNAPSHOT}),
     "resume": frozenset({Phase.RESUME}),
     "undefine": frozenset({Phase.DESTROY}),
+    "take_snapshot": frozenset({Phase.SNAPSHOT}),
+    "delete_snapshot": frozenset({Phase.SNAPSHOT}),
+    "revert_snapshot": frozenset({Phase.REVERT}),
+    "freeze": frozenset({Phase.SNAPSHOT}),
+    "merge": frozenset({Phase.SNAPSHOT}),
+    "restate": frozenset({Phase.SNAPSHOT, Phase.REVERT}),
 }
+
+
+_OF_VOLUMES = frozenset(
+    {"create_overlay", "create_seed", "create_layer", "flatten_volume", "delete_volume"}
+)
 
 
 def i4_intent_is_committed(
     books: Books, host_id: str, verb: str, thing: str, owner: str | None
 ) -> Complaints:
     """Judge a call about to be made; `owner` is whose domain or volume the thing is by name."""
-    if verb in ("create_overlay", "create_seed", "flatten_volume", "delete_volume"):
+    if verb in _OF_VOLUMES:
         if not any(one.host_id == host_id and one.name == thing for one in books.volumes):
             yield f"{verb} {thing} on {host_id}, which no row lists"
         return
@@ -358,6 +371,8 @@ def leaks(books: Books, rack: Rack, excused: Collection[str]) -> Complaints:
     yield from (f"{claim} is still claimed" for claim in books.allocations)
     yield from (f"{one.name} of {one.owner} is still listed" for one in books.volumes)
     yield from (f"{one.id} is still {one.state}" for one in books.sandboxes.values())
+    if books.snapshots_in_all:
+        yield f"{books.snapshots_in_all} snapshots are still there"
     yield from (f"{one.name} still counts {one.reserved}" for one in _charged(books))
 
 

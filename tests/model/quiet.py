@@ -17,6 +17,7 @@ from scheduler.service.intents import Intent
 from tests.control.world import ME
 from tests.model.books import Books
 from tests.model.cluster import HOSTS, Cluster, InvariantBroken
+from tests.model.frozen import kept_in_vain, under_way
 from tests.model.invariants import leaks
 from tests.model.machines import Slot
 
@@ -39,6 +40,8 @@ def come_to_rest(cluster: Cluster) -> None:
     cluster.sleep(LOOK_EVERY_SECONDS)
     _wait(cluster, _unsettled)
     _check_guests(cluster)
+    for complaint in kept_in_vain(cluster.read(Books.read), cluster.rack):
+        raise InvariantBroken(complaint)
     for sandbox in cluster.read(Books.read).sandboxes.values():
         cluster.run(_destroy(cluster, sandbox.id))
     _wait(cluster, lambda books: list(leaks(books, cluster.rack, cluster.excused)))
@@ -103,7 +106,7 @@ def _unsettled(books: Books) -> list[str]:
         for one in books.allocations.values()
         if one.state is AllocationState.RELEASING
     ]
-    return waiting + releasing
+    return [*waiting, *releasing, *under_way(books)]
 
 
 def _not_up(books: Books) -> list[str]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from scheduler.errors import SandboxdError
-from scheduler.model import OnExpire, Sandbox
+from scheduler.model import OnExpire, Sandbox, Snapshot, SnapshotKind
 from scheduler.service.intents import Answer, Intent, Key
-from scheduler.service.requests import CreateSandbox, ForgetSandbox
+from scheduler.service.requests import CreateSandbox, CreateSnapshot, ForgetSandbox
 from scheduler.service.services import Services
 from tests.control.world import ME
 from tests.model.cluster import HOSTS, Cluster
@@ -95,7 +95,33 @@ class Ask:
         }[self.verb]
 
 
-Request = Create | Ask
+@dataclass(frozen=True, slots=True)
+class Snap:
+    """A wish about one of a few snapshots of a sandbox."""
+
+    verb: str
+    sandbox: int
+    name: int = 0
+    external: bool = True
+
+    async def send(self, cluster: Cluster) -> None:
+        ids = cluster.sandbox_ids
+        if ids:
+            await self._send(cluster.daemon.services, ids[self.sandbox % len(ids)])
+
+    async def _send(self, services: Services, sandbox_id: str) -> None:
+        snapshots, name = services.snapshots, f"point-{self.name}"
+        intent: Intent[Snapshot] = Intent(actor=ME)
+        if self.verb == "make":
+            kind = SnapshotKind.EXTERNAL if self.external else SnapshotKind.INTERNAL
+            await snapshots.create(sandbox_id, CreateSnapshot(name=name, kind=kind), intent)
+        elif self.verb == "go back":
+            await snapshots.revert(sandbox_id, name, intent)
+        else:
+            await snapshots.remove(sandbox_id, name, intent)
+
+
+Request = Create | Ask | Snap
 
 creations = st.builds(
     Create,
@@ -116,7 +142,14 @@ asks = st.builds(
     sandbox=st.integers(0, 7),
     ttl=st.sampled_from([30, 600]),
 )
-requests = st.lists(st.one_of(creations, creations, asks), min_size=1, max_size=4)
+snaps = st.builds(
+    Snap,
+    verb=st.sampled_from(["make", "make", "go back", "delete"]),
+    sandbox=st.integers(0, 7),
+    name=st.integers(0, 3),
+    external=st.sampled_from([True, True, False]),
+)
+requests = st.lists(st.one_of(creations, creations, asks, snaps), min_size=1, max_size=4)
 
 
 def send(cluster: Cluster, wanted: list[Request]) -> None:

@@ -6,7 +6,6 @@ nothing is believed because the daemon says so. All faults are returned, not onl
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,52 +13,24 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from scheduler.model import (
-    Allocation,
     DesiredState,
-    DrainState,
     Event,
     HostHealth,
     HostResources,
     Sandbox,
     SandboxState,
-    Volume,
     VolumeState,
 )
-from scheduler.store import (
-    DrainFilter,
-    ListOptions,
-    SandboxFilter,
-    Store,
-    StoreConfig,
-    Transaction,
-)
+from tests.faults.books import Books, read_books
 from tests.fleet.furniture import FOREIGN, FOREIGN_VOLUME, IMAGE, POOL
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.fleet.farm import FarmHost
 
-PAGE = 1000
 BIRTHS = frozenset({"sandbox.created", "sandbox.adopted", "sandbox.rebuilt", "sandbox.reaped"})
 """How a record may come to be."""
 FOREIGN_RUNNING = (FOREIGN, True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """Everything the database says that has a counterpart outside, or within itself."""
-
-    sandboxes: tuple[Sandbox, ...]
-    allocations: tuple[Allocation, ...]
-    volumes: tuple[Volume, ...]
-    hosts: tuple[HostResources, ...]
-    events: tuple[Event, ...]
-    drains: int
-    miscounted: tuple[object, ...]
-
-    @property
-    def live(self) -> dict[str, Sandbox]:
-        return {one.id: one for one in self.sandboxes if one.live}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +39,6 @@ class Ground:
 
     domains: Mapping[str, tuple[str, bool]]
     volumes: frozenset[str]
-
-
-def read_books(config: StoreConfig) -> Books:
-    """Read the whole database in one snapshot, beside the daemon."""
-
-    async def read() -> Books:
-        async with Store.open(config) as store:
-            return await store.read(_books)
-
-    return asyncio.run(read())
 
 
 def look_at(cluster: Cluster, host: FarmHost) -> Ground:
@@ -104,27 +65,6 @@ def faults(cluster: Cluster) -> list[str]:
         if host.name in grounds:
             found += _host(books, host, grounds[host.name])
     return found
-
-
-def _books(tx: Transaction) -> Books:
-    sandboxes: list[Sandbox] = []
-    everyone = SandboxFilter(include_deleted=True)
-    while len(
-        page := tx.sandboxes.find(everyone, ListOptions(limit=PAGE, offset=len(sandboxes))).items
-    ):
-        sandboxes += page
-    events: list[Event] = []
-    while more := tx.events.find(events[-1].seq if events else 0):
-        events += more
-    return Books(
-        sandboxes=tuple(sandboxes),
-        allocations=tx.allocations.all(),
-        volumes=tx.volumes.all(),
-        hosts=tx.hosts.all(),
-        events=tuple(events),
-        drains=len(tx.drains.find(DrainFilter(state=DrainState.ACTIVE), ListOptions()).items),
-        miscounted=tx.allocations.audit(),
-    )
 
 
 def _restless(books: Books) -> Iterator[str]:

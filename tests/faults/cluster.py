@@ -17,7 +17,11 @@ import libvirt
 
 from scheduler.cli.client import Client
 from scheduler.cli.failures import Failure
+from scheduler.clock import SystemClock
+from scheduler.lifecycle.clock_steps import step_of
+from scheduler.service.lease_time import clock_offset
 from scheduler.store import StoreConfig
+from tests.faults.books import kept_offset
 from tests.faults.fuse import Fuse
 from tests.faults.mortal import CLOCK_STEP, STATE
 from tests.faults.nursery import Child, Nursery
@@ -134,6 +138,15 @@ class Cluster:
         draft.write_text(str(seconds))
         draft.replace(self.directory / CLOCK_STEP)
 
+    def set_clock_right(self) -> None:
+        """Have the daemon's wall clock be right again, and the daemon know it.
+
+        It looks at its clock now and then. One that was wrong again before such a look never saw
+        the step of the next story.
+        """
+        self.set_clock_forward(0)
+        wait_until(self._is_clock_kept, what="a daemon that has seen the clock set right")
+
     def refurbish(self, host: FarmHost) -> None:
         """Bring a killed host back, as it was at first."""
         host.restart()
@@ -144,6 +157,12 @@ class Cluster:
         """A connection of an operator's own to one host."""
         with closing(libvirt.open(host.uri)) as connection:
             yield connection
+
+    def _is_clock_kept(self) -> bool:
+        kept, offset = kept_offset(self.store_config), clock_offset(SystemClock())
+        if kept is None or offset is None:
+            return False
+        return step_of(float(kept), offset, same_boot=True) is None
 
     def _take_new_database(self) -> None:
         self.database_url = self.new_database()

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
-from tests.faults.audit import faults, read_books
+from tests.faults.audit import faults
+from tests.faults.books import read_books
 from tests.faults.cluster import Cluster
 from tests.faults.fuse import ANY, act_of
 from tests.faults.story import BY_THE_WAY, CONVERGES_S, Story
@@ -22,6 +23,10 @@ from tests.fleet.process import wait_until
 
 DEATH_S = 30.0
 LOOK_EVERY_S = 0.1
+
+
+class NeverReached(AssertionError):
+    """The daemon lived: what was to kill it did not come to pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,7 @@ class Trial:
             code = process.wait_until_dead(DEATH_S)
         except TimeoutError as error:
             reached = [point for point in self.cluster.fuse.trace() if self._is_told(point)]
-            raise AssertionError(f"{death} was never reached, only: {reached}") from error
+            raise NeverReached(f"{death} was never reached, only: {reached}") from error
         assert code == -signal.SIGKILL, f"ended with {code}\n{process.log_tail()}"
         assert self.cluster.fuse.has_blown
 

@@ -147,7 +147,7 @@ class StepClock(WithSandbox):
         return abs((self.expires_at() - self._ends_at).total_seconds() - 2 * LONG_S) < SOON_S
 
     def clean_up(self) -> None:
-        self.cluster.set_clock_forward(0)
+        self.cluster.set_clock_right()
 
 
 class Forgotten(WithSandbox):
@@ -184,7 +184,7 @@ class Forgotten(WithSandbox):
         return False
 
     def clean_up(self) -> None:
-        self.cluster.set_clock_forward(0)
+        self.cluster.set_clock_right()
 
 
 class Fail(WithSandbox):

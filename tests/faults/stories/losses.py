@@ -25,7 +25,7 @@ class Reappear(WithSandbox):
         return bool(events[-1]["reason_code"] == REMOVED)
 
     def clean_up(self) -> None:
-        self.cluster.set_clock_forward(0)
+        self.cluster.set_clock_right()
 
 
 class Heal(Reappear):
@@ -48,7 +48,7 @@ class Forget(WithSandbox):
         self.cluster.set_clock_forward(LONG_S)
 
     def clean_up(self) -> None:
-        self.cluster.set_clock_forward(0)
+        self.cluster.set_clock_right()
 
 
 class Rebuild(WithSandbox):

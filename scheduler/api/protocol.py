@@ -72,6 +72,7 @@ class AdminProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._uploading = False
+        self._feeding = False
         self._switched: Switched | None = None
 
     def switch(self) -> Switched:
@@ -117,7 +118,7 @@ class AdminProtocol(HttpToolsProtocol):
         if self._switched is not None:
             self._switched.feed(data)
             return
-        if self._deadline is None or self._uploading:
+        if (self._deadline is None or self._uploading) and not self._feeding:
             self._arm()
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
@@ -142,10 +143,21 @@ class AdminProtocol(HttpToolsProtocol):
         self._uploading = (self.scope["method"], self.scope["path"][-8:]) == ("PUT", "/content")
         if self._uploading:
             self._arm()
+        # What feeds a command in a guest may be as slow as the guest; its time limit ends it.
+        self._feeding = (self.scope["method"], self.scope["path"][-6:]) == ("PUT", "/input")
+        if self._feeding:
+            self._disarm()
+
+    def on_response_complete(self) -> None:
+        """Go on; a request that is still being sent has no more time than any other."""
+        if self._feeding:
+            self._feeding = False
+            self._arm()
+        super().on_response_complete()
 
     def on_message_complete(self) -> None:
         """Stop counting: the request has arrived."""
-        self._uploading = False
+        self._uploading = self._feeding = False
         self._disarm()
         super().on_message_complete()
 

@@ -49,7 +49,7 @@ class Answer:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
@@ -97,6 +97,18 @@ class Client:
         except ConnectionError as error:
             raise _lost("PUT", self.socket_path) from error
         return answer.document()
+
+    def feed(self, path: str, content: Iterable[bytes]) -> Any:
+        """Send what comes, however slowly, and return the answer's document; raises `Failure`."""
+        headers = {
+            "Accept": "application/json",
+            "Connection": "close",
+            "Content-Type": "application/octet-stream",
+        }
+        try:
+            return self._answer("PUT", path, content, headers, seconds=None).document()
+        except ConnectionError as error:
+            raise _lost("PUT", self.socket_path) from error
 
     def delete(self, path: str, **query: object) -> Any:
         """Send a DELETE and return its answer's document; raises `Failure`."""
@@ -177,8 +189,11 @@ class Client:
         target: str,
         content: bytes | Iterable[bytes] | None,
         headers: Mapping[str, str],
+        *,
+        seconds: float | None = 0,
     ) -> Answer:
-        connection = _UnixConnection(self.socket_path, self._answer_seconds)
+        patience = self._answer_seconds if seconds == 0 else seconds
+        connection = _UnixConnection(self.socket_path, patience)
         with closing(self._exchange(connection, method, target, content, headers)) as answer:
             _raise_for_status(answer)
             return Answer(status=answer.status, headers=dict(answer.headers), body=_read(answer))

@@ -253,6 +253,8 @@ class CommandsSection(Section):
     """No command may ask for more."""
     output_bytes: Annotated[Whole, Field(ge=1024, le=64 << 20)] = 1 << 20
     """What is kept of each of its two streams, in memory while it runs."""
+    input_mb: StorageMb = 4096
+    """What one may be sent to its standard input; it is passed on and not kept."""
     per_sandbox: Annotated[Whole, Field(ge=1, le=16)] = 8
     """At once; a guest's sshd allows ten sessions on a connection unless it is told otherwise."""
     per_host: Annotated[Whole, Field(ge=1, le=1000)] = 32

@@ -23,9 +23,11 @@ from scheduler.errors import (
     HostError,
     NotFound,
     SandboxdError,
+    Unavailable,
 )
 from scheduler.guests.endings import end_processes
 from scheduler.guests.execution import Ended, execute
+from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import Stream
 from scheduler.model import (
     Command,
@@ -42,6 +44,9 @@ from scheduler.store import Store, Transaction
 
 PAUSES_SECONDS = (1.0, 4.0)
 """How long is waited before a guest is tried once more, when it could not be reached."""
+
+INPUT_SECONDS = 30.0
+"""How long a command waits for its input to begin, before anything is run."""
 
 _NOT_RUN = "nothing was run: "
 _DIED = "the daemon that ran it ended"
@@ -167,13 +172,16 @@ class Commander:
             )
         reason = None
         if ended.status is CommandStatus.INTERRUPTED:
-            confirmed = await self._end_remains(command)
-            ended, reason = replace(ended, kill_unconfirmed=not confirmed), _LOST
+            confirmed = not ended.kill_unconfirmed or await self._end_remains(command)
+            ended = replace(ended, kill_unconfirmed=not confirmed)
+            reason = _told_of(ended.cause or _LOST, confirmed=confirmed)
         return self._of(command, errand, ended, reason)
 
     async def _attempt(self, command: Command, errand: Errand, stop: asyncio.Event) -> Ended:
         """Return how a command ended; raises what kept it from being begun."""
         pauses = iter(self._pauses)
+        if errand.order.inflow is not None:
+            await _awaited(errand.order.inflow, stop)
         while True:
             if stop.is_set():
                 return Ended(status=CommandStatus.KILLED)
@@ -217,8 +225,6 @@ class Commander:
     def _of(self, command: Command, errand: Errand, ended: Ended, reason: str | None) -> Command:
         output = errand.output
         output.close()
-        if reason == _LOST:
-            reason = _told_of(reason, confirmed=not ended.kill_unconfirmed)
         asked = command.metadata or CommandExecRecord()
         return replace(
             command,
@@ -261,6 +267,21 @@ _MESSAGES = {
 def _place(sandbox_id: str, tx: Transaction) -> tuple[Sandbox, HostResources]:
     sandbox = tx.sandboxes.get(sandbox_id)
     return sandbox, tx.hosts.get(sandbox.host_id or "")
+
+
+async def _awaited(inflow: Inflow, stop: asyncio.Event) -> None:
+    """Wait for a command's input to begin; raises `Unavailable` when nobody sends it."""
+    begun = asyncio.ensure_future(inflow.begun())
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        done, _ = await asyncio.wait(
+            {begun, stopped}, timeout=INPUT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        begun.cancel()
+        stopped.cancel()
+    if not done:
+        raise Unavailable(f"nobody sent its input within {INPUT_SECONDS:g} s")
 
 
 def _told_of(why: str, *, confirmed: bool) -> str:

@@ -8,12 +8,14 @@ Output is handed on as it comes, on the event loop, and that is what slows a flo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from asyncssh import SSHClientConnection
 
 from scheduler.guests.endings import end_processes
+from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import OUTPUT_BYTES, Bounded, Stream
 from scheduler.guests.sessions import Session, Take, open_session
 from scheduler.guests.wrapper import Invocation, check_invocation, command_line, line_of
@@ -33,6 +35,8 @@ class Ended:
     status: CommandStatus
     exit_code: int | None = None
     kill_unconfirmed: bool = False
+    cause: str | None = None
+    """Why it was interrupted, when it was not for a lost connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,8 @@ class Order:
     id: str
     invocation: Invocation
     stdin: bytes = b""
+    inflow: Inflow | None = None
+    """What follows `stdin`, if anything does."""
     timeout_seconds: float = TIMEOUT_SECONDS
 
 
@@ -114,32 +120,69 @@ async def execute(
     login = str(connection.get_extra_info("username", ""))
     session = await open_session(connection, command_line(order.id), take)
     try:
-        session.send(line_of(invocation, login=login) + order.stdin)
-        status = await _wait(session, order.timeout_seconds, stop or asyncio.Event())
+        session.write(line_of(invocation, login=login) + order.stdin)
+        async with _fed(session, order.inflow) as broken:
+            status = await _wait(session, order.timeout_seconds, stop or asyncio.Event(), broken)
         confirmed = status is CommandStatus.EXITED or await end_processes(connection, order.id)
         await session.close()
     finally:
         session.abandon()
-    return _ended(session, status, confirmed=confirmed)
+    return _ended(session, order, status, confirmed=confirmed)
 
 
-async def _wait(session: Session, seconds: float, stop: asyncio.Event) -> CommandStatus:
+@asynccontextmanager
+async def _fed(session: Session, inflow: Inflow | None) -> AsyncIterator[asyncio.Event]:
+    """Pass on what input still comes; yields what is set when it breaks off."""
+    broken = asyncio.Event()
+    if inflow is None:
+        session.write_eof()
+        yield broken
+        return
+    feeding = asyncio.ensure_future(_feed(session, inflow, broken))
+    try:
+        yield broken
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(session: Session, inflow: Inflow, broken: asyncio.Event) -> None:
+    try:
+        async for piece in inflow.pieces():
+            session.write(piece)
+            await session.drained()
+        if inflow.fault is None:
+            session.write_eof()
+        else:
+            broken.set()
+    finally:
+        inflow.end()
+
+
+async def _wait(
+    session: Session, seconds: float, stop: asyncio.Event, broken: asyncio.Event
+) -> CommandStatus:
     """Return why the waiting is over; EXITED also when the connection is."""
     ended = asyncio.ensure_future(session.ended())
     stopped = asyncio.ensure_future(stop.wait())
+    cut = asyncio.ensure_future(broken.wait())
     try:
         done, _ = await asyncio.wait(
-            {ended, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            {ended, stopped, cut}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
     finally:
-        ended.cancel()
-        stopped.cancel()
+        for waiting in (ended, stopped, cut):
+            waiting.cancel()
     if ended in done:
         return CommandStatus.EXITED
+    if cut in done:
+        return CommandStatus.INTERRUPTED
     return CommandStatus.KILLED if stopped in done else CommandStatus.TIMED_OUT
 
 
-def _ended(session: Session, status: CommandStatus, *, confirmed: bool) -> Ended:
+def _ended(session: Session, order: Order, status: CommandStatus, *, confirmed: bool) -> Ended:
+    if status is CommandStatus.INTERRUPTED and order.inflow is not None:
+        return Ended(status=status, kill_unconfirmed=not confirmed, cause=order.inflow.fault)
     if status is not CommandStatus.EXITED:
         return Ended(status=status, kill_unconfirmed=not confirmed)
     if session.exit_code is None:

@@ -39,6 +39,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self._channel: SSHClientChannel[bytes] | None = None
         self._ended = asyncio.Event()
         self._closed = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self.exit_code: int | None = None
 
     def connection_made(self, chan: SSHClientChannel[bytes]) -> None:
@@ -65,13 +67,36 @@ class Session(asyncssh.SSHClientSession[bytes]):
         del exc
         self._ended.set()
         self._closed.set()
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        """Know that the guest does not keep up."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Know that the guest takes more."""
+        self._writable.set()
 
     def send(self, data: bytes) -> None:
-        """Write to the program's standard input and end it; a program that is gone reads none."""
+        """Write to the program's standard input and end it."""
+        self.write(data)
+        self.write_eof()
+
+    def write(self, data: bytes) -> None:
+        """Write to the program's standard input; a program that is gone reads none."""
         assert self._channel is not None
         with suppress(OSError):
             self._channel.write(data)
+
+    def write_eof(self) -> None:
+        """End the program's standard input."""
+        assert self._channel is not None
+        with suppress(OSError):
             self._channel.write_eof()
+
+    async def drained(self) -> None:
+        """Wait until the guest takes more."""
+        await self._writable.wait()
 
     async def ended(self) -> None:
         """Wait until the program has ended, or nobody can know any more."""

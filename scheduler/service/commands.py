@@ -12,7 +12,7 @@ import shlex
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from scheduler import ids
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, Invalid, QuotaExceeded
 from scheduler.guests.execution import Order
+from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import Stream
 from scheduler.guests.redaction import LEAST_SECRET_BYTES, redacted
 from scheduler.guests.wrapper import Invocation, check_invocation
@@ -122,6 +123,29 @@ class CommandService:
         self._committed(command.id)
         return command
 
+    async def feed(self, command_id: str, chunks: AsyncIterator[bytes], actor: str) -> Command:
+        """Give a command the input that follows it, as fast as its guest takes it.
+
+        Returns the command once all of it was given, or no more is read. Raises `Conflict` for a
+        command that waits for none of this caller's, `Invalid` when there was too much of it.
+        """
+        command = await self.get(command_id)
+        inflow = self._errands.inflow(command_id)
+        if inflow is None or inflow.claimed or command.actor != actor:
+            raise Conflict(
+                f"command {command_id} waits for no input of yours",
+                remedy="ask for one that does, with stdin_follows, and send its input once",
+                details={"status": command.status.value},
+            )
+        inflow.claim(chunks)
+        await inflow.over()
+        if inflow.fault is not None:
+            raise Invalid(
+                f"command {command_id} was ended: {inflow.fault}",
+                remedy="send less at once, or have commands.input_mb raised",
+            )
+        return await self.get(command_id)
+
     async def follow(
         self, command_id: str, mark: Mark, *, quiet_seconds: float
     ) -> AsyncGenerator[Passage, None]:
@@ -164,6 +188,7 @@ class CommandService:
                 )
             ),
             stdin=_stdin_of(request),
+            inflow=Inflow(self._terms.input_mb) if request.stdin_follows else None,
             timeout_seconds=self._timeout_of(request),
         )
         return Errand(order=order, output=LiveOutput(self._terms.output_bytes, secrets))

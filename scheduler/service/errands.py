@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from scheduler.clock import Clock
 from scheduler.guests.execution import Order
+from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import Bounded, Stream
 from scheduler.guests.redaction import Redactor
 
@@ -119,12 +120,11 @@ class Errands:
 
     def __init__(self) -> None:
         self._waiting: dict[str, Errand] = {}
-        self._outputs: dict[str, LiveOutput] = {}
+        self._known: dict[str, Errand] = {}
 
     def put(self, errand: Errand) -> None:
         """Have an errand ready before its row is committed."""
-        self._waiting[errand.order.id] = errand
-        self._outputs[errand.order.id] = errand.output
+        self._waiting[errand.order.id] = self._known[errand.order.id] = errand
 
     def take(self, command_id: str) -> Errand | None:
         """Return the errand, once only; None for a row that another daemon wrote."""
@@ -132,11 +132,19 @@ class Errands:
 
     def output(self, command_id: str) -> LiveOutput | None:
         """Return what a command that this daemon runs has written."""
-        return self._outputs.get(command_id)
+        errand = self._known.get(command_id)
+        return None if errand is None else errand.output
+
+    def inflow(self, command_id: str) -> Inflow | None:
+        """Return the input that a command of this daemon's waits for or reads, if it does."""
+        errand = self._known.get(command_id)
+        return None if errand is None else errand.order.inflow
 
     def drop(self, command_id: str) -> None:
         """Forget an errand: it is over and written down, or was never committed."""
         self._waiting.pop(command_id, None)
-        output = self._outputs.pop(command_id, None)
-        if output is not None:
-            output.over()
+        errand = self._known.pop(command_id, None)
+        if errand is not None:
+            errand.output.over()
+            if errand.order.inflow is not None:
+                errand.order.inflow.end()

@@ -221,6 +221,8 @@ class RunCommand(_Request):
     """Given to the standard input of `/bin/sh -s`, or of `argv` if that is there too."""
     stdin_base64: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")] | None = None
     """What the program reads from its standard input."""
+    stdin_follows: bool = False
+    """Its standard input is sent to `/v1/commands/{id}/input` as soon as it is accepted."""
     env: Annotated[dict[str, str], Field(max_length=256)] = Field(default_factory=dict)
     secret_env: Annotated[dict[str, str], Field(max_length=256)] = Field(default_factory=dict)
     """As `env`; the values are taken out of whatever is kept or shown."""
@@ -239,6 +241,11 @@ class RunCommand(_Request):
             raise refusal(
                 "a script takes the standard input that stdin_base64 wants",
                 "leave one of them out",
+            )
+        if self.stdin_follows and (self.script is not None or self.stdin_base64 is not None):
+            raise refusal(
+                "stdin_follows, and its standard input is here already",
+                "leave out script and stdin_base64, or stdin_follows",
             )
         return self
 

@@ -17,6 +17,7 @@ class CommandTerms:
     default_timeout_seconds: int = 600
     max_timeout_seconds: int = 86400
     output_bytes: int = 1 << 20
+    input_mb: int = 4096
     per_sandbox: int = 8
     per_host: int = 32
     at_once: int = 128

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 import subprocess
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +75,53 @@ async def test_a_command_runs_as_if_it_ran_here(house: GuestHouse, sandboxctl: S
     asked = ("--cwd", "/tmp", "--env", "A=b c", "--secret-env", "PATH")
     env = await sandboxctl.run("exec", *asked, "box", "sh", "-c", 'pwd; echo "$A$PATH"')
     assert env == Ran(0, "/tmp\nb c[redacted:named]\n", "")
+
+
+async def test_input_is_passed_on_as_it_comes_however_much_it_is(
+    house: GuestHouse, sandboxctl: Sandboxctl
+) -> None:
+    size, digest = 48 << 20, "sha256sum && cat >/dev/null"
+    many = await asyncio.to_thread(
+        subprocess.run,
+        [*PROGRAM, "exec", "-i", "box", "sh", "-c", digest],
+        env=environment(sandboxctl.socket),
+        input=bytes(range(256)) * (size >> 8),
+        capture_output=True,
+        check=True,
+    )
+    whole = hashlib.sha256(bytes(range(256)) * (size >> 8)).hexdigest()
+    assert many.stdout.split()[0].decode() == whole
+    early = await sandboxctl.run("exec", "-i", "box", "head", "-c", "3", stdin="x" * (8 << 20))
+    assert early == Ran(0, "xxx", "")
+    kept = await sandboxctl.run(
+        "exec", "-i", "--no-wait", "-o", "name", "box", "wc", "-c", stdin="y" * 1_000_000
+    )
+    written = await sandboxctl.run("command", "output", kept.out.strip())
+    assert written == Ran(0, "1000000\n", "")
+
+
+async def test_what_breaks_off_is_not_taken_for_the_end(
+    house: GuestHouse, sandboxctl: Sandboxctl, tmp_path: Path
+) -> None:
+    proof = tmp_path / "proof"
+    argv = ("exec", "-i", "box", "sh", "-c", f"head -n 1; cat >/dev/null; touch {proof}")
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM, *argv, env=environment(sandboxctl.socket), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"first\n")
+    # It arrives although nothing has ended.
+    assert await process.stdout.readline() == b"first\n"
+    process.send_signal(signal.SIGINT)
+    _, told = await process.communicate()
+    assert process.returncode == 130
+    assert b"is ended: its input broke off" in told
+    command = await newest(sandboxctl)
+    shown = await sandboxctl.run("command", "output", str(command["id"]))
+    assert (shown.code, shown.out) == (125, "first\n")
+    assert "its input broke off; nothing of it runs any more" in shown.err
+    assert not proof.exists()
 
 
 async def test_bytes_pass_and_a_cut_is_told(house: GuestHouse, sandboxctl: Sandboxctl) -> None:
@@ -164,7 +214,7 @@ async def test_i11_what_a_guest_says_is_inert_in_tables_and_on_terminals(
 async def test_what_cannot_be_sent_is_refused_before_anything_is_asked(
     house: GuestHouse, sandboxctl: Sandboxctl
 ) -> None:
-    large = await sandboxctl.run("exec", "-i", "box", "cat", stdin="x" * 700_001)
+    large = await sandboxctl.run("exec", "--script", "-", "box", stdin="#" * 700_001)
     assert large.code == 2
     assert "700000 bytes" in large.err
     for words in (("--script", "-", "-i"), ("--secret-env", "NO_SUCH"), ("--script", "/no/such")):

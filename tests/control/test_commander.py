@@ -307,3 +307,32 @@ async def test_who_waits_is_told_of_the_end(lodge: Lodge) -> None:
 
 async def test_a_command_that_is_unknown_needs_no_work(lodge: Lodge) -> None:
     assert await lodge.commander.carry_out("CMD-0") is None
+
+
+async def test_input_that_nobody_sends_lets_nothing_run(
+    lodge: Lodge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.control.commander.INPUT_SECONDS", 0.0)
+    ended = await lodge.ran("cat", stdin_follows=True)
+    assert ended.status is CommandStatus.INTERRUPTED
+    assert ended.reason == "nothing was run: nobody sent its input within 0 s"
+    assert lodge.house.asked == 0
+    with pytest.raises(Conflict, match="waits for no input"):
+        await lodge.commands.feed(ended.id, _parts(b"late"), ME)
+
+
+async def test_input_is_sent_once_by_who_asked_and_within_the_limit(lodge: Lodge) -> None:
+    command = await lodge.ask("cat", stdin_follows=True)
+    work = asyncio.ensure_future(lodge.commander.carry_out(command.id))
+    with pytest.raises(Conflict, match="waits for no input of yours"):
+        await lodge.commands.feed(command.id, _parts(b"x"), "somebody else")
+    fed = await lodge.commands.feed(command.id, _parts(b"a", b"", b"\0b"), ME)
+    assert fed.id == command.id
+    await work
+    ended = await lodge.commands.get(command.id)
+    assert (ended.status, ended.stdout) == (CommandStatus.EXITED, "a\0b")
+
+
+async def _parts(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part

@@ -7,7 +7,10 @@ the daemon and reboot the guest come last.
 from __future__ import annotations
 
 import hashlib
+import random
+import tarfile
 from collections.abc import Iterator
+from io import BytesIO
 
 import pytest
 
@@ -37,6 +40,19 @@ def test_bytes_pass_both_ways(box: Commanding) -> None:
     assert box.exec("-i", "box", "cat", stdin=every).stdout == every
     ran = box.exec("-i", "box", "sha256sum", stdin=every)
     assert ran.stdout.split()[0].decode() == hashlib.sha256(every).hexdigest()
+
+
+def test_a_long_archive_arrives_as_it_was(box: Commanding) -> None:
+    content = random.Random(4).randbytes(1 << 20) * 32
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        entry = tarfile.TarInfo("long")
+        entry.size = len(content)
+        archive.addfile(entry, BytesIO(content))
+    unpack = "tar x -O | sha256sum"
+    ran = box.exec("-i", "box", "sh", "-c", unpack, stdin=packed.getvalue())
+    assert ran.returncode == 0, ran
+    assert ran.stdout.split()[0].decode() == hashlib.sha256(content).hexdigest()
 
 
 def test_arguments_arrive_as_they_are(box: Commanding) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from scheduler.api.answers import Form, Listing
-from scheduler.api.callers import once
+from scheduler.api.callers import actor_of, once
 from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, MessageStream
 from scheduler.api.problems import Refused
 from scheduler.api.queries import Reference, Wait, wait_seconds
@@ -96,6 +97,7 @@ class CommandRoutes:
                 answer=None,
                 responses={200: {"content": {MEDIA_TYPE: {}}}},
             ),
+            Operation(method="PUT", path=f"{_ONE}/input", endpoint=self.input, answer=Command),
             Operation(
                 method="POST",
                 path=f"{_ONE}/kill",
@@ -143,6 +145,15 @@ class CommandRoutes:
         passages = self._commands.follow(command, mark, quiet_seconds=QUIET_SECONDS)
         return MessageStream(_messages(passages))
 
+    async def input(self, request: Request, command: CommandId) -> Response:
+        """Send a command that was asked for with `stdin_follows` its standard input, once.
+
+        The body is the bytes themselves, of any length and at any pace, taken as fast as the guest
+        reads them. One that breaks off ends the command.
+        """
+        chunks = _chunks(request)
+        return _COMMAND.respond(await self._commands.feed(command, chunks, actor_of(request)))
+
     async def kill(self, request: Request, command: CommandId, wait: Wait = None) -> Response:
         """End a command and all that it started in the guest."""
         response = await once(
@@ -166,6 +177,14 @@ def shown(command: Command) -> Command:
         stdout=bytes_of(command.stdout).decode("utf-8", "replace"),
         stderr=bytes_of(command.stderr).decode("utf-8", "replace"),
     )
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect as error:
+        raise ConnectionResetError("the caller is gone") from error
 
 
 async def _messages(passages: AsyncGenerator[Passage, None]) -> AsyncGenerator[bytes, None]:

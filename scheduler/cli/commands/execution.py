@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from base64 import b64encode
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from scheduler.cli.completion import complete_sandboxes
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
+from scheduler.cli.feeding import Feeding
 from scheduler.cli.options import DURATION, PAIR, given
 from scheduler.cli.outputs import Shown, Write, exit_code_of, follow_output, write_raw
 from scheduler.cli.references import find_sandbox
@@ -21,8 +21,8 @@ from scheduler.cli.views import commands
 
 Document = dict[str, Any]
 
-MOST_INPUT_BYTES = 700_000
-"""A request has at most 1 MiB, and base64 takes a third more."""
+MOST_SCRIPT_BYTES = 700_000
+"""A request has at most 1 MiB, and quoting takes some of it."""
 _WAIT = "240s"
 
 
@@ -38,7 +38,9 @@ _WAIT = "240s"
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Run this file, or - for standard input, by /bin/sh, or by PROGRAM.",
 )
-@click.option("-i", "--stdin", "with_stdin", is_flag=True, help="Give it our standard input.")
+@click.option(
+    "-i", "--stdin", "with_stdin", is_flag=True, help="Give it our standard input, as it comes."
+)
 @click.option("--env", type=PAIR, multiple=True, help="NAME=VALUE; may be repeated.")
 @click.option(
     "--secret-env",
@@ -61,25 +63,31 @@ def exec_(session: Session, *, reference: str, raw: bool, no_wait: bool, **wante
     """Run PROGRAM in SANDBOX's guest: its output is ours, and so is its exit code.
 
     Arguments reach the program as they are: no shell looks at them. For a shell's line, say
-    `sandboxctl exec SANDBOX -- sh -c 'LINE'`, or use --script. Ctrl-C leaves it running. To a
-    terminal its control characters are written as escapes, unless --raw is given.
+    `sandboxctl exec SANDBOX -- sh -c 'LINE'`, or use --script. Ctrl-C leaves it running, unless
+    it is still being given input: what breaks off ends it. To a terminal its control characters
+    are written as escapes, unless --raw is given.
     """
+    feeding = None
     try:
         sandbox = find_sandbox(session.client, reference)
         body = _body(**wanted)
         command = dict(session.client.post(f"/v1/sandboxes/{sandbox['id']}/commands", body))
+        if body.get("stdin_follows"):
+            feeding = Feeding(session.client, command["id"], _unlocked(sys.stdin.buffer))
         if no_wait:
+            if feeding is not None:
+                feeding.wait()
             session.printer.one(command, commands.view(session.now()))
             return
-        code = _attended(session, command, write_raw if raw else Shown())
+        code = _attended(session, command, write_raw if raw else Shown(), feeding)
     except Failure as failure:
         failure.exit_code = Exit.OWN_FAILURE
         raise
     click.get_current_context().exit(code)
 
 
-def _attended(session: Session, command: Document, write: Write) -> int:
-    """Return the command's exit code once it has ended; Ctrl-C lets it run on."""
+def _attended(session: Session, command: Document, write: Write, feeding: Feeding | None) -> int:
+    """Return the command's exit code once it has ended; Ctrl-C lets it run on, once it is fed."""
     try:
         if session.printer.structured:
             path = f"/v1/commands/{command['id']}"
@@ -90,6 +98,9 @@ def _attended(session: Session, command: Document, write: Write) -> int:
             command = follow_output(session, command["id"], write)
         return exit_code_of(session, command)
     except KeyboardInterrupt:
+        if feeding is not None and feeding.going_on:
+            session.narrator.note(f"command {command['id']} is ended: its input broke off")
+            return Exit.INTERRUPTED
         session.narrator.note(f"command {command['id']} runs on in the guest")
         session.narrator.hint(f"watch it: sandboxctl command output {command['id']}")
         session.narrator.hint(f"end it: sandboxctl command kill {command['id']}")
@@ -116,7 +127,7 @@ def _body(
     return given(
         argv=program or None,
         script=None if script is None else _text_of(script),
-        stdin_base64=b64encode(_stdin()).decode() if with_stdin else None,
+        stdin_follows=True if with_stdin else None,
         env=dict(env) or None,
         secret_env=dict(map(_secret, secret_names)) or None,
         work_dir=work_dir,
@@ -127,25 +138,28 @@ def _body(
 
 def _text_of(script: Path) -> str:
     try:
-        raw = _stdin() if str(script) == "-" else _bounded(script.read_bytes())
-        return raw.decode()
+        file = sys.stdin.buffer if str(script) == "-" else script.open("rb")
+        with file:
+            return _bounded(file.read(MOST_SCRIPT_BYTES + 1)).decode()
     except OSError as error:
         raise click.BadParameter(f"{script} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise click.BadParameter(f"{script} is no text in UTF-8: {error}") from error
 
 
-def _stdin() -> bytes:
-    return _bounded(sys.stdin.buffer.read(MOST_INPUT_BYTES + 1))
-
-
 def _bounded(raw: bytes) -> bytes:
-    if len(raw) > MOST_INPUT_BYTES:
+    if len(raw) > MOST_SCRIPT_BYTES:
         raise click.UsageError(
-            f"a command takes at most {MOST_INPUT_BYTES} bytes of input; send larger things in"
-            " parts"
+            f"a script has at most {MOST_SCRIPT_BYTES} bytes; what is larger goes to --stdin of a"
+            " program: exec -i SANDBOX -- sh -s"
         )
     return raw
+
+
+def _unlocked(file: IO[bytes]) -> IO[bytes]:
+    """Return what a thread may read from while we end: a buffer's lock would stop Python then."""
+    unlocked: IO[bytes] = getattr(file, "raw", file)
+    return unlocked
 
 
 def _secret(name: str) -> tuple[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from scheduler.cli.client import Client
 from scheduler.cli.failures import Failure
 from scheduler.cli.paths import segment
+
+if TYPE_CHECKING:
+    from scheduler.cli.client import Client
 
 PART_BYTES = 64 * 1024
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from scheduler.lifecycle.health import STALE_AFTER_SECONDS, stale
+from scheduler.metrics.images import image_families
 from scheduler.metrics.snapshot import MetricsSnapshot
 from scheduler.model import HostHealth, HostResources, HostState, SandboxState
 
@@ -92,6 +93,7 @@ def families(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
     yield from _sandboxes(snapshot)
     yield from _drains(snapshot)
     yield from _authorities(snapshot)
+    yield from image_families(snapshot)
 
 
 def _gauge(

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scheduler.clock import Clock
-from scheduler.model import Drain, HostResources, HostState, SandboxState, SshAuthority
+from scheduler.model import (
+    Drain,
+    HostResources,
+    HostState,
+    Image,
+    Replica,
+    SandboxState,
+    SshAuthority,
+)
 from scheduler.store import Condition, Store, Transaction
 
 MOST_EXPIRED = 1000
@@ -31,6 +39,8 @@ class MetricsSnapshot:
     """The SSH authorities that are not retired."""
     guests_by_authority: Mapping[str, int] = field(default_factory=dict)
     """How many live guests trust each, by its fingerprint."""
+    images: tuple[Image, ...] = ()
+    replicas: tuple[Replica, ...] = ()
     store: Condition = field(default_factory=Condition)
     """What the database last said of itself: as of now, even when it cannot be read."""
 
@@ -62,5 +72,7 @@ class Snapshots:
             drains=tuple(drain for drain in draining if drain is not None),
             authorities=tuple(one for one in tx.ssh_authorities.all() if not one.over),
             guests_by_authority=tx.ssh_authorities.guest_counts(),
+            images=tx.images.all(),
+            replicas=tx.replicas.all(),
             expired=len(tx.sandboxes.due(now, MOST_EXPIRED)),
         )

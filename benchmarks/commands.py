@@ -1,13 +1,14 @@
 """P11: a command in a guest on a warm connection beside plain ssh with a master; and 64 floods.
 
 The guest is OpenSSH's sshd on loopback, so that what is measured is ours and ssh's share, not that
-of a slow guest. Run: python -m benchmarks.commands
+of a slow guest. Run: python -m benchmarks.commands [--only trips]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -216,11 +217,8 @@ def _memory(which: str = "VmRSS") -> int:
     return int(status.split(f"{which}:")[1].split()[0]) * 1024
 
 
-def main() -> None:
-    """Print the table, the goal's verdict, and what the floods cost."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+def tell_floods() -> None:
+    """Print what the floods cost."""
     with tempfile.TemporaryDirectory() as directory:
         grown, lag = asyncio.run(floods(Path(directory)))
     kept = GUESTS * EACH * OUTPUT_BYTES
@@ -229,12 +227,29 @@ def main() -> None:
         f"{kept / 2**20:.0f} MiB of it kept output; loop lag p99 "
         f"{duration(quantiles(lag.seconds, n=100)[98])}, worst {duration(max(lag.seconds))}\n"
     )
+
+
+def tell_round_trips(rounds: int) -> None:
+    """Print the table and the goal's verdict."""
     with tempfile.TemporaryDirectory() as directory:
-        table = round_trips(Path(directory), options.rounds)
+        table = round_trips(Path(directory), rounds)
     print(f"{table.markdown()}\n")
     times = 1 / table.line("ours, recorded").ratio
     verdict = "met" if times <= GOAL_TIMES else "MISSED"
     print(f"{times:.2f}x plain ssh; the goal of {GOAL_TIMES}x is {verdict}")
+
+
+def main() -> None:
+    """Print the load of this machine, and the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("floods", "trips"))
+    options = parser.parse_args()
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    if options.only != "trips":
+        tell_floods()
+    if options.only != "floods":
+        tell_round_trips(options.rounds)
 
 
 if __name__ == "__main__":

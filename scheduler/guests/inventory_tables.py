@@ -19,6 +19,7 @@ _CONFFILE = re.compile(r" (/.*) ([0-9a-f]{32})(?: obsolete)?")
 _SUM = re.compile(rb"([0-9a-f]{32})  ([^/].*)")
 _SYSTEM_KEYS = frozenset(("ID", "ID_LIKE", "NAME", "PRETTY_NAME", "VERSION_ID", "VERSION_CODENAME"))
 _RUNNING = frozenset(("active", "activating", "reloading"))
+_ALIAS = "alias"
 _ENABLED: Mapping[str, bool] = {
     "enabled": True,
     "enabled-runtime": True,
@@ -97,10 +98,16 @@ def rpm(text: bytes) -> Packages:
 
 
 def services(files: bytes, units: bytes) -> tuple[ServiceState, ...]:
-    """Return systemd's services by name: what is enabled, and what runs."""
-    enabled = {name: _ENABLED.get(words[0]) for name, words in _units(files, 1)}
+    """Return systemd's services by name: what is enabled, and what runs.
+
+    Another name of a service is no service: it comes and goes with the link that makes it.
+    """
+    told = {name: words[0] for name, words in _units(files, 1)}
+    enabled = {name: _ENABLED.get(word) for name, word in told.items() if word != _ALIAS}
     active = {
-        name: words[1] in _RUNNING for name, words in _units(units, 2) if words[0] != "not-found"
+        name: words[1] in _RUNNING
+        for name, words in _units(units, 2)
+        if words[0] != "not-found" and told.get(name) != _ALIAS
     }
     return tuple(
         ServiceState(name=name, enabled=enabled.get(name), active=active.get(name, False))

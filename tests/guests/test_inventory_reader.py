@@ -195,8 +195,10 @@ def test_what_rpm_knows() -> None:
 
 def test_what_systemd_knows() -> None:
     files = b"ssh.service enabled enabled\ncron.service disabled enabled\nx.service static -\nmad\n"
+    files += b"sshd.service alias -\n"
     units = (
         "ssh.service loaded active running SSH\n● bad.service loaded failed failed B\n"
+        "sshd.service loaded active running SSH\n"
         "gone.service not-found inactive dead gone\n"
     ).encode()
     assert services(files, units) == (

@@ -38,7 +38,14 @@ def test_the_parts_are_there_by_every_name(by: str) -> None:
     assert read(iso, "user-data", by).startswith(b"#cloud-config\n")
     assert yaml.safe_load(read(iso, "network-config", by)) == {
         "version": 2,
-        "ethernets": {"all": {"match": {"name": "e*"}, "dhcp4": True, "dhcp6": False}},
+        "ethernets": {
+            "all": {
+                "match": {"name": "e*"},
+                "dhcp4": True,
+                "dhcp6": False,
+                "dhcp-identifier": "mac",
+            }
+        },
     }
 
 

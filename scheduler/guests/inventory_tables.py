@@ -22,7 +22,7 @@ _RUNNING = frozenset(("active", "activating", "reloading"))
 _ALIAS = "alias"
 _ENABLED: Mapping[str, bool] = {
     "enabled": True,
-    "enabled-runtime": True,
+    "enabled-runtime": False,  # by a generator, and gone with this boot: nobody's decision
     "disabled": False,
     "masked": False,
     "masked-runtime": False,

@@ -195,7 +195,7 @@ def test_what_rpm_knows() -> None:
 
 def test_what_systemd_knows() -> None:
     files = b"ssh.service enabled enabled\ncron.service disabled enabled\nx.service static -\nmad\n"
-    files += b"sshd.service alias -\n"
+    files += b"sshd.service alias -\nnet.service enabled-runtime enabled\n"
     units = (
         "ssh.service loaded active running SSH\n● bad.service loaded failed failed B\n"
         "sshd.service loaded active running SSH\n"
@@ -204,6 +204,7 @@ def test_what_systemd_knows() -> None:
     assert services(files, units) == (
         ServiceState(name="bad", enabled=None, active=False),
         ServiceState(name="cron", enabled=False, active=False),
+        ServiceState(name="net", enabled=False, active=False),
         ServiceState(name="ssh", enabled=True, active=True),
         ServiceState(name="x", enabled=None, active=False),
     )

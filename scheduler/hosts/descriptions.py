@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 import libvirt
 from lxml import etree
@@ -72,6 +73,11 @@ REASONS: Mapping[tuple[int, int], StateReason] = {
 }
 
 
+_READING = Lock()
+"""Held while a document is read: threads that compute take turns at one interpreter, and of a
+hundred hosts met at once each would have as many turns as the event loop and the store together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainDescription:
     """What a domain's XML says; it changes only when somebody changes the definition."""
@@ -84,6 +90,11 @@ class DomainDescription:
 
 def describe_domain(xml: str, uuid: str, keyring: Keyring) -> DomainDescription:
     """Return the size and the verified mark that a domain's XML gives."""
+    with _READING:
+        return _domain_described(xml, uuid, keyring)
+
+
+def _domain_described(xml: str, uuid: str, keyring: Keyring) -> DomainDescription:
     domain = read_xml(xml)
     element = domain.find(f"metadata/{ELEMENT}")
     mark = (
@@ -124,6 +135,11 @@ class VolumeDescription:
 
 def describe_volume(xml: str) -> VolumeDescription:
     """Return what a volume's XML says."""
+    with _READING:
+        return _volume_described(xml)
+
+
+def _volume_described(xml: str) -> VolumeDescription:
     volume = read_xml(xml)
     allocation = amount_bytes(volume.find("allocation"))
     physical = volume.find("physical")

@@ -27,6 +27,7 @@ class Prefix(StrEnum):
     PUBLICATION = "PUB"
     PLAYBOOK = "PBK"
     TASK = "TSK"
+    RUN = "RUN"
     SOURCE_VM = "SVM"
     INSPECTION = "INS"
     HOST = "HST"

@@ -33,6 +33,7 @@ from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.dialling import Connection, Dialler
 from scheduler.guests.manifests import Manifests, limits_of
+from scheduler.guests.playbook_players import PlaybookPlayer
 from scheduler.guests.source_ways import SourceWays
 from scheduler.guests.ways import GuestWays
 from scheduler.hosts.cluster import KEY_FILE, open_cluster
@@ -233,7 +234,14 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     )
     return _Beside(
         authorities=AuthorityLoop(keeper, clock),
-        playbooks=PlaybookLoops(store, clock, ground.settings.state_dir, told=told),
+        playbooks=PlaybookLoops(
+            store,
+            clock,
+            ground.settings.state_dir,
+            player=PlaybookPlayer(ground.ways.streams),
+            told=told,
+            report_bug=bugs.of_playbook_run,
+        ),
         changes=ChangeLoops.over(
             store,
             clock,
@@ -341,6 +349,7 @@ def _wakes(plane: ControlPlane, beside: _Beside) -> Wakes:
         drain=plane.wake_drains,
         image=plane.wake_image,
         playbooks=beside.playbooks.wake,
+        playbook_run=beside.playbooks.wake_run,
         authorities=beside.authorities.wake,
         change_set=beside.changes.wake,
         verification=beside.changes.wake_verification,

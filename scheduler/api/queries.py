@@ -137,6 +137,10 @@ class PlaybookQuery(_Ordered):
     """Which playbooks."""
 
 
+class PlaybookRunQuery(_Page):
+    """Which runs of a playbook."""
+
+
 class SnapshotQuery(_Page):
     """Which snapshots of a sandbox."""
 

@@ -66,6 +66,11 @@ class BugRecorder:
         """Record a bug that keeps a source VM, or a look at one, from going on."""
         await self._record(self._event("source.parked", f"source VM {id} from going on", traceback))
 
+    async def of_playbook_run(self, run_id: str, traceback: str) -> None:
+        """Record a bug that keeps a run of a playbook from going on."""
+        what = f"run {run_id} from going on"
+        await self._record(self._event("playbook_run.parked", what, traceback))
+
     async def of_command(self, command_id: str, traceback: str) -> None:
         """Record a bug that keeps a command from being carried out."""
         event = self._event("command.parked", f"command {command_id} from going on", traceback)

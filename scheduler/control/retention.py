@@ -71,6 +71,10 @@ class Retention:
                 "inspections",
                 lambda tx: tx.outdated.inspections(before(keep.commands_seconds), most),
             ),
+            (
+                "playbook runs",
+                lambda tx: tx.outdated.playbook_runs(before(keep.commands_seconds), most),
+            ),
             ("ssh", lambda tx: tx.outdated.ssh_certificates(before(keep.ssh_seconds), most)),
             ("ssh", lambda tx: tx.outdated.ssh_sessions(before(keep.ssh_seconds), most)),
             ("diffs", lambda tx: tx.outdated.diffs(before(keep.tombstones_seconds), most)),

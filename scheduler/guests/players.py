@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +30,7 @@ from scheduler.processes import Ended, clean_environment, program
 LIMIT_SECONDS = 1200.0
 MOST_BYTES = 256 * 1024
 SSH = "sandboxd"
+RECAP = "recap.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,9 @@ class Pass:
 class Way(Protocol):
     """How a guest is reached."""
 
-    def pass_for(self, sandbox: Sandbox, host: HostResources, *, seconds: float) -> Pass:
+    def pass_for(
+        self, sandbox: Sandbox, host: HostResources, *, seconds: float, purpose: str
+    ) -> Pass:
         """Return a fresh key with a certificate that is valid for so long."""
         ...
 
@@ -73,49 +78,95 @@ class AnsiblePlayer:
 
         Raises `GuestUnreachable`, also where Ansible is not installed.
         """
-        tool = program("ansible-playbook")
-        if tool is None:
-            raise GuestUnreachable(
-                "ansible-playbook is not installed on this control node",
-                remedy="install ansible-core beside the daemon",
-            )
-        with tempfile.TemporaryDirectory(prefix="sbxd-play-") as made:
-            private = Path(made)
-            play = private / "play"
-            await asyncio.to_thread(shutil.copytree, directory, play, symlinks=True)
-            given = self._way.pass_for(clone, host, seconds=self._limit_seconds)
-            _prepare(private, given, clone)
-            limit = self._limit_seconds
-            jail = ansible_jail(tool, private, _environment(private), cpu_seconds=limit)
-            async with door(private, lambda: self._way.stream_to(clone, host)):
-                ended = await run_jailed(
-                    jail,
-                    *(tool, "-i", private / "inventory.json", "site.yml"),
-                    cwd=play,
-                    limit_seconds=limit,
-                    most_bytes=MOST_BYTES,
-                )
-        fault = jail_fault(ended)
-        if fault is not None:
-            raise GuestUnreachable(
-                f"nothing is played here: {fault}",
-                remedy="run the daemon on a kernel with Landlock (5.13 or later, lsm=landlock,...)",
-            )
+
+        def lay_out(private: Path) -> None:
+            shutil.copytree(directory, private / "play", symlinks=True)
+
+        staging = Staging(lay_out=lay_out, limit_seconds=self._limit_seconds)
+        ended, _ = await ended_in_jail(self._way, staging, clone, host)
         return _played(ended, self._limit_seconds)
 
 
-def _prepare(private: Path, given: Pass, sandbox: Sandbox) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """What is played, and how."""
+
+    lay_out: Callable[[Path], None]
+    """Makes `play` with its `site.yml`, and what else it wants, in the private directory."""
+    limit_seconds: float
+    purpose: str = "verification"
+    """What the guest's log says of the certificate."""
+    name: str = SSH
+    """What the guest is called in the inventory."""
+    options: tuple[str, ...] = ()
+    environment: Callable[[Path], Mapping[str, str]] = lambda _private: {}
+
+
+async def ended_in_jail(
+    way: Way, staging: Staging, sandbox: Sandbox, host: HostResources
+) -> tuple[Ended, bytes]:
+    """Play on a guest; return how it ended, and the recap that was left, if one was.
+
+    Raises `GuestUnreachable`, also where Ansible is not installed.
+    """
+    tool = program("ansible-playbook")
+    if tool is None:
+        raise GuestUnreachable(
+            "ansible-playbook is not installed on this control node",
+            remedy="install ansible-core beside the daemon",
+        )
+    limit = staging.limit_seconds
+    with tempfile.TemporaryDirectory(prefix="sbxd-play-") as made:
+        private = Path(made)
+        await asyncio.to_thread(staging.lay_out, private)
+        given = way.pass_for(sandbox, host, seconds=limit, purpose=staging.purpose)
+        _prepare(private, given, sandbox, staging.name)
+        environment = {**_environment(private), **staging.environment(private)}
+        jail = ansible_jail(tool, private, environment, cpu_seconds=limit)
+        async with door(private, lambda: way.stream_to(sandbox, host)):
+            ended = await run_jailed(
+                jail,
+                tool,
+                "-i",
+                private / "inventory.json",
+                *staging.options,
+                "site.yml",
+                cwd=private / "play",
+                limit_seconds=limit,
+                most_bytes=MOST_BYTES,
+            )
+        left = _left(private / RECAP)
+    fault = jail_fault(ended)
+    if fault is not None:
+        raise GuestUnreachable(
+            f"nothing is played here: {fault}",
+            remedy="run the daemon on a kernel with Landlock (5.13 or later, lsm=landlock,...)",
+        )
+    return ended, left
+
+
+def _left(path: Path) -> bytes:
+    """Return what the jail left in a file; whatever else may be there is not opened."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(opened, "rb") as file:
+        return file.read(MOST_BYTES) if stat.S_ISREG(os.fstat(opened).st_mode) else b""
+
+
+def _prepare(private: Path, given: Pass, sandbox: Sandbox, name: str) -> None:
     """Write what ssh and Ansible are given; the directory is ours alone."""
     key = private / "key"
     key.touch(mode=0o600)
     key.write_text(given.private_key, "ascii")
     (private / "key-cert.pub").write_text(given.certificate, "ascii")
     (private / "known_hosts").write_text(given.known_hosts, "ascii")
-    (private / "inventory.json").write_text(json.dumps(_inventory(private, sandbox)), "ascii")
+    (private / "inventory.json").write_text(json.dumps(_inventory(private, sandbox, name)), "ascii")
     (private / "ansible.cfg").touch()
 
 
-def _inventory(private: Path, sandbox: Sandbox) -> Mapping[str, object]:
+def _inventory(private: Path, sandbox: Sandbox, name: str) -> Mapping[str, object]:
     way = f"{sys.executable} -I {relay.__file__} {private}"
     options = {
         "IdentityFile": private / "key",
@@ -144,7 +195,7 @@ def _inventory(private: Path, sandbox: Sandbox) -> Mapping[str, object]:
             ["-F", "/dev/null", *(f"-o '{name}={value}'" for name, value in options.items())]
         ),
     }
-    return {"all": {"hosts": {SSH: variables}}}
+    return {"all": {"hosts": {name: variables}}}
 
 
 def _environment(private: Path) -> Mapping[str, str]:
@@ -161,7 +212,7 @@ def _environment(private: Path) -> Mapping[str, str]:
 
 
 def _played(ended: Ended, limit_seconds: float) -> Played:
-    log = _escaped(redacted(ended.output))
+    log = shown(ended.output)
     if ended.code == 0:
         return Played(succeeded=True, reason=None, log=log)
     if ended.code is None:
@@ -171,7 +222,9 @@ def _played(ended: Ended, limit_seconds: float) -> Played:
     return Played(succeeded=False, reason="the play failed: see its log", log=log)
 
 
-def _escaped(text: str) -> str:
+def shown(text: str) -> str:
+    """Return what was said without secrets, and without what a terminal would obey."""
+    text = redacted(text)
     return "".join(
         one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text
     )

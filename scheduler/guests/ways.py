@@ -41,7 +41,9 @@ class GuestWays:
         self._jump = jump
         self._port = port
 
-    def pass_for(self, sandbox: Sandbox, host: HostResources, *, seconds: float) -> Pass:
+    def pass_for(
+        self, sandbox: Sandbox, host: HostResources, *, seconds: float, purpose: str
+    ) -> Pass:
         """Return a fresh key with a certificate for this sandbox that is valid for so long.
 
         Raises `GuestUnreachable` when the authority that its guest trusts is not here any more.
@@ -57,7 +59,7 @@ class GuestWays:
         grant = Grant(
             serial=new_serial(),
             sandbox_id=sandbox.id,
-            identity=f"sandboxd verification on {sandbox.id}",
+            identity=f"sandboxd {purpose} on {sandbox.id}",
             valid_after=min(sandbox.created_at, now) - BACKDATED,
             valid_before=now + timedelta(seconds=seconds),
             source_addresses=source_addresses(sandbox, host),

@@ -49,6 +49,7 @@ from scheduler.model.observations import (
     ObservedVolume,
     StateReason,
 )
+from scheduler.model.playbook_runs import PlaybookRun, PlayStatus, Recap, SandboxPlay
 from scheduler.model.playbooks import Playbook, PlaybookTask
 from scheduler.model.publications import Publication, PublicationStatus
 from scheduler.model.resources import Overhead, Resources
@@ -127,16 +128,20 @@ __all__ = [
     "PackageChange",
     "PackageInfo",
     "Phase",
+    "PlayStatus",
     "Playbook",
+    "PlaybookRun",
     "PlaybookTask",
     "Publication",
     "PublicationStatus",
     "Readiness",
+    "Recap",
     "Remainder",
     "Replica",
     "ReplicaState",
     "Resources",
     "Sandbox",
+    "SandboxPlay",
     "SandboxState",
     "ServiceChange",
     "ServiceDifference",

@@ -22,6 +22,8 @@ from scheduler.ids import Prefix
 from scheduler.validation.fields import HOST_PATTERN, MODULE, TITLE, ObjectName, refusal
 
 MOST_PARAMS_BYTES = 65536
+MOST_SANDBOXES = 16
+SANDBOX = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$"
 CHANGE_SET_ID = rf"^{Prefix.CHANGE_SET}-[0-9A-HJKMNP-TV-Z]{{1,26}}$"
 TASK_ID = rf"^{Prefix.TASK}-[0-9A-HJKMNP-TV-Z]{{26}}$"
 
@@ -100,6 +102,20 @@ class EditPlaybook(_Request):
     name: ObjectName | None = None
     hosts: HostPattern | None = None
     become: bool | None = None
+
+
+class RunPlaybook(_Request):
+    """On which sandboxes a playbook is to be played."""
+
+    sandboxes: Annotated[
+        list[Annotated[str, StringConstraints(pattern=SANDBOX)]],
+        Field(min_length=1, max_length=MOST_SANDBOXES),
+    ]
+    """Names or ids of running ones."""
+    check: bool = False
+    """Change nothing: Ansible's --check."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=14400)] | None = None
+    """For each sandbox, from the beginning of its play."""
 
 
 class ImportChangeSet(_Request):

@@ -27,6 +27,7 @@ from scheduler.service.images import ImageService
 from scheduler.service.journal import Journal
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
+from scheduler.service.playbook_runs import PlaybookRunService
 from scheduler.service.playbooks import PlaybookService
 from scheduler.service.publications import KnowsForges, PublicationService
 from scheduler.service.readiness import ReadinessService
@@ -56,6 +57,7 @@ class Wakes:
     """Takes the change set's id."""
     publication: Callable[[str], None] = lambda _id: None
     command: Callable[[str], None] = lambda _id: None
+    playbook_run: Callable[[str], None] = lambda _id: None
     source: Callable[[str], None] = lambda _id: None
     """Takes the id of a source VM, or of an inspection."""
     authorities: Callable[[], None] = lambda: None
@@ -94,6 +96,7 @@ class Services:
     doctor: DoctorService
     images: ImageService
     playbooks: PlaybookService
+    playbook_runs: PlaybookRunService
     snapshots: SnapshotService
     diffs: DiffService
     change_sets: ChangeSetService
@@ -192,6 +195,7 @@ class _AboutChanges(TypedDict):
     change_sets: ChangeSetService
     publications: PublicationService
     playbooks: PlaybookService
+    playbook_runs: PlaybookRunService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +287,9 @@ class _Told:
             ),
             "publications": PublicationService(
                 store, clock, forges=forges, journal=journal, wake=wakes.publication
+            ),
+            "playbook_runs": PlaybookRunService(
+                store, clock, journal=journal, wake=wakes.playbook_run
             ),
             "playbooks": PlaybookService(
                 store,

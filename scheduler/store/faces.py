@@ -22,6 +22,7 @@ from scheduler.store.repositories.idempotency import Idempotency
 from scheduler.store.repositories.images import Images
 from scheduler.store.repositories.inspections import Inspections
 from scheduler.store.repositories.outdated import Outdated
+from scheduler.store.repositories.playbook_runs import PlaybookRuns
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
@@ -164,6 +165,7 @@ class OutdatedFace(Face):
     answers = awaited(Outdated.answers)
     commands = awaited(Outdated.commands)
     inspections = awaited(Outdated.inspections)
+    playbook_runs = awaited(Outdated.playbook_runs)
     decisions = awaited(Outdated.decisions)
     ssh_certificates = awaited(Outdated.ssh_certificates)
     ssh_sessions = awaited(Outdated.ssh_sessions)
@@ -288,6 +290,16 @@ class SourceVMsFace(Face):
     find = awaited(SourceVMs.find)
     all = awaited(SourceVMs.all)
     replace = awaited(SourceVMs.replace)
+
+
+class PlaybookRunsFace(Face):
+    """Runs of playbooks, awaited."""
+
+    add = awaited(PlaybookRuns.add)
+    get = awaited(PlaybookRuns.get)
+    unfinished = awaited(PlaybookRuns.unfinished)
+    find = awaited(PlaybookRuns.find)
+    replace = awaited(PlaybookRuns.replace)
 
 
 class InspectionsFace(Face):

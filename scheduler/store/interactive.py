@@ -84,6 +84,7 @@ class AsyncTransaction:
         self.playbooks = faces.PlaybooksFace(run, transaction.playbooks)
         self.playbook_tasks = faces.PlaybookTasksFace(run, transaction.playbook_tasks)
         self.source_vms = faces.SourceVMsFace(run, transaction.source_vms)
+        self.playbook_runs = faces.PlaybookRunsFace(run, transaction.playbook_runs)
         self.inspections = faces.InspectionsFace(run, transaction.inspections)
         self.images = faces.ImagesFace(run, transaction.images)
         self.replicas = faces.ReplicasFace(run, transaction.replicas)

@@ -31,6 +31,7 @@ from scheduler.model import (
     Image,
     Inspection,
     Playbook,
+    PlaybookRun,
     PlaybookTask,
     Publication,
     Replica,
@@ -221,6 +222,14 @@ PLAYBOOK_TASKS = mapped(
     "playbook_tasks",
     UniqueConstraint("playbook_id", "position"),
     ForeignKeyConstraint(["playbook_id"], ["playbooks.id"]),
+)
+
+PLAYBOOK_RUNS = mapped(
+    PlaybookRun,
+    metadata,
+    "playbook_runs",
+    Index(None, "playbook_id", "asked_at", "id"),
+    Index(None, "ended_at"),
 )
 
 SOURCE_VMS = mapped(

@@ -19,6 +19,7 @@ from scheduler.store.repositories.idempotency import Idempotency
 from scheduler.store.repositories.images import Images
 from scheduler.store.repositories.inspections import Inspections
 from scheduler.store.repositories.outdated import Outdated
+from scheduler.store.repositories.playbook_runs import PlaybookRuns
 from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
@@ -59,6 +60,7 @@ class Transaction:
         self.playbooks = Playbooks(cursor, clock)
         self.playbook_tasks = PlaybookTasks(cursor, clock)
         self.source_vms = SourceVMs(cursor, clock)
+        self.playbook_runs = PlaybookRuns(cursor, clock)
         self.inspections = Inspections(cursor, clock)
         self.images = Images(cursor, clock)
         self.replicas = Replicas(cursor, clock)

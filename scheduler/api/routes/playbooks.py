@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from scheduler.api.answers import Form, Listing
 from scheduler.api.callers import expected_revision, intent_of, once
-from scheduler.api.queries import DryRun, PlaybookQuery, Wait, wait_seconds
+from scheduler.api.queries import DryRun, PlaybookQuery, PlaybookRunQuery, Wait, wait_seconds
 from scheduler.api.routing import Operation, Row, table
-from scheduler.model import Playbook, PlaybookTask
+from scheduler.model import Playbook, PlaybookRun, PlaybookTask
 from scheduler.service.playbook_reports import PlaybookReport, PlaybookText
 from scheduler.service.playbook_requests import (
     TASK_ID,
@@ -26,6 +26,7 @@ from scheduler.service.playbook_requests import (
     ImportChangeSet,
     ImportPlaybook,
     OrderTasks,
+    RunPlaybook,
 )
 from scheduler.service.services import Services
 from scheduler.store import Page
@@ -43,9 +44,19 @@ _PLAYBOOKS: Form[Page[Playbook]] = Form(Page[Playbook])
 _TASKS: Form[Listing[PlaybookTask]] = Form(Listing[PlaybookTask])
 _TEXT: Form[PlaybookText] = Form(PlaybookText, headers=_REVISION)
 
+_RUN_FORM: Form[PlaybookRun] = Form(PlaybookRun)
+_RUNS: Form[Page[PlaybookRun]] = Form(Page[PlaybookRun])
+_ASKED: Form[PlaybookRun] = Form(
+    PlaybookRun, HTTPStatus.ACCEPTED, headers={"location": "/v1/playbook-runs/{0.id}"}
+)
+_CANCELLED: Form[PlaybookRun] = Form(PlaybookRun, HTTPStatus.ACCEPTED)
+
 _ALL = "/v1/playbooks"
 _ONE = "/v1/playbooks/{playbook}"
 
+_RUN = "/v1/playbook-runs/{run}"
+
+RunId = Annotated[str, Path(pattern=r"^RUN-[0-9A-HJKMNP-TV-Z]{26}$", description="A run's id.")]
 PlaybookName = Annotated[str, Path(pattern=OBJECT, description="A playbook's name.")]
 TaskReference = Annotated[str, Path(pattern=TASK_ID, description="A task's id.")]
 
@@ -55,6 +66,7 @@ class PlaybookRoutes:
 
     def __init__(self, services: Services) -> None:
         self._playbooks = services.playbooks
+        self._runs = services.playbook_runs
         self._kept = services.kept_answers
 
     def operations(self) -> tuple[Operation, ...]:
@@ -70,6 +82,10 @@ class PlaybookRoutes:
             ("GET", f"{_ONE}/export", self.export, PlaybookText, 200),
             ("GET", f"{_ONE}/tasks", self.tasks, Listing[PlaybookTask], 200),
             ("POST", f"{_ONE}/tasks", self.add_task, PlaybookReport, 201),
+            ("GET", f"{_ONE}/runs", self.runs, Listing[PlaybookRun], 200),
+            ("POST", f"{_ONE}/runs", self.run, PlaybookRun, 202),
+            ("GET", _RUN, self.get_run, PlaybookRun, 200),
+            ("POST", f"{_RUN}/cancel", self.cancel_run, PlaybookRun, 202),
             ("PUT", f"{_ONE}/tasks/order", self.order, PlaybookReport, 200),
             ("PATCH", f"{_ONE}/tasks/{{task}}", self.edit_task, PlaybookReport, 200),
             ("DELETE", f"{_ONE}/tasks/{{task}}", self.remove_task, PlaybookReport, 200),
@@ -178,4 +194,29 @@ class PlaybookRoutes:
             await self._playbooks.order(
                 playbook, body, intent_of(request), expected_revision=expected_revision(request)
             )
+        )
+
+    async def run(self, request: Request, playbook: PlaybookName, body: RunPlaybook) -> Response:
+        """Play a playbook as it is now on sandboxes, at most once on each."""
+        return await once(
+            request, self._kept, _ASKED, lambda intent: self._runs.run(playbook, body, intent)
+        )
+
+    async def runs(
+        self, playbook: PlaybookName, query: Annotated[PlaybookRunQuery, Query()]
+    ) -> Response:
+        """List a playbook's runs without what they said, newest first."""
+        return _RUNS.respond(await self._runs.find(playbook, query.options()))
+
+    async def get_run(self, run: RunId, wait: Wait = None) -> Response:
+        """Show a run with the recap of each sandbox; with `wait` once it has ended."""
+        seconds = wait_seconds(wait)
+        if seconds is None:
+            return _RUN_FORM.respond(await self._runs.get(run))
+        return _RUN_FORM.respond(await self._runs.wait(run, seconds))
+
+    async def cancel_run(self, request: Request, run: RunId) -> Response:
+        """End what is played of a run, and never begin the rest."""
+        return await once(
+            request, self._kept, _CANCELLED, lambda intent: self._runs.cancel(run, intent)
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from scheduler.cli.commands.playbook_runs import cancel, run, runs
 from scheduler.cli.commands.playbook_tasks import task
 from scheduler.cli.completion import complete_playbooks
 from scheduler.cli.deadlines import Deadline
@@ -29,6 +30,9 @@ def playbook() -> None:
 
 
 playbook.add_command(task)
+playbook.add_command(run)
+playbook.add_command(runs)
+playbook.add_command(cancel)
 
 _playbook_argument = click.argument("name", metavar="PLAYBOOK", shell_complete=complete_playbooks)
 _hosts_option = click.option("--hosts", help="Ansible's pattern of the hosts it is for.")

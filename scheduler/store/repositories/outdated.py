@@ -29,6 +29,7 @@ from scheduler.store.tables import (
     EVENTS,
     IDEMPOTENCY,
     INSPECTIONS,
+    PLAYBOOK_RUNS,
     SANDBOXES,
     SNAPSHOTS,
     SSH_CERTIFICATES,
@@ -100,6 +101,7 @@ KINDS: Mapping[str, Kind] = {
     "inspections": _older(
         INSPECTIONS, "ended_at", INSPECTIONS.table.c.status != InspectionStatus.WAITING.value
     ),
+    "playbook runs": _older(PLAYBOOK_RUNS, "ended_at"),
     "decisions": _older(
         DECISIONS,
         "created_at",
@@ -154,6 +156,10 @@ class Outdated(Repository):
     def inspections(self, before: datetime, most: int) -> OutdatedRows:
         """Return looks at source VMs that ended before."""
         return self._found("inspections", micros(before), most)
+
+    def playbook_runs(self, before: datetime, most: int) -> OutdatedRows:
+        """Return runs of playbooks that ended before."""
+        return self._found("playbook runs", micros(before), most)
 
     def ssh_certificates(self, before: datetime, most: int) -> OutdatedRows:
         """Return certificates with which no session could begin after that time."""

@@ -1,0 +1,174 @@
+"""Plays runs of playbooks: one item is one run, and on no sandbox is it ever begun twice.
+
+PLAYING is written before anything is begun. Whoever finds it so without having begun it knows that
+a former daemon did, and tells that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from scheduler.clock import Clock
+from scheduler.errors import NotFound, SandboxdError
+from scheduler.guests.playbook_players import PlayEnd, PlayOrder
+from scheduler.model import (
+    HostResources,
+    PlaybookRun,
+    PlayStatus,
+    Sandbox,
+    SandboxPlay,
+    SandboxState,
+)
+from scheduler.service.playbook_runs import run_event, with_play
+from scheduler.store import Store, Transaction
+
+AT_ONCE = 4
+"""Plays in progress, of all runs together: each is a program that keeps a core busy."""
+
+
+class Player(Protocol):
+    """Who plays; see `guests.playbook_players`."""
+
+    async def play(self, order: PlayOrder, sandbox: Sandbox, host: HostResources, /) -> PlayEnd:
+        """Play on a guest; raises `SandboxdError` when it cannot be begun."""
+        ...
+
+
+@dataclass(slots=True)
+class _AtWork:
+    """A run that is being played."""
+
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class PlaybookRunner:
+    """Works on one run at a time; `Workers` sees to it that nobody else does."""
+
+    def __init__(
+        self, store: Store, clock: Clock, *, player: Player, told: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._player = player
+        self._told = told
+        self._playing = asyncio.Semaphore(AT_ONCE)
+        self._at_work: dict[str, _AtWork] = {}
+
+    async def pending(self) -> tuple[str, ...]:
+        """Return the ids of the runs that have not ended."""
+        found = await self._store.read(lambda tx: tx.playbook_runs.unfinished())
+        return tuple(one.id for one in found)
+
+    def look_again(self, run_id: str) -> None:
+        """Have a run that is being played looked at again: it was cancelled.
+
+        A run is woken when it is asked for, and afterwards for that only.
+        """
+        if run_id in self._at_work:
+            self._at_work[run_id].cancelled.set()
+
+    async def play(self, run_id: str) -> float | None:
+        """Play a run to its end; None when it is over."""
+        try:
+            run = await self._store.read(lambda tx: tx.playbook_runs.get(run_id))
+        except NotFound:
+            return None
+        at_work = self._at_work[run_id] = _AtWork()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for play in run.plays:
+                    if not play.over:
+                        group.create_task(self._one(run, play, at_work))
+        except* SandboxdError as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            del self._at_work[run_id]
+        return None
+
+    async def _one(self, run: PlaybookRun, play: SandboxPlay, at_work: _AtWork) -> None:
+        if play.status is PlayStatus.PLAYING:
+            why = "the daemon ended while it was played; nobody knows how far it came"
+            await self._become(
+                run.id, replace(play, status=PlayStatus.INTERRUPTED, reason=why), PlayStatus.PLAYING
+            )
+            return
+        async with self._playing:
+            place = await self._begun(run, play)
+            if place is None:
+                return
+            ended = await self._ended(run, place, at_work)
+        done = replace(
+            play,
+            status=ended.status,
+            recap=ended.recap,
+            reason=ended.reason,
+            log=ended.log,
+        )
+        await self._become(run.id, done, PlayStatus.PLAYING)
+
+    async def _begun(
+        self, run: PlaybookRun, play: SandboxPlay
+    ) -> tuple[Sandbox, HostResources] | None:
+        """Write that it is played now, if it still is to be and its sandbox is there."""
+        place = await self._store.read(partial(_place, play.sandbox_id))
+        if isinstance(place, str):
+            gone = replace(play, status=PlayStatus.UNREACHABLE, reason=place)
+            await self._become(run.id, gone, PlayStatus.WAITING)
+            return None
+        playing = replace(play, status=PlayStatus.PLAYING)
+        written = await self._become(run.id, playing, PlayStatus.WAITING)
+        return place if written else None
+
+    async def _ended(
+        self, run: PlaybookRun, place: tuple[Sandbox, HostResources], at_work: _AtWork
+    ) -> PlayEnd:
+        order = PlayOrder(yaml=run.yaml, check=run.check, limit_seconds=run.timeout_seconds)
+        playing = asyncio.ensure_future(self._player.play(order, *place))
+        stopping = asyncio.ensure_future(at_work.cancelled.wait())
+        try:
+            await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if playing.done():
+                return playing.result()
+            why = "its end was asked for; what its last task began in the guest may go on"
+            return PlayEnd(status=PlayStatus.CANCELLED, recap=None, reason=why, log="")
+        except SandboxdError as error:
+            return PlayEnd(status=PlayStatus.UNREACHABLE, recap=None, reason=error.message, log="")
+        finally:
+            for task in (playing, stopping):
+                task.cancel()
+            await asyncio.gather(playing, stopping, return_exceptions=True)
+
+    async def _become(self, run_id: str, play: SandboxPlay, before: PlayStatus) -> bool:
+        """Write what became of a play; False when it is not what it was any more."""
+        written = await self._store.submit(partial(self._write, run_id, play, before))
+        self._told()
+        return written
+
+    def _write(self, run_id: str, play: SandboxPlay, before: PlayStatus, tx: Transaction) -> bool:
+        run, now = tx.playbook_runs.get(run_id), self._clock.now()
+        if run.play_of(play.sandbox_id).status is not before:
+            return False
+        if play.over:
+            play = replace(play, ended_at=now, started_at=run.play_of(play.sandbox_id).started_at)
+        else:
+            play = replace(play, started_at=now)
+        after = tx.playbook_runs.replace(with_play(run, play, now))
+        tx.events.add(run_event("play_ended" if play.over else "play_begun", after, play, at=now))
+        if after.ended_at is not None:
+            tx.events.add(run_event("ended", after, at=now))
+        return True
+
+
+def _place(sandbox_id: str, tx: Transaction) -> tuple[Sandbox, HostResources] | str:
+    """Return a sandbox and its host, or why it cannot be played on."""
+    try:
+        sandbox = tx.sandboxes.get(sandbox_id)
+    except NotFound:
+        return f"sandbox {sandbox_id} is gone"
+    if sandbox.state is not SandboxState.RUNNING or sandbox.ip_address is None:
+        return f"sandbox {sandbox.sandbox_name} is {sandbox.state}: nothing was played"
+    return sandbox, tx.hosts.get(sandbox.host_id or "")

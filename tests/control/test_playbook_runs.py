@@ -1,0 +1,164 @@
+"""Runs of playbooks from request to end: frozen when asked for, and never played twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import SystemClock
+from scheduler.control.playbook_player import PlaybookRunner
+from scheduler.errors import Conflict, GuestUnreachable, Invalid
+from scheduler.guests.playbook_players import PlayEnd, PlayOrder
+from scheduler.model import HostResources, PlaybookRun, PlayStatus, Recap, Sandbox, SandboxState
+from scheduler.service.intents import Intent
+from scheduler.service.playbook_requests import CreatePlaybook, EditPlaybook, RunPlaybook
+from scheduler.store import ListOptions
+from tests.service.planes import ME, Plane, database, plane
+from tests.waits import until
+
+TASK = {"name": "Answer", "module": "ansible.builtin.ping"}
+WELL = PlayEnd(status=PlayStatus.SUCCEEDED, recap=Recap(ok=2, changed=1), reason=None, log="ok")
+
+
+class Guests:
+    """Players of plays: each sandbox's ends as it is told to, or never."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, PlayEnd | None] = {}
+        self.away: set[str] = set()
+        self.orders: list[tuple[str, PlayOrder]] = []
+
+    async def play(self, order: PlayOrder, sandbox: Sandbox, _host: HostResources) -> PlayEnd:
+        self.orders.append((sandbox.sandbox_name, order))
+        if sandbox.sandbox_name in self.away:
+            raise GuestUnreachable("the guest does not answer")
+        end = self.ends.get(sandbox.sandbox_name, WELL)
+        if end is None:
+            await asyncio.Event().wait()
+        assert end is not None
+        return end
+
+
+class Theatre:
+    """A plane with two running sandboxes, a playbook and who plays it."""
+
+    def __init__(self, there: Plane, boxes: dict[str, Sandbox]) -> None:
+        self.plane = there
+        self.boxes = boxes
+        self.guests = Guests()
+        self.runs = there.services.playbook_runs
+        self.runner = self.another_runner()
+
+    def another_runner(self) -> PlaybookRunner:
+        return PlaybookRunner(
+            self.plane.store, self.plane.clock, player=self.guests, told=self.plane.journal.poke
+        )
+
+    async def ask(self, *names: str, **fields: object) -> PlaybookRun:
+        request = RunPlaybook.model_validate({"sandboxes": list(names), **fields})
+        return await self.runs.run("web", request, Intent(actor=ME))
+
+    async def statuses(self, run: PlaybookRun) -> list[PlayStatus]:
+        return [play.status for play in (await self.runs.get(run.id)).plays]
+
+
+@pytest.fixture
+async def theatre(tmp_path: Path) -> AsyncIterator[Theatre]:
+    async with plane(database(tmp_path), SystemClock()) as there:
+        await there.add_host("alpha")
+        boxes = {}
+        for name in ("one", "two"):
+            made = await there.create(sandbox_name=name)
+            states = (SandboxState.STARTING, SandboxState.RUNNING)
+            boxes[name] = await there.become(made, *states, address="192.0.2.7")
+        wanted = CreatePlaybook.model_validate({"name": "web", "tasks": [TASK]})
+        await there.services.playbooks.create(wanted, Intent(actor=ME))
+        yield Theatre(there, boxes)
+
+
+async def test_a_run_is_played_as_it_was_asked_for_on_each_sandbox(theatre: Theatre) -> None:
+    run = await theatre.ask("one", theatre.boxes["two"].id, check=True, timeout_seconds=60)
+    edit = EditPlaybook(hosts="nobody")
+    await theatre.plane.services.playbooks.edit(
+        "web", edit, Intent(actor=ME), expected_revision=None
+    )
+    assert await theatre.runner.pending() == (run.id,)
+    theatre.guests.away.add("two")
+    assert await theatre.runner.play(run.id) is None
+    done = await theatre.runs.wait(run.id, 0)
+    assert done.over
+    assert done.ended_at is not None
+    one, two = done.plays
+    assert (one.status, one.recap, one.log) == (PlayStatus.SUCCEEDED, WELL.recap, "ok")
+    assert (two.status, two.reason) == (PlayStatus.UNREACHABLE, "the guest does not answer")
+    assert (done.revision, done.check, "nobody" in done.yaml) == (1, True, False)
+    order = theatre.guests.orders[0][1]
+    assert (order.yaml, order.check, order.limit_seconds) == (run.yaml, True, 60)
+    assert await theatre.runner.play(run.id) is None
+    assert len(theatre.guests.orders) == 2
+    (listed,) = (await theatre.runs.find("web", ListOptions())).items
+    assert [play.log for play in listed.plays] == ["", ""]
+    assert await theatre.runner.pending() == ()
+
+
+async def test_a_play_that_a_death_cut_short_is_told_and_not_played_again(
+    theatre: Theatre,
+) -> None:
+    theatre.guests.ends["one"] = None
+    run = await theatre.ask("one")
+    work = asyncio.ensure_future(theatre.runner.play(run.id))
+    await until(lambda: bool(theatre.guests.orders), what="the play")
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert await theatre.statuses(run) == [PlayStatus.PLAYING]
+    await theatre.another_runner().play(run.id)
+    (play,) = (await theatre.runs.get(run.id)).plays
+    assert play.status is PlayStatus.INTERRUPTED
+    assert play.started_at is not None
+    assert len(theatre.guests.orders) == 1
+
+
+async def test_a_run_can_be_cancelled_before_and_while_it_is_played(theatre: Theatre) -> None:
+    waiting = await theatre.ask("one")
+    gone = await theatre.runs.cancel(waiting.id, Intent(actor=ME))
+    assert gone.ended_at is not None
+    await theatre.runner.play(waiting.id)
+    assert not theatre.guests.orders
+    theatre.guests.ends["one"] = None
+    run = await theatre.ask("one", "two")
+    work = asyncio.ensure_future(theatre.runner.play(run.id))
+    await until(lambda: len(theatre.guests.orders) == 2, what="both plays")
+    await theatre.runs.cancel(run.id, Intent(actor=ME))
+    theatre.runner.look_again(run.id)
+    await asyncio.wait_for(work, 30)
+    assert (await theatre.statuses(run))[0] is PlayStatus.CANCELLED
+    again = await theatre.runs.cancel(run.id, Intent(actor=ME))
+    assert again.over
+
+
+async def test_a_sandbox_that_is_gone_meanwhile_is_told(theatre: Theatre) -> None:
+    run = await theatre.ask("one")
+    await theatre.plane.become(theatre.boxes["one"], SandboxState.STOPPED)
+    await theatre.runner.play(run.id)
+    (play,) = (await theatre.runs.get(run.id)).plays
+    assert (play.status, play.reason) == (
+        PlayStatus.UNREACHABLE,
+        "sandbox one is STOPPED: nothing was played",
+    )
+    assert await theatre.runner.play("RUN-nowhere") is None
+
+
+async def test_what_cannot_be_run_is_refused(theatre: Theatre) -> None:
+    with pytest.raises(Invalid, match="named twice"):
+        await theatre.ask("one", theatre.boxes["one"].id)
+    await theatre.plane.become(theatre.boxes["one"], SandboxState.STOPPED)
+    with pytest.raises(Conflict, match="only a RUNNING one"):
+        await theatre.ask("one")
+    note = {"revision": 1, "file_path": "x", "checked": True, "fault": "no such module"}
+    book = await theatre.plane.services.playbooks.get("web")
+    await theatre.plane.store.submit(lambda tx: tx.playbooks.note(book.id, **note))  # type: ignore[arg-type]
+    with pytest.raises(Conflict, match="does not take"):
+        await theatre.ask("two")

@@ -157,7 +157,7 @@ def _master(
 ) -> list[str]:
     """Start ssh's master, and return the command that shares its connection."""
     ways = GuestWays(authorities, SystemClock(), _directly, port=guest.port)
-    given = ways.pass_for(guest.sandbox, HOST, seconds=3600)
+    given = ways.pass_for(guest.sandbox, HOST, seconds=3600, purpose="benchmark")
     for name, text in (
         ("key", given.private_key),
         ("key-cert.pub", given.certificate),

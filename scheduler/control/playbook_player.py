@@ -42,6 +42,8 @@ class Player(Protocol):
 class _AtWork:
     """A run that is being played."""
 
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Somebody asked for something: for its end, or for the same run again."""
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -64,12 +66,9 @@ class PlaybookRunner:
         return tuple(one.id for one in found)
 
     def look_again(self, run_id: str) -> None:
-        """Have a run that is being played looked at again: it was cancelled.
-
-        A run is woken when it is asked for, and afterwards for that only.
-        """
+        """Have a run that is being played looked at again: perhaps it was cancelled."""
         if run_id in self._at_work:
-            self._at_work[run_id].cancelled.set()
+            self._at_work[run_id].changed.set()
 
     async def play(self, run_id: str) -> float | None:
         """Play a run to its end; None when it is over."""
@@ -78,6 +77,7 @@ class PlaybookRunner:
         except NotFound:
             return None
         at_work = self._at_work[run_id] = _AtWork()
+        watching = asyncio.create_task(self._watch(run_id, at_work))
         try:
             async with asyncio.TaskGroup() as group:
                 for play in run.plays:
@@ -87,7 +87,18 @@ class PlaybookRunner:
             raise errors.exceptions[0] from None
         finally:
             del self._at_work[run_id]
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         return None
+
+    async def _watch(self, run_id: str, at_work: _AtWork) -> None:
+        """Tell the plays of a run once its end is asked for."""
+        run = await self._store.read(lambda tx: tx.playbook_runs.get(run_id))
+        while run.cancel_requested_at is None:
+            await at_work.changed.wait()
+            at_work.changed.clear()
+            run = await self._store.read(lambda tx: tx.playbook_runs.get(run_id))
+        at_work.cancelled.set()
 
     async def _one(self, run: PlaybookRun, play: SandboxPlay, at_work: _AtWork) -> None:
         if play.status is PlayStatus.PLAYING:

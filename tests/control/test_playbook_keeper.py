@@ -14,7 +14,8 @@ import pytest
 from scheduler.control.playbook_keeper import CHECKS_A_PASS, PlaybookKeeper
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.guests.ansible import find_ansible
-from scheduler.model import Playbook
+from scheduler.guests.playbook_players import PlayEnd, PlayOrder
+from scheduler.model import HostResources, Playbook, Sandbox
 from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import AddTask, CreatePlaybook
 from scheduler.store import EventFilter
@@ -24,6 +25,17 @@ from tests.waits import until_answer
 
 INTENT: Intent[Any] = Intent(actor=ME)
 PING = {"name": "Answer", "module": "ansible.builtin.ping"}
+
+
+class Nobody:
+    """Plays nothing, as nothing is to be played."""
+
+    async def play(self, order: PlayOrder, sandbox: Sandbox, host: HostResources, /) -> PlayEnd:
+        raise AssertionError(f"{order} was to be played on {sandbox.id}, {host.id}")
+
+
+async def raised(item: str, fault: str) -> None:
+    raise AssertionError(f"{item}: {fault}")
 
 
 @pytest.fixture
@@ -123,7 +135,14 @@ async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
     assert ansible is not None
     await create(cloud, "good", PING)
     await create(cloud, "bad", {"name": "x", "module": "ansible.builtin.no_such_module"})
-    loops = PlaybookLoops(cloud.store, cloud.clock, tmp_path, told=cloud.journal.poke)
+    loops = PlaybookLoops(
+        cloud.store,
+        cloud.clock,
+        tmp_path,
+        player=Nobody(),
+        told=cloud.journal.poke,
+        report_bug=raised,
+    )
     await loops.resume()
     assert [turn.name for turn in loops.turns()] == ["playbooks"]
     running = asyncio.create_task(loops.run())

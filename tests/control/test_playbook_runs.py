@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import CreatePlaybook, EditPlaybook, RunPlaybook
 from scheduler.store import ListOptions
 from tests.service.planes import ME, Plane, database, plane
-from tests.waits import until
+from tests.waits import until, until_answer
 
 TASK = {"name": "Answer", "module": "ansible.builtin.ping"}
 WELL = PlayEnd(status=PlayStatus.SUCCEEDED, recap=Recap(ok=2, changed=1), reason=None, log="ok")
@@ -60,6 +61,10 @@ class Theatre:
     async def ask(self, *names: str, **fields: object) -> PlaybookRun:
         request = RunPlaybook.model_validate({"sandboxes": list(names), **fields})
         return await self.runs.run("web", request, Intent(actor=ME))
+
+    async def has_ended(self, run: PlaybookRun, name: str) -> bool:
+        seen = await self.runs.get(run.id)
+        return seen.play_of(self.boxes[name].id).over
 
     async def statuses(self, run: PlaybookRun) -> list[PlayStatus]:
         return [play.status for play in (await self.runs.get(run.id)).plays]
@@ -131,6 +136,10 @@ async def test_a_run_can_be_cancelled_before_and_while_it_is_played(theatre: The
     run = await theatre.ask("one", "two")
     work = asyncio.ensure_future(theatre.runner.play(run.id))
     await until(lambda: len(theatre.guests.orders) == 2, what="both plays")
+    # Whoever asks for the same run once more, as clients do that lost an answer, ends nothing.
+    theatre.runner.look_again(run.id)
+    await until_answer(partial(theatre.has_ended, run, "two"))
+    assert (await theatre.statuses(run))[0] is PlayStatus.PLAYING
     await theatre.runs.cancel(run.id, Intent(actor=ME))
     theatre.runner.look_again(run.id)
     await asyncio.wait_for(work, 30)

@@ -226,11 +226,7 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     told = ground.shared["journal"].poke
     bugs = BugRecorder(store, clock, parked=ground.meter.parked)
     keeper = AuthorityKeeper(
-        store,
-        clock,
-        ground.ways.authorities,
-        told=told,
-        given_up=ground.ways.guests.drop,
+        store, clock, ground.ways.authorities, told=told, given_up=ground.ways.guests.drop
     )
     return _Beside(
         authorities=AuthorityLoop(keeper, clock),

@@ -7,7 +7,8 @@ from threading import Barrier, BrokenBarrierError, Lock
 from uuid import uuid4
 
 from scheduler.hosts.descriptions import describe_domain
-from scheduler.hosts.marks import Forgery, Keyring, Mark
+from scheduler.hosts.marks import Forgery, Keyring
+from scheduler.model import Mark
 
 READERS = 4
 TOGETHER_S = 0.2

@@ -26,10 +26,12 @@ from scheduler.model import (
     Inspection,
     PackageInfo,
     Playbook,
+    PlaybookRun,
     PlaybookTask,
     Publication,
     Replica,
     Sandbox,
+    SandboxPlay,
     SandboxState,
     Snapshot,
     SnapshotKind,
@@ -238,6 +240,23 @@ def task(id: str = "TSK-1", **changes: Any) -> PlaybookTask:
         "created_at": START,
     }
     return PlaybookTask(**given | changes)
+
+
+def playbook_run(id: str = "RUN-1", **changes: Any) -> PlaybookRun:
+    given: dict[str, Any] = {
+        "id": id,
+        "playbook_id": "PBK-1",
+        "playbook_name": "web",
+        "revision": 3,
+        "yaml": "- hosts: all\n",
+        "check": True,
+        "timeout_seconds": 60,
+        "plays": (SandboxPlay(sandbox_id="SBX-1", sandbox_name="one"),),
+        "actor": "tester",
+        "asked_at": START,
+        "updated_at": START,
+    }
+    return PlaybookRun(**given | changes)
 
 
 def source_vm(id: str = "SVM-1", **changes: Any) -> SourceVM:

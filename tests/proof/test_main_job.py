@@ -109,7 +109,7 @@ class Story:
                 return False
             return True
 
-        wait_until(answers, what=f"ssh to {address}", limit_s=90, every_s=0.5)
+        wait_until(answers, what=f"ssh to {address}", limit_s=240, every_s=0.5)
         return said[-1]
 
     def reservations_equal_what_runs(self) -> None:

@@ -86,14 +86,7 @@ class ChangeSetService:
 
     async def wait(self, id: str, seconds: float) -> ChangeSetReport:
         """Return the change set once it is settled, or as it is when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            report = await self.get(id)
-            left = deadline - self._clock.monotonic()
-            if settled(report) or left <= 0 or self._journal.closed:
-                return report
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(lambda: self.get(id), settled, seconds)
 
     async def archive(self, id: str) -> Path:
         """Return where the archive of a change set lies; `Conflict` while it is not written."""

@@ -107,14 +107,9 @@ class CommandService:
 
     async def wait(self, command_id: str, seconds: float) -> Command:
         """Return the command once it has ended, or when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            command = await self.get(command_id)
-            left = deadline - self._clock.monotonic()
-            if not command.running or left <= 0 or self._journal.closed:
-                return command
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(
+            lambda: self.get(command_id), lambda command: not command.running, seconds
+        )
 
     async def kill(self, command_id: str, intent: Intent[Command]) -> Command:
         """Have a command ended with all it started; one that has ended is answered as it is."""

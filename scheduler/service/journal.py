@@ -7,13 +7,15 @@ follower reads it for everybody, only while somebody waits, and at once after a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import Self, TypeVar
 
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
 from scheduler.store import Store
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.05
 
@@ -69,6 +71,19 @@ class Journal:
     async def latest(self) -> int:
         """Return the newest event's number."""
         return await self._store.read(lambda tx: tx.events.latest())
+
+    async def until(
+        self, look: Callable[[], Awaitable[T]], settled: Callable[[T], bool], seconds: float
+    ) -> T:
+        """Return what `look` finds once it is settled, or as it is when `seconds` are over."""
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            seen = await self.latest()
+            found = await look()
+            left = deadline - self._clock.monotonic()
+            if settled(found) or left <= 0 or self._closed:
+                return found
+            await self.wait_beyond(seen, left)
 
     async def wait_beyond(self, seq: int, seconds: float) -> bool:
         """Wait until there is an event newer than `seq`; return False when time ran out first."""

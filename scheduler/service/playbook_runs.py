@@ -63,14 +63,7 @@ class PlaybookRunService:
 
     async def wait(self, run_id: str, seconds: float) -> PlaybookRun:
         """Return the run once it has ended, or when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            run = await self.get(run_id)
-            left = deadline - self._clock.monotonic()
-            if run.over or left <= 0 or self._journal.closed:
-                return run
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(lambda: self.get(run_id), lambda run: run.over, seconds)
 
     async def cancel(self, run_id: str, intent: Intent[PlaybookRun]) -> PlaybookRun:
         """Have what is played of a run ended, and the rest never begun."""

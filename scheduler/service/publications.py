@@ -82,14 +82,11 @@ class PublicationService:
 
     async def wait(self, publication_id: str, seconds: float) -> Publication:
         """Return the publication once somebody else must decide, or when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            publication = await self.get(publication_id)
-            left = deadline - self._clock.monotonic()
-            if publication.status in SETTLED or left <= 0 or self._journal.closed:
-                return publication
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(
+            lambda: self.get(publication_id),
+            lambda publication: publication.status in SETTLED,
+            seconds,
+        )
 
     async def retry(self, publication_id: str, intent: Intent[Publication]) -> Publication:
         """Go on with a failed publication from what is proven; `Conflict` for any other."""

@@ -24,6 +24,8 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
+# Before xdist's own hook, which reads the groups: after it, tests are dealt out one by one.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares servers, for `--dist loadgroup`."""
     for item in items:

@@ -101,15 +101,22 @@ class Story:
     def in_guest(self, host: Host, address: str, command: str) -> str:
         argv = [*self.fleet.access.guest_argv(host.address, address), command]
         said: list[str] = []
+        failed: list[str] = []
 
         def answers() -> bool:
             try:
                 said.append(run(*argv, limit_s=60))
-            except ProcessError:
+            except ProcessError as error:
+                failed.append(str(error))
                 return False
             return True
 
-        wait_until(answers, what=f"ssh to {address}", limit_s=240, every_s=0.5)
+        try:
+            wait_until(answers, what=f"ssh to {address}", limit_s=240, every_s=0.5)
+        except TimeoutError as error:
+            error.add_note(f"{len(failed)} attempts, the last: {failed[-1]}")
+            error.add_note(host.virsh("net-dhcp-leases", "--network", "default"))
+            raise
         return said[-1]
 
     def reservations_equal_what_runs(self) -> None:

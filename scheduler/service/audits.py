@@ -151,14 +151,10 @@ class AuditService:
 
     async def _removed(self, condemned: Iterable[Orphan], seconds: float) -> None:
         """Wait until nothing is listed any more for what was condemned."""
-        deadline = self._clock.monotonic() + seconds
         owners = [orphan.sandbox_id or "" for orphan in condemned]
-        while owners and not self._journal.closed:
-            seen = await self._journal.latest()
-            owners = await self._store.read(partial(_listed, owners))
-            left = deadline - self._clock.monotonic()
-            if left <= 0 or (owners and not await self._journal.wait_beyond(seen, left)):
-                return
+        await self._journal.until(
+            lambda: self._store.read(partial(_listed, owners)), lambda left: not left, seconds
+        )
 
 
 def _listed(owners: Iterable[str], tx: Transaction) -> list[str]:

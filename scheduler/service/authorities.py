@@ -83,15 +83,10 @@ class AuthorityService:
 
     async def wait(self, reference: str, seconds: float) -> AuthorityReport:
         """Return one once it is neither being made nor removed, or `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            found = await self.get(reference)
-            left = deadline - self._clock.monotonic()
-            settled = found.state not in (AuthorityState.MAKING, AuthorityState.RETIRING)
-            if settled or left <= 0 or self._journal.closed:
-                return found
-            await self._journal.wait_beyond(seen, left)
+        under_way = (AuthorityState.MAKING, AuthorityState.RETIRING)
+        return await self._journal.until(
+            lambda: self.get(reference), lambda found: found.state not in under_way, seconds
+        )
 
     async def rotate(self, intent: Intent[AuthorityReport]) -> AuthorityReport:
         """Have another authority made, to sign from then on; the present one stays for its guests.

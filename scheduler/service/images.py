@@ -109,14 +109,7 @@ class ImageService:
 
     async def wait(self, reference: str, seconds: float) -> ImageReport:
         """Return the image once it is settled with its replicas, or when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            report = await self.get(reference)
-            left = deadline - self._clock.monotonic()
-            if settled(report) or left <= 0 or self._journal.closed:
-                return report
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(lambda: self.get(reference), settled, seconds)
 
     async def removable(self, reference: str) -> ImageReport:
         """Return what removing would remove, refusing as it would."""

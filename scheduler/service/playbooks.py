@@ -97,15 +97,9 @@ class PlaybookService:
 
     async def wait(self, name: str, seconds: float) -> PlaybookReport:
         """Return the playbook once its revision was checked, or when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            report = await self.get(name)
-            left = deadline - self._clock.monotonic()
-            checked = report.checked_revision == report.revision
-            if checked or left <= 0 or self._journal.closed:
-                return report
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(
+            lambda: self.get(name), lambda one: one.checked_revision == one.revision, seconds
+        )
 
     async def create(
         self, request: CreatePlaybook, intent: Intent[PlaybookReport]

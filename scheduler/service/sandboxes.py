@@ -199,14 +199,7 @@ class SandboxService:
 
     async def wait(self, sandbox_id: str, seconds: float) -> Sandbox:
         """Return the sandbox once it is settled, or as it is when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            sandbox = await self.get(sandbox_id)
-            left = deadline - self._clock.monotonic()
-            if wishes.settled(sandbox) or left <= 0 or self._journal.closed:
-                return sandbox
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(lambda: self.get(sandbox_id), wishes.settled, seconds)
 
     async def _of_image(self, request: CreateSandbox) -> CreateSandbox:
         """Return the request with the image of its source VM, if it asks for one."""

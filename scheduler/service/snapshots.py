@@ -114,17 +114,14 @@ class SnapshotService:
 
     async def wait(self, snapshot_id: str, seconds: float) -> Snapshot | None:
         """Return a snapshot once it rests or `seconds` are over; None when it is gone."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            try:
-                snapshot = await self._store.read(lambda tx: tx.snapshots.get(snapshot_id))
-            except NotFound:
-                return None
-            left = deadline - self._clock.monotonic()
-            if not snapshot.unfinished or left <= 0 or self._journal.closed:
-                return snapshot
-            await self._journal.wait_beyond(seen, left)
+        try:
+            return await self._journal.until(
+                lambda: self._store.read(lambda tx: tx.snapshots.get(snapshot_id)),
+                lambda snapshot: not snapshot.unfinished,
+                seconds,
+            )
+        except NotFound:
+            return None
 
     async def _committed(self, snapshot: Snapshot) -> Snapshot:
         self._journal.poke()

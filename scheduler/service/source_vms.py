@@ -87,15 +87,11 @@ class SourceVMService:
 
     async def wait(self, host: str, name: str, seconds: float) -> SourceReport:
         """Return one once its preparation is over, or when `seconds` are."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            report = await self.get(host, name)
-            left = deadline - self._clock.monotonic()
-            over = report.preparation is None or not report.preparation.running
-            if over or left <= 0 or self._journal.closed:
-                return report
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(
+            lambda: self.get(host, name),
+            lambda found: found.preparation is None or not found.preparation.running,
+            seconds,
+        )
 
     async def plan(self, host: str, name: str, request: PrepareSource) -> PreparationPlan:
         """Return what preparing one would do, and do nothing."""
@@ -137,14 +133,11 @@ class SourceVMService:
 
     async def inspection(self, inspection_id: str, seconds: float = 0.0) -> Inspection:
         """Return a look with what it found, once it has ended or when `seconds` are over."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            seen = await self._journal.latest()
-            found = await self._store.read(lambda tx: tx.inspections.get(inspection_id))
-            left = deadline - self._clock.monotonic()
-            if not found.waiting or left <= 0 or self._journal.closed:
-                return found
-            await self._journal.wait_beyond(seen, left)
+        return await self._journal.until(
+            lambda: self._store.read(lambda tx: tx.inspections.get(inspection_id)),
+            lambda found: not found.waiting,
+            seconds,
+        )
 
     async def freeze(
         self, host: str, name: str, request: FreezeSource, intent: Intent[ImageReport]

@@ -185,7 +185,8 @@ class Looker:
 
         def write(tx: Transaction) -> HostResources:
             if host.host_uuid is None:
-                _check_identity(host, inventory, tx.hosts.all())
+                # Asked for by its UUID: many hosts may be seen for the first time at once.
+                _check_identity(host, inventory, tx.hosts.of_machine(inventory.host_uuid or ""))
             _health_event(tx, host, verdict, "polled")
             for volume in tx.volumes.of_host(host.id) if appeared else ():
                 if volume.name in appeared and _shown(volume, host):

@@ -35,8 +35,8 @@ def acceptable(tx: Transaction, host: HostResources, host_uuid: str) -> HostReso
             remedy="find out which machine it is, and name that one's UUID",
             details=known,
         )
-    for other in tx.hosts.all():
-        if other.id != host.id and other.host_uuid == host_uuid:
+    for other in tx.hosts.of_machine(host_uuid):
+        if other.id != host.id:
             raise Conflict(
                 f"{host_uuid} is host {other.name}",
                 remedy=f"remove one of {host.name} and {other.name}: they are the same machine",

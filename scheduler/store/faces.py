@@ -97,6 +97,7 @@ class HostsFace(Face):
     by_name = awaited(Hosts.by_name)
     find = awaited(Hosts.find)
     all = awaited(Hosts.all)
+    of_machine = awaited(Hosts.of_machine)
     replace = awaited(Hosts.replace)
     upsert = awaited(Hosts.upsert)
     observe = awaited(Hosts.observe)

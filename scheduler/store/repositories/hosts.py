@@ -63,6 +63,10 @@ class Hosts(Repository):
         """Return every host, by name."""
         return self._all(HOSTS, queries.ALL)
 
+    def of_machine(self, host_uuid: str) -> tuple[HostResources, ...]:
+        """Return the records that say they are the machine of this UUID, by name; one at most."""
+        return self._all(HOSTS, queries.OF_MACHINE, host_uuid)
+
     def replace(self, host: HostResources, *, expected_generation: int) -> HostResources:
         """Write an operator's edit; state, counters and limits are not his to write here.
 

@@ -29,6 +29,14 @@ async def test_unknown_and_taken_names_are_told(store: Store) -> None:
         await store.read(lambda tx: tx.hosts.by_name("beta"))
 
 
+async def test_hosts_are_found_by_the_machine_they_are(store: Store) -> None:
+    await store.submit(lambda tx: (tx.hosts.add(host()), tx.hosts.add(host("HST-2", name="b"))))
+    assert await store.read(lambda tx: tx.hosts.of_machine("m-1")) == ()
+    await store.submit(lambda tx: tx.hosts.observe("HST-2", at=later(1), host_uuid="m-1"))
+    (found,) = await store.read(lambda tx: tx.hosts.of_machine("m-1"))
+    assert (found.id, found.host_uuid) == ("HST-2", "m-1")
+
+
 async def test_an_edit_rewrites_the_limits_and_keeps_state_and_counters(
     store: Store, clock: ManualClock
 ) -> None:

@@ -1,7 +1,8 @@
 """Keeps the files of playbooks as the store has them, and what Ansible says to each revision.
 
 A pass over all: it writes what differs, removes what no playbook is, and asks Ansible about
-revisions it has not seen. Names of files come from ids, so that no name can lead elsewhere.
+revisions it has not seen. Names of files come from ids, so that no name can lead elsewhere. It
+also removes the directories of plays that a daemon's death left.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import Invalid, NotFound
 from scheduler.guests.ansible import find_ansible, syntax_fault
+from scheduler.guests.stages import sweep
 from scheduler.ids import Prefix
 from scheduler.model import Event, Playbook
 from scheduler.service.playbook_reports import PlaybookReport, rendered, report_of
@@ -54,6 +56,8 @@ class PlaybookKeeper:
         """Write, remove and check what needs it; wants to go on at once while some is unchecked."""
         known = [one for one in await self._all() if _ID.fullmatch(one.id)]
         await asyncio.to_thread(self._sweep, {self._path(one.id) for one in known})
+        for left in await asyncio.to_thread(sweep):
+            _log.info("removed what an ended daemon had played", path=str(left))
         checks = 0
         for playbook in known:
             checks += await self._keep(playbook.id, check=checks < CHECKS_A_PASS)

@@ -13,7 +13,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from scheduler.errors import GuestUnreachable
 from scheduler.guests import relay
 from scheduler.guests.ansible_jail import ansible_jail, jail_fault, run_jailed
 from scheduler.guests.doors import Streams, door
+from scheduler.guests.stages import stage
 from scheduler.model import HostResources, Sandbox
 from scheduler.processes import Ended, clean_environment, program
 
@@ -116,8 +116,7 @@ async def ended_in_jail(
             remedy="install ansible-core beside the daemon",
         )
     limit = staging.limit_seconds
-    with tempfile.TemporaryDirectory(prefix="sbxd-play-") as made:
-        private = Path(made)
+    with stage() as private:
         await asyncio.to_thread(staging.lay_out, private)
         given = way.pass_for(sandbox, host, seconds=limit, purpose=staging.purpose)
         _prepare(private, given, sandbox, staging.name)
@@ -208,6 +207,8 @@ def _environment(private: Path) -> Mapping[str, str]:
         ANSIBLE_SSH_TRANSFER_METHOD="piped",
         ANSIBLE_RETRY_FILES_ENABLED="False",
         ANSIBLE_NOCOWS="True",
+        # Otherwise it kills those that have not quite ended, and nobody may kill in the jail.
+        ANSIBLE_WORKER_SHUTDOWN_POLL_COUNT="1000000",
     )
 
 

@@ -25,6 +25,16 @@ from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
 pytestmark = pytest.mark.timeout(200)
 
 HOSTILE = "{{ lookup('pipe','touch ran') }} \x1b[31m"
+LINGERING = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Linger, linger: }]\n"
+LINGER = """
+import threading, time
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        threading.Thread(target=time.sleep, args=(2,)).start()
+        return {}
+"""
 
 
 async def directly(_host: HostResources) -> Connection | None:
@@ -80,6 +90,18 @@ async def test_a_play_that_fails_says_so(
     assert not found.succeeded
     assert found.reason == "the play failed: see its log"
     assert path in found.log
+
+
+async def test_what_ends_late_in_the_play_is_waited_for(
+    tmp_path: Path, authorities: Authorities, guest: GuestSshd
+) -> None:
+    """Ansible would kill its own workers, which the jail forbids, and fail of that."""
+    plugins = tmp_path / "play" / "action_plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "linger.py").write_text(LINGER)
+    (tmp_path / "play" / "site.yml").write_text(LINGERING)
+    found = await played(authorities, guest, tmp_path / "play")
+    assert found.succeeded, found.log
 
 
 async def test_a_guest_that_cannot_prove_who_it_is_is_not_spoken_to(

@@ -222,19 +222,18 @@ async def _ground(
 
 
 def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
-    store, clock = ground.store, ground.shared["clock"]
+    store, clock, ways = ground.store, ground.shared["clock"], ground.ways
     told = ground.shared["journal"].poke
     bugs = BugRecorder(store, clock, parked=ground.meter.parked)
-    keeper = AuthorityKeeper(
-        store, clock, ground.ways.authorities, told=told, given_up=ground.ways.guests.drop
-    )
+    keeper = AuthorityKeeper(store, clock, ways.authorities, told=told, given_up=ways.guests.drop)
     return _Beside(
         authorities=AuthorityLoop(keeper, clock),
         playbooks=PlaybookLoops(
             store,
             clock,
             ground.settings.state_dir,
-            player=PlaybookPlayer(ground.ways.streams),
+            player=PlaybookPlayer(ways.streams),
+            tally=ground.meter,
             told=told,
             report_bug=bugs.of_playbook_run,
         ),
@@ -243,8 +242,8 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
             clock,
             files=ground.kept.change_files,
             manifests=ground.kept.manifests,
-            guests=ground.ways.guests,
-            ways=ground.ways.streams,
+            guests=ways.guests,
+            ways=ways.streams,
             clones=clones,
             told=told,
             tally=ground.meter,
@@ -253,8 +252,8 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
         sources=SourceLoops(
             store,
             clock,
-            drivers=ground.ways.drivers.get,
-            ways=ground.ways.sources,
+            drivers=ways.drivers.get,
+            ways=ways.sources,
             output_bytes=ground.settings.sources.output_bytes,
             told=told,
             report_bug=bugs.of_source,

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from scheduler.clock import Clock
+from scheduler.control.places import place_of
 from scheduler.control.tally import Tally
 from scheduler.errors import (
     Conflict,
@@ -186,7 +187,7 @@ class Commander:
             if stop.is_set():
                 return Ended(status=CommandStatus.KILLED)
             try:
-                sandbox, host = await self._store.read(partial(_place, command.sandbox_id))
+                sandbox, host = await self._store.read(partial(place_of, command.sandbox_id))
                 async with self._guests.connected(sandbox, host) as connection:
                     return await execute(connection, errand.order, errand.output.take, stop=stop)
             except GuestUntrusted:
@@ -212,7 +213,7 @@ class Commander:
         """End what may run of a command in its guest; return whether nothing does, for sure."""
         for pause in (*self._pauses, None):
             try:
-                sandbox, host = await self._store.read(partial(_place, command.sandbox_id))
+                sandbox, host = await self._store.read(partial(place_of, command.sandbox_id))
                 if sandbox.state in (SandboxState.STOPPED, SandboxState.DESTROYED):
                     return True
                 async with self._guests.connected(sandbox, host) as connection:
@@ -262,11 +263,6 @@ _MESSAGES = {
     CommandStatus.KILLED: "its end was asked for",
     CommandStatus.INTERRUPTED: "nobody knows how it ended",
 }
-
-
-def _place(sandbox_id: str, tx: Transaction) -> tuple[Sandbox, HostResources]:
-    sandbox = tx.sandboxes.get(sandbox_id)
-    return sandbox, tx.hosts.get(sandbox.host_id or "")
 
 
 async def _awaited(inflow: Inflow, stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from scheduler.control.bugs import BugReport
 from scheduler.control.loop import Loop
 from scheduler.control.playbook_keeper import PlaybookKeeper
 from scheduler.control.playbook_player import PlaybookRunner, Player
+from scheduler.control.tally import Tally
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
 from scheduler.store import Store
@@ -32,10 +33,11 @@ class PlaybookLoops:
         state_dir: Path,
         *,
         player: Player,
+        tally: Tally,
         told: Callable[[], None],
         report_bug: BugReport,
     ) -> None:
-        self._runner = PlaybookRunner(store, clock, player=player, told=told)
+        self._runner = PlaybookRunner(store, clock, player=player, tally=tally, told=told)
         self._running = Workers(
             "play playbook",
             self._runner.play,

@@ -7,12 +7,15 @@ a former daemon did, and tells that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from scheduler.clock import Clock
+from scheduler.control.places import place_of
+from scheduler.control.tally import Tally
 from scheduler.errors import NotFound, SandboxdError
 from scheduler.guests.playbook_players import PlayEnd, PlayOrder
 from scheduler.model import (
@@ -51,12 +54,20 @@ class PlaybookRunner:
     """Works on one run at a time; `Workers` sees to it that nobody else does."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, player: Player, told: Callable[[], None]
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        player: Player,
+        tally: Tally,
+        told: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._player = player
+        self._tally = tally
         self._told = told
+        self._in_progress = 0
         self._playing = asyncio.Semaphore(AT_ONCE)
         self._at_work: dict[str, _AtWork] = {}
 
@@ -111,7 +122,8 @@ class PlaybookRunner:
             place = await self._begun(run, play)
             if place is None:
                 return
-            ended = await self._ended(run, place, at_work)
+            with self._counted():
+                ended = await self._ended(run, place, at_work)
         done = replace(
             play,
             status=ended.status,
@@ -125,14 +137,23 @@ class PlaybookRunner:
         self, run: PlaybookRun, play: SandboxPlay
     ) -> tuple[Sandbox, HostResources] | None:
         """Write that it is played now, if it still is to be and its sandbox is there."""
-        place = await self._store.read(partial(_place, play.sandbox_id))
-        if isinstance(place, str):
-            gone = replace(play, status=PlayStatus.UNREACHABLE, reason=place)
-            await self._become(run.id, gone, PlayStatus.WAITING)
+        try:
+            place = await self._store.read(partial(place_of, play.sandbox_id))
+        except NotFound as error:
+            await self._not_begun(run, play, f"{error.message}: nothing was played")
+            return None
+        sandbox, _ = place
+        if sandbox.state is not SandboxState.RUNNING or sandbox.ip_address is None:
+            why = f"sandbox {sandbox.sandbox_name} is {sandbox.state}: nothing was played"
+            await self._not_begun(run, play, why)
             return None
         playing = replace(play, status=PlayStatus.PLAYING)
         written = await self._become(run.id, playing, PlayStatus.WAITING)
         return place if written else None
+
+    async def _not_begun(self, run: PlaybookRun, play: SandboxPlay, why: str) -> None:
+        gone = replace(play, status=PlayStatus.UNREACHABLE, reason=why)
+        await self._become(run.id, gone, PlayStatus.WAITING)
 
     async def _ended(
         self, run: PlaybookRun, place: tuple[Sandbox, HostResources], at_work: _AtWork
@@ -153,10 +174,23 @@ class PlaybookRunner:
                 task.cancel()
             await asyncio.gather(playing, stopping, return_exceptions=True)
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Tell how many plays are in progress."""
+        self._in_progress += 1
+        self._tally.playing(self._in_progress)
+        try:
+            yield
+        finally:
+            self._in_progress -= 1
+            self._tally.playing(self._in_progress)
+
     async def _become(self, run_id: str, play: SandboxPlay, before: PlayStatus) -> bool:
         """Write what became of a play; False when it is not what it was any more."""
         written = await self._store.submit(partial(self._write, run_id, play, before))
         self._told()
+        if written and play.over:
+            self._tally.played(play.status.value.lower())
         return written
 
     def _write(self, run_id: str, play: SandboxPlay, before: PlayStatus, tx: Transaction) -> bool:
@@ -172,14 +206,3 @@ class PlaybookRunner:
         if after.ended_at is not None:
             tx.events.add(run_event("ended", after, at=now))
         return True
-
-
-def _place(sandbox_id: str, tx: Transaction) -> tuple[Sandbox, HostResources] | str:
-    """Return a sandbox and its host, or why it cannot be played on."""
-    try:
-        sandbox = tx.sandboxes.get(sandbox_id)
-    except NotFound:
-        return f"sandbox {sandbox_id} is gone"
-    if sandbox.state is not SandboxState.RUNNING or sandbox.ip_address is None:
-        return f"sandbox {sandbox.sandbox_name} is {sandbox.state}: nothing was played"
-    return sandbox, tx.hosts.get(sandbox.host_id or "")

@@ -42,6 +42,14 @@ class Tally(Protocol):
         """Take note of a command's end, by its status."""
         ...
 
+    def playing(self, plays: int, /) -> None:
+        """Take note of how many plays of stored playbooks are in progress."""
+        ...
+
+    def played(self, status: str, /) -> None:
+        """Take note of the end of a play on one sandbox, by its status."""
+        ...
+
     def collected(self, kind: str, files: int, left_bytes: int, /) -> None:
         """Take note of kept files that were removed, and of the bytes that are left."""
         ...
@@ -76,6 +84,12 @@ class Untold:
         """Take no note."""
 
     def command_ended(self, status: str, /) -> None:
+        """Take no note."""
+
+    def playing(self, plays: int, /) -> None:
+        """Take no note."""
+
+    def played(self, status: str, /) -> None:
         """Take no note."""
 
     def collected(self, kind: str, files: int, left_bytes: int, /) -> None:

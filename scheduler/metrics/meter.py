@@ -18,6 +18,7 @@ from scheduler.model import (
     CommandStatus,
     OnExpire,
     Phase,
+    PlayStatus,
     PublicationStatus,
     Sandbox,
     SandboxState,
@@ -50,6 +51,7 @@ class Meter:
         self._measure_publications(self.registry)
         self._measure_loops(self.registry)
         self._measure_commands(self.registry)
+        self._measure_plays(self.registry)
         self._measure_kept_files(self.registry)
         self._measure_logins(self.registry)
         self._begin()
@@ -184,6 +186,21 @@ class Meter:
             registry=registry,
         )
 
+    def _measure_plays(self, registry: CollectorRegistry) -> None:
+        self._plays_ended = Counter(
+            "sandboxd_plays_ended",
+            "Plays of stored playbooks on one sandbox that have ended, by how.",
+            ["status"],
+            registry=registry,
+        )
+        self._plays_running = Gauge(
+            "sandboxd_plays_running",
+            "Plays of stored playbooks that this daemon has in progress now.",
+            registry=registry,
+        )
+        for over in set(PlayStatus) - {PlayStatus.WAITING, PlayStatus.PLAYING}:
+            self._plays_ended.labels(over.value.lower())
+
     def _measure_kept_files(self, registry: CollectorRegistry) -> None:
         self._removed = Counter(
             "sandboxd_kept_files_removed",
@@ -263,6 +280,14 @@ class Meter:
         """Count a command's end, by its status."""
         self._commands_ended.labels(status).inc()
         self._commands_running.dec()
+
+    def playing(self, plays: int) -> None:
+        """Record how many plays of stored playbooks are in progress."""
+        self._plays_running.set(plays)
+
+    def played(self, status: str) -> None:
+        """Count the end of a play on one sandbox, by its status."""
+        self._plays_ended.labels(status).inc()
 
     def collected(self, kind: str, files: int, left_bytes: int) -> None:
         """Count kept files that were removed, `manifests` or `contents`, and what is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 
 from scheduler.control.playbook_keeper import CHECKS_A_PASS, PlaybookKeeper
 from scheduler.control.playbook_loops import PlaybookLoops
+from scheduler.control.tally import Untold
 from scheduler.guests.ansible import find_ansible
 from scheduler.guests.playbook_players import PlayEnd, PlayOrder
+from scheduler.guests.stages import PREFIX, stage
 from scheduler.model import HostResources, Playbook, Sandbox
 from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import AddTask, CreatePlaybook
@@ -128,6 +131,19 @@ async def test_what_was_edited_meanwhile_is_not_recorded(cloud: Plane, tmp_path:
     assert (await cloud.services.playbooks.get("web")).check_fault == "y"
 
 
+async def test_what_a_dead_daemon_played_is_removed(
+    cloud: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"{PREFIX}left"
+    left.mkdir()
+    (left / "key").touch()
+    with stage() as used:
+        (used / "key").touch()
+        await keeper(cloud, tmp_path).keep()
+        assert (left.exists(), used.exists()) == (False, True)
+
+
 async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
     cloud: Plane, tmp_path: Path
 ) -> None:
@@ -140,6 +156,7 @@ async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
         cloud.clock,
         tmp_path,
         player=Nobody(),
+        tally=Untold(),
         told=cloud.journal.poke,
         report_bug=raised,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,36 +12,31 @@ import pytest
 
 from scheduler.clock import SystemClock
 from scheduler.control.playbook_player import PlaybookRunner
-from scheduler.errors import Conflict, GuestUnreachable, Invalid
-from scheduler.guests.playbook_players import PlayEnd, PlayOrder
-from scheduler.model import HostResources, PlaybookRun, PlayStatus, Recap, Sandbox, SandboxState
+from scheduler.control.tally import Untold
+from scheduler.errors import Conflict, Invalid
+from scheduler.model import PlaybookRun, PlayStatus, Sandbox, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import CreatePlaybook, EditPlaybook, RunPlaybook
 from scheduler.store import ListOptions
+from tests.control.playing import WELL, Guests
 from tests.service.planes import ME, Plane, database, plane
 from tests.waits import until, until_answer
 
 TASK = {"name": "Answer", "module": "ansible.builtin.ping"}
-WELL = PlayEnd(status=PlayStatus.SUCCEEDED, recap=Recap(ok=2, changed=1), reason=None, log="ok")
 
 
-class Guests:
-    """Players of plays: each sandbox's ends as it is told to, or never."""
+class Counted(Untold):
+    """Keeps how plays ended, and how many were in progress at each change."""
 
     def __init__(self) -> None:
-        self.ends: dict[str, PlayEnd | None] = {}
-        self.away: set[str] = set()
-        self.orders: list[tuple[str, PlayOrder]] = []
+        self.ends: list[str] = []
+        self.in_progress: list[int] = []
 
-    async def play(self, order: PlayOrder, sandbox: Sandbox, _host: HostResources) -> PlayEnd:
-        self.orders.append((sandbox.sandbox_name, order))
-        if sandbox.sandbox_name in self.away:
-            raise GuestUnreachable("the guest does not answer")
-        end = self.ends.get(sandbox.sandbox_name, WELL)
-        if end is None:
-            await asyncio.Event().wait()
-        assert end is not None
-        return end
+    def playing(self, plays: int) -> None:
+        self.in_progress.append(plays)
+
+    def played(self, status: str) -> None:
+        self.ends.append(status)
 
 
 class Theatre:
@@ -50,12 +46,17 @@ class Theatre:
         self.plane = there
         self.boxes = boxes
         self.guests = Guests()
+        self.counted = Counted()
         self.runs = there.services.playbook_runs
         self.runner = self.another_runner()
 
     def another_runner(self) -> PlaybookRunner:
         return PlaybookRunner(
-            self.plane.store, self.plane.clock, player=self.guests, told=self.plane.journal.poke
+            self.plane.store,
+            self.plane.clock,
+            player=self.guests,
+            tally=self.counted,
+            told=self.plane.journal.poke,
         )
 
     async def ask(self, *names: str, **fields: object) -> PlaybookRun:
@@ -102,6 +103,8 @@ async def test_a_run_is_played_as_it_was_asked_for_on_each_sandbox(theatre: Thea
     assert (done.revision, done.check, "nobody" in done.yaml) == (1, True, False)
     order = theatre.guests.orders[0][1]
     assert (order.yaml, order.check, order.limit_seconds) == (run.yaml, True, 60)
+    assert sorted(theatre.counted.ends) == ["succeeded", "unreachable"]
+    assert (theatre.counted.in_progress[0], theatre.counted.in_progress[-1]) == (1, 0)
     assert await theatre.runner.play(run.id) is None
     assert len(theatre.guests.orders) == 2
     (listed,) = (await theatre.runs.find("web", ListOptions())).items
@@ -123,6 +126,7 @@ async def test_a_play_that_a_death_cut_short_is_told_and_not_played_again(
     (play,) = (await theatre.runs.get(run.id)).plays
     assert play.status is PlayStatus.INTERRUPTED
     assert play.started_at is not None
+    assert theatre.counted.ends == ["interrupted"]
     assert len(theatre.guests.orders) == 1
 
 
@@ -158,6 +162,15 @@ async def test_a_sandbox_that_is_gone_meanwhile_is_told(theatre: Theatre) -> Non
         "sandbox one is STOPPED: nothing was played",
     )
     assert await theatre.runner.play("RUN-nowhere") is None
+    run = await theatre.ask("two")
+    (play,) = run.plays
+    gone = replace(run, plays=(replace(play, sandbox_id="SBX-nowhere"),))
+    await theatre.plane.store.submit(lambda tx: tx.playbook_runs.replace(gone))
+    await theatre.runner.play(run.id)
+    (play,) = (await theatre.runs.get(run.id)).plays
+    assert play.status is PlayStatus.UNREACHABLE
+    assert "SBX-nowhere: nothing was played" in str(play.reason)
+    assert not theatre.guests.orders
 
 
 async def test_what_cannot_be_run_is_refused(theatre: Theatre) -> None:

@@ -60,6 +60,17 @@ def test_publications_are_counted_by_forge_and_status(meter: Meter) -> None:
     assert series[key("publications_total", forge="github", status="pending")] == 0
 
 
+def test_plays_are_counted_by_how_they_ended(meter: Meter) -> None:
+    meter.playing(2)
+    meter.played("unreachable")
+    meter.playing(1)
+    series = told(meter)
+    assert series[key("plays_ended_total", status="unreachable")] == 1
+    assert series[key("plays_ended_total", status="interrupted")] == 0
+    assert series[key("plays_running")] == 1
+    assert key("plays_ended_total", status="playing") not in series
+
+
 def test_kept_files_are_counted_by_kind(meter: Meter) -> None:
     meter.collected("contents", 3, 4096)
     series = told(meter)

@@ -216,6 +216,7 @@ def wakes_to(woken: list[str]) -> Wakes:
         verification=woken.append,
         publication=woken.append,
         command=woken.append,
+        playbook_run=woken.append,
         source=woken.append,
         authorities=lambda: woken.append("authorities"),
     )

@@ -125,7 +125,7 @@ def _agreed(before: str | None, after: str | None) -> set[str]:
 def _files(before: Manifest, after: Manifest) -> Iterator[FileChange]:
     """Yield every path that is or may be different; what one side did not see is left out."""
     old, new = _by_path(before.entries), _by_path(after.entries)
-    unseen = _Unseen(before), _Unseen(after)
+    unseen = Unseen(before), Unseen(after)
     for key, entry in old.items():
         twin = new.get(key)
         if twin is not None:
@@ -152,7 +152,7 @@ class _Packages:
         self.gone = self.changed - there
 
 
-class _Unseen:
+class Unseen:
     """Where a manifest has no entries because it did not look."""
 
     def __init__(self, manifest: Manifest) -> None:
@@ -177,7 +177,7 @@ def _and_above(path: str) -> Iterator[str]:
 
 
 def _may_differ(before: ManifestEntry, after: ManifestEntry) -> bool:
-    return _differs(before, after) or _unread(before, after)
+    return _differs(before, after) or unread(before, after)
 
 
 def _differs(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
@@ -197,7 +197,7 @@ def _holds(before: ManifestEntry, after: ManifestEntry) -> bool:
     return None not in (before.sha256, after.sha256) and before.sha256 != after.sha256
 
 
-def _unread(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
+def unread(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
     """Return whether a file may hold something else, and nobody can tell."""
     return (
         before is not None
@@ -255,14 +255,14 @@ def _unknown(
 
 def _one_sided(one: Manifest, other: Manifest) -> Iterator[Omission]:
     """Yield the roots of one manifest that the other did not look at."""
-    unseen = _Unseen(other)
+    unseen = Unseen(other)
     for root in one.roots:
         if unseen.outside(root):
             yield Omission(path=root, reason=ONE_SIDED)
 
 
 def _unread_change(change: FileChange) -> bool:
-    return _unread(change.before, change.after)
+    return unread(change.before, change.after)
 
 
 def _omission_key(omission: Omission) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 The clone must have become what the sandbox was. What differed before the play already, and is none
 of the change set's business, says nothing of it: a sandbox is often used before the snapshot that
-a diff begins at.
+a diff begins at. What cannot be seen on the clone was not proven.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from scheduler.changes import ansible
-from scheduler.changes.delta import delta
+from scheduler.changes.delta import Unseen, delta, unread
 from scheduler.changes.noise import FRESH_CLONE_NOISE, NoiseRules
 from scheduler.changes.plans import Contents, Review, plan
 from scheduler.model import Delta, Manifest, Remainder
@@ -40,6 +40,8 @@ def remainders(
         paths=(*noise.paths, *FRESH_CLONE_NOISE), restless_services=noise.restless_services
     )
     concerned = {key for key, _, _ in _differences(changed)}
+    left = dict.fromkeys(_unseen(changed, after[1], rules), ("not seen", ""))
+    left |= {key: (how, package) for key, how, package in _differences(delta(*after, rules))}
     differed = {key for key, _, _ in _differences(delta(*before, rules))} - concerned
     reviewed = {(one.kind, one.subject) for one in reviews}
     return tuple(
@@ -49,9 +51,24 @@ def remainders(
             difference=difference,
             reviewed=key in reviewed or ("package", package) in reviewed,
         )
-        for key, difference, package in sorted(_differences(delta(*after, rules)))
+        for key, (difference, package) in sorted(left.items())
         if key not in differed
     )
+
+
+def _unseen(changed: Delta, clone: Manifest, rules: NoiseRules) -> Iterator[Key]:
+    """Yield what a delta changed and a clone's manifest says nothing of."""
+    there = {one.path: one for one in clone.entries}
+    looked = Unseen(clone)
+    for file in changed.files:
+        entry = there.get(file.path)
+        missing = entry is None and looked.covers(file.path)
+        if rules.rule_for(file.path) is None and (missing or unread(file.after, entry)):
+            yield "path", file.path
+    if clone.package_manager != changed.package_manager:
+        yield from (("package", one.name) for one in changed.packages)
+    if clone.service_manager != changed.service_manager:
+        yield from (("service", one.name) for one in changed.services)
 
 
 def _differences(found: Delta) -> Iterator[tuple[Key, str, str]]:

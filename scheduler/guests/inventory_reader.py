@@ -36,6 +36,8 @@ class Listing:
     stats: dict[bytes, Stat] = field(default_factory=dict)
     targets: dict[bytes, bytes] = field(default_factory=dict)
     sections: dict[str, bytes] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
+    """Sections that the guest began to tell, and could not; what it said of them is dropped."""
     done: set[bytes] = field(default_factory=set)
     """Roots of which everything was listed."""
     failed: set[bytes] = field(default_factory=set)
@@ -79,6 +81,8 @@ class _Reader:
             return self._link(rest)
         if kind == b"S":
             return self._section(rest)
+        if kind == b"F":
+            return self._withdraw(rest)
         if kind == b"R":
             self._root = rest
             return rest in self._roots
@@ -123,6 +127,13 @@ class _Reader:
         if text is None or key not in SECTIONS:
             return False
         self._listing.sections[key] = self._listing.sections.get(key, b"") + text
+        return True
+
+    def _withdraw(self, name: bytes) -> bool:
+        key = name.decode("ascii", "replace")
+        if self._listing.sections.pop(key, None) is None:
+            return False
+        self._listing.untold.add(key)
         return True
 
     def _below(self, name: bytes) -> bool:

@@ -29,10 +29,11 @@ for file do
 done
 """
 
+# systemctl waits for a busy systemd as long as we do, not the half minute that it would by itself.
 # Standard input: "X" and a path not to go below, or "R" and a root, a line each; roots last.
 _LISTING = r"""
-LC_ALL=C PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
-export LC_ALL PATH
+LC_ALL=C PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_BUS_TIMEOUT=600
+export LC_ALL PATH SYSTEMD_BUS_TIMEOUT
 info=/var/lib/dpkg/info
 chunk=@CHUNK@
 links=@LINKS@
@@ -41,16 +42,23 @@ section() {
     printf "S%s\0" "$1"
     shift
     "$@" 2>/dev/null </dev/null
+    set -- $?
     printf "\0"
+    return "$1"
+}
+
+# What is nothing unless it is all: an empty answer would say that there is nothing.
+told() {
+    section "$@" || printf "F%s\0" "$1"
 }
 
 packages() {
     if [ -f /var/lib/dpkg/status ]; then
-        section dpkg grep -E \
+        told dpkg grep -E \
             "^(Package|Status|Architecture|Version|Conffiles|Description):|^ /|^$" \
             /var/lib/dpkg/status
     elif command -v rpm >/dev/null; then
-        section rpm rpm -qa --qf "%{NAME}\t%{EPOCHNUM}\t%{VERSION}-%{RELEASE}\n"
+        told rpm rpm -qa --qf "%{NAME}\t%{EPOCHNUM}\t%{VERSION}-%{RELEASE}\n"
     fi
 }
 
@@ -79,8 +87,8 @@ section group cut -d: -f1,3 /etc/group
 if [ -f /etc/os-release ]; then section system cat /etc/os-release; fi
 packages
 if [ -d /run/systemd/system ]; then
-    section files systemctl list-unit-files --type=service --no-legend --no-pager --plain
-    section units systemctl list-units --type=service --all --no-legend --no-pager --plain
+    told files systemctl list-unit-files --type=service --no-legend --no-pager --plain
+    told units systemctl list-units --type=service --all --no-legend --no-pager --plain
 fi
 while IFS= read -r line; do
     case $line in

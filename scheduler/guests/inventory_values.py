@@ -24,6 +24,14 @@ _KINDS: Mapping[int, EntryKind] = {
     stat.S_IFDIR: EntryKind.DIRECTORY,
     stat.S_IFLNK: EntryKind.SYMLINK,
 }
+_TOLD_BY: Mapping[str, str] = {
+    "files": "/usr/bin/systemctl",
+    "units": "/usr/bin/systemctl",
+    "dpkg": "/usr/bin/dpkg",
+    "rpm": "/usr/bin/rpm",
+}
+"""Where an omission stands of what is no path. (dpkg's own table is read, but no rule hides this
+one's path as noise.)"""
 
 
 @dataclass(slots=True)
@@ -60,7 +68,7 @@ class Draft:
             package_manager=managers[0] if managers else None,
             services=services(sections["files"], sections["units"]) if systemd else (),
             service_manager="systemd" if systemd else None,
-            omissions=tuple(self._not_entered(roots)),
+            omissions=(*self._untold(), *self._not_entered(roots)),
             system=system(sections.get("system", b"")),
         )
 
@@ -93,6 +101,11 @@ class Draft:
     def _pristine(self, name: bytes) -> bool | None:
         brought, holds = self.packages.sums.get(name), self.sums.get(name)
         return None if brought is None or holds is None else brought == holds
+
+    def _untold(self) -> Iterator[Omission]:
+        """Yield the programs of the guest that were asked, and failed."""
+        for program in sorted({_TOLD_BY[one] for one in self.listing.untold if one in _TOLD_BY}):
+            yield Omission(path=program, reason="it was asked in the guest, and failed")
 
     def _not_entered(self, roots: tuple[str, ...]) -> Iterator[Omission]:
         """Yield where other file systems are mounted, and the caches."""

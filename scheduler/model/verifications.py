@@ -44,7 +44,7 @@ class Remainder:
     """`path`, `package` or `service`."""
     name: str
     difference: str
-    """`missing`, `surplus` or `different`."""
+    """`missing`, `surplus`, `different`, or `not seen` on the clone."""
     reviewed: bool = False
     """REVIEW.md says that the code does not bring this about."""
 

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from scheduler.changes.delta import delta
 from scheduler.changes.noise import DEFAULT_NOISE
 from scheduler.changes.verdicts import remainders
-from scheduler.model import Delta, Manifest, PackageInfo, ServiceState
+from scheduler.model import (
+    Delta,
+    EntryKind,
+    Manifest,
+    Omission,
+    PackageInfo,
+    Remainder,
+    ServiceState,
+)
+from tests.changes.guests import entry
 from tests.clocks import START
 
 EMPTY = Manifest(taken_at=START, roots=("/etc",), package_manager="dpkg", service_manager="systemd")
@@ -32,3 +44,46 @@ def test_packages_and_services_that_a_clone_lacks_or_has_too_many_are_named() ->
 def test_a_clone_that_became_the_sandbox_has_nothing_left() -> None:
     same = (SANDBOX, SANDBOX)
     assert remainders(Delta(), before=same, after=same, noise=DEFAULT_NOISE, reviews=()) == ()
+
+
+def left_of(clone: Manifest) -> list[tuple[str, str, str]]:
+    """Return what is left when the sandbox's every change was wished for, and this came of it."""
+    changed = delta(ETC, BECAME, DEFAULT_NOISE)
+    left: tuple[Remainder, ...] = remainders(
+        changed, before=(ETC, ETC), after=(BECAME, clone), noise=DEFAULT_NOISE, reviews=()
+    )
+    return [(one.kind, one.name, one.difference) for one in left]
+
+
+FILE = entry("/etc/app.conf")
+ETC = replace(EMPTY, entries=(entry("/etc", EntryKind.DIRECTORY),))
+BECAME = replace(SANDBOX, entries=(*ETC.entries, FILE))
+
+
+@pytest.mark.parametrize(
+    ("clone", "left"),
+    [
+        (BECAME, []),
+        (
+            replace(BECAME, entries=(), omissions=(Omission(path="/etc", reason="no time"),)),
+            [("path", "/etc/app.conf", "not seen")],
+        ),
+        (
+            replace(BECAME, entries=(BECAME.entries[0], replace(FILE, sha256=None))),
+            [("path", "/etc/app.conf", "not seen")],
+        ),
+        (
+            replace(BECAME, service_manager=None, services=()),
+            [("service", "nginx", "not seen")],
+        ),
+        (
+            replace(BECAME, package_manager=None, packages=()),
+            [("package", "hello", "not seen")],
+        ),
+    ],
+    ids=["all seen", "not listed", "not read", "no services told", "no packages told"],
+)
+def test_what_cannot_be_seen_on_a_clone_was_not_proven(
+    clone: Manifest, left: list[tuple[str, str, str]]
+) -> None:
+    assert left_of(clone) == left

@@ -151,3 +151,18 @@ async def test_files_that_the_guest_cannot_read_are_told(
     told = {one.path: one.reason for one in manifest.omissions}
     assert "did not give its digest" in told[f"{root}/plain"]
     assert not [one for one in manifest.entries if one.sha256]
+
+
+async def test_packages_that_could_not_be_told_are_not_none(
+    root: Path, tmp_path: Path, threads: ThreadPoolExecutor
+) -> None:
+    """Its `grep` fails, as a `systemctl` does that waited in vain for a busy systemd."""
+    failing = tmp_path / "tools" / "grep"
+    failing.parent.mkdir()
+    failing.write_text("#!/bin/sh\nexit 2\n")
+    failing.chmod(0o755)
+    (failing.parent / "sh").symlink_to("/bin/sh")
+    manifest = await manifest_of(Bounds(roots=(str(root),)), failing.parent, threads)
+    assert (manifest.package_manager, manifest.packages) == (None, ())
+    told = {one.path: one.reason for one in manifest.omissions}
+    assert "failed" in told["/usr/bin/dpkg"]

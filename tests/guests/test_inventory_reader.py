@@ -27,7 +27,7 @@ STAT = b"81a4 3 0 0 9"
 ANSWER = b"Spasswd\0root:0\0R/etc\0C2\0/etc\0/etc/a\0" + b"41ed 0 0 0 9\n" + STAT + b"\0D/etc\0Z\0"
 PARTS = st.sampled_from(
     [
-        *b"C1 C2 C99999 R/etc R/x D/etc E/etc Z L/etc Sdpkg Sx /etc /etc/a /x -".split(),
+        *b"C1 C2 C99999 R/etc R/x D/etc E/etc Z L/etc Sdpkg Fdpkg Sx /etc /etc/a /x -".split(),
         *(STAT, STAT + b"\n" + STAT, b"", b"\xff", b"/etc/\xff\n"),
     ]
 )
@@ -67,6 +67,20 @@ def test_an_answer_that_makes_no_sense_is_not_whole(answer: bytes) -> None:
     listing = read_listing(answer, [b"/etc"], 10)
     assert not listing.whole
     assert not {b"/srv/a", b"/etcetera"} & {*listing.stats}
+
+
+def test_what_a_guest_could_not_tell_is_no_empty_answer() -> None:
+    told = b"Sdpkg\0\0Sfiles\0\0Sunits\0ssh.service loaded active running\0Z\0"
+    whole = drafted(read_listing(told, [], 9)).manifest(AT, ())
+    assert (whole.package_manager, whole.service_manager) == ("dpkg", "systemd")
+    assert (len(whole.services), whole.omissions) == (1, ())
+    failed = told.replace(b"Sdpkg\0\0", b"Sdpkg\0\0Fdpkg\0").replace(b"Z", b"Funits\0Z")
+    listing = read_listing(failed, [], 9)
+    assert (listing.whole, listing.untold) == (True, {"dpkg", "units"})
+    less = drafted(listing).manifest(AT, ())
+    assert (less.package_manager, less.service_manager, less.services) == (None, None, ())
+    assert [one.path for one in less.omissions] == ["/usr/bin/dpkg", "/usr/bin/systemctl"]
+    assert not read_listing(told.replace(b"Z", b"Fsums\0Z"), [], 9).whole
 
 
 def test_so_many_entries_are_taken() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
 
 import libvirt
 from lxml import etree
 
 from scheduler.hosts.marks import ELEMENT, Forgery, Keyring
+from scheduler.hosts.threads import Turn
 from scheduler.hosts.xml_reader import read_xml
 from scheduler.model.observations import (
     DomainState,
@@ -73,7 +73,7 @@ REASONS: Mapping[tuple[int, int], StateReason] = {
 }
 
 
-_READING = Lock()
+_READING = Turn()
 """Held while a document is read: threads that compute take turns at one interpreter, and of a
 hundred hosts met at once each would have as many turns as the event loop and the store together."""
 

@@ -71,8 +71,9 @@ class Lane:
     ) -> T:
         """Run `function` in a thread and return its result within the deadline.
 
-        `late` gets, in a thread, a result that nobody waited for. `ended` is called once, when the
-        call has really returned or was never begun. Raises HostTimeout when the deadline passed,
+        Turns of ours that it waits for do not count. `late` gets, in a thread, a result that
+        nobody waited for. `ended` is called once, when the call has really returned or was never
+        begun. Raises HostTimeout when the deadline passed,
         so that the outcome is unknown, and CallNotBegun when the host was not asked.
         """
         try:
@@ -84,7 +85,7 @@ class Lane:
         if ended is not None:
             job.returned.add_done_callback(lambda _: ended())
         try:
-            await asyncio.wait({job.returned}, timeout=terms.deadline_seconds)
+            await _returned(job, terms.deadline_seconds)
         except asyncio.CancelledError:
             self._leave(job, terms, late)
             raise
@@ -171,6 +172,15 @@ class Lane:
         job.returned.add_done_callback(
             lambda _, job=job: self._abandoned.pop(id(job))  # type: ignore[misc]
         )
+
+
+async def _returned(job: Job[T], deadline_seconds: float) -> None:
+    """Wait until the call has returned, or was with its host for as long as it may be."""
+    now = asyncio.get_running_loop().time
+    begun, left = now(), deadline_seconds
+    while left > 0 and not job.returned.done():
+        await asyncio.wait({job.returned}, timeout=left)
+        left = begun + deadline_seconds + job.kept_seconds - now()
 
 
 def _release(slots: asyncio.Semaphore, _returned: object) -> None:

@@ -12,13 +12,46 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
+from time import monotonic
+from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_here = threading.local()
+
+
+class Turn:
+    """What our own threads do one at a time. A call that waits for its turn is kept by us.
+
+    That is no delay of its host's, and no part of its deadline.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if self._lock.acquire(blocking=False):
+            return
+        job: Job[object] | None = getattr(_here, "job", None)
+        if job is not None:
+            job.keep_waiting()
+        self._lock.acquire()
+        if job is not None:
+            job.go_on()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._lock.release()
+
 
 class Job(Generic[T]):
-    """One blocking call on its way through a thread; used by the event loop's thread only."""
+    """One blocking call on its way through a thread; the event loop's thread awaits it."""
 
     def __init__(self, function: Callable[[], T], late: Callable[[T], object] | None) -> None:
         self.returned: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -27,6 +60,27 @@ class Job(Generic[T]):
         self._lock = threading.Lock()
         self._function = function
         self._late = late
+        self._kept_seconds = 0.0
+        self._kept_since: float | None = None
+
+    @property
+    def kept_seconds(self) -> float:
+        """Return how long the call has waited for turns of ours, up to now."""
+        with self._lock:
+            since = self._kept_since
+            return self._kept_seconds + (0.0 if since is None else monotonic() - since)
+
+    def keep_waiting(self) -> None:
+        """Begin to wait for a turn."""
+        with self._lock:
+            self._kept_since = monotonic()
+
+    def go_on(self) -> None:
+        """End the wait: it is the call's turn."""
+        with self._lock:
+            assert self._kept_since is not None
+            self._kept_seconds += monotonic() - self._kept_since
+            self._kept_since = None
 
     def abandon(self) -> bool:
         """Stop waiting, unless the call has just ended; return whether it is abandoned now.
@@ -81,7 +135,9 @@ class _Worker:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            _here.job = job
             job.run()
+            _here.job = None
             gone = job.abandoned
             del job  # an idle thread must not keep the last call's objects alive
             if gone or not self._idle(self):

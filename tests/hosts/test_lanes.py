@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.errors import HostTimeout
 from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits, Terms
-from scheduler.hosts.threads import Threads
+from scheduler.hosts.threads import Threads, Turn
 from tests.waits import until
 
 
@@ -94,6 +94,41 @@ async def test_a_call_past_its_deadline_is_abandoned_and_others_go_on(
     assert await lane.call(lambda: "fine", terms()) == "fine"
     gate.open()
     await until(lambda: lane.abandoned == 0, what="the abandoned call to return")
+
+
+async def test_i8_what_a_call_waits_for_a_turn_of_ours_is_no_delay_of_its_hosts(
+    threads: Threads,
+) -> None:
+    lane, turn, begun = Lane("h", threads), Turn(), threading.Event()
+
+    def take_turn() -> str:
+        begun.set()
+        with turn:
+            return "in time"
+
+    with turn:
+        call = asyncio.create_task(lane.call(take_turn, terms(deadline_seconds=0.02)))
+        await until(begun.is_set, what="the call to begin")
+        done, _ = await asyncio.wait({call}, timeout=0.2)
+        assert not done
+    assert await call == "in time"
+
+
+async def test_i8_a_hosts_own_delay_counts_after_a_turn_of_ours(
+    threads: Threads, gate: Gate
+) -> None:
+    lane, turn = Lane("h", threads), Turn()
+
+    def take_turn_and_hang() -> str:
+        with turn:
+            return gate()
+
+    with turn:
+        call = asyncio.create_task(lane.call(take_turn_and_hang, terms(deadline_seconds=0.02)))
+        await asyncio.wait({call}, timeout=0.1)
+    with pytest.raises(HostTimeout):
+        await call
+    assert lane.abandoned == 1
 
 
 async def test_four_abandoned_calls_close_the_lane_until_one_returns(

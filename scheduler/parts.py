@@ -94,8 +94,9 @@ class Daemon:
     watchdog: Watchdog
 
     def end_streams(self) -> None:
-        """End what would keep the socket from closing: journals being read, tunnels."""
+        """End what would keep the socket from closing: journals being read, terminals, tunnels."""
         self.journal.close()
+        self.services.terminals.close()
         self.services.ssh.close()
 
 

@@ -26,6 +26,7 @@ from scheduler.api.routes.sandboxes import SandboxRoutes
 from scheduler.api.routes.snapshots import SnapshotRoutes
 from scheduler.api.routes.source_vms import SourceRoutes
 from scheduler.api.routes.ssh import SshRoutes
+from scheduler.api.routes.terminals import TerminalRoutes
 from scheduler.api.routes.trust import TrustRoutes
 from scheduler.api.routing import Operation, methods_at, mount
 from scheduler.service.services import Services
@@ -78,6 +79,7 @@ def build_app(services: Services, *, missing: Missing = tuple) -> Api:
             ("sandboxes", SandboxRoutes(services).operations()),
             ("snapshots", SnapshotRoutes(services).operations()),
             ("commands", CommandRoutes(services).operations()),
+            ("commands", TerminalRoutes(services).operations()),
             ("hosts", HostRoutes(services).operations()),
             ("images", ImageRoutes(services).operations()),
             ("playbooks", PlaybookRoutes(services).operations()),

@@ -7,8 +7,15 @@ and a library; so the protocol of the admin socket lets go of a connection itsel
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
 
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
+
+from scheduler.api.bodies import header
+from scheduler.api.problems import Refused
 
 PROTOCOL = "sandboxd-tunnel"
 """What the request's Upgrade header names."""
@@ -52,7 +59,7 @@ class Switched:
     async def read(self) -> bytes:
         """Return what the client sent; nothing once it sends no more."""
         while not self._unread:
-            if self._lost:
+            if self._lost or self._transport.is_closing():
                 raise ConnectionResetError("the client is gone")
             if self._ended:
                 return b""
@@ -78,3 +85,56 @@ class Switched:
     def close(self) -> None:
         """Let go of the client after what was sent."""
         self._transport.close()
+
+
+class Upgrade:
+    """A client that asks to leave HTTP, and is let out of it by `accept`."""
+
+    def __init__(self, scope: Scope, what: str, remedy: str) -> None:
+        asked = (header(scope, b"upgrade") or b"").decode("latin-1").lower()
+        switch: Callable[[], Switched] | None = scope["state"].get("switch")
+        if asked != PROTOCOL or switch is None:
+            raise Refused(
+                HTTPStatus.UPGRADE_REQUIRED,
+                "upgrade_required",
+                f"{what} is no plain request: it needs Upgrade: {PROTOCOL}",
+                remedy,
+            )
+        self._switch = switch
+        self._pipe: Switched | None = None
+
+    def accept(self) -> None:
+        """Leave HTTP."""
+        self._pipe = self._switch()
+        self._pipe.begin()
+
+    @property
+    def _open(self) -> Switched:
+        assert self._pipe is not None
+        return self._pipe
+
+    async def read(self) -> bytes:
+        """Return what the client sent."""
+        return await self._open.read()
+
+    async def write(self, data: bytes) -> None:
+        """Send to the client."""
+        await self._open.write(data)
+
+    def write_eof(self) -> None:
+        """Say that no more will be sent."""
+        self._open.write_eof()
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._open.close()
+
+
+class Over(Response):
+    """What is left to answer once a connection has left HTTP: nothing, it is gone."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(None, HTTPStatus.SWITCHING_PROTOCOLS)

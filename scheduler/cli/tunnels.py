@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.client import parse_headers
 from io import BytesIO
@@ -40,9 +41,15 @@ def open_tunnel(socket_path: str, target: str) -> socket.socket:
     return connection
 
 
-def carry(connection: socket.socket, source: int, sink: int) -> None:
-    """Carry bytes from and to two descriptors until the guest has said all."""
-    threading.Thread(target=_send, args=(connection, source), daemon=True).start()
+def parts_of(source: int) -> Iterator[bytes]:
+    """Yield what comes from a descriptor."""
+    while data := os.read(source, PART_BYTES):
+        yield data
+
+
+def carry(connection: socket.socket, parts: Iterable[bytes], sink: int) -> None:
+    """Carry what comes to the guest, and its answer to a descriptor until it has said all."""
+    threading.Thread(target=_send, args=(connection, parts), daemon=True).start()
     with connection:
         while data := _received(connection):
             view = memoryview(data)
@@ -50,10 +57,10 @@ def carry(connection: socket.socket, source: int, sink: int) -> None:
                 view = view[os.write(sink, view) :]
 
 
-def _send(connection: socket.socket, source: int) -> None:
+def _send(connection: socket.socket, parts: Iterable[bytes]) -> None:
     with suppress(OSError):
-        while data := os.read(source, PART_BYTES):
-            connection.sendall(data)
+        for part in parts:
+            connection.sendall(part)
         connection.shutdown(socket.SHUT_WR)
 
 

@@ -18,6 +18,7 @@ from scheduler.guests.endings import end_processes
 from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import OUTPUT_BYTES, Bounded, Stream
 from scheduler.guests.sessions import Session, Take, open_session
+from scheduler.guests.terminals import Terminal
 from scheduler.guests.wrapper import Invocation, check_invocation, command_line, line_of
 from scheduler.ids import Prefix, new_id
 from scheduler.model.commands import CommandStatus
@@ -69,6 +70,8 @@ class Order:
     stdin: bytes = b""
     inflow: Inflow | None = None
     """What follows `stdin`, if anything does."""
+    terminal: Terminal | None = None
+    """What it runs on, if that is to be a terminal; what is typed there is its inflow."""
     timeout_seconds: float = TIMEOUT_SECONDS
 
 
@@ -117,17 +120,35 @@ async def execute(
     Cancelled, it lets go of the command, which may run on: `end_processes` ends it.
     """
     invocation = check_invocation(order.invocation)
-    login = str(connection.get_extra_info("username", ""))
-    session = await open_session(connection, command_line(order.id), take)
+    login, terminal = str(connection.get_extra_info("username", "")), order.terminal
+    line = command_line(order.id)
+    session = await open_session(connection, line, _shown(take, terminal), terminal=terminal)
     try:
-        session.write(line_of(invocation, login=login) + order.stdin)
+        line_in = line_of(invocation, login=login, terminal=terminal is not None)
+        session.write(line_in + order.stdin)
+        if terminal is not None:
+            terminal.open(session)
         async with _fed(session, order.inflow) as broken:
             status = await _wait(session, order.timeout_seconds, stop or asyncio.Event(), broken)
+        if terminal is not None:
+            terminal.finish()
         confirmed = status is CommandStatus.EXITED or await end_processes(connection, order.id)
         await session.close()
     finally:
         session.abandon()
     return _ended(session, order, status, confirmed=confirmed)
+
+
+def _shown(take: Take, terminal: Terminal | None) -> Take:
+    """Return what takes output, and shows it where there is a terminal."""
+    if terminal is None:
+        return take
+
+    def both(stream: Stream, data: bytes) -> None:
+        take(stream, data)
+        terminal.show(data)
+
+    return both
 
 
 @asynccontextmanager

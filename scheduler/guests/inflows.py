@@ -15,8 +15,9 @@ MIB = 1 << 20
 class Inflow:
     """One command's; sent by one caller, once, and read by whoever runs the command."""
 
-    def __init__(self, most_mb: int) -> None:
+    def __init__(self, most_mb: int, *, broken: str = "its input broke off") -> None:
         self._most_mb = most_mb
+        self._broken = broken
         self._chunks: AsyncIterator[bytes] | None = None
         self._begun = asyncio.Event()
         self._over = asyncio.Event()
@@ -52,7 +53,7 @@ class Inflow:
                     return
                 yield chunk
         except ConnectionError:
-            self.fault = "its input broke off"
+            self.fault = self._broken
 
     def end(self) -> None:
         """Let the sender go: no more of it is read."""

@@ -17,6 +17,7 @@ from asyncssh import EXTENDED_DATA_STDERR, SSHClientChannel, SSHClientConnection
 
 from scheduler.errors import GuestUnreachable
 from scheduler.guests.outputs import Stream
+from scheduler.guests.terminals import QUIET_MODES, Terminal, Window
 
 OPEN_SECONDS = 15.0
 CLOSE_SECONDS = 2.0
@@ -98,6 +99,22 @@ class Session(asyncssh.SSHClientSession[bytes]):
         """Wait until the guest takes more."""
         await self._writable.wait()
 
+    def resize(self, window: Window) -> None:
+        """Tell the program how large its terminal is now."""
+        assert self._channel is not None
+        with suppress(OSError):
+            self._channel.change_terminal_size(window.columns, window.rows)
+
+    def hold(self) -> None:
+        """Take no more output for now: a window of it waits here, the rest in the guest."""
+        assert self._channel is not None
+        self._channel.pause_reading()
+
+    def release(self) -> None:
+        """Take output again."""
+        assert self._channel is not None
+        self._channel.resume_reading()
+
     async def ended(self) -> None:
         """Wait until the program has ended, or nobody can know any more."""
         await self._ended.wait()
@@ -115,25 +132,42 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._channel.abort()
 
 
-async def open_session(connection: SSHClientConnection, line: str, take: Take) -> Session:
-    """Start the login shell with this command line; raises GuestUnreachable when it did not."""
+async def open_session(
+    connection: SSHClientConnection, line: str, take: Take, *, terminal: Terminal | None = None
+) -> Session:
+    """Start the login shell with this command line, on a terminal of its own if there is one.
+
+    Raises GuestUnreachable when it was not started.
+    """
     session = Session(take)
     try:
         async with asyncio.timeout(OPEN_SECONDS):
             await connection.create_session(
-                lambda: session, line, encoding=None, window=WINDOW_BYTES, request_pty=False
+                lambda: session, line, encoding=None, window=WINDOW_BYTES, **_asked(terminal)
             )
     except (asyncssh.Error, OSError, TimeoutError) as error:
         session.abandon()
         raise GuestUnreachable(
             f"the guest's sshd opened no session: {str(error) or type(error).__name__}",
             remedy="nothing was run: try again, and look whether the guest is up and its sshd"
-            " allows sessions (MaxSessions)",
+            " allows sessions (MaxSessions) and, where one is asked for, a terminal (PermitTTY)",
         ) from error
     except BaseException:
         session.abandon()
         raise
     return session
+
+
+def _asked(terminal: Terminal | None) -> dict[str, Any]:
+    if terminal is None:
+        return {"request_pty": False}
+    window = terminal.window
+    return {
+        "request_pty": True,
+        "term_type": terminal.kind,
+        "term_size": (window.columns, window.rows),
+        "term_modes": QUIET_MODES,
+    }
 
 
 def _number_of(name: str) -> int:

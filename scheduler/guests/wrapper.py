@@ -40,6 +40,11 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _PLAIN = re.compile(rb"[\x20-\x7e]*")
 _AS_IT_STANDS = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz ")
 _NEWLINE = "sandboxd_newline"
+# Debian's `su -c` leaves the terminal's session, so that Ctrl-C would not reach the program.
+_SU_ON_TERMINAL = (
+    "sandboxd_su=-c; case $(su --help 2>&1) in"
+    " *--session-command*) sandboxd_su=--session-command ;; esac"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +82,25 @@ def command_line(command_id: str) -> str:
     )
 
 
-def line_of(invocation: Invocation, *, login: str) -> bytes:
-    """Return the line that starts the invocation for a shell logged in as the user `login`."""
+def line_of(invocation: Invocation, *, login: str, terminal: bool = False) -> bytes:
+    """Return the line that starts the invocation for a shell logged in as the user `login`.
+
+    A terminal, which began without, echoes and has lines from here on.
+    """
     parts = [f"export {name}={quoted(value)}" for name, value in invocation.env.items()]
+    if terminal:
+        parts.insert(0, f"stty echo icanon || exit {OWN_FAILURE}")
     user = invocation.user if invocation.user != login else None
     if user is None:
         if invocation.work_dir is not None:
             parts.append(f"cd -- {quoted(invocation.work_dir)} || exit {OWN_FAILURE}")
         parts.append(f"exec {_vector(invocation.argv)}")
     else:
-        parts.append(f"exec {_vector(_as_user(user, invocation))}")
+        how = "-c"
+        if terminal:
+            parts.append(_SU_ON_TERMINAL)
+            how = '"$sandboxd_su"'
+        parts.append(f"exec su -s /bin/sh {how} {_vector(_as_user(user, invocation))}")
     line = "; ".join(parts)
     if _NEWLINE in line:
         line = f"{_NEWLINE}=$(printf '\\012x'); {_NEWLINE}=${{{_NEWLINE}%x}}; {line}"
@@ -109,12 +123,11 @@ def _vector(argv: Sequence[str]) -> str:
 
 
 def _as_user(user: str, invocation: Invocation) -> tuple[str, ...]:
-    """Return the arguments by which root starts the program as another user, in its directory."""
-    start = ("su", "-s", "/bin/sh", "-c")
+    """Return what `su -c` is told to start the program as another user, in its directory."""
     if invocation.work_dir is None:
-        return (*start, 'exec "$@"', "--", user, "sh", *invocation.argv)
+        return ('exec "$@"', "--", user, "sh", *invocation.argv)
     enter = f'cd -- "$1" || exit {OWN_FAILURE}; shift; exec "$@"'
-    return (*start, enter, "--", user, "sh", invocation.work_dir, *invocation.argv)
+    return (enter, "--", user, "sh", invocation.work_dir, *invocation.argv)
 
 
 def _faults(invocation: Invocation) -> list[tuple[str, str]]:

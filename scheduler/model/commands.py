@@ -29,6 +29,8 @@ class CommandExecRecord:
     work_dir: str | None = None
     timeout: float | None = None
     redacted: Mapping[str, str] = field(default_factory=dict)
+    terminal: bool = False
+    """It ran on a terminal: what it wrote is one stream, with what steers a screen in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from scheduler.guests.execution import Order
 from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import Stream
 from scheduler.guests.redaction import LEAST_SECRET_BYTES, redacted
+from scheduler.guests.terminals import Terminal, Window
 from scheduler.guests.wrapper import Invocation, check_invocation
 from scheduler.model import Command, CommandExecRecord, CommandStatus, DesiredState, Event
 from scheduler.model.commands import bytes_of
@@ -126,7 +127,8 @@ class CommandService:
         """
         command = await self.get(command_id)
         inflow = self._errands.inflow(command_id)
-        if inflow is None or inflow.claimed or command.actor != actor:
+        typed = self._errands.terminal(command_id) is not None
+        if inflow is None or typed or inflow.claimed or command.actor != actor:
             raise Conflict(
                 f"command {command_id} waits for no input of yours",
                 remedy="ask for one that does, with stdin_follows, and send its input once",
@@ -183,14 +185,17 @@ class CommandService:
                 )
             ),
             stdin=_stdin_of(request),
-            inflow=Inflow(self._terms.input_mb) if request.stdin_follows else None,
+            inflow=_inflow_of(request, self._terms.input_mb),
+            terminal=_terminal_of(request),
             timeout_seconds=self._timeout_of(request),
         )
         return Errand(order=order, output=LiveOutput(self._terms.output_bytes, secrets))
 
     def _timeout_of(self, request: RunCommand) -> float:
         most = self._terms.max_timeout_seconds
-        wanted = request.timeout_seconds or min(self._terms.default_timeout_seconds, most)
+        # Somebody sits at a terminal, and ends it when they have done.
+        usual = self._terms.default_timeout_seconds if request.terminal is None else most
+        wanted = request.timeout_seconds or min(usual, most)
         if wanted > most:
             raise Invalid(
                 f"timeout_seconds: a command may take at most {most} s",
@@ -218,6 +223,7 @@ class CommandService:
                 work_dir=request.work_dir,
                 timeout=order.timeout_seconds,
                 redacted=dict.fromkeys((f"env.{name}" for name in request.secret_env), "named"),
+                terminal=request.terminal is not None,
             ),
         )
         tx.commands.add(command)
@@ -359,6 +365,19 @@ def _stdin_of(request: RunCommand) -> bytes:
             remedy="encode the bytes as RFC 4648 says, padding included",
             details={"stdin_base64": "not base64"},
         ) from None
+
+
+def _inflow_of(request: RunCommand, most_mb: int) -> Inflow | None:
+    if request.terminal is not None:
+        return Inflow(most_mb, broken="its terminal was closed")
+    return Inflow(most_mb) if request.stdin_follows else None
+
+
+def _terminal_of(request: RunCommand) -> Terminal | None:
+    asked = request.terminal
+    if asked is None:
+        return None
+    return Terminal(Window(columns=asked.columns, rows=asked.rows), asked.type)
 
 
 def _text_of(request: RunCommand) -> str:

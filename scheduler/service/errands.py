@@ -15,6 +15,7 @@ from scheduler.guests.execution import Order
 from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import Bounded, Stream
 from scheduler.guests.redaction import Redactor
+from scheduler.guests.terminals import Terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,11 @@ class Errands:
         errand = self._known.get(command_id)
         return None if errand is None else errand.order.inflow
 
+    def terminal(self, command_id: str) -> Terminal | None:
+        """Return the terminal of a command of this daemon's, if it runs on one."""
+        errand = self._known.get(command_id)
+        return None if errand is None else errand.order.terminal
+
     def drop(self, command_id: str) -> None:
         """Forget an errand: it is over and written down, or was never committed."""
         self._waiting.pop(command_id, None)
@@ -148,3 +154,5 @@ class Errands:
             errand.output.over()
             if errand.order.inflow is not None:
                 errand.order.inflow.end()
+            if errand.order.terminal is not None:
+                errand.order.terminal.end()

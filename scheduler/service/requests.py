@@ -213,6 +213,20 @@ class PublishChangeSet(_Request):
         return self
 
 
+class TerminalWindow(_Request):
+    """How large a terminal is, in characters."""
+
+    columns: Annotated[int, Field(ge=1, le=10_000)]
+    rows: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class OnTerminal(TerminalWindow):
+    """The terminal that a command is to run on."""
+
+    type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$")] = "xterm"
+    """What `TERM` says in the guest."""
+
+
 class RunCommand(_Request):
     """A command to be run in a guest: a program with its arguments, or a script for `/bin/sh`."""
 
@@ -223,6 +237,8 @@ class RunCommand(_Request):
     """What the program reads from its standard input."""
     stdin_follows: bool = False
     """Its standard input is sent to `/v1/commands/{id}/input` as soon as it is accepted."""
+    terminal: OnTerminal | None = None
+    """It runs on a terminal, which is opened at `/v1/commands/{id}/terminal` once accepted."""
     env: Annotated[dict[str, str], Field(max_length=256)] = Field(default_factory=dict)
     secret_env: Annotated[dict[str, str], Field(max_length=256)] = Field(default_factory=dict)
     """As `env`; the values are taken out of whatever is kept or shown."""
@@ -246,6 +262,12 @@ class RunCommand(_Request):
             raise refusal(
                 "stdin_follows, and its standard input is here already",
                 "leave out script and stdin_base64, or stdin_follows",
+            )
+        inputs = (self.script, self.stdin_base64, self.stdin_follows or None)
+        if self.terminal is not None and inputs != (None, None, None):
+            raise refusal(
+                "a terminal is the command's standard input, and another one is asked for",
+                "leave out script, stdin_base64 and stdin_follows, or terminal",
             )
         return self
 

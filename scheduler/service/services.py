@@ -37,6 +37,7 @@ from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.snapshots import SnapshotService
 from scheduler.service.source_vms import SourceVMService
 from scheduler.service.ssh import Guests, LoginTally, SshService
+from scheduler.service.terminals import TerminalService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
 
@@ -102,6 +103,7 @@ class Services:
     change_sets: ChangeSetService
     publications: PublicationService
     commands: CommandService
+    terminals: TerminalService
     ssh: SshService
     authorities: AuthorityService
     source_vms: SourceVMService
@@ -186,6 +188,7 @@ class _OfSandboxes(TypedDict):
 
 class _InGuests(TypedDict):
     commands: CommandService
+    terminals: TerminalService
     ssh: SshService
     authorities: AuthorityService
 
@@ -247,6 +250,9 @@ class _Told:
     ) -> _InGuests:
         """Return the services whose work is done in guests."""
         store, clock, terms = self.store, self.clock, self.terms
+        commands = CommandService(
+            store, clock, terms, errands, journal=self.journal, wake=self.wakes.command
+        )
         ssh = SshService(
             store,
             clock,
@@ -255,9 +261,8 @@ class _Told:
             tally=logins,
         )
         return {
-            "commands": CommandService(
-                store, clock, terms, errands, journal=self.journal, wake=self.wakes.command
-            ),
+            "commands": commands,
+            "terminals": TerminalService(commands, errands),
             "ssh": ssh,
             "authorities": AuthorityService(
                 store,

@@ -7,54 +7,10 @@ import hashlib
 import signal
 import subprocess
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
-from scheduler.control.bugs import BugRecorder
-from scheduler.control.command_loops import CommandLoops
-from scheduler.control.tally import Untold
-from tests.cli.fleet import Fleet
 from tests.cli.running import PROGRAM, Ran, Sandboxctl, environment, on_terminal, started
-from tests.guests.house import GuestHouse, guest_house
-from tests.service.planes import IMAGE
-from tests.waits import until
-
-
-@pytest.fixture
-async def house(fleet: Fleet, sandboxctl: Sandboxctl) -> AsyncIterator[GuestHouse]:
-    """A sandbox `box` in which commands are carried out by this machine's shell."""
-    plane = fleet.plane
-    async with guest_house() as there:
-        loops = CommandLoops(
-            plane.store,
-            plane.clock,
-            guests=there,
-            errands=plane.errands,
-            tally=Untold(),
-            told=plane.journal.poke,
-            report_bug=BugRecorder(plane.store, plane.clock, parked=lambda: None).of_command,
-        )
-        work = asyncio.create_task(loops.run())
-        waking = asyncio.create_task(_wake(plane.woken, loops))
-        made = await sandboxctl.run("create", IMAGE, "--name", "box", "--agent", "me")
-        assert made.code == 0, made.err
-        try:
-            yield there
-        finally:
-            waking.cancel()
-            loops.stop()
-            await asyncio.gather(work, waking, return_exceptions=True)
-
-
-async def _wake(woken: list[str], loops: CommandLoops) -> None:
-    while True:
-        await until(lambda: any(key.startswith("CMD-") for key in woken), seconds=600)
-        keys, woken[:] = list(woken), []
-        for key in keys:
-            if key.startswith("CMD-"):
-                loops.wake(key)
+from tests.guests.house import GuestHouse
 
 
 async def newest(sandboxctl: Sandboxctl) -> dict[str, object]:

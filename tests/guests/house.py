@@ -1,14 +1,19 @@
 """A house of guests for tests without hosts: an SSH server in this process that runs real shells.
 
-Every sandbox's guest is this machine. The way there can be cut, and connections that stand too.
+Every sandbox's guest is this machine. The way there can be cut, and connections that stand too. Who
+asks for a terminal gets a real one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pty
+import struct
+import termios
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncssh
@@ -80,14 +85,22 @@ async def guest_house() -> AsyncIterator[GuestHouse]:
 
 async def _serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
     """Run a command as a login shell does; it outlives its connection."""
+    run = _on_pipes if process.term_type is None else _on_terminal
+    code = await run(process, process.command or "")
+    with suppress(OSError):
+        if code < 0:
+            process.exit_with_signal(_NAMES.get(-code, "KILL"))
+        else:
+            process.exit(code)
+
+
+async def _on_pipes(process: asyncssh.SSHServerProcess[bytes], command: str) -> int:
     child = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        process.command or "",
+        *("/bin/sh", "-c", command),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
-        env={"PATH": os.environ["PATH"], "HOME": "/"},
+        env=_ENVIRONMENT,
         start_new_session=True,
     )
     assert child.stdin is not None
@@ -98,17 +111,77 @@ async def _serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
         asyncio.ensure_future(_pump(child.stdout.read, process.stdout)),
         asyncio.ensure_future(_pump(child.stderr.read, process.stderr)),
     ]
+    return await _ended(child, pumps[:1], pumps[1:])
+
+
+async def _on_terminal(process: asyncssh.SSHServerProcess[bytes], command: str) -> int:
+    """Run it on a terminal of the kind, the size and the modes that were asked for."""
+    ours, its = pty.openpty()
+    _resize(ours, *process.term_size[:2])
+    attributes = termios.tcgetattr(its)
+    for mode, flag in ((asyncssh.PTY_ECHO, termios.ECHO), (asyncssh.PTY_ICANON, termios.ICANON)):
+        if process.term_modes.get(mode) == 0:
+            attributes[3] &= ~flag
+    termios.tcsetattr(its, termios.TCSANOW, attributes)
+    child = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", command),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**_ENVIRONMENT, "TERM": process.term_type or ""},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    reader, writer = await _ends(ours)
+
+    async def typed(most: int) -> bytes:
+        while True:
+            try:
+                return await process.stdin.read(most)
+            except asyncssh.TerminalSizeChanged as changed:
+                _resize(ours, changed.width, changed.height)
+
+    pumps = [
+        asyncio.ensure_future(_pump(typed, writer)),
+        asyncio.ensure_future(_pump(reader.read, process.stdout)),
+    ]
+    try:
+        return await _ended(child, pumps[:1], pumps[1:])
+    finally:
+        if not writer.transport.is_closing():
+            writer.transport.abort()
+
+
+async def _ends(terminal: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a terminal's outer side as streams, which close it."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await loop.connect_read_pipe(lambda: protocol, os.fdopen(terminal, "rb", 0))
+    transport, flow = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()),
+        os.fdopen(os.dup(terminal), "wb", 0),
+    )
+    return reader, asyncio.StreamWriter(transport, flow, reader, loop)
+
+
+def _resize(terminal: int, columns: int, rows: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+async def _ended(
+    child: asyncio.subprocess.Process,
+    ins: Sequence[asyncio.Future[None]],
+    outs: Sequence[asyncio.Future[None]],
+) -> int:
     code = await child.wait()
     # What is written already is read; a child's child may hold its output open for ever.
-    await asyncio.wait(pumps[1:], timeout=0.5)
-    for pump in pumps:
+    await asyncio.wait(outs, timeout=0.5)
+    for pump in (*ins, *outs):
         pump.cancel()
-    await asyncio.gather(*pumps, return_exceptions=True)
-    with suppress(OSError):
-        if code < 0:
-            process.exit_with_signal(_NAMES.get(-code, "KILL"))
-        else:
-            process.exit(code)
+    await asyncio.gather(*ins, *outs, return_exceptions=True)
+    return code
 
 
 async def _pump(
@@ -124,3 +197,4 @@ async def _pump(
 
 
 _NAMES = {9: "KILL", 15: "TERM"}
+_ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/"}

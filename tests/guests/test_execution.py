@@ -11,7 +11,9 @@ import pytest
 from scheduler.errors import GuestUnreachable
 from scheduler.guests.endings import end_processes
 from scheduler.guests.execution import Ended, Order, execute, run
+from scheduler.guests.inflows import Inflow
 from scheduler.guests.outputs import Stream
+from scheduler.guests.terminals import Terminal, Window
 from scheduler.guests.wrapper import Invocation
 from scheduler.ids import Prefix, new_id
 from scheduler.model.commands import CommandStatus
@@ -174,6 +176,78 @@ async def test_a_lost_connection_is_an_interruption_and_no_second_run(
     with pytest.raises(GuestUnreachable) as failure:
         await run(guest_connection, ["true"])
     assert "nothing was run" in str(failure.value.remedy)
+
+
+class Sitting:
+    """A command on a terminal, what is typed on it, and what it shows."""
+
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, invocation: Invocation, seconds: float = 600
+    ) -> None:
+        self.id = new_id(Prefix.COMMAND)
+        self.terminal = Terminal(Window(columns=132, rows=43), "vt100")
+        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
+        self._shown = b""
+        inflow = Inflow(1)
+        inflow.claim(self._keys())
+        order = Order(
+            id=self.id,
+            invocation=invocation,
+            inflow=inflow,
+            terminal=self.terminal,
+            timeout_seconds=seconds,
+        )
+        self._task = asyncio.ensure_future(execute(connection, order, lambda *_: None))
+
+    def type(self, keys: bytes) -> None:
+        self._typed.put_nowait(keys)
+
+    async def sees(self, text: bytes) -> bytes:
+        """Return what was shown up to a text, once it is."""
+        while text not in self._shown:
+            self._shown += await self.terminal.shown()
+        seen, _, self._shown = self._shown.partition(text)
+        return seen
+
+    async def ended(self) -> Ended:
+        return await self._task
+
+    async def _keys(self) -> AsyncIterator[bytes]:
+        while True:
+            yield await self._typed.get()
+
+
+async def test_a_program_on_a_terminal_is_sized_steered_and_interrupted(
+    connection: asyncssh.SSHClientConnection,
+) -> None:
+    line = """
+trap 'echo caught; exit 3' INT
+stty size; echo "$TERM ${#LONG} $(id -un)"; : </dev/tty && echo mine
+while read x; do echo "<$x> $(stty size)"; done
+"""
+    for user in (None, "nobody"):
+        invocation = Invocation(argv=("sh", "-c", line), env={"LONG": "x" * 9000}, user=user)
+        sitting = Sitting(connection, invocation)
+        # What brings the environment is longer than a terminal's line, and is not echoed.
+        assert b"xxx" not in await sitting.sees(b"43 132\r\n")
+        await sitting.sees(f"vt100 9000 {user or 'root'}\r\nmine\r\n".encode())
+        sitting.terminal.resize(Window(columns=90, rows=30))
+        sitting.type(b"typo\x7fed\r")
+        await sitting.sees(b"<typed> 30 90\r\n")
+        sitting.type(b"\x03")
+        await sitting.sees(b"caught\r\n")
+        assert await sitting.ended() == Ended(status=CommandStatus.EXITED, exit_code=3)
+        assert not await marked(connection, sitting.id)
+
+
+async def test_at_its_limit_a_program_on_a_terminal_is_ended_with_all_it_started(
+    connection: asyncssh.SSHClientConnection,
+) -> None:
+    stubborn = Invocation(argv=("sh", "-c", STUBBORN.format("sleep 1000")))
+    hang = Sitting(connection, stubborn, seconds=4)
+    await hang.sees(b"up\r\n")
+    assert await hang.ended() == Ended(status=CommandStatus.TIMED_OUT)
+    assert not await marked(connection, hang.id)
 
 
 @pytest.fixture

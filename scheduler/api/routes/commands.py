@@ -32,7 +32,7 @@ from scheduler.store import ListOptions, Page
 
 MARK = r"^[0-9]{1,15}-[0-9]{1,15}$"
 _OF_SANDBOX = "/v1/sandboxes/{reference}/commands"
-_ONE = "/v1/commands/{command}"
+ONE_COMMAND = "/v1/commands/{command}"
 
 CommandId = Annotated[str, Path(pattern=r"^CMD-[0-9A-Z]{26}$", description="A command's id.")]
 After = Annotated[
@@ -51,7 +51,7 @@ class _CommandForm(Form[Command]):
         return super().respond(shown(result))
 
 
-_COMMAND = _CommandForm(Command)
+COMMAND = _CommandForm(Command)
 _ACCEPTED = _CommandForm(Command, HTTPStatus.ACCEPTED)
 _STARTED = _CommandForm(Command, HTTPStatus.ACCEPTED, headers={"location": "/v1/commands/{0.id}"})
 _COMMANDS: Form[Page[Command]] = Form(Page[Command])
@@ -89,18 +89,20 @@ class CommandRoutes:
                 otherwise=Command,
             ),
             Operation(method="GET", path=_OF_SANDBOX, endpoint=self.find, answer=Listing[Command]),
-            Operation(method="GET", path=_ONE, endpoint=self.get, answer=Command),
+            Operation(method="GET", path=ONE_COMMAND, endpoint=self.get, answer=Command),
             Operation(
                 method="GET",
-                path=f"{_ONE}/output",
+                path=f"{ONE_COMMAND}/output",
                 endpoint=self.output,
                 answer=None,
                 responses={200: {"content": {MEDIA_TYPE: {}}}},
             ),
-            Operation(method="PUT", path=f"{_ONE}/input", endpoint=self.input, answer=Command),
+            Operation(
+                method="PUT", path=f"{ONE_COMMAND}/input", endpoint=self.input, answer=Command
+            ),
             Operation(
                 method="POST",
-                path=f"{_ONE}/kill",
+                path=f"{ONE_COMMAND}/kill",
                 endpoint=self.kill,
                 answer=Command,
                 status=202,
@@ -131,8 +133,8 @@ class CommandRoutes:
         """Show a command with its output as text; with `wait` once it has ended."""
         seconds = wait_seconds(wait)
         if seconds is None:
-            return _COMMAND.respond(await self._commands.get(command))
-        return _COMMAND.respond(await self._commands.wait(command, seconds))
+            return COMMAND.respond(await self._commands.get(command))
+        return COMMAND.respond(await self._commands.wait(command, seconds))
 
     async def output(self, request: Request, command: CommandId, after: After = None) -> Response:
         """Stream a command's output as it comes, then how it ended; also long afterwards.
@@ -152,7 +154,7 @@ class CommandRoutes:
         reads them. One that breaks off ends the command.
         """
         chunks = _chunks(request)
-        return _COMMAND.respond(await self._commands.feed(command, chunks, actor_of(request)))
+        return COMMAND.respond(await self._commands.feed(command, chunks, actor_of(request)))
 
     async def kill(self, request: Request, command: CommandId, wait: Wait = None) -> Response:
         """End a command and all that it started in the guest."""
@@ -167,7 +169,7 @@ class CommandRoutes:
         if seconds is None:
             return response
         command = await self._commands.wait(json.loads(bytes(response.body))["id"], seconds)
-        return (_ACCEPTED if command.running else _COMMAND).respond(command)
+        return (_ACCEPTED if command.running else COMMAND).respond(command)
 
 
 def shown(command: Command) -> Command:
@@ -204,7 +206,7 @@ def _message(passage: Passage) -> bytes:
         }
         mark = f"{passage.mark.stdout}-{passage.mark.stderr}"
         return f"id: {mark}\nevent: output\ndata: {json.dumps(document)}\n\n".encode()
-    ended = _COMMAND.answer(replace(passage, stdout="", stderr=""))
+    ended = COMMAND.answer(replace(passage, stdout="", stderr=""))
     return f"event: end\ndata: {ended.text}\n\n".encode()
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from scheduler.api.answers import Form, Listing
-from scheduler.api.bodies import header
 from scheduler.api.callers import actor_of, once
-from scheduler.api.problems import Refused
 from scheduler.api.queries import Reference, SshQuery
 from scheduler.api.routing import Operation, Row, table
-from scheduler.api.switching import PROTOCOL, Switched
+from scheduler.api.switching import Over, Upgrade
 from scheduler.model import SshCertificate, SshSession
 from scheduler.service.requests import SignLogin
 from scheduler.service.services import Services
@@ -92,58 +88,6 @@ class SshRoutes:
 
         Answers 101 once the guest listens; from then on every byte is carried as it is.
         """
-        upgrade = (header(request.scope, b"upgrade") or b"").decode("latin-1").lower()
-        switch: Callable[[], Switched] | None = request.scope["state"].get("switch")
-        if upgrade != PROTOCOL or switch is None:
-            raise Refused(
-                HTTPStatus.UPGRADE_REQUIRED,
-                "upgrade_required",
-                f"a tunnel is no plain request: it needs Upgrade: {PROTOCOL}",
-                "use sandboxctl ssh, or sandboxctl tunnel",
-            )
-        await self._ssh.tunnel(reference, certificate, actor_of(request), _Caller(switch))
-        return _Over()
-
-
-class _Caller:
-    """A client that is still to be told that the guest listens."""
-
-    def __init__(self, switch: Callable[[], Switched]) -> None:
-        self._switch = switch
-        self._pipe: Switched | None = None
-
-    def accept(self) -> None:
-        """Leave HTTP."""
-        self._pipe = self._switch()
-        self._pipe.begin()
-
-    @property
-    def _open(self) -> Switched:
-        assert self._pipe is not None
-        return self._pipe
-
-    async def read(self) -> bytes:
-        """Return what the client sent."""
-        return await self._open.read()
-
-    async def write(self, data: bytes) -> None:
-        """Send to the client."""
-        await self._open.write(data)
-
-    def write_eof(self) -> None:
-        """Say that no more will be sent."""
-        self._open.write_eof()
-
-    def close(self) -> None:
-        """Let go of the client."""
-        self._open.close()
-
-
-class _Over(Response):
-    """What is left to answer after a tunnel: nothing, the connection is gone."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(None, HTTPStatus.SWITCHING_PROTOCOLS)
+        caller = Upgrade(request.scope, "a tunnel", "use sandboxctl ssh, or sandboxctl tunnel")
+        await self._ssh.tunnel(reference, certificate, actor_of(request), caller)
+        return Over()

@@ -41,6 +41,13 @@ _WAIT = "240s"
 @click.option(
     "-i", "--stdin", "with_stdin", is_flag=True, help="Give it our standard input, as it comes."
 )
+@click.option(
+    "-t",
+    "--tty",
+    "on_terminal",
+    is_flag=True,
+    help="Lend it our terminal, for programs that want one; ~. after Enter closes it.",
+)
 @click.option("--env", type=PAIR, multiple=True, help="NAME=VALUE; may be repeated.")
 @click.option(
     "--secret-env",
@@ -55,23 +62,31 @@ _WAIT = "240s"
     "--timeout",
     "timeout_seconds",
     type=DURATION,
-    help="End it and all it started after this long, with exit code 124; 10m unless given.",
+    help="End it and all it started after this long, with exit code 124; 10m unless given, and on"
+    " a terminal as long as the daemon allows.",
 )
 @click.option("--raw", is_flag=True, help="Let its output steer our terminal, as ssh does.")
 @click.option("--no-wait", is_flag=True, help="Return once it is accepted, with its id.")
-def exec_(session: Session, *, reference: str, raw: bool, no_wait: bool, **wanted: Any) -> None:
+def exec_(
+    session: Session, *, reference: str, raw: bool, no_wait: bool, on_terminal: bool, **wanted: Any
+) -> None:
     """Run PROGRAM in SANDBOX's guest: its output is ours, and so is its exit code.
 
     Arguments reach the program as they are: no shell looks at them. For a shell's line, say
     `sandboxctl exec SANDBOX -- sh -c 'LINE'`, or use --script. Ctrl-C leaves it running, unless
     it is still being given input: what breaks off ends it. To a terminal its control characters
-    are written as escapes, unless --raw is given.
+    are written as escapes, unless --raw or --tty is given.
     """
     feeding = None
     try:
+        if on_terminal:
+            _check_lending(session, no_wait=no_wait, **wanted)
         sandbox = find_sandbox(session.client, reference)
         body = _body(**wanted)
-        command = dict(session.client.post(f"/v1/sandboxes/{sandbox['id']}/commands", body))
+        path = f"/v1/sandboxes/{sandbox['id']}/commands"
+        if on_terminal:
+            click.get_current_context().exit(_on_terminal(session, path, body))
+        command = dict(session.client.post(path, body))
         if body.get("stdin_follows"):
             feeding = Feeding(session.client, command["id"], _unlocked(sys.stdin.buffer))
         if no_wait:
@@ -105,6 +120,23 @@ def _attended(session: Session, command: Document, write: Write, feeding: Feedin
         session.narrator.hint(f"watch it: sandboxctl command output {command['id']}")
         session.narrator.hint(f"end it: sandboxctl command kill {command['id']}")
         return Exit.INTERRUPTED
+
+
+def _check_lending(session: Session, *, no_wait: bool, script: Path | None, **_: Any) -> None:
+    from scheduler.cli.terminals import check_terminal
+
+    if script is not None:
+        raise click.UsageError("--tty and --script want the same standard input")
+    if no_wait:
+        raise click.UsageError("--tty needs us to stay, and --no-wait has us leave")
+    check_terminal(session)
+
+
+def _on_terminal(session: Session, path: str, body: Document) -> int:
+    from scheduler.cli.terminals import run_on_terminal
+
+    # What is typed is its input, whether that was asked for or not.
+    return run_on_terminal(session, path, {**body, "stdin_follows": False})
 
 
 def _body(

@@ -70,11 +70,11 @@ def tunnel(session: Session, *, sandbox: str, certificate: str) -> None:
 
     sandboxctl ssh does all of it; this is for other programs that speak SSH.
     """
-    from scheduler.cli.tunnels import carry, open_tunnel
+    from scheduler.cli.tunnels import carry, open_tunnel, parts_of
 
     path = f"/v1/sandboxes/{segment(sandbox)}/tunnel?certificate={quote(certificate, safe='')}"
     connection = open_tunnel(session.socket_path, path)
-    carry(connection, sys.stdin.fileno(), sys.stdout.fileno())
+    carry(connection, parts_of(sys.stdin.fileno()), sys.stdout.fileno())
 
 
 @click.group()

@@ -13,7 +13,7 @@ from scheduler.control.playbook_player import PlaybookRunner
 from scheduler.control.tally import Untold
 from scheduler.guests.playbook_players import PlayEnd
 from scheduler.model import PlayStatus, Recap
-from tests.cli.daemon import FaultyDaemon, Handler, sound
+from tests.cli.daemon import FaultyDaemon, Handler, held, sound
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl, started
 from tests.control.playing import Guests
@@ -149,11 +149,11 @@ def test_patience_ends(web: FaultyDaemon, sandboxctl: Sandboxctl) -> None:
 def test_ctrl_c_has_it_played_on(web: FaultyDaemon) -> None:
     looked = threading.Event()
 
-    def holds(_handler: Handler) -> None:
+    def looks(handler: Handler) -> None:
         looked.set()
-        web.released.wait(60)
+        held(handler)
 
-    web.on("GET", ONE, holds)
+    web.on("GET", ONE, looks)
     with started(web.path, "playbook", "run", "web", "one") as process:
         assert looked.wait(60)
         process.send_signal(signal.SIGINT)

@@ -11,10 +11,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Turn:
     def __enter__(self) -> None:
         if self._lock.acquire(blocking=False):
             return
-        job: Job[object] | None = getattr(_here, "job", None)
+        job: Job[Any] | None = getattr(_here, "job", None)
         if job is not None:
             job.keep_waiting()
         self._lock.acquire()
@@ -65,22 +65,22 @@ class Job(Generic[T]):
 
     @property
     def kept_seconds(self) -> float:
-        """Return how long the call has waited for turns of ours, up to now."""
+        """Return how long the call has waited for threads and turns of ours, up to now."""
         with self._lock:
             since = self._kept_since
             return self._kept_seconds + (0.0 if since is None else monotonic() - since)
 
     def keep_waiting(self) -> None:
-        """Begin to wait for a turn."""
+        """Begin to wait for a turn, or for a thread."""
         with self._lock:
             self._kept_since = monotonic()
 
     def go_on(self) -> None:
-        """End the wait: it is the call's turn."""
+        """End the wait, if there is one: it is the call's turn."""
         with self._lock:
-            assert self._kept_since is not None
-            self._kept_seconds += monotonic() - self._kept_since
-            self._kept_since = None
+            if self._kept_since is not None:
+                self._kept_seconds += monotonic() - self._kept_since
+                self._kept_since = None
 
     def abandon(self) -> bool:
         """Stop waiting, unless the call has just ended; return whether it is abandoned now.
@@ -92,7 +92,14 @@ class Job(Generic[T]):
             return self.abandoned
 
     def run(self) -> None:
-        """Make the call and hand its outcome to the loop; runs in a worker thread."""
+        """Make the call and hand its outcome to the loop; runs in a worker thread.
+
+        One that was abandoned before it began is not made.
+        """
+        self.go_on()
+        if self.abandoned:
+            self._hand_over(self._fail, RuntimeError("abandoned before it began"))
+            return
         try:
             result = self._function()
         except BaseException as error:  # it belongs to whoever waits for the call
@@ -123,14 +130,14 @@ class Job(Generic[T]):
 
 
 class _Worker:
-    """A thread with a slot for its next job."""
+    """A thread that makes one call after another, and waits for more in between."""
 
-    def __init__(self, idle: Callable[[_Worker], bool]) -> None:
-        self._jobs: SimpleQueue[Job[object] | None] = SimpleQueue()
-        self._idle = idle
+    def __init__(self, pool: Threads) -> None:
+        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._pool = pool
         threading.Thread(target=self._run, name="host-call", daemon=True).start()
 
-    def take(self, job: Job[object] | None) -> None:
+    def take(self, job: Job[Any] | None) -> None:
         self._jobs.put(job)
 
     def _run(self) -> None:
@@ -140,18 +147,24 @@ class _Worker:
             _here.job = None
             gone = job.abandoned
             del job  # an idle thread must not keep the last call's objects alive
-            if gone or not self._idle(self):
+            if gone or not self._pool.keep(self):
                 return
 
 
 class Threads:
-    """The process's pool of call threads; how many calls run at once is the lanes' business."""
+    """The process's pool of call threads; how many calls run at once is the lanes' business.
+
+    To start a thread is to wait until it has had its first turn at the interpreter: with hundreds
+    of them at work that is long, so a thread of its own does it, and not the event loop's.
+    """
 
     def __init__(self, *, idle_limit: int = 32) -> None:
         self._idle: list[_Worker] = []
         self._idle_limit = idle_limit
         self._lock = threading.Lock()
+        self._backlog: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._closed = False
+        threading.Thread(target=self._start_workers, name="host-threads", daemon=True).start()
 
     def start(
         self, function: Callable[[], T], *, late: Callable[[T], object] | None = None
@@ -160,7 +173,13 @@ class Threads:
         job = Job(function, late)
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        (worker or _Worker(self._keep)).take(job)  # type: ignore[arg-type]  # invariant T
+            if worker is None and not self._closed:
+                job.keep_waiting()
+                self._backlog.put(job)
+                return job
+        if worker is None:
+            worker = _Worker(self)
+        worker.take(job)
         return job
 
     def close(self) -> None:
@@ -168,12 +187,23 @@ class Threads:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            self._backlog.put(None)
         for worker in idle:
             worker.take(None)
 
-    def _keep(self, worker: _Worker) -> bool:
+    def keep(self, worker: _Worker) -> bool:
+        """Give a worker that is done a call that waits, or let it wait; False when it is to end."""
+        with suppress(Empty):
+            if (job := self._backlog.get_nowait()) is not None:
+                worker.take(job)
+                return True
+            self._backlog.put(None)
         with self._lock:
             if self._closed or len(self._idle) >= self._idle_limit:
                 return False
             self._idle.append(worker)
             return True
+
+    def _start_workers(self) -> None:
+        while (job := self._backlog.get()) is not None:
+            _Worker(self).take(job)

@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from scheduler.errors import HostTimeout
 from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits, Terms
-from scheduler.hosts.threads import Threads, Turn
+from scheduler.hosts.threads import Job, Threads, Turn
 from tests.waits import until
 
 
@@ -129,6 +130,36 @@ async def test_i8_a_hosts_own_delay_counts_after_a_turn_of_ours(
     with pytest.raises(HostTimeout):
         await call
     assert lane.abandoned == 1
+
+
+async def test_a_call_abandoned_before_its_thread_began_is_not_made() -> None:
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(1)
+        return 1
+
+    job = Job(make, made.append)
+    job.keep_waiting()
+    assert job.abandon()
+    job.run()
+    with pytest.raises(RuntimeError, match="before it began"):
+        await job.returned
+    assert not made
+
+
+async def test_what_waits_for_a_thread_is_kept_until_it_begins() -> None:
+    job = Job(lambda: None, None)
+    job.keep_waiting()
+    await until(lambda: job.kept_seconds > 0, what="the wait to be counted")
+    job.run()
+    assert job.kept_seconds == job.kept_seconds > 0
+
+
+async def test_calls_that_wait_for_threads_are_all_made(threads: Threads) -> None:
+    lanes = [Lane(f"h{number}", threads) for number in range(100)]
+    calls = [lane.call(partial(int, number), terms()) for number, lane in enumerate(lanes)]
+    assert await asyncio.gather(*calls) == list(range(100))
 
 
 async def test_four_abandoned_calls_close_the_lane_until_one_returns(

@@ -1,6 +1,7 @@
-"""Guests that mean harm, on a real host: an address that is not theirs, floods, escape sequences.
+"""Guests that mean harm, on a real host: addresses that are not theirs, floods, escape sequences.
 
-`victim` does nothing wrong; `mallory` takes its address and poses as an sshd.
+`victim` does nothing wrong; `mallory` takes its address and poses as an sshd; `liar` asks for no
+lease, and has an agent that names addresses of others.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet.process import wait_until
 from tests.proof.commanding import CLIENT, LONG_S, Commanding, commanding
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(900)]
 
+FOREIGN = "10.99.0.9"
 EVIL = "\\033]0;owned\\007\\033[2J\\033[31mred\\302\\233m\\r\\n"
 GROWTH_MB = 64
 POSE = f"""
@@ -29,14 +32,38 @@ kill "$(cat /run/sshd.pid)"
     cat /dev/zero | nc -l -p 22
 done) >/dev/null 2>&1 &
 """
+# From its next boot on it asks for no lease; its agent names a foreign address, then the victim's.
+LIE = """
+sed -i 's/^.*udhcpc -i.*$/sh \\/etc\\/agent \\&/' /etc/rc
+cat >/etc/agent <<'END'
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] && exec 3<>"/dev/${port##*/}"
+done
+mac=$(cat /sys/class/net/eth0/address)
+[ -e /etc/lied ] && address=VICTIM || address=FOREIGN
+: >/etc/lied
+sync
+entry='{"ip-address": "'$address'", "ip-address-type": "ipv4", "prefix": 24}'
+nic='{"name": "eth0", "hardware-address": "'$mac'", "ip-addresses": ['$entry']}'
+while read -r line <&3; do
+    case $line in
+    *guest-sync*) id=${line##*:} && echo '{"return": '"${id%%\\}*}"'}' >&3 ;;
+    *guest-network-get-interfaces*) echo '{"return": ['"$nic"']}' >&3 ;;
+    *) echo '{"error": {"class": "CommandNotFound", "desc": "unknown"}}' >&3 ;;
+    esac
+done
+END
+(sleep 1; kill -USR2 $(pidof udhcpc)) >/dev/null 2>&1 &
+sync
+"""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commanding]:
     with commanding(tmp_path_factory.mktemp("hostile")) as made:
-        for name in ("victim", "mallory"):
+        for name in ("victim", "mallory", "liar"):
             made.story.create(name, ready="ssh")
-        for name in ("victim", "mallory"):
+        for name in ("victim", "mallory", "liar"):
             made.daemon.wait_for(name, seconds=LONG_S, state="RUNNING")
         yield made
 
@@ -109,3 +136,42 @@ def test_who_poses_as_an_sshd_floods_and_colours_nobody(world: Commanding) -> No
     assert is_inert(refused), refused
     assert memory_mb(world) < before + GROWTH_MB
     assert world.exec("victim", "hostname").stdout == b"victim\n"
+
+
+def test_a_foreign_address_is_told_and_never_dialled(world: Commanding) -> None:
+    host, liar = world.fleet["h1"], world.daemon.sandbox("liar")["ip_address"]
+    victim = world.daemon.sandbox("victim")["ip_address"]
+    script = LIE.replace("FOREIGN", FOREIGN).replace("VICTIM", victim)
+    assert world.exec("--script", "-", "liar", stdin=script.encode()).returncode == 0
+    # The lease it gave back would be believed.
+    wait_until(lambda: liar not in host.virsh("net-dhcp-leases", "default"), what="its lease gone")
+    host.run("iptables", "-I", "OUTPUT", "-d", FOREIGN)
+    boots_again(world)
+    wait_until(lambda: refuses(world, FOREIGN), what="the foreign address", limit_s=LONG_S)
+    refused = world.exec("liar", "true")
+    assert (refused.returncode, b"only a RUNNING one" in refused.stderr) == (125, True), refused
+    counted = host.run("iptables", "-L", "OUTPUT", "-v", "-n", "-x")
+    assert [line.split()[:2] for line in counted.splitlines() if FOREIGN in line] == [["0", "0"]]
+
+
+def test_who_names_anothers_address_is_not_taken_for_that_guest(world: Commanding) -> None:
+    victim = world.daemon.sandbox("victim")["ip_address"]
+    world.fleet["h1"].virsh("reset", "liar")
+    wait_until(lambda: refuses(world, victim), what="the victim's address", limit_s=LONG_S)
+    assert world.exec("victim", "hostname").stdout == b"victim\n"
+    assert world.daemon.sandbox("victim")["ip_address"] == victim
+
+
+def boots_again(world: Commanding) -> None:
+    """Pull `liar`'s plug and have it started."""
+    world.fleet["h1"].virsh("destroy", "liar")
+    world.daemon.wait_for("liar", state="ERROR")
+    world.daemon.api.post("/v1/sandboxes/liar/retry")
+
+
+def refuses(world: Commanding, address: str) -> bool:
+    """Return whether `liar` is told to name this address, which is not used."""
+    liar = world.daemon.sandbox("liar")
+    return liar["ip_address"] is None and any(
+        one["kind"] == "address_refused" and address in one["message"] for one in liar["conditions"]
+    )

@@ -34,6 +34,7 @@ Match User {ACCOUNT}
     ForceCommand /usr/sbin/nologin
 """
 SOCKET = "/run/libvirt/libvirt-sock"
+HOST_KEY = ("sandboxd_host_key", "sandboxd_host_key.pub", "sandboxd_host_key-cert.pub")
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,36 @@ def test_a_revocation_ends_what_it_began_and_lets_no_more_begin(pair: Commanding
     assert session["end"] == "revoked"
     again = pair.ctl("tunnel", "--certificate", newest, "one")
     assert (again.returncode, b"was revoked" in again.stderr) == (5, True)
+
+
+def test_a_guest_that_shows_anothers_host_key_is_told_nothing(pair: Commanding) -> None:
+    """The key is genuine and signed by our authority, for the other sandbox: stolen from there."""
+    host, one, two = pair.fleet["h1"], address_of(pair, "one"), address_of(pair, "two")
+    # Not by exec: it takes private keys out of what is said.
+    stolen = pair.story.in_guest(host, one, f"tar c -C /etc/ssh {' '.join(HOST_KEY)} | base64")
+    unpack = f"echo '{stolen}' | base64 -d | tar x -C /etc/ssh"
+    # Connections that stand would be joined, and a key counts only when one begins.
+    pair.story.in_guest(host, two, f"{unpack} && kill -HUP $(cat /run/sshd.pid)")
+    pair.daemon.kill()
+    pair.daemon.start()
+    refused = pair.exec("two", "--", "touch", "/root/told")
+    assert (refused.returncode, b"did not prove to be" in refused.stderr) == (125, True), refused
+    command = pair.newest("two")
+    assert (command["status"], command["exit_code"]) == ("INTERRUPTED", None)
+    assert "nothing was run" in command["reason"]
+    said: list[subprocess.CompletedProcess[bytes]] = []
+
+    def tells() -> bool:
+        said.append(pair.ctl("ssh", "two", "touch /root/told"))
+        assert said[-1].returncode == 255, said
+        return b"Host key verification failed" in said[-1].stderr
+
+    # A slow guest's sshd may close a connection before it has shown any key.
+    wait_until(tells, what="ssh's word on the host key", limit_s=LONG_S, every_s=1)
+    assert b"not a listed principal" in said[-1].stderr, said
+    assert pair.story.in_guest(host, two, "ls /root/told || true") == ""
+    assert pair.exec("one", "hostname").stdout == b"one\n"
+
+
+def address_of(pair: Commanding, name: str) -> str:
+    return str(pair.daemon.sandbox(name)["ip_address"])

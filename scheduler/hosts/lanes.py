@@ -110,15 +110,28 @@ class Lane:
     ) -> Job[T]:
         self._admit(terms)
         if terms.slots is None:
-            return self._threads.start(function, late=late)
+            return await self._start(function, terms, late)
         await self._wait_for_slot(terms.slots, terms)
         try:
-            self._admit(terms)
+            job = await self._start(function, terms, late)
         except BaseException:
             terms.slots.release()
             raise
-        job = self._threads.start(function, late=late)
         job.returned.add_done_callback(partial(_release, terms.slots))
+        return job
+
+    async def _start(
+        self, function: Callable[[], T], terms: Terms, late: Callable[[T], object] | None
+    ) -> Job[T]:
+        place = await self._threads.place()
+        try:
+            # Others may have hung while this one waited.
+            self._admit(terms)
+        except BaseException:
+            place.leave()
+            raise
+        job = self._threads.start(function, late=late)
+        place.leave_after(job)
         return job
 
     def _admit(self, terms: Terms) -> None:

@@ -18,6 +18,12 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+NEW_AT_ONCE = 32
+"""So many calls may be new: each takes the interpreter from all others after every word of its
+host's, so that a thousand at once would take longer than a thousand in small groups."""
+NEW_SECONDS = 0.25
+"""After so long a call is its host's affair and new no more; a hung host keeps others so long."""
+
 _here = threading.local()
 
 
@@ -129,6 +135,25 @@ class Job(Generic[T]):
             self.returned.exception()  # an abandoned call's failure interests nobody
 
 
+class Place:
+    """Room for one call that is new; belongs to the event loop's thread."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room: asyncio.Semaphore | None = room
+
+    def leave(self, _returned: object = None) -> None:
+        """Give the place back, if it was not yet."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
+
+    def leave_after(self, job: Job[Any]) -> None:
+        """Give the place back when the call has returned, or is new no more."""
+        timer = asyncio.get_running_loop().call_later(NEW_SECONDS, self.leave)
+        job.returned.add_done_callback(self.leave)
+        job.returned.add_done_callback(lambda _: timer.cancel())
+
+
 class _Worker:
     """A thread that makes one call after another, and waits for more in between."""
 
@@ -163,6 +188,7 @@ class Threads:
         self._idle_limit = idle_limit
         self._lock = threading.Lock()
         self._backlog: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._new = asyncio.Semaphore(NEW_AT_ONCE)
         self._closed = False
         threading.Thread(target=self._start_workers, name="host-threads", daemon=True).start()
 
@@ -181,6 +207,11 @@ class Threads:
             worker = _Worker(self)
         worker.take(job)
         return job
+
+    async def place(self) -> Place:
+        """Wait until there is room for a call that is new; its place is given back by itself."""
+        await self._new.acquire()
+        return Place(self._new)
 
     def close(self) -> None:
         """Let idle threads end; those with a call end after it."""

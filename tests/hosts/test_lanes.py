@@ -12,7 +12,7 @@ import pytest
 
 from scheduler.errors import HostTimeout
 from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits, Terms
-from scheduler.hosts.threads import Job, Threads, Turn
+from scheduler.hosts.threads import NEW_AT_ONCE, Job, Threads, Turn
 from tests.waits import until
 
 
@@ -160,6 +160,37 @@ async def test_calls_that_wait_for_threads_are_all_made(threads: Threads) -> Non
     lanes = [Lane(f"h{number}", threads) for number in range(100)]
     calls = [lane.call(partial(int, number), terms()) for number, lane in enumerate(lanes)]
     assert await asyncio.gather(*calls) == list(range(100))
+
+
+async def test_i8_hung_calls_keep_their_places_for_a_moment_only(
+    threads: Threads, gate: Gate
+) -> None:
+    hung = [
+        asyncio.create_task(Lane(f"h{number}", threads).call(gate, terms()))
+        for number in range(NEW_AT_ONCE)
+    ]
+    await until(lambda: gate.begun == NEW_AT_ONCE, what="all places to be taken")
+    assert await Lane("well", threads).call(lambda: "fine", terms()) == "fine"
+    gate.open()
+    assert await asyncio.gather(*hung) == ["late"] * NEW_AT_ONCE
+
+
+async def test_a_call_is_not_made_when_others_hung_while_it_waited_for_a_place(
+    threads: Threads, gate: Gate
+) -> None:
+    lane = Lane("h", threads, limits=LaneLimits(abandoned=1))
+    places = [await threads.place() for _ in range(NEW_AT_ONCE - 1)]
+    call = asyncio.create_task(lane.call(gate, terms(deadline_seconds=0.01)))
+    await until(lambda: gate.begun == 1, what="the last place to be taken")
+    waiting = asyncio.create_task(lane.call(lambda: "never", terms()))
+    with pytest.raises(HostTimeout):
+        await call
+    for place in places:
+        place.leave()
+        place.leave()
+    with pytest.raises(CallNotBegun):
+        await waiting
+    assert await Lane("well", threads).call(lambda: "fine", terms()) == "fine"
 
 
 async def test_four_abandoned_calls_close_the_lane_until_one_returns(

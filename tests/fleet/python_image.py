@@ -49,7 +49,7 @@ def python_image() -> Path:
 
 def _build(workshop: Path) -> Path:
     root = workshop / "root"
-    run("mmdebstrap", *_options(), str(root), *_sources(), limit_s=600)
+    run("mmdebstrap", *_options(), str(root), *sources(), limit_s=600)
     unpacked = image.unpacked_in(workshop, image.boot_packages())
     image.install_busybox(root / FIRST_PROGRAMS, unpacked)
     for link in ("bin/init", "sbin/poweroff", "sbin/reboot"):
@@ -57,7 +57,7 @@ def _build(workshop: Path) -> Path:
     for name in OWN_FILES:
         _take_over(root / "etc", name)
     shutil.copy(image.GUEST_FILES / "root" / "boot" / "extlinux.conf", root / "boot")
-    _offer(workshop / "offered", root)
+    offer(workshop / "offered", root)
     for key in (root / "etc" / "ssh").glob("ssh_host_*"):
         key.unlink()
     # Of the machine that built it.
@@ -83,7 +83,7 @@ def _take_over(etc: Path, name: str) -> None:
         target.write_text(text)
 
 
-def _offer(made: Path, root: Path) -> None:
+def offer(made: Path, root: Path) -> None:
     """Give the guest a repository of its own instead of the one that it was installed from."""
     (made / "DEBIAN").mkdir(parents=True)
     (made / "etc").mkdir()
@@ -116,6 +116,6 @@ def _options() -> Iterator[str]:
     yield platform.freedesktop_os_release()["VERSION_CODENAME"]
 
 
-def _sources() -> list[str]:
+def sources() -> list[str]:
     """Where this machine's own packages come from, so that apt's index tells the versions."""
     return [path for path in SOURCES if Path(path).exists()]

@@ -45,7 +45,9 @@ WantedBy=multi-user.target
 MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
     *("e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service"),
+    "user@.service",
 )
+"""What wakes by itself, what waits for nothing, and half a minute of each login under emulation."""
 
 
 def debian_image() -> Path:

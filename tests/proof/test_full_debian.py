@@ -20,7 +20,10 @@ from tests.proof.daemon import running
 from tests.proof.test_commands import SCRIPT, STUBBORN
 from tests.proof.test_main_job import Story, configuration
 
-pytestmark = [pytest.mark.fleet, pytest.mark.debian, pytest.mark.timeout(7200)]
+pytestmark = [
+    *(pytest.mark.fleet, pytest.mark.slow, pytest.mark.debian),
+    pytest.mark.timeout(7200),
+]
 
 IMAGE = "debian.qcow2"
 BOX = "box"
@@ -59,6 +62,8 @@ mkdir /opt/own
 echo kept >/opt/own/file
 chown 33:33 /opt/own/file
 """
+AGENT = "qemu-guest-agent"
+SIGNAL = ("systemctl", "kill", "--signal")
 SERVICES = [
     {"name": "asleep", "enabled": True, "state": "started"},
     {"name": "awake", "enabled": False, "state": "stopped"},
@@ -90,6 +95,7 @@ def opened(fleet: Fleet, directory: Path) -> Iterator[Commanding]:
 def test_a_whole_debian(box: Commanding) -> None:
     boots_as_its_user_data_says(box)
     takes_commands_of_each_kind(box)
+    is_frozen_all_the_same_when_its_agent_is_deaf(box)
     is_held_still(box, "before")
     is_changed(box)
     is_held_still(box, "after")
@@ -125,6 +131,14 @@ def takes_commands_of_each_kind(box: Commanding) -> None:
     record = box.newest(BOX)
     assert (record["status"], record["kill_unconfirmed"]) == ("TIMED_OUT", False)
     assert not box.running_of(BOX, record["id"])
+
+
+def is_frozen_all_the_same_when_its_agent_is_deaf(box: Commanding) -> None:
+    """An agent that stopped is still connected: it is waited for, and then done without."""
+    assert box.exec(BOX, *SIGNAL, "STOP", AGENT).returncode == 0
+    made = bench_of(box).told("snapshot", "create", BOX, "deaf", "--external", "--no-manifest")
+    assert (made["state"], made["quiesced"], bool(made["manifest_ref"])) == ("READY", False, False)
+    assert box.exec(BOX, *SIGNAL, "CONT", AGENT).returncode == 0
 
 
 def is_held_still(box: Commanding, name: str) -> None:

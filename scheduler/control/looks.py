@@ -257,7 +257,7 @@ def _arriving(tx: Transaction, host: HostResources) -> tuple[Arriving, ...]:
 
 def _flattening(tx: Transaction, host: HostResources) -> Iterator[Arriving]:
     """Yield the disks of sandboxes here that are being made whole, to become images."""
-    for volume in tx.volumes.of_host(host.id):
+    for volume in tx.volumes.planned(host.id):
         if volume.role is VolumeRole.DISK and _planned(volume, host):
             sandbox = _live(tx, volume.owner)
             if sandbox is not None:

@@ -129,6 +129,7 @@ class VolumesFace(Face):
     get = awaited(Volumes.get)
     of_owner = awaited(Volumes.of_owner)
     of_host = awaited(Volumes.of_host)
+    planned = awaited(Volumes.planned)
     all = awaited(Volumes.all)
     mark_created = awaited(Volumes.mark_created)
     replace = awaited(Volumes.replace)

@@ -24,6 +24,12 @@ _OF_OWNER = Statement(
 _OF_HOST = Statement(
     select(_TABLE).where(_COLUMNS.host_id == bindparam("of")).order_by(*_BY_NAME), "of"
 )
+_PLANNED = Statement(
+    select(_TABLE)
+    .where(_COLUMNS.host_id == bindparam("of"), _COLUMNS.state == VolumeState.PLANNED.value)
+    .order_by(*_BY_NAME),
+    "of",
+)
 _ALL = Statement(select(_TABLE).order_by(*_BY_NAME))
 _MARK = Statement(
     update(_TABLE)
@@ -54,6 +60,10 @@ class Volumes(Repository):
     def of_host(self, host_id: str) -> tuple[Volume, ...]:
         """Return everything listed on a host."""
         return self._all(VOLUMES, _OF_HOST, host_id)
+
+    def planned(self, host_id: str) -> tuple[Volume, ...]:
+        """Return what is listed on a host and not known to be there yet: few, as a rule none."""
+        return self._all(VOLUMES, _PLANNED, host_id)
 
     def all(self) -> tuple[Volume, ...]:
         """Return everything listed on any host."""

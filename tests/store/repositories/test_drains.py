@@ -72,7 +72,9 @@ async def test_a_volume_is_listed_before_it_is_created(store: Store) -> None:
     key = (listed.host_id, listed.pool, listed.name)
     with pytest.raises(AlreadyExists):
         await store.submit(lambda tx: tx.volumes.add(volume("SBX-2", name=listed.name)))
+    assert await store.read(lambda tx: tx.volumes.planned("HST-1")) == (listed,)
     await store.submit(lambda tx: tx.volumes.mark_created(*key))
+    assert await store.read(lambda tx: tx.volumes.planned("HST-1")) == ()
     created = await store.read(lambda tx: tx.volumes.get(*key))
     assert created == replace(listed, state=VolumeState.CREATED)
     assert await store.read(lambda tx: tx.volumes.of_owner("SBX-1")) == (created,)

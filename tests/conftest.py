@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.disks import mounted
 
@@ -24,13 +27,26 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
-# Before xdist's own hook, which reads the groups: after it, tests are dealt out one by one.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares servers, for `--dist loadgroup`."""
-    for item in items:
-        real = item.get_closest_marker("fleet") is not None
-        item.add_marker(pytest.mark.xdist_group("fleet" if real else str(item.path)))
+class ByFile(LoadScopeScheduling):
+    """Deals out whole files, and all that have tests on real hosts to one process.
+
+    xdist's own groups do nothing since pytest 9.2: it writes them where ids are kept no more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "real hosts" if _has_real_hosts(self.config.rootpath / file) else file
+
+
+@cache
+def _has_real_hosts(file: Path) -> bool:
+    return "mark.fleet" in file.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Keep together what shares servers, whatever `--dist` says."""
+    return ByFile(config, log)
 
 
 @pytest.fixture

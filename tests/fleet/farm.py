@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from tests.fleet.certificates import Listening
 
-UNPRIVILEGED = "nobody"
+UNPRIVILEGED = "daemon"
+"""Not nobody: what is jailed is, and of that only so many processes may be at once."""
 CONFIGURATION = """\
 auth_unix_rw = "none"
 max_client_requests = 5

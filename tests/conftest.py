@@ -27,7 +27,7 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
-class ByFile(LoadScopeScheduling):
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
     """Deals out whole files, and all that have tests on real hosts to one process.
 
     xdist's own groups do nothing since pytest 9.2: it writes them where ids are kept no more.

@@ -133,8 +133,7 @@ async def test_a_drain_goes_to_its_end_and_the_fleet_knows(there: World) -> None
             "alpha", DrainHost(policy=DrainPolicy.DESTROY), DRAIN_INTENT
         )
         await there.until(lambda: is_drained(there))
-        assert there.fleet.hosts()[0].state is HostState.DRAINED
-        assert there.fleet.hosts()[0].reserved_cpus == 0
+        await there.until(lambda: is_known_to_be_drained(there))
     states = {(await there.sandbox(one.id)).state for one in made}
     assert states == {SandboxState.DESTROYED}
     await there.assert_ledger()
@@ -142,6 +141,11 @@ async def test_a_drain_goes_to_its_end_and_the_fleet_knows(there: World) -> None
 
 async def is_drained(there: World) -> bool:
     return (await there.host()).state is HostState.DRAINED
+
+
+async def is_known_to_be_drained(there: World) -> bool:
+    (host,) = there.fleet.hosts()
+    return host.state is HostState.DRAINED and host.reserved_cpus == 0
 
 
 async def test_the_fleet_in_memory_never_drifts_from_the_ledger(there: World) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import pty
 import select
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from scheduler.cli.main import cli
+from tests.terminals import resize, seated
 
 
 @dataclass(frozen=True)
@@ -92,31 +90,16 @@ def on_terminal(
     """Run a process of its own on a terminal and type at its prompt; its outputs come as one."""
     ours, its = pty.openpty()
     try:
-        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
-        with subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdin=its,
-            stdout=its,
-            stderr=its,
-            env=environment(socket, **{"TERM": "xterm-256color", **more}),
-            start_new_session=True,
-            preexec_fn=_take_terminal,
-        ) as process:
-            try:
-                os.close(its)
-                shown = _read(ours, until=prompt) if prompt else ""
-                shown += _read(ours, typed=typed)
-            except BaseException:
-                process.kill()
-                raise
+        resize(its, columns=200, rows=50)
+        around = environment(socket, **{"TERM": "xterm-256color", **more})
+        with seated(its, [*PROGRAM, *arguments], around) as process:
+            os.close(its)
+            shown = _read(ours, until=prompt) if prompt else ""
+            shown += _read(ours, typed=typed)
+            process.wait()
         return Ran(process.returncode, shown, "")
     finally:
         os.close(ours)
-
-
-def _take_terminal() -> None:
-    # Ctrl-C typed on it then reaches the process as a signal.
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read(terminal: int, *, until: str | None = None, typed: str = "") -> str:

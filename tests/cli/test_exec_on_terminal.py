@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import pty
 import signal
-import struct
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -20,8 +18,9 @@ import pytest
 
 from scheduler.cli.terminals import keys
 from scheduler.errors import GuestUnreachable, GuestUntrusted
-from tests.cli.running import PROGRAM, Sandboxctl, _take_terminal, environment
+from tests.cli.running import PROGRAM, Sandboxctl, environment
 from tests.guests.house import GuestHouse
+from tests.terminals import resize, seated
 from tests.waits import until
 
 TOKEN = f"ghp_{'a1B2' * 9}"
@@ -45,8 +44,7 @@ class Seat:
         os.write(self.ours, text.encode())
 
     def resize(self, columns: int, rows: int) -> None:
-        """Have another size, as when a window is drawn larger: the kernel tells the program."""
-        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        resize(self.ours, columns=columns, rows=rows)
 
     async def sees(self, text: str) -> str:
         """Wait until a text is shown; return all up to it, which is not seen again."""
@@ -77,21 +75,10 @@ def seat(socket: Path, *arguments: str) -> Iterator[Seat]:
     """Run `sandboxctl` on a terminal of 100 by 40; it does not outlive the block."""
     ours, its = pty.openpty()
     os.set_blocking(ours, False)
-    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    with subprocess.Popen(
-        [*PROGRAM, *arguments],
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        env=environment(socket, TERM="xterm-256color"),
-        start_new_session=True,
-        preexec_fn=_take_terminal,
-    ) as process:
-        try:
-            yield Seat(ours, its, process)
-        finally:
-            if process.poll() is None:
-                process.kill()
+    resize(ours, columns=100, rows=40)
+    around = environment(socket, TERM="xterm-256color")
+    with seated(its, [*PROGRAM, *arguments], around) as process:
+        yield Seat(ours, its, process)
     os.close(ours)
     os.close(its)
 

@@ -7,10 +7,8 @@ asks for a terminal gets a real one.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import pty
-import struct
 import termios
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,6 +18,7 @@ import asyncssh
 
 from scheduler.errors import SandboxdError
 from scheduler.model import HostResources, Sandbox
+from tests.terminals import resize, take_terminal
 
 
 class Anybody(asyncssh.SSHServer):
@@ -117,7 +116,8 @@ async def _on_pipes(process: asyncssh.SSHServerProcess[bytes], command: str) -> 
 async def _on_terminal(process: asyncssh.SSHServerProcess[bytes], command: str) -> int:
     """Run it on a terminal of the kind, the size and the modes that were asked for."""
     ours, its = pty.openpty()
-    _resize(ours, *process.term_size[:2])
+    columns, rows, *_ = process.term_size
+    resize(ours, columns=columns, rows=rows)
     attributes = termios.tcgetattr(its)
     for mode, flag in ((asyncssh.PTY_ECHO, termios.ECHO), (asyncssh.PTY_ICANON, termios.ICANON)):
         if process.term_modes.get(mode) == 0:
@@ -130,7 +130,7 @@ async def _on_terminal(process: asyncssh.SSHServerProcess[bytes], command: str) 
         stderr=its,
         env={**_ENVIRONMENT, "TERM": process.term_type or ""},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )
     os.close(its)
     reader, writer = await _ends(ours)
@@ -140,7 +140,7 @@ async def _on_terminal(process: asyncssh.SSHServerProcess[bytes], command: str) 
             try:
                 return await process.stdin.read(most)
             except asyncssh.TerminalSizeChanged as changed:
-                _resize(ours, changed.width, changed.height)
+                resize(ours, columns=changed.width, rows=changed.height)
 
     pumps = [
         asyncio.ensure_future(_pump(typed, writer)),
@@ -164,10 +164,6 @@ async def _ends(terminal: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         os.fdopen(os.dup(terminal), "wb", 0),
     )
     return reader, asyncio.StreamWriter(transport, flow, reader, loop)
-
-
-def _resize(terminal: int, columns: int, rows: int) -> None:
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 async def _ended(

@@ -148,7 +148,7 @@ def test_a_guest_that_shows_anothers_host_key_is_told_nothing(pair: Commanding) 
     pair.story.in_guest(host, two, f"{unpack} && kill -HUP $(cat /run/sshd.pid)")
     pair.daemon.kill()
     pair.daemon.start()
-    refused = pair.exec("two", "--", "touch", "/root/told")
+    refused = pair.exec("two", "--", "touch", "/run/told")
     assert (refused.returncode, b"did not prove to be" in refused.stderr) == (125, True), refused
     command = pair.newest("two")
     assert (command["status"], command["exit_code"]) == ("INTERRUPTED", None)
@@ -156,14 +156,14 @@ def test_a_guest_that_shows_anothers_host_key_is_told_nothing(pair: Commanding) 
     said: list[subprocess.CompletedProcess[bytes]] = []
 
     def tells() -> bool:
-        said.append(pair.ctl("ssh", "two", "touch /root/told"))
+        said.append(pair.ctl("ssh", "two", "touch /run/told"))
         assert said[-1].returncode == 255, said
         return b"Host key verification failed" in said[-1].stderr
 
     # A slow guest's sshd may close a connection before it has shown any key.
     wait_until(tells, what="ssh's word on the host key", limit_s=LONG_S, every_s=1)
     assert b"not a listed principal" in said[-1].stderr, said
-    assert pair.story.in_guest(host, two, "ls /root/told || true") == ""
+    assert pair.story.in_guest(host, two, "ls /run/told || true") == ""
     assert pair.exec("one", "hostname").stdout == b"one\n"
 
 

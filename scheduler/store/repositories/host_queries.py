@@ -23,10 +23,7 @@ COUNTERS = ("reserved_cpus", "reserved_memory_mb", "reserved_storage_mb", "reser
 INSERT = inserted(HOSTS)
 BY_ID = selected(HOSTS, "id")
 BY_NAME = selected(HOSTS, "name")
-OF_MACHINE = Statement(
-    select(_TABLE).where(_COLUMNS.host_uuid == bindparam("host_uuid")).order_by(_COLUMNS.name),
-    "host_uuid",
-)
+OF_MACHINE = selected(HOSTS, "host_uuid")
 ALL = Statement(select(_TABLE).order_by(_COLUMNS.name, _COLUMNS.id))
 OVERWRITE = overwritten(HOSTS, "id", "generation", keep=("id", "created_at", *COUNTERS))
 REMOVE = removed(HOSTS, "id")

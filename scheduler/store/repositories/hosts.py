@@ -64,7 +64,7 @@ class Hosts(Repository):
         return self._all(HOSTS, queries.ALL)
 
     def of_machine(self, host_uuid: str) -> tuple[HostResources, ...]:
-        """Return the records that say they are the machine of this UUID, by name; one at most."""
+        """Return the records that say they are the machine of this UUID; one at most."""
         return self._all(HOSTS, queries.OF_MACHINE, host_uuid)
 
     def replace(self, host: HostResources, *, expected_generation: int) -> HostResources:

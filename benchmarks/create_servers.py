@@ -12,7 +12,7 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from scheduler import logs
+from scheduler import interpreter, logs
 from scheduler.api.app import build_app
 from scheduler.api.listener import serve
 from scheduler.clock import SystemClock
@@ -136,8 +136,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=0)
     options = parser.parse_args()
     logs.configure("warning")
-    # As the daemon does.
-    sys.setswitchinterval(1e-4)
+    interpreter.settle()  # as the daemon does
     asyncio.run(run(options.kind, options.directory, options.hosts))
 
 

@@ -111,7 +111,7 @@ async def poll(domains: int) -> float:
 
             async def once() -> int:
                 for _ in range(20):
-                    reconciler.reconcile(await looker.look(fleet[0].host.id))
+                    await reconciler.reconcile(await looker.look(fleet[0].host.id))
                 return 20
 
             return await _cpu(once)

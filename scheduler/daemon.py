@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
 
 import structlog
 
-from scheduler import logs, statedir
+from scheduler import interpreter, logs, statedir
 from scheduler.api.app import build_app
 from scheduler.api.listener import Listener, serve
 from scheduler.clock import Clock
@@ -34,8 +35,6 @@ from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.parts import Daemon, Outside, opened
 
-SWITCH_SECONDS = 1e-4
-"""How long one thread of many may run on while another waits."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 2
@@ -139,11 +138,10 @@ async def _listen(listener: Listener) -> None:
 async def _until_told(
     settings: Settings, outside: Outside, *, notifier: Notifier, demo: bool
 ) -> None:
-    # By default a thread waits up to 5 ms for another to give up the interpreter: the store's
-    # writer and the hosts' lanes would wait so long for the loop, and the loop for them.
-    sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Digests, archives and files: long work that needs no interpreter.
+    loop.set_default_executor(ThreadPoolExecutor(initializer=interpreter.run_anywhere))
     loop.set_exception_handler(Shortage(outside.clock).handle)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -213,7 +211,11 @@ def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -
     outside = outside or Outside()
     try:
         statedir.prepare(settings.state_dir)
-        with statedir.held(settings.state_dir), closing(Notifier(os.environ)) as notifier:
+        with (
+            statedir.held(settings.state_dir),
+            closing(Notifier(os.environ)) as notifier,
+            interpreter.settled(one_processor=settings.daemon.one_processor),
+        ):
             asyncio.run(_until_told(settings, outside, notifier=notifier, demo=arguments.demo))
     except statedir.HeldByAnother as error:
         _say(error)

@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler import interpreter
+
 READ_BYTES = 65536
 LEASH_SECONDS = 10.0
 """How long one on a leash may take to end what it started."""
@@ -73,6 +75,7 @@ async def run(
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
     )
+    interpreter.release(process.pid)
     said = bytearray()
     try:
         async with asyncio.timeout(limit_seconds):

@@ -90,6 +90,8 @@ class DaemonSection(Section):
     state_dir: AbsolutePath = Path("/var/lib/sandboxd")
     """Where database, keys and lock live."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    one_processor: Flag = True
+    """Whether the daemon's own threads share one processor; programs it starts use all."""
 
 
 class StoreSection(Section):

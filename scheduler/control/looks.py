@@ -131,15 +131,15 @@ class Looker:
         self._drivers = drivers
         self._listings = listings
         self._streaks: dict[str, Streak] = {}
+        self._read: dict[str, tuple[Sandbox, ...]] = {}
 
     async def look(self, host_id: str) -> Look:
         """Look at a host once and record it; raises `NotFound` when the host was removed."""
-        records = await self._store.read(lambda tx: _records(tx, host_id))
+        records = await self._records(host_id)
         try:
             inventory = await self._drivers(records.host).inventory()
             if not records.explains(inventory):
-                later = await self._store.read(lambda tx: _records(tx, host_id))
-                records = records.with_newer(later)
+                records = records.with_newer(await self._records(host_id))
             host = await self._seen(records, inventory)
         except HostError as error:
             self._listings.lost(host_id)
@@ -151,7 +151,15 @@ class Looker:
     def forget(self, host_id: str) -> None:
         """Drop what was kept of a host that is no more."""
         self._streaks.pop(host_id, None)
+        self._read.pop(host_id, None)
         self._listings.lost(host_id)
+
+    async def _records(self, host_id: str) -> HostRecords:
+        """Read the host's records; what has not changed since the last look is not read again."""
+        known = self._read.get(host_id, ())
+        records = await self._store.read(lambda tx: _records(tx, host_id, known))
+        self._read[host_id] = records.sandboxes
+        return records
 
     def _judge(self, host: HostResources, *, reason: str | None) -> Verdict:
         verdict = health.after_poll(
@@ -233,9 +241,9 @@ def _shown(volume: Volume, host: HostResources) -> bool:
     return _planned(volume, host) and volume.role not in _TOLD_BY_THEIR_STEP
 
 
-def _records(tx: Transaction, host_id: str) -> HostRecords:
+def _records(tx: Transaction, host_id: str, known: Iterable[Sandbox]) -> HostRecords:
     host = tx.hosts.get(host_id)
-    sandboxes, volumes = tx.sandboxes.of_host(host_id), tx.volumes.of_host(host_id)
+    sandboxes, volumes = tx.sandboxes.of_host(host_id, known), tx.volumes.of_host(host_id)
     owners = {volume.owner for volume in volumes} - {sandbox.id for sandbox in sandboxes}
     return HostRecords(
         host=host,

@@ -326,7 +326,7 @@ class ControlPlane:
     async def _looked(self, look: Look) -> None:
         self._fleet.put(look.host)
         self._journal.poke()
-        self._reconciler.reconcile(look)
+        await self._reconciler.reconcile(look)
         await self._orphans.keep(look)
 
     def _gone(self, host_id: str) -> None:

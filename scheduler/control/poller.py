@@ -10,6 +10,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
+from zlib import crc32
 
 import structlog
 
@@ -58,6 +59,7 @@ class Poller:
         self._report_bug = report_bug
         self._observe = observe
         self._parking = Parking()
+        self._scattered: set[str] = set()
         self._loops: dict[str, Loop] = {}
         self._membership = Loop(
             "membership", self._meet, every=every, limit=60.0, clock=clock, observe=observe
@@ -122,6 +124,7 @@ class Poller:
         await loop.run()
         if self._loops.get(host_id) is not loop:
             self._parking.succeeded(host_id)
+            self._scattered.discard(host_id)
             self._looker.forget(host_id)
             self._gone(host_id)
 
@@ -144,4 +147,14 @@ class Poller:
             return pause
         self._parking.succeeded(host_id)
         settled = look.host.health is HostHealth.UP or look.given_up
-        return None if settled else min(AGAIN_SECONDS, self._every)
+        return self._scatter(host_id) if settled else min(AGAIN_SECONDS, self._every)
+
+    def _scatter(self, host_id: str) -> float | None:
+        """Return a first pause of a host's own, so that hosts met together part company for good.
+
+        A fleet that is looked at in one moment every time keeps the event loop for all of it.
+        """
+        if host_id in self._scattered:
+            return None
+        self._scattered.add(host_id)
+        return self._every * crc32(host_id.encode()) / 2**32

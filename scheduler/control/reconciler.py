@@ -6,6 +6,7 @@ is nudged, and its worker judges again from what is true by then.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from scheduler.clock import Clock
@@ -27,12 +28,18 @@ class Reconciler:
         self._listings = listings
         self._limits = limits
         self._nudge = nudge
+        self._turn = asyncio.Lock()
 
-    def reconcile(self, look: Look) -> None:
-        """Nudge every sandbox of the host that is not as it should be."""
-        for sandbox in look.records.sandboxes:
-            if sandbox.live and self._has_work(sandbox, look):
-                self._nudge(sandbox.id)
+    async def reconcile(self, look: Look) -> None:
+        """Nudge every sandbox of the host that is not as it should be.
+
+        One host at a time: a whole fleet's looks may be written by one commit.
+        """
+        async with self._turn:
+            for sandbox in look.records.sandboxes:
+                if sandbox.live and self._has_work(sandbox, look):
+                    self._nudge(sandbox.id)
+            await asyncio.sleep(0)  # whoever waits for the event loop comes before the next host
 
     def _has_work(self, sandbox: Sandbox, look: Look) -> bool:
         down = look.host.health is HostHealth.DOWN

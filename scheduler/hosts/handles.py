@@ -16,6 +16,7 @@ from pathlib import Path
 
 import libvirt
 
+from scheduler import interpreter
 from scheduler.hosts.abilities import Abilities
 from scheduler.hosts.identity import Identity, identify
 from scheduler.hosts.lanes import CALLS_AT_ONCE
@@ -104,7 +105,8 @@ def open_handle(
 ) -> Handle:
     """Dial, keep alive, identify and listen; blocking, and closed when a part of it fails."""
     _preflight(uri)
-    conn = dial(uri)
+    with interpreter.anywhere():  # libvirt starts threads for a connection, and ssh
+        conn = dial(uri)
     try:
         if abilities.keepalive:
             conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)

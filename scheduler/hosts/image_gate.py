@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
 
+from scheduler import interpreter
 from scheduler.errors import HostRefused, Unavailable
 from scheduler.hosts.image_header import HEADER_BYTES, read_image_header
 from scheduler.jails import LIBRARIES, UNJAILED, JailPlan
@@ -139,6 +140,7 @@ def _run(arguments: list[str], descriptor: int) -> tuple[int, bytes, str]:
         cwd="/",
         start_new_session=True,
     ) as process:
+        interpreter.release(process.pid)
         assert process.stdout is not None
         assert process.stderr is not None
         os.set_blocking(process.stderr.fileno(), False)

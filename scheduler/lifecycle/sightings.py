@@ -68,14 +68,14 @@ def sight(
         return Unknown(reason=f"host {sandbox.host_name} has not been listed completely yet")
     if not _tells(sandbox, inventory, mutated_at):
         return Unknown(reason="no listing of the host has begun since our last call to it ended")
-    domain = _find(sandbox, inventory)
+    domain = inventory.domain(sandbox.domain_uuid)
     if domain is not None:
         return witness(sandbox, domain)
     confirmed = (
         previous is not None
         and previous.begun_at < inventory.begun_at
         and _tells(sandbox, previous, mutated_at)
-        and _find(sandbox, previous) is None
+        and previous.domain(sandbox.domain_uuid) is None
     )
     if confirmed:
         return Absent()
@@ -104,10 +104,3 @@ def _tells(sandbox: Sandbox, inventory: Inventory, mutated_at: float | None) -> 
     if inventory.host_id != sandbox.host_id:
         return False
     return mutated_at is None or inventory.begun_at > mutated_at
-
-
-def _find(sandbox: Sandbox, inventory: Inventory) -> ObservedDomain | None:
-    for domain in inventory.domains:
-        if domain.uuid == sandbox.domain_uuid:
-            return domain
-    return None

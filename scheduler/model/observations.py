@@ -112,6 +112,16 @@ class Inventory:
     networks: Mapping[str, bool]
     """Network names and whether each is active."""
     domains: tuple[ObservedDomain, ...]
+    _by_uuid: Mapping[str, ObservedDomain] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Each of a host's sandboxes looks its own up, after every look.
+        by_uuid = {domain.uuid: domain for domain in self.domains}
+        object.__setattr__(self, "_by_uuid", by_uuid)
+
+    def domain(self, uuid: str | None) -> ObservedDomain | None:
+        """Return the domain of this UUID; None when it was not seen, or there is no UUID."""
+        return None if uuid is None else self._by_uuid.get(uuid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

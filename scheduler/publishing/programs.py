@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler import interpreter
 from scheduler.errors import RemoteUnavailable
 
 MOST_OUTPUT = 32 * 2**20
@@ -58,6 +59,7 @@ async def run(
             f"{argv[0]} cannot be started: {error.strerror}",
             remedy="install git and util-linux on the control node",
         ) from error
+    interpreter.release(process.pid)
     try:
         async with asyncio.timeout(seconds):
             return await _finished(process, stdin)

@@ -9,6 +9,7 @@ import pytest
 from scheduler.control.looks import Look
 from scheduler.errors import HostTimeout, NotFound
 from scheduler.model import (
+    DesiredState,
     DomainState,
     HostHealth,
     HostResources,
@@ -126,6 +127,16 @@ async def test_one_built_while_its_host_was_listed_is_ours(there: World) -> None
     host = await there.host("beta")
     assert (host.unmanaged_cpus, host.unmanaged_memory_mb, host.limit_cpus) == (0, 0, 4)
     assert host.unmanaged_storage_mb == 8
+
+
+async def test_what_was_not_written_since_the_last_look_is_not_read_again(there: World) -> None:
+    made = await there.created()
+    other = await there.created()
+    first = {one.id: one for one in (await there.look()).records.sandboxes}
+    await there.services.sandboxes.stop(made.id, Intent(actor=ME))
+    second = {one.id: one for one in (await there.look()).records.sandboxes}
+    assert second[other.id] is first[other.id]
+    assert second[made.id].desired_state is DesiredState.STOPPED
 
 
 async def test_health_has_hysteresis_and_every_change_its_event(there: World) -> None:

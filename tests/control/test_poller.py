@@ -90,6 +90,29 @@ async def test_every_host_is_polled_at_once_and_then_by_its_period(empty: World)
         await polling.looked(2, "beta")
 
 
+async def test_hosts_met_together_are_not_looked_at_together_for_ever(empty: World) -> None:
+    names = [f"host-{number}" for number in range(20)]
+    for name in names:
+        await empty.add_host(name)
+    polling = Polling(empty)
+
+    async def later(seconds: float) -> set[str]:
+        polling.looks.clear()
+        empty.clock.advance(seconds)
+        for _ in range(3):
+            await empty.breathe()
+        assert len(set(polling.looks)) == len(polling.looks), "one look each at most"
+        return set(polling.looks)
+
+    async with polling.running():
+        await until(lambda: set(polling.looks) == set(names))
+        await later(REST_SECONDS)
+        first = await later(EVERY / 2 - REST_SECONDS)
+        second = await later(EVERY / 2)
+        assert first | second == set(names)
+        assert 5 <= len(first) <= 15
+
+
 async def test_a_hint_brings_the_next_look_but_a_storm_of_them_only_one(empty: World) -> None:
     driver = await empty.add_host("alpha")
     polling = Polling(empty)

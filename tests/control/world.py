@@ -206,7 +206,7 @@ class World:
     async def reconcile(self, name: str = "alpha") -> list[str]:
         """Look at a host once and return which sandboxes have work for that."""
         self.nudged.clear()
-        self.reconciler.reconcile(await self.look(name))
+        await self.reconciler.reconcile(await self.look(name))
         return list(self.nudged)
 
     async def create(self, **fields: object) -> Sandbox:

@@ -314,6 +314,24 @@ async def test_live_and_of_host_leave_tombstones_out(store: Store) -> None:
     assert [one.id for one in there] == ["SBX-2", "SBX-1"]
 
 
+async def test_of_host_reads_again_only_what_was_written(store: Store) -> None:
+    await added(
+        store,
+        sandbox("SBX-1", host_id="HST-1", state=RUNNING),
+        sandbox("SBX-2", host_id="HST-1", created_at=later(1)),
+        sandbox("SBX-3", host_id="HST-1", created_at=later(2)),
+    )
+    known = await store.read(lambda tx: tx.sandboxes.of_host("HST-1"))
+    await store.submit(lambda tx: tx.sandboxes.bury("SBX-2", at=START))
+    await store.submit(
+        lambda tx: tx.sandboxes.transition("SBX-1", RUNNING, RUNNING, at=START, ssh_ca="another")
+    )
+    now = await store.read(lambda tx: tx.sandboxes.of_host("HST-1", known))
+    assert now == await store.read(lambda tx: tx.sandboxes.of_host("HST-1"))
+    assert now[0].ssh_ca == "another"
+    assert now[1] is known[2]
+
+
 async def test_live_sandboxes_are_counted_by_host_and_state(store: Store) -> None:
     await added(
         store,

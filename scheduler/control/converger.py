@@ -20,6 +20,7 @@ from scheduler.control.effects import Effects, overlay_name
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
+from scheduler.control.seekers import Seekers
 from scheduler.control.snapshot_effects import (
     SNAPSHOT_STEPS,
     SnapshotEffects,
@@ -118,6 +119,7 @@ class Converger:
         self._limits = limits
         self._replicate = replicate
         self._snapshots = snapshots
+        self._seekers = Seekers()
         self._stopping = False
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
             partial(asyncio.Semaphore, AT_ONCE_A_HOST)
@@ -161,6 +163,7 @@ class Converger:
         self._builds.forget(host_id)
 
     async def _step(self, sandbox_id: str) -> float | None:
+        self._seekers.leave(sandbox_id)
         try:
             standing = await self._records.standing(sandbox_id)
         except NotFound:
@@ -204,13 +207,13 @@ class Converger:
 
     async def _take(self, step: Step, standing: Standing, driver: HostDriver) -> float | None:
         sandbox, host = standing.sandbox, standing.host
+        if isinstance(step, SeekAddress):
+            found = await self._effects.seek_address(sandbox, host, driver)
+            return _AT_ONCE if found else self._seekers.pause(sandbox.id)
         if isinstance(step, Wait):
             return _pause(step, standing)
         if isinstance(step, Settled):
             return None
-        if isinstance(step, SeekAddress):
-            found = await self._effects.seek_address(sandbox, host, driver)
-            return _AT_ONCE if found else _LOOK_AGAIN_SECONDS
         if isinstance(step, Capture):
             return await self._capture(sandbox, host, driver)
         if isinstance(step, TrySsh):

@@ -245,7 +245,7 @@ class World:
 
         return await self.store.submit(write)
 
-    async def settle(self, sandbox_id: str, *, turns: int = 100) -> float | None:
+    async def settle(self, sandbox_id: str, *, turns: int = 300) -> float | None:
         """Work on a sandbox until it rests or waits for a poll; return None then.
 
         Time passes as long as each pause asks for.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 SWITCH_SECONDS = 1e-4
@@ -36,7 +36,7 @@ def settle(*, one_processor: bool = True) -> None:
     gc.set_threshold(COLLECT_AFTER)
     if one_processor:
         allowed = sorted(PROCESSORS)
-        os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})
+        _run_on({allowed[os.getpid() % len(allowed)]})
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def settled(*, one_processor: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setaffinity(0, allowed)
+        _run_on(allowed)
         gc.set_threshold(*thresholds)
         gc.unfreeze()
         sys.setswitchinterval(interval)
@@ -56,13 +56,12 @@ def settled(*, one_processor: bool = True) -> Iterator[None]:
 
 def run_anywhere() -> None:
     """Let this thread run on every processor: it does what needs no interpreter."""
-    os.sched_setaffinity(0, PROCESSORS)
+    _run_on(PROCESSORS)
 
 
 def release(pid: int) -> None:
     """Let a program that this process has just started run on every processor."""
-    with suppress(OSError):  # it has ended, or is not ours to order any more
-        os.sched_setaffinity(pid, PROCESSORS)
+    _run_on(PROCESSORS, pid)
 
 
 @contextmanager
@@ -73,4 +72,14 @@ def anywhere() -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        _run_on(before)
+
+
+def _run_on(processors: Iterable[int], pid: int = 0) -> None:
+    """Bind the calling thread, or a program's first; it is a matter of speed alone.
+
+    Sandboxes for services may forbid it, processors may have been taken away, a program may have
+    ended: then the kernel decides as it always did.
+    """
+    with suppress(OSError):
+        os.sched_setaffinity(pid, processors)

@@ -53,6 +53,12 @@ async def test_a_program_that_has_ended_needs_no_processor() -> None:
     interpreter.release(process.pid)
 
 
+def test_where_processors_are_not_ours_to_choose_the_kernel_does() -> None:
+    before = allowed()
+    interpreter._run_on({4095})
+    assert allowed() == before
+
+
 def test_all_is_as_before_in_the_end() -> None:
     before = (sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count(), allowed())
     with interpreter.settled():

@@ -1,10 +1,9 @@
 """P10: from being asked for a sandbox until it is RUNNING, beside `virsh` doing the same by hand.
 
-One real libvirt host, real guests under emulation, the daemon as a process of its own. By hand
-means on the host itself: overlay and seed, define, start, and asking for the lease until there is
-one; domain and seed are those of a sandbox. Three moments tell where the time goes: when QEMU was
-started (libvirt's log says so), when the guest had its lease (the file of leases), and when it was
-known. Between the first two lies the guest's own boot. Run as root: python -m benchmarks.boots
+By hand means on the host: overlay, seed (a sandbox's), define, start, and asking for the lease.
+Three moments tell where the time goes: QEMU was started (libvirt's log says so), the guest had its
+lease (the file of leases), and it was known. Between the first two lies the guest's own boot. Real
+libvirt, emulated guests, the daemon as a process. Run as root: python -m benchmarks.boots
 """
 
 from __future__ import annotations

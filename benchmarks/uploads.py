@@ -1,9 +1,8 @@
 """Images taken in: how fast, beside copying the file, and what other callers notice of it.
 
-The daemon is a process of its own without hosts, and `sandboxctl image upload` as users run it: the
-file is hashed, sent, hashed again as it arrives, synced, and judged in a jail. The floor hashes the
-same file with sha256sum and copies it durably with dd. Meanwhile another caller asks the daemon for
-its health; how long an answer takes at the worst is how late its event loop was.
+`sandboxctl image upload` to a daemon without hosts: the file is hashed, sent, hashed as it arrives,
+synced, and judged in a jail. The floor is sha256sum and a durable dd. Meanwhile another caller asks
+for the daemon's health: how long that takes at worst is how late its event loop was.
 Run: python -m benchmarks.uploads
 """
 

@@ -39,7 +39,8 @@ class Reconciler:
             for sandbox in look.records.sandboxes:
                 if sandbox.live and self._has_work(sandbox, look):
                     self._nudge(sandbox.id)
-            await asyncio.sleep(0)  # whoever waits for the event loop comes before the next host
+            # Whoever waits for the event loop comes before the next host.
+            await self._clock.wait(asyncio.Event(), 0)
 
     def _has_work(self, sandbox: Sandbox, look: Look) -> bool:
         down = look.host.health is HostHealth.DOWN

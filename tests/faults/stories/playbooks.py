@@ -16,7 +16,8 @@ class Author(Story):
 
     @staticmethod
     def counts(act: str, nth: int) -> bool:
-        return nth <= 3 and act in ("playbooks.write", "playbook_keeper.note")
+        # How many revisions Ansible is asked about depends on how long it takes.
+        return nth <= {"playbooks.write": 3, "playbook_keeper.note": 1}.get(act, 0)
 
     def act(self) -> None:
         self.post("/v1/playbooks", {"name": "proof", "tasks": [TASK]})

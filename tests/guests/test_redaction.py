@@ -65,6 +65,22 @@ def test_where_it_is_cut_makes_no_difference(text: str, cuts: list[int]) -> None
     assert cleared(data, cuts, (b"correct", b"or")) == cleared(data, [], (b"correct", b"or"))
 
 
+PIECES = (
+    *(*SECRETS.values(), b"postgres://", b"@", b":", b"/", b" ", b"\n", b"x", b"xox", b"xoxb-"),
+    *(b"0123456789abcdef", b"sk-", b"task_", b"SK_", b"glpat-", b"github_pat_", b"npm_", b"pypi-"),
+    *(b"eyJ", b".", b"BEARER ", b"AWS_Secret_access_KEY=", b"ASIA", b"-----", b"BEGIN ", b"-"),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
+def test_what_is_looked_at_more_closely_is_all_that_could_be_found(data: bytes) -> None:
+    redactor = Redactor((SECRETS["named"], b"xx"))
+    redactor._pending = data
+    everywhere, first = redactor._pattern.search(data), redactor._first()
+    assert (everywhere and everywhere.span()) == (first and first.span())
+    assert everywhere is None or redactor._suspicious()
+
+
 @pytest.mark.parametrize("data", [b"password: ", b"....", b"done\n", b"50% ", b"\x1b[2K\r"])
 def test_a_prompt_and_the_end_of_a_line_are_not_held_back(data: bytes) -> None:
     assert Redactor().feed(data) == data

@@ -14,6 +14,7 @@ from io import BytesIO
 
 import pytest
 
+from tests.cli.running import on_terminal
 from tests.fleet.process import wait_until
 from tests.proof.commanding import LONG_S, Commanding, commanding
 from tests.proof.daemon import Document
@@ -92,6 +93,17 @@ def test_the_exit_code_is_ours(box: Commanding) -> None:
     ):
         assert box.exec("box", "--", *argv).returncode == code
     assert box.exec("--cwd", "/nowhere", "box", "true").returncode == 125
+
+
+def test_a_program_has_our_terminal(box: Commanding) -> None:
+    line = 'stty size; read x; echo "<$x>"; exit 7'
+    words = ("exec", "--tty", "box", "sh", "-c", line)
+    ran = on_terminal(box.daemon.socket, *words, prompt="50 200", typed="typed\r")
+    assert ran.code == 7, ran
+    assert "<typed>" in ran.out
+    record = box.newest("box")
+    assert (record["status"], record["metadata"]["terminal"]) == ("EXITED", True)
+    assert "<typed>" in record["stdout"]
 
 
 def test_secrets_are_taken_out_before_anything_is_kept(box: Commanding) -> None:

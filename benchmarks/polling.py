@@ -21,7 +21,7 @@ from uuid import uuid4
 import libvirt
 
 from benchmarks.fleets import Resident, record, residents, write_node_file
-from benchmarks.rounds import Table, compare, duration
+from benchmarks.rounds import Table, compare, duration, met_or_missed
 from scheduler import interpreter
 from scheduler.clock import SystemClock
 from scheduler.control.listings import Listings
@@ -155,17 +155,15 @@ def main() -> None:
         table, ours, took = polls(Path(directory), options.hosts, options.each, options.rounds)
     print(f"{table.markdown()}\n")
     times = 1 / table.line("ours").ratio
-    print(f"{times:.1f}x the floor; the goal of {GOAL_TIMES}x is {_kept(times <= GOAL_TIMES)}")
+    print(
+        f"{times:.1f}x the floor; the goal of {GOAL_TIMES}x is {met_or_missed(times <= GOAL_TIMES)}"
+    )
     lag = quantiles(ours.lag.seconds, n=100)[98]
     print(
         f"at the daemon's pace, one round in {took:.1f} s of {POLL_SECONDS:g}:"
         f" loop lag p99 {duration(lag)}, worst {duration(max(ours.lag.seconds))};"
-        f" the goal of {duration(GOAL_LAG_SECONDS)} is {_kept(lag < GOAL_LAG_SECONDS)}"
+        f" the goal of {duration(GOAL_LAG_SECONDS)} is {met_or_missed(lag < GOAL_LAG_SECONDS)}"
     )
-
-
-def _kept(goal: bool) -> str:
-    return "met" if goal else "MISSED"
 
 
 if __name__ == "__main__":

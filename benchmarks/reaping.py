@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.fleets import NOW, Resident, record, residents, write_node_file
-from benchmarks.rounds import duration
+from benchmarks.rounds import duration, met_or_missed
 from scheduler import logs
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
@@ -154,7 +154,7 @@ def main() -> None:
     print(f"{duration(median(late))}, p99 {duration(last)}, latest {duration(max(late))}")
     first = max(starting, default=0.0)
     print(f"the latest in the first {options.settle:.0f} s after the start: {duration(first)}")
-    kept = "met" if last < GOAL_SECONDS and min(late) >= 0 else "MISSED"
+    kept = met_or_missed(last < GOAL_SECONDS and min(late) >= 0)
     print(f"the goal (p99 under {duration(GOAL_SECONDS)}, never early) is {kept}")
 
 

@@ -115,6 +115,11 @@ def compare(name: str, bursts: Mapping[str, Burst], rounds: int = 5) -> Table:
     return Table(name=name, lines=lines, control=median(controls))
 
 
+def met_or_missed(met: bool) -> str:
+    """Return what is said of a goal."""
+    return "met" if met else "MISSED"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in the unit that reads best."""
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):

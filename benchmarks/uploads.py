@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,12 +22,12 @@ from statistics import quantiles
 
 from benchmarks.rounds import compare, duration
 from scheduler.cli.client import Client
+from tests.cli.running import PROGRAM
 from tests.fleet.process import wait_until
 from tests.proof.daemon import Daemon, running
 
 MIB = 1024 * 1024
 EVERY_SECONDS = 0.005
-CLIENT = (sys.executable, "-c", "from scheduler.cli.main import main; main()")
 
 
 @dataclass
@@ -80,7 +79,7 @@ class Ours:
         words = ("image", "upload", str(self._image), "--name", "measured")
         with self.busy.asking():
             subprocess.run(
-                [*CLIENT, *words], env=environment, check=True, stdout=subprocess.DEVNULL
+                [*PROGRAM, *words], env=environment, check=True, stdout=subprocess.DEVNULL
             )
         api = self._daemon.api
         api.delete("/v1/images/measured")

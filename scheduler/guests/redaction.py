@@ -34,19 +34,15 @@ _LOOKS: Mapping[str, bytes] = {
     "bearer": rb"(?i:bearer)[ \t]+[A-Za-z0-9._~+/=-]{8,}",
     "url_password": rb"(?<=://)[^\s/:@\x00-\x1f]*:[^\s/@\x00-\x1f]+(?=@)",
 }
-_BEGINNINGS = (
-    rb"-----BEGIN |A(?:KIA|SIA)|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|[srp]k[-_]|npm_|pypi-"
-    rb"|eyJ|://|[bB][eE][aA][rR][eE][rR]|[aA][wW][sS]_"
-)
-"""How whatever looks like a secret begins, or what stands before it: to look for these first takes
-a third of trying every look at every byte."""
 _ANCHORS = (
     *(b"-----BEGIN ", b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
     *(b"github_pat_", b"glpat-", b"xox", b"sk-", b"sk_", b"rk-", b"rk_", b"pk-", b"pk_"),
     *(b"npm_", b"pypi-", b"eyJ", b"://"),
 )
-"""The same, spelled out: most of what programs write has none of these, which is seen at once."""
+"""How whatever looks like a secret begins, or what stands before it. Most of what programs write
+has none of these, which is seen at once; where there is one, only there every look is tried."""
 _ANCHORS_OF_ANY_CASE = (b"bearer", b"aws_")
+_IN_ANY_CASE = [b"(?i:%s)" % anchor for anchor in _ANCHORS_OF_ANY_CASE]
 _KEY_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 # A token may go on, and a header line's first half may be all that has come.
 _UNFINISHED = re.compile(
@@ -66,7 +62,9 @@ class Redactor:
         looks = [b"(?P<%s>%s)" % (kind.encode(), look) for kind, look in _LOOKS.items()]
         everything = [b"(?P<%s>%s)" % (NAMED.encode(), named), *looks] if named else looks
         self._pattern = re.compile(b"|".join(everything))
-        self._beginning = re.compile(b"%s|%s" % (named, _BEGINNINGS) if named else _BEGINNINGS)
+        self._anchors = (*_ANCHORS, *self._secrets)
+        begins = map(re.escape, self._anchors)
+        self._beginning = re.compile(b"|".join([*begins, *_IN_ANY_CASE]))
         self._pending = b""
         self._in_key: int | None = None
         """How much of a private key has been swallowed; None outside of one."""
@@ -115,10 +113,8 @@ class Redactor:
     def _suspicious(self) -> bool:
         """Return whether there may be a secret in the pending bytes at all."""
         pending, lowered = self._pending, self._pending.lower()
-        return (
-            any(anchor in pending for anchor in _ANCHORS)
-            or any(anchor in lowered for anchor in _ANCHORS_OF_ANY_CASE)
-            or any(secret in pending for secret in self._secrets)
+        return any(anchor in pending for anchor in self._anchors) or any(
+            anchor in lowered for anchor in _ANCHORS_OF_ANY_CASE
         )
 
     def _first(self) -> re.Match[bytes] | None:

@@ -183,10 +183,8 @@ class RebuildService:
 
     def _found(self, orphan: Orphan) -> Found | None:
         seen = self._sightings.of(orphan.host_id).latest
-        for domain in () if seen is None else seen.domains:
-            if domain.uuid == orphan.domain_uuid:
-                return Found(host_id=orphan.host_id, domain=domain)
-        return None
+        domain = None if seen is None else seen.domain(orphan.domain_uuid)
+        return None if domain is None else Found(host_id=orphan.host_id, domain=domain)
 
     def _tried(self, tx: Transaction, one: _Candidate, order: Order) -> Rebuilt:
         """Restore one sandbox, or say what is in its way."""

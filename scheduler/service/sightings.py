@@ -106,9 +106,9 @@ class Sightings:
                 remedy=f"see what keeps it: sandboxctl host show {host.name}",
                 details={"health": host.health.value, "health_reason": host.health_reason},
             )
-        for domain in seen.latest.domains:
-            if domain.uuid == uuid:
-                return seen.latest, domain
+        domain = seen.latest.domain(uuid)
+        if domain is not None:
+            return seen.latest, domain
         raise NotFound(
             f"there is no domain {uuid} on host {host.name}",
             remedy="see what there is: sandboxctl orphan list",

@@ -12,6 +12,7 @@ import pytest
 
 from scheduler import interpreter
 from scheduler.cli.client import Client
+from tests.cli.running import Sandboxctl
 from tests.deploy.test_unit import needs_systemd, service
 from tests.fleet.process import Server, wait_until
 from tests.proof.daemon import START_LIMIT_S
@@ -72,12 +73,8 @@ def socket(directory: Path) -> Path:
 
 def ctl(directory: Path, *words: str) -> None:
     """Run `sandboxctl` to its end, which must be a good one."""
-    argv = [sys.executable, "-c", "from scheduler.cli.main import main; main()", *words]
-    environment = {**os.environ, "SANDBOXD_SOCKET": str(socket(directory))}
-    ran = subprocess.run(
-        argv, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    ran = Sandboxctl(socket(directory))(*words)
+    assert ran.code == 0, ran
 
 
 @pytest.fixture

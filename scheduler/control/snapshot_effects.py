@@ -6,8 +6,10 @@ what changes in between is part of the snapshot and shows in the next manifest, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+
+import structlog
 
 from scheduler.control.effects import Effects
 from scheduler.control.records import Records
@@ -27,12 +29,15 @@ from scheduler.model import (
     SnapshotKind,
     SnapshotState,
     StateReason,
+    Volume,
 )
 
 SnapshotStep = Freeze | Revert | Discard | GiveUp
 SNAPSHOT_STEPS = (Freeze, Revert, Discard, GiveUp)
 LOOK_AGAIN_SECONDS = 1.0
 _AT_ONCE = 0.0
+
+_log = structlog.get_logger()
 
 TakeManifest = Callable[[Sandbox, HostResources, Snapshot], Awaitable[str]]
 """Takes the manifest of a running guest, bounded in time, and returns what it is kept under."""
@@ -100,13 +105,11 @@ class SnapshotEffects:
             await self._snapshots.made(sandbox, snapshot, Taken(memory=memory))
             return _AT_ONCE
         volumes = await self._snapshots.volumes(sandbox)
-        layer = layers.planned(volumes)
+        layer = layers.planned(volumes, on=snapshot.ref)
         if layer is None:
             raise HostRefused(f"no new layer is listed for snapshot {snapshot.name}")
         quiesced = await task.driver.freeze(task.uuid, layer.name)
-        changed = {one.name: one for one in layers.put_live(volumes, layer.name)}
-        stated = tuple(changed.get(one.name, one) for one in volumes)
-        await task.driver.restate(await self._effects.plan(sandbox, task.host, stated))
+        await self._restate(task, sandbox, volumes, layers.put_live(volumes, layer.name))
         await self._snapshots.made(sandbox, snapshot, Taken(quiesced=quiesced))
         return _AT_ONCE
 
@@ -142,13 +145,11 @@ class SnapshotEffects:
     async def _put_on(self, task: Task, sandbox: Sandbox) -> Sandbox:
         """Have the domain, which is off, write to a new layer on the frozen point."""
         volumes = await self._snapshots.volumes(sandbox)
-        layer = layers.planned(volumes) or layers.live(volumes)
+        layer = layers.planned(volumes, on=task.snapshot.ref) or layers.live(volumes)
         if layer is None or layer.backing != task.snapshot.ref:
             raise HostRefused(f"no new layer is listed on snapshot {task.snapshot.name}")
         await task.driver.create_layer(layer.name, task.snapshot.ref)
-        changed = {one.name: one for one in layers.put_live(volumes, layer.name)}
-        stated = tuple(changed.get(one.name, one) for one in volumes)
-        await task.driver.restate(await self._effects.plan(sandbox, task.host, stated))
+        await self._restate(task, sandbox, volumes, layers.put_live(volumes, layer.name))
         return await self._snapshots.aligned(sandbox, layer.name)
 
     async def _discard(self, task: Task, _step: SnapshotStep) -> float:
@@ -175,9 +176,12 @@ class SnapshotEffects:
             await task.driver.delete_snapshot(task.uuid, task.snapshot.ref)
             await self._snapshots.undone(sandbox, task.snapshot)
             return _AT_ONCE
-        layer = layers.planned(await self._snapshots.volumes(sandbox))
+        volumes = await self._snapshots.volumes(sandbox)
+        layer = layers.planned(volumes, on=task.snapshot.ref)
         if layer is not None:
             if await task.driver.live_layer(task.uuid) == layer.name:
+                # It is kept only once the definition says so too: the next start goes by that.
+                await self._restate(task, sandbox, volumes, layers.put_live(volumes, layer.name))
                 await self._snapshots.made(sandbox, task.snapshot, Taken())
                 return _AT_ONCE
             await self._delete(task, layer.name)
@@ -188,9 +192,7 @@ class SnapshotEffects:
         if not await task.driver.merge(task.uuid, action.lower, action.upper):
             return LOOK_AGAIN_SECONDS
         volumes = await self._snapshots.volumes(sandbox)
-        changed = {one.name: one for one in layers.merged(volumes, action)}
-        stated = tuple(changed.get(one.name, one) for one in volumes)
-        await task.driver.restate(await self._effects.plan(sandbox, task.host, stated))
+        await self._restate(task, sandbox, volumes, layers.merged(volumes, action))
         await self._snapshots.merged(sandbox, action)
         return _AT_ONCE
 
@@ -203,8 +205,25 @@ class SnapshotEffects:
             live = await task.driver.live_layer(task.uuid) or ""
             if live in layers.disks(await self._snapshots.volumes(sandbox)):
                 sandbox = await self._snapshots.aligned(sandbox, live)
+            sandbox = await self._drop_planned(task, sandbox)
         await self._snapshots.gave_up(sandbox, snapshot, step.message)
         return _AT_ONCE
+
+    async def _drop_planned(self, task: Task, sandbox: Sandbox) -> Sandbox:
+        """Remove the layer that a revert in vain was to put live.
+
+        A host that refuses that as well keeps it, and it stays listed and claimed: the next
+        deletion removes what no snapshot needs.
+        """
+        volumes = await self._snapshots.volumes(sandbox)
+        layer = layers.planned(volumes, on=task.snapshot.ref)
+        if layer is None:
+            return sandbox
+        try:
+            return await self._remove(task, sandbox, layer.name)
+        except HostRefused as error:
+            _log.warning("snapshot.layer_left", layer=layer.name, why=error.message)
+            return sandbox
 
     async def _put_to_rest(self, task: Task, sandbox: Sandbox) -> None:
         """End a domain that only merging has started: its guest has run nothing yet."""
@@ -215,6 +234,18 @@ class SnapshotEffects:
             return
         if domain.reason is StateReason.USER:
             await task.driver.power_off(task.uuid)
+
+    async def _restate(
+        self,
+        task: Task,
+        sandbox: Sandbox,
+        volumes: Collection[Volume],
+        changed: Collection[Volume],
+    ) -> None:
+        """State the domain over its volumes as they are after a change, in its mark as well."""
+        anew = {one.name: one for one in changed}
+        stated = tuple(anew.get(one.name, one) for one in volumes)
+        await task.driver.restate(await self._effects.plan(sandbox, task.host, stated))
 
     async def _next(self, sandbox: Sandbox, *, merge: bool = True) -> Remove | Merge | None:
         volumes = await self._snapshots.volumes(sandbox)

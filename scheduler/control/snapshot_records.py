@@ -78,13 +78,14 @@ class SnapshotRecords:
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
             volumes = _listed(tx, sandbox)
-            layer = layers.planned(volumes)
+            layer = layers.planned(volumes, on=snapshot.ref)
             if snapshot.kind is SnapshotKind.EXTERNAL and layer is not None:
                 for volume in layers.put_live(volumes, layer.name):
                     tx.volumes.replace(volume)
             ready = replace(
                 snapshot,
                 state=SnapshotState.READY,
+                reason=None,
                 memory=taken.memory,
                 quiesced=taken.quiesced,
                 files=_files(snapshot, volumes),
@@ -138,7 +139,7 @@ class SnapshotRecords:
         """Record that nothing is left of a snapshot that could not be made."""
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
-            layer = layers.planned(_listed(tx, sandbox))
+            layer = layers.planned(_listed(tx, sandbox), on=snapshot.ref)
             if snapshot.kind is SnapshotKind.EXTERNAL and layer is not None:
                 tx.volumes.remove(layer.host_id, layer.pool, layer.name)
             failed = replace(snapshot, state=SnapshotState.FAILED, claim_mb=0, updated_at=now)

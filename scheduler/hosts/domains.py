@@ -7,6 +7,7 @@ sandbox's id, so libvirt itself refuses a second copy on a host.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import libvirt
 
@@ -46,6 +47,7 @@ def restate(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
     if find_ours(handle, plan.uuid, keyring) is None:
         define(handle, plan, keyring)
         return
+    _check_chain(handle, plan)
     domain = handle.conn.defineXMLFlags(
         domain_xml(plan, machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE
     )
@@ -204,6 +206,26 @@ def _disk(pool: libvirt.virStoragePool, name: str, layers: Sequence[str]) -> Dis
     if lowest.volume.backing is not None and lowest.backing_format is not None:
         backing.append((lowest.volume.backing, lowest.backing_format))
     return Disk(path=files[0].volume.path, format="qcow2", backing=tuple(backing))
+
+
+def _check_chain(handle: Handle, plan: DomainPlan) -> None:
+    """Refuse a plan whose layers lie on each other otherwise in the pool.
+
+    QEMU goes by the definition and not by what a layer's header says: a guest would read, and write
+    above, what never was its disk.
+    """
+    pool = handle.conn.storagePoolLookupByName(plan.pool)
+    files = [
+        describe_volume(pool.storageVolLookupByName(one).XMLDesc(0)).volume
+        for one in (plan.overlay, *plan.layers)
+    ]
+    for upper, lower in pairwise(files):
+        if upper.backing != lower.path:
+            raise HostRefused(
+                f"the layer {upper.name} lies on {upper.backing} in the pool, not on {lower.name}",
+                remedy="somebody changed layers by hand; look at them on the host",
+                details={"domain_uuid": plan.uuid},
+            )
 
 
 def _seed(pool: libvirt.virStoragePool, name: str) -> Disk:

@@ -56,13 +56,17 @@ def chain(volumes: Collection[Volume], name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def planned(volumes: Collection[Volume]) -> Volume | None:
-    """Return the layer that is about to take the guest's writes."""
+def planned(volumes: Collection[Volume], *, on: str) -> Volume | None:
+    """Return the layer on this one that is about to take the guest's writes.
+
+    One that lies on another may be left of a revert that failed, and is nobody's to write to.
+    """
     return next(
         (
             one
             for one in volumes
-            if one.role is VolumeRole.LAYER and one.state is VolumeState.PLANNED
+            if (one.role, one.state) == (VolumeRole.LAYER, VolumeState.PLANNED)
+            and one.backing == on
         ),
         None,
     )

@@ -71,6 +71,15 @@ def storage_due(
     return sandbox.storage_mb * (1 + frozen) + inside
 
 
+def holds_something(snapshot: Snapshot) -> bool:
+    """Return whether a host may have anything of a snapshot.
+
+    Of one that could not be made all is taken back, of one that could not be deleted all may be
+    there still: both are FAILED, and only the first claims nothing any more.
+    """
+    return snapshot.state is not SnapshotState.FAILED or snapshot.claim_mb > 0
+
+
 def check_able(host: HostResources, kind: SnapshotKind) -> None:
     """Raise `ConstraintImpossible` when this host can never make snapshots of this kind."""
     if kind is SnapshotKind.INTERNAL:
@@ -172,6 +181,9 @@ def _tried(case: Case, phase: Phase, snapshot: Snapshot) -> Step | None:
     """Give up after so many failed tries of a phase; before that, wait out the pause after one."""
     sandbox = case.sandbox
     if sandbox.phase is phase and sandbox.attempts >= TRIES:
+        # Giving up asks the host once more, which may refuse that too: then it is no hurry.
+        if sandbox.attempts > TRIES and (wait := _pausing(case, phase)) is not None:
+            return wait
         failing = [c.message for c in sandbox.conditions if c.kind == ConditionKind.FAILING]
         return GiveUp(snapshot_id=snapshot.id, message=failing[-1] if failing else "it failed")
     return _pausing(case, phase)

@@ -19,6 +19,7 @@ from scheduler.lifecycle import layers
 from scheduler.lifecycle.snapshots import (
     check_able,
     claim_of,
+    holds_something,
     may_begin,
     storage_due,
     under_way,
@@ -157,7 +158,7 @@ class SnapshotService:
                 f"there is a snapshot {request.name} of this sandbox already",
                 remedy="choose another name, or delete that one first",
             )
-        kinds = {one.kind for one in others if one.state is not SnapshotState.FAILED}
+        kinds = {one.kind for one in others if holds_something(one)}
         if kinds - {request.kind}:
             raise Conflict(
                 f"this sandbox has {kinds.pop()} snapshots, and one of another kind breaks them",

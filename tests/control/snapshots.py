@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scheduler.lifecycle import layers
+from scheduler.lifecycle.mark_documents import read_mark
 from scheduler.lifecycle.snapshots import storage_due
 from scheduler.model import Sandbox, Snapshot, SnapshotState
 from scheduler.service.intents import Intent
@@ -79,6 +80,12 @@ class Bench:
         live = layers.live(volumes)
         assert live is not None
         assert host.domains[self.uuid].disks[0] == live.name
+        domain = await self.driver.domain(self.uuid)
+        assert domain is not None
+        # What only the mark tells of after the database is lost.
+        assert domain.mark is not None
+        marked = read_mark(domain.mark.document).volumes
+        assert {one.name: one.role for one in volumes}.items() <= marked.items()
         every = await self.all()
         (held,) = await self.world.allocations(self.sandbox_id)
         assert held.storage_mb == storage_due(await self.sandbox(), every, volumes)

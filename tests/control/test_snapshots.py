@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import permutations
 
 import pytest
@@ -16,7 +17,7 @@ from scheduler.errors import (
     NotFound,
     QuotaExceeded,
 )
-from scheduler.model import SandboxState, Snapshot, SnapshotState, VolumeRole
+from scheduler.model import SandboxState, Snapshot, SnapshotState, VolumeRole, VolumeState
 from scheduler.service.intents import Intent
 from scheduler.service.requests import CreateSnapshot
 from tests.control.snapshots import Bench, bench
@@ -233,10 +234,12 @@ async def test_what_a_host_refuses_is_taken_back(box: Bench, kind: str) -> None:
     await box.check()
 
 
-async def test_one_that_was_frozen_after_all_is_kept(box: Bench) -> None:
-    box.driver.fail("freeze", HostRefused("it said no, and did it"), after=True)
+@pytest.mark.parametrize(("verb", "times"), [("freeze", 1), ("restate", 1), ("restate", 3)])
+async def test_one_that_was_frozen_after_all_is_kept(box: Bench, verb: str, times: int) -> None:
+    no = HostRefused("it said no, and did it")
+    box.driver.fail(verb, no, after=verb == "freeze", times=times)
     made = await box.make("odd")
-    assert made.state is SnapshotState.READY
+    assert (made.state, made.reason) == (SnapshotState.READY, None)
     await box.check()
 
 
@@ -252,6 +255,75 @@ async def test_a_revert_that_fails_leaves_an_error_and_the_snapshot(box: Bench, 
     assert "not today" in (sandbox.reason_message or "")
     await box.revert("clean")
     assert (await box.sandbox()).state is SandboxState.RUNNING
+    await box.check()
+
+
+REVERT_CALLS = ["power_off", "create_layer", "restate", "live_layer"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("verb", REVERT_CALLS)
+async def test_after_a_revert_in_vain_nothing_stands_in_the_way(
+    box: Bench, verb: str, after: bool
+) -> None:
+    """Another point can be gone back to, and the next snapshot freezes what the guest writes."""
+    await _two_points(box)
+    box.driver.fail(verb, HostRefused("not today"), after=after, times=3)
+    await box.revert("s0")
+    await box.world.assert_ledger()
+    if (await box.sandbox()).state is SandboxState.ERROR:
+        await box.world.services.sandboxes.retry(box.sandbox_id, Intent(actor=ME))
+        await box.world.settle(box.sandbox_id)
+    guest = box.read()
+    made = await box.make("s2")
+    assert (made.state, box.read(made.ref)) == (SnapshotState.READY, guest)
+    box.write(3, "3")
+    await box.revert("s1")
+    assert (await box.sandbox()).state is SandboxState.RUNNING
+    assert box.read() == {0: "0", 1: "1"}
+    await box.revert("s2")
+    assert box.read() == guest
+    await box.check()
+
+
+async def test_a_layer_that_a_host_does_not_let_go_waits_for_the_next_deletion(box: Bench) -> None:
+    await _two_points(box)
+    box.driver.fail("restate", HostRefused("not today"), times=3)
+    box.driver.fail("delete_volume", HostRefused("it is in use"))
+    await box.revert("s0")
+    left = [v for v in await box.world.volumes(box.sandbox_id) if v.state is VolumeState.PLANNED]
+    assert len(left) == 1
+    await box.world.assert_ledger()
+    await box.revert("s1")
+    assert box.read() == {0: "0", 1: "1"}
+    await box.check()
+
+
+async def test_giving_up_that_is_refused_is_tried_again_after_a_while(box: Bench) -> None:
+    await _two_points(box)
+    box.driver.fail("power_off", HostRefused("not today"), times=3)
+    box.driver.fail("live_layer", HostRefused("somebody took the mark away"), times=4)
+    begun = box.world.clock.now()
+    await box.revert("s0")
+    assert (await box.sandbox()).reason_code == "revert_failed"
+    assert box.world.clock.now() - begun > timedelta(seconds=10)
+    await box.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_left_of_a_failed_deletion_forbids_the_other_kind(
+    box: Bench, kind: str
+) -> None:
+    await box.make("old", kind)
+    verb = "delete_snapshot" if kind == "INTERNAL" else "merge"
+    box.driver.fail(verb, HostRefused("the pool is full"), times=3)
+    await box.delete("old")
+    assert (await box.get("old")).state is SnapshotState.FAILED
+    other = "EXTERNAL" if kind == "INTERNAL" else "INTERNAL"
+    with pytest.raises(Conflict, match=f"has {kind} snapshots"):
+        await box.ask("new", other)
+    await box.delete("old")
+    assert (await box.make("new", other)).state is SnapshotState.READY
     await box.check()
 
 
@@ -352,6 +424,13 @@ async def _act(box: Bench, act: str, name: str, kind: str) -> None:
         await box.revert(name)
     else:
         await box.delete(name)
+
+
+async def _two_points(box: Bench) -> None:
+    for number in range(2):
+        box.write(number, str(number))
+        await box.make(f"s{number}")
+    box.write(2, "2")
 
 
 async def _five(box: Bench) -> list[Snapshot]:

@@ -73,8 +73,12 @@ async def test_layers_of_a_domain_that_is_off(subject: Subject) -> None:
     await driver.power_off(plan.uuid)
     with pytest.raises(ObjectAbsent, match="gone"):
         await driver.create_layer("x.qcow2", "gone.qcow2")
+    aside = f"{plan.name}-l2.qcow2"
     for _ in range(2):
-        await driver.create_layer(f"{plan.name}-l2.qcow2", plan.overlay)
+        await driver.create_layer(aside, plan.overlay)
+    with pytest.raises(HostRefused):
+        await driver.restate(stacked(plan, [plan.overlay, layer, aside]))
+    assert await driver.live_layer(plan.uuid) == layer
     await driver.undefine(plan.uuid)
     await driver.restate(on_top)
     assert await driver.live_layer(plan.uuid) == layer

@@ -79,7 +79,7 @@ class Disk:
     def _put(self, on: str) -> None:
         name = layers.new_name("SBX-1", self.volumes.values())
         self.volumes[name] = volume(name, VolumeRole.LAYER, on)
-        planned = layers.planned(self.volumes.values())
+        planned = layers.planned(self.volumes.values(), on=on)
         assert planned is not None
         assert planned.name == name
         for one in layers.put_live(self.volumes.values(), name):
@@ -169,7 +169,7 @@ def test_what_is_being_made_is_no_garbage_before_it_is_live() -> None:
     seed = replace(volume("seed", VolumeRole.SEED, None), state=VolumeState.CREATED)
     assert layers.next_action([seed], []) is None
     assert layers.live([seed]) is None
-    assert layers.planned([seed]) is None
+    assert layers.planned([seed], on="golden") is None
     assert layers.chain([], "gone") == ("gone",)
 
 

@@ -144,8 +144,10 @@ def test_tries_are_bounded_and_paused() -> None:
     for conditions, why in (((failing,), "full"), ((), "it failed")):
         over = replace(tried, attempts=snapshots.TRIES, conditions=conditions)
         assert judged(over, seen(*RUNS), REVERTING) == GiveUp(snapshot_id="SNP-1", message=why)
-    other = replace(tried, phase=Phase.SNAPSHOT, attempts=9)
-    assert isinstance(judged(other, seen(*RUNS), DELETING), GiveUp)
+    refused = replace(tried, phase=Phase.SNAPSHOT, attempts=snapshots.TRIES + 1)
+    assert isinstance(judged(refused, seen(*RUNS), DELETING), Wait)
+    due = replace(refused, retry_at=NOW)
+    assert isinstance(judged(due, seen(*RUNS), DELETING), GiveUp)
 
 
 def test_a_deletion_goes_on_where_a_merge_has_paused_the_domain() -> None:

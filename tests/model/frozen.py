@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scheduler.lifecycle import layers
-from scheduler.lifecycle.snapshots import storage_due
+from scheduler.lifecycle.snapshots import holds_something, storage_due
 from scheduler.model import (
     AllocationState,
     SnapshotKind,
@@ -67,7 +67,7 @@ def i7_one_at_a_time(commit: Commit, rack: Rack) -> Complaints:
             yield f"several snapshots of {sandbox_id} are under way"
         if sum(one.current for one in every) > 1:
             yield f"{sandbox_id} stands on several snapshots"
-        if len({one.kind for one in every if one.state is not SnapshotState.FAILED}) > 1:
+        if len({one.kind for one in every if holds_something(one)}) > 1:
             yield f"{sandbox_id} has snapshots of both kinds"
 
 

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.fleet.postgres import PostgresCluster
 from tests.model.cluster import Counts
 from tests.model.databases import Postgres, Sqlite
-from tests.model.machine import Databases, live
+from tests.model.machine import Databases, FleetMachine, live
+from tests.model.snapshot_machine import SnapshotMachine
 
 STEPS_A_LIFE = 60
 _FIXED_HASHES = {"PYTHONHASHSEED": "0"}
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         begun = time.monotonic()
         print(f"seed {wanted.seed}: {wanted.steps} steps on {wanted.engine}", flush=True)
         how = _settings(wanted.steps, shrink=not wanted.as_found)
-        live(databases, how, counts=counts, drawn=wanted.seed)
+        kind = SnapshotMachine if wanted.snapshots else FleetMachine
+        live(databases, how, kind=kind, counts=counts, drawn=wanted.seed)
         print(f"{time.monotonic() - begun:.0f} s: {counts}", flush=True)
     return 0
 
@@ -64,6 +66,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), metavar="N")
     parser.add_argument("--steps", type=int, default=6000, metavar="M", help="at most (6000)")
     parser.add_argument("--engine", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--snapshots", action="store_true", help="mostly chains of snapshots")
     parser.add_argument("--as-found", action="store_true", help="print failures unshrunk, at once")
     return parser.parse_args(argv)
 

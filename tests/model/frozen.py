@@ -22,7 +22,7 @@ from tests.model.books import Books, Commit
 from tests.model.machines import Slot
 
 if TYPE_CHECKING:
-    from scheduler.model import Snapshot
+    from scheduler.model import Sandbox, Snapshot
 
 Rack = Mapping[str, Slot]
 Complaints = Iterator[str]
@@ -110,11 +110,12 @@ class Frozen:
         self, books: Books, rack: Rack, excused: Collection[str]
     ) -> Complaints:
         """Judge what would be read from every point, where people deleted none of its layers."""
-        for one in _external(books, SnapshotState.READY):
-            fake = rack[books.sandboxes[one.sandbox_id].host_id or ""].machine.fake
-            if one.sandbox_id in excused or any(name not in fake.volumes for name in one.files):
+        for one in books.snapshots.values():
+            if one.state is not SnapshotState.READY or one.sandbox_id in excused:
                 continue
-            read = read_disk(fake, one.ref)
+            read = _read(one, books.sandboxes[one.sandbox_id], rack)
+            if read is None:
+                continue
             was = self.points.setdefault(one.id, read)
             if was != read:
                 yield f"{one.name} of {one.sandbox_id} was {was} and is {read}"
@@ -136,6 +137,16 @@ def kept_in_vain(books: Books, rack: Rack) -> Complaints:
             kept = fake.disks.snapshots.get(sandbox.domain_uuid, {})
             for name in sorted(kept.keys() - known):
                 yield f"the domain of {sandbox.id} keeps {name}, which no record knows"
+
+
+def _read(snapshot: Snapshot, sandbox: Sandbox, rack: Rack) -> Blocks | None:
+    """Return what would be read from a point; None where its machine has it no more."""
+    fake = rack[sandbox.host_id or ""].machine.fake
+    if snapshot.kind is SnapshotKind.EXTERNAL:
+        there = all(name in fake.volumes for name in snapshot.files)
+        return read_disk(fake, snapshot.ref) if there else None
+    kept = fake.disks.snapshots.get(sandbox.domain_uuid or "", {}).get(snapshot.ref)
+    return None if kept is None else dict(kept.blocks)
 
 
 def _external(books: Books, *states: SnapshotState) -> Iterator[Snapshot]:

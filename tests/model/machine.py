@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 from hypothesis import seed, settings
 from hypothesis import strategies as st
@@ -36,21 +36,22 @@ mishaps: st.SearchStrategy[dict[str, str]] = st.dictionaries(
 Mishaps: TypeAlias = dict[str, str]
 """What happens to hosts, by their names."""
 
-Act: TypeAlias = "Callable[Concatenate[FleetMachine, P], None]"
+M = TypeVar("M", bound="FleetMachine")
+Act: TypeAlias = Callable[Concatenate[M, P], None]
 Databases = Callable[[], str]
 """Gives the URL of a database that holds its schema and nothing else."""
 
 
-def step(**drawn: Any) -> Callable[[Act[P]], Act[P]]:
+def step(**drawn: Any) -> Callable[[Act[M, P]], Act[M, P]]:
     """Make a rule after which every invariant is checked."""
 
-    def checked(act: Act[P]) -> Act[P]:
+    def checked(act: Act[M, P]) -> Act[M, P]:
         @wraps(act)
-        def act_and_check(self: FleetMachine, *args: P.args, **kwargs: P.kwargs) -> None:
+        def act_and_check(self: M, *args: P.args, **kwargs: P.kwargs) -> None:
             act(self, *args, **kwargs)
             self.cluster.check()
 
-        return cast("Act[P]", _rule(**drawn)(act_and_check))
+        return cast("Act[M, P]", _rule(**drawn)(act_and_check))
 
     return checked
 
@@ -126,10 +127,15 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 def live(
-    databases: Databases, how: settings, *, counts: Counts | None = None, drawn: int | None = None
+    databases: Databases,
+    how: settings,
+    *,
+    kind: type[FleetMachine] = FleetMachine,
+    counts: Counts | None = None,
+    drawn: int | None = None,
 ) -> None:
     """Let machines live as the settings say, from a seed if one is given; raise what goes wrong."""
-    machine = partial(FleetMachine, databases, counts)
+    machine = partial(kind, databases, counts)
     seeded = machine if drawn is None else seed(drawn)(machine)
     # Any factory will do, whatever the annotation says.
     run_state_machine_as_test(cast("type[FleetMachine]", seeded), settings=how)

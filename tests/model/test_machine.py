@@ -11,6 +11,7 @@ from tests.model.cluster import HOSTS, Counts
 from tests.model.databases import Postgres, Sqlite
 from tests.model.machine import FleetMachine, live
 from tests.model.requests import Ask, Create, Request
+from tests.model.snapshot_machine import SnapshotMachine
 
 SHORT = settings(
     max_examples=10,
@@ -28,6 +29,10 @@ def test_invariants_hold_on_sqlite(tmp_path: Path) -> None:
 
 def test_invariants_hold_on_postgresql(postgres: PostgresCluster) -> None:
     live(Postgres(postgres.database()), SHORT)
+
+
+def test_invariants_hold_for_chains_of_snapshots(tmp_path: Path) -> None:
+    live(Sqlite(tmp_path), SHORT, kind=SnapshotMachine)
 
 
 def test_a_life_of_rare_turns(tmp_path: Path) -> None:

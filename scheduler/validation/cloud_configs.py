@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import yaml
 
 CLOUD_CONFIG = "#cloud-config"
 
-LISTS = ("ssh_authorized_keys", "write_files")
+LISTS = ("ssh_authorized_keys", "write_files", "bootcmd")
 """Lists that both have; only what is a list too can be taken together with one."""
 
 KEPT: Mapping[str, str] = {
@@ -32,6 +32,8 @@ MOST_EVENTS, DEEPEST = 5000, 64
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OURS = re.compile(r"/etc/ssh/(sandboxd_[^/]*|sshd_config\.d/00-sandboxd\.conf)")
 _BINARY, _MERGE = "tag:yaml.org,2002:binary", "tag:yaml.org,2002:merge"
+_TEXT = "tag:yaml.org,2002:str"
+_resolve: Callable[..., object] = yaml.SafeLoader("").resolve
 ELSEWHERE = "<<"
 """The key that stands for those of another mapping, or for one that is an alias."""
 
@@ -67,6 +69,9 @@ def _faults(place: _Place, node: yaml.NodeEvent) -> Iterator[str]:
                 f"entry {number + 1} of the cloud-config's write_files writes a file of the"
                 " daemon's own"
             )
+        case ("bootcmd", int() as number) if not _is_command(node):
+            # cloud-init makes one script of all, ours too, or none when one is something else.
+            yield f"entry {number + 1} of the cloud-config's bootcmd is neither text nor a list"
 
 
 def _faults_of_key(name: str, node: yaml.NodeEvent) -> Iterator[str]:
@@ -84,6 +89,17 @@ def _theirs(path: yaml.NodeEvent) -> bool:
         return False
     # Two slashes at the beginning mean something else in POSIX, but not to Linux.
     return _OURS.fullmatch(posixpath.normpath(f"/./{path.value}")) is None
+
+
+def _is_command(node: yaml.NodeEvent) -> bool:
+    if isinstance(node, yaml.ScalarEvent) and node.tag is None:
+        return _resolved(node) == _TEXT
+    return isinstance(node, yaml.SequenceStartEvent) or getattr(node, "tag", None) == _TEXT
+
+
+def _resolved(scalar: yaml.ScalarEvent) -> str:
+    """Return the type that a scalar without a tag has by how it is written."""
+    return str(_resolve(yaml.ScalarNode, scalar.value, scalar.implicit))
 
 
 def _nodes(text: str) -> Iterator[tuple[_Place, yaml.NodeEvent]]:

@@ -1,7 +1,8 @@
 """What cloud-init makes of user data: its own parsing, merging and writing, run on this machine.
 
 A program of its own, since cloud-init is unpacked and not installed. Reads a list of user data as
-JSON from standard input, and writes for each the merged config and the files that it leads to.
+JSON from standard input, and writes for each the merged config, the files that it leads to, and
+the script that it would run first when it boots.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ def written(config: Document, root: Path) -> dict[str, list[object]]:
     }
 
 
+def first_script(config: Document) -> str:
+    """Return the script that is made of the boot commands, nothing where cloud-init makes none."""
+    script = ""
+    with suppress(TypeError):
+        script = import_module("cloudinit.util").shellify(config.get("bootcmd") or [])
+    return script
+
+
 def main() -> None:
     logging.disable()
     answers = []
@@ -77,7 +86,7 @@ def main() -> None:
         directory = Path(tempfile.mkdtemp(prefix="cloud-init-"))
         config = merged(text, directory)
         files = written(deepcopy(config), directory / "root")
-        answers.append({"config": config, "files": files})
+        answers.append({"config": config, "files": files, "boot": first_script(config)})
         shutil.rmtree(directory)
     json.dump(answers, sys.stdout, default=repr)
 

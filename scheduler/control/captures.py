@@ -19,7 +19,7 @@ from scheduler.control.copies import charge_copy
 from scheduler.control.records import Changed, put
 from scheduler.errors import HostRefused
 from scheduler.hosts.driver import HostDriver
-from scheduler.lifecycle import outcomes
+from scheduler.lifecycle import layers, outcomes
 from scheduler.lifecycle.captures import ended_at, flat_volume, image_names
 from scheduler.model import (
     DesiredState,
@@ -41,6 +41,8 @@ from scheduler.store import Store, Transaction
 class _Standing:
     """How far the capture of one sandbox has come."""
 
+    live: Volume | None
+    """What took the guest's writes last; snapshots put layers above the first one."""
     flat: Volume | None
     image: Image | None
     """The newest that was made of the volume, unless it is being removed."""
@@ -59,9 +61,7 @@ class Captures:
         self._wake = wake
         self._changed = changed
 
-    async def capture(
-        self, sandbox: Sandbox, host: HostResources, driver: HostDriver, overlay: str
-    ) -> bool:
+    async def capture(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> bool:
         """Go on with the capture; return whether the image is there, and the sandbox may go.
 
         Raises `HostRefused` for what the host or the image gate refused: it is tried again.
@@ -71,11 +71,12 @@ class Captures:
             return True
         name = flat_volume(sandbox, ended)
         standing = await self._store.read(partial(_standing, sandbox, name))
+        disk = _disk_of(sandbox, standing)
         if standing.flat is None or sandbox.phase is not Phase.IMAGE:
             sandbox = await self._store.submit(partial(self._begin, sandbox, host, name))
         if standing.flat is None or standing.flat.state is VolumeState.PLANNED:
             await driver.ensure_pool()
-            await driver.flatten_volume(overlay, name)
+            await driver.flatten_volume(disk.name, name)
             await self._store.submit(partial(self._flattened, host, name))
         image = standing.image
         if image is None or (image.state is ImageState.REFUSED and _again(sandbox, standing)):
@@ -157,7 +158,7 @@ class Captures:
 
 
 def _standing(sandbox: Sandbox, name: str, tx: Transaction) -> _Standing:
-    volumes = tx.volumes.of_owner(sandbox.id)
+    volumes = [one for one in tx.volumes.of_owner(sandbox.id) if one.host_id == sandbox.host_id]
     images = [
         image
         for image in tx.images.all()
@@ -165,10 +166,21 @@ def _standing(sandbox: Sandbox, name: str, tx: Transaction) -> _Standing:
         and image.state is not ImageState.REMOVING
     ]
     return _Standing(
+        live=layers.live(volumes),
         flat=next((volume for volume in volumes if volume.name == name), None),
         image=max(images, key=lambda one: (one.created_at, one.id), default=None),
         refused=sum(image.state is ImageState.REFUSED for image in images),
     )
+
+
+def _disk_of(sandbox: Sandbox, standing: _Standing) -> Volume:
+    """Return the layer from which all of the disk is read; refused rather than guessed."""
+    if standing.live is None:
+        raise HostRefused(
+            f"no disk of {sandbox.sandbox_name} is listed on its host",
+            remedy="it is kept as it is; look at its volumes on the host",
+        )
+    return standing.live
 
 
 def _again(sandbox: Sandbox, standing: _Standing) -> bool:

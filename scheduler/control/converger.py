@@ -16,7 +16,7 @@ from functools import partial
 from scheduler.control.breakers import Breakers
 from scheduler.control.build_queue import ASK_AGAIN_SECONDS, BuildQueue
 from scheduler.control.captures import Captures
-from scheduler.control.effects import Effects, overlay_name
+from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
 from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
@@ -262,7 +262,7 @@ class Converger:
         """Go on keeping its disk as an image; a refusal is recorded and judged, not raised."""
         try:
             with self._listings.mutating(sandbox.id):
-                kept = await self._captures.capture(sandbox, host, driver, overlay_name(sandbox.id))
+                kept = await self._captures.capture(sandbox, host, driver)
         except HostRefused as error:
             failed = await self._records.refused(sandbox.id, error)
             return _left(failed.retry_at, failed.updated_at)

@@ -34,7 +34,7 @@ from scheduler.service.images import replica_key
 
 
 def overlay_name(sandbox_id: str) -> str:
-    """Return the name of the volume that takes a sandbox's writes."""
+    """Return the name of a sandbox's first layer; its live one is another once it has snapshots."""
     return f"{sandbox_id.lower()}.qcow2"
 
 
@@ -106,10 +106,7 @@ class Effects:
         self, sandbox: Sandbox, host: HostResources, volumes: Sequence[Volume]
     ) -> DomainPlan:
         """Return the domain over these volumes of one host, its mark listing them all."""
-        live = layers.live(volumes)
-        overlay, *below = layers.chain(
-            volumes, overlay_name(sandbox.id) if live is None else live.name
-        )
+        overlay, *below = layers.chain(volumes, _live_name(sandbox, volumes))
         group = await self._records.anti_affinity_group(sandbox)
         return DomainPlan(
             uuid=_uuid(sandbox),
@@ -260,8 +257,7 @@ class Effects:
     async def _make_disk(self, sandbox: Sandbox, base: BaseImage, driver: HostDriver) -> None:
         """Make the overlay; layers that snapshots have frozen can only be there still."""
         volumes = await self._records.volumes(sandbox)
-        live = layers.live(volumes)
-        names = layers.chain(volumes, overlay_name(sandbox.id) if live is None else live.name)
+        names = layers.chain(volumes, _live_name(sandbox, volumes))
         if len(names) == 1:
             await driver.create_overlay(names[0], base, sandbox.storage_mb)
             return
@@ -274,9 +270,8 @@ class Effects:
 
     async def _planned(self, sandbox: Sandbox, host: HostResources) -> tuple[Volume, ...]:
         listed = await self._records.volumes(sandbox)
-        live = layers.live(listed)
         roles = {
-            overlay_name(sandbox.id) if live is None else live.name: VolumeRole.OVERLAY,
+            _live_name(sandbox, listed): VolumeRole.OVERLAY,
             seed_name(sandbox.id): VolumeRole.SEED,
         }
         return tuple(
@@ -290,6 +285,11 @@ class Effects:
             )
             for name, role in roles.items()
         )
+
+
+def _live_name(sandbox: Sandbox, volumes: Sequence[Volume]) -> str:
+    live = layers.live(volumes)
+    return overlay_name(sandbox.id) if live is None else live.name
 
 
 def _uuid(sandbox: Sandbox) -> str:

@@ -24,8 +24,10 @@ from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
 from tests.clocks import ManualClock
 from tests.control.imagery import Imagery, content, digest_of
+from tests.control.snapshots import Bench
 from tests.control.world import CLUSTER, ME, World, wanted, world
 from tests.hosts.fake import FakeDriver
+from tests.hosts.fake_snapshots import Blocks
 
 TTL = 60
 
@@ -48,6 +50,11 @@ async def expired(there: World, driver: FakeDriver, name: str | None = None) -> 
     """Return a sandbox whose lease has ended, and whose disk holds a sound image."""
     made = await there.created(ttl_seconds=TTL, on_expire="image", sandbox_name=name)
     driver.host.contents[f"{made.id.lower()}.qcow2"] = bytearray(content())
+    return await expire(there, made)
+
+
+async def expire(there: World, made: Sandbox) -> Sandbox:
+    """Let a sandbox's lease end."""
     there.clock.advance(TTL)
     reaper = Reaper(
         there.store,
@@ -93,6 +100,56 @@ async def test_its_disk_is_an_image_before_it_is_destroyed(
     await there.assert_ledger()
     told = [event.reason_code for event in await there.events(sandbox_id=ended.id)]
     assert told.index("imaged") < told.index("imaged", told.index("imaged") + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "deleted"), [("EXTERNAL", False), ("EXTERNAL", True), ("INTERNAL", False)]
+)
+async def test_the_disk_that_is_kept_is_the_one_the_guest_wrote_to(
+    there: World, driver: FakeDriver, kind: str, deleted: bool
+) -> None:
+    made = await there.created(ttl_seconds=TTL, on_expire="image")
+    box = Bench(world=there, driver=driver, sandbox_id=made.id)
+    box.write(1, "before")
+    await box.make("clean", kind)
+    box.write(2, "since")
+    if deleted:
+        await box.delete("clean")
+    (live,) = driver.host.domains[box.uuid].disks
+    first = f"{made.id.lower()}.qcow2"
+    assert (live == first, first in driver.host.volumes) == (kind == "INTERNAL", not deleted)
+    driver.host.contents[first] = bytearray(content())
+    driver.host.contents[live] = bytearray(content(17))
+    copied: list[tuple[str, Blocks]] = []
+    flatten = driver.flatten_volume
+
+    async def watched(source: str, name: str) -> None:
+        await flatten(source, name)
+        copied.append((source, box.read(name)))
+
+    driver.flatten_volume = watched  # type: ignore[method-assign]
+    gone = await go_on(there, await expire(there, made))
+    assert copied == [(live, {1: "before", 2: "since"})]
+    assert (gone.state, gone.reason_code) == (SandboxState.DESTROYED, "imaged")
+    (image,) = await images(there)
+    assert image.digest == digest_of(content(17))
+    assert "golden.qcow2" in driver.host.volumes
+    assert not [name for name in driver.host.volumes if name.startswith(made.id.lower())]
+    await there.assert_ledger()
+
+
+async def test_without_a_disk_that_is_listed_nothing_is_kept_and_nothing_destroyed(
+    there: World, driver: FakeDriver
+) -> None:
+    ended = await expired(there, driver)
+    (disk,) = [v for v in await there.volumes(ended.id) if v.role is VolumeRole.OVERLAY]
+    await there.store.submit(lambda tx: tx.volumes.remove(disk.host_id, disk.pool, disk.name))
+    kept = await go_on(there, ended, turns=4)
+    assert kept.state is SandboxState.STOPPED
+    (reason,) = [c.message for c in kept.conditions if c.kind == "failing"]
+    assert "no disk" in reason
+    assert disk.name in driver.host.volumes
+    assert driver.calls["flatten_volume"] == 0
 
 
 async def test_a_volume_is_listed_and_charged_before_it_is_made(

@@ -31,7 +31,7 @@ from scheduler.model.observations import (
 )
 from scheduler.model.sandboxes import IpSource
 from tests.hosts.fake_host import MIB, FakeDomain, FakeHost, foreign_machine
-from tests.hosts.fake_snapshots import FakeSnapshots
+from tests.hosts.fake_snapshots import FakeSnapshots, read_disk
 from tests.hosts.misfortune import Fault
 
 __all__ = ["FakeDomain", "FakeDriver", "FakeHost"]
@@ -293,9 +293,10 @@ class FakeDriver(FakeSnapshots):
         return bytes(self.host.contents.get(name, bytearray())[offset : offset + length])
 
     def _flatten(self, source: str, name: str) -> None:
-        found = self._given(source)
+        found, blocks = self._given(source), read_disk(self.host, source)
         self._delete(name)
         self._volumes()[name] = replace(found, name=name, path=f"/pool/{name}", backing=None)
+        self.host.disks.blocks[name] = blocks
         if source in self.host.contents:
             self.host.contents[name] = bytearray(self.host.contents[source])
 

@@ -318,8 +318,10 @@ async def test_a_flattened_volume_depends_on_nothing(subject: Subject) -> None:
     driver = subject.driver
     base = await driver.inspect_base(subject.image)
     await driver.create_overlay("layered.qcow2", base, IMAGE_MB + 1)
-    for _ in range(2):  # the second in place of what the first made
-        await driver.flatten_volume("layered.qcow2", "flat.qcow2")
+    await driver.create_layer("live.qcow2", "layered.qcow2")
+    for source in ("live.qcow2", "layered.qcow2"):  # the second in place of what the first made
+        await driver.flatten_volume(source, "flat.qcow2")
+        assert (await driver.inspect_base("flat.qcow2")).capacity == (IMAGE_MB + 1) * 2**20
     flat = await driver.inspect_base("flat.qcow2")
     assert (flat.format, flat.capacity) == ("qcow2", (IMAGE_MB + 1) * 2**20)
     layered = await driver.volume("layered.qcow2")
@@ -328,7 +330,7 @@ async def test_a_flattened_volume_depends_on_nothing(subject: Subject) -> None:
     with pytest.raises(ObjectAbsent):
         await driver.flatten_volume("missing.qcow2", "other.qcow2")
     assert await driver.volume("other.qcow2") is None
-    for name in ("layered.qcow2", "flat.qcow2"):
+    for name in ("live.qcow2", "layered.qcow2", "flat.qcow2"):
         await driver.delete_volume(name)
 
 

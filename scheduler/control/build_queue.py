@@ -26,6 +26,13 @@ class _Line:
     building: set[str] = field(default_factory=set)
     waiting: dict[str, float] = field(default_factory=dict)
     """Sandboxes in the order of their first question, with the time of their last."""
+    most: int = 0
+    """So many may build at once, as was last heard: what a build was told as it began is old."""
+
+    @property
+    def room(self) -> int:
+        """Return how many more may begin; none while a smaller number is not yet come down to."""
+        return max(0, self.most - len(self.building))
 
 
 class BuildQueue:
@@ -40,16 +47,29 @@ class BuildQueue:
     def turn(self, host_id: str, sandbox_id: str, *, most: int) -> Iterator[bool]:
         """Yield whether a build may run in the block now, beside at most `most` - 1 others."""
         line = self._lines[host_id]
-        if not self._admits(line, sandbox_id, most):
+        raised, line.most = most > line.most, most
+        admitted = self._admits(line, sandbox_id)
+        if admitted:
+            line.building.add(sandbox_id)
+        if raised:
+            self._wake_next(line)
+        if not admitted:
             yield False
             return
-        line.building.add(sandbox_id)
         try:
             yield True
         finally:
             line.building.discard(sandbox_id)
-            for next_one in list(islice(line.waiting, most - len(line.building))):
-                self._wake(next_one)
+            self._wake_next(line)
+
+    def allow(self, host_id: str, most: int) -> None:
+        """Say how many may build on a host by now; those who may by a larger number are woken."""
+        line = self._lines.get(host_id)
+        if line is None:
+            return
+        raised, line.most = most > line.most, most
+        if raised:
+            self._wake_next(line)
 
     def leave(self, host_id: str, sandbox_id: str) -> None:
         """Say that a sandbox has nothing to build on a host, or no longer."""
@@ -61,13 +81,17 @@ class BuildQueue:
         """Drop what was kept of a host that is no more."""
         self._lines.pop(host_id, None)
 
-    def _admits(self, line: _Line, sandbox_id: str, most: int) -> bool:
+    def _wake_next(self, line: _Line) -> None:
+        for sandbox_id in list(islice(line.waiting, line.room)):
+            self._wake(sandbox_id)
+
+    def _admits(self, line: _Line, sandbox_id: str) -> bool:
         now = self._clock.monotonic()
         line.waiting[sandbox_id] = now
         for other, asked_at in list(line.waiting.items()):
             if asked_at < now - FORGOTTEN_SECONDS:
                 del line.waiting[other]
-        if sandbox_id not in islice(line.waiting, max(0, most - len(line.building))):
+        if sandbox_id not in islice(line.waiting, line.room):
             return False
         del line.waiting[sandbox_id]
         return True

@@ -157,6 +157,10 @@ class Converger:
         """Take no further step after the ones in progress."""
         self._stopping = True
 
+    def heed(self, host: HostResources) -> None:
+        """Go by a host's record as it is by now: more may be built there than before."""
+        self._builds.allow(host.id, host.max_concurrent_builds)
+
     def forget(self, host_id: str) -> None:
         """Drop what was kept of a host that is no more."""
         self._places.pop(host_id, None)

@@ -325,6 +325,7 @@ class ControlPlane:
 
     async def _looked(self, look: Look) -> None:
         self._fleet.put(look.host)
+        self._converger.heed(look.host)
         self._journal.poke()
         await self._reconciler.reconcile(look)
         await self._orphans.keep(look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
@@ -88,6 +89,44 @@ def test_a_smaller_number_holds_from_the_next_build_on(line: Line) -> None:
     assert line.asks("c", most=1)
 
 
+def test_a_larger_number_outlives_the_builds_that_began_before_it(line: Line) -> None:
+    turns = [line.queue.turn(HOST, "a", most=1)]
+    turns += [line.queue.turn(HOST, name, most=3) for name in ("b", "c")]
+    ends = [ExitStack() for _ in turns]
+    assert all(end.enter_context(turn) for end, turn in zip(ends, turns, strict=True))
+    assert not any([line.asks("d", most=3), line.asks("e", most=3)])
+    for end in ends:
+        end.close()
+    assert line.woken == ["d", "d", "e", "d", "e"]
+
+
+def test_who_hears_of_a_larger_number_has_the_others_woken(line: Line) -> None:
+    with line.queue.turn(HOST, "a", most=1):
+        assert not any([line.asks("b"), line.asks("c"), line.asks("d"), line.asks("e")])
+        with line.queue.turn(HOST, "b", most=3) as admitted:
+            assert admitted
+            assert line.woken == ["c"]
+
+
+def test_a_larger_number_of_a_host_wakes_those_who_may_build_by_it(line: Line) -> None:
+    line.queue.allow(HOST, 3)
+    with line.queue.turn(HOST, "a", most=1):
+        assert not any([line.asks("b"), line.asks("c"), line.asks("d")])
+        line.queue.allow(HOST, 1)
+        assert line.woken == []
+        line.queue.allow(HOST, 3)
+        assert line.woken == ["b", "c"]
+
+
+def test_by_a_smaller_number_nobody_is_woken_in_vain(line: Line) -> None:
+    with line.queue.turn(HOST, "a", most=3):
+        with line.queue.turn(HOST, "b", most=3), line.queue.turn(HOST, "c", most=3):
+            assert not line.asks("d", most=3)
+            line.queue.allow(HOST, 1)
+        assert line.woken == []
+    assert line.woken == ["d"]
+
+
 class SlowBuilds(FakeDriver):
     """A host whose images take long to lay down, until told to go on."""
 
@@ -109,8 +148,7 @@ async def test_builds_wait_for_builds_and_nothing_else_does(empty: World) -> Non
     empty.make_driver = SlowBuilds
     driver = await empty.add_host(cpus=64)
     assert isinstance(driver, SlowBuilds)
-    edit = EditHost(max_concurrent_builds=2)
-    await empty.services.hosts.edit("alpha", edit, Intent(actor=ME))
+    await limit(empty, 2)
     await empty.look()
     async with empty.running(poll_seconds=10.0):
         stopped, running = await empty.create(), await empty.create()
@@ -132,3 +170,34 @@ async def test_builds_wait_for_builds_and_nothing_else_does(empty: World) -> Non
             await empty.until_state(one.id, SandboxState.RUNNING, within=300)
         assert driver.most == 2
     await empty.assert_ledger()
+
+
+async def test_a_raised_number_is_used_at_once_and_no_worker_is_parked(empty: World) -> None:
+    empty.make_driver = SlowBuilds
+    driver = await empty.add_host(cpus=64)
+    assert isinstance(driver, SlowBuilds)
+    await limit(empty, 1)
+    await empty.look()
+    async with empty.running(poll_seconds=600.0):
+        driver.go_on = asyncio.Event()
+        many = [await empty.create() for _ in range(5)]
+        await until(lambda: driver.building == 1)
+        await limit(empty, 3)
+
+        async def three() -> bool:
+            return driver.building == 3
+
+        try:
+            await empty.until(three, within=2, what="three builds")
+        finally:
+            driver.go_on.set()
+        for one in many:
+            await empty.until_state(one.id, SandboxState.RUNNING, within=300)
+        assert driver.most == 3
+    assert await empty.events(reason_code="internal_error") == []
+    await empty.assert_ledger()
+
+
+async def limit(there: World, most: int) -> None:
+    edit = EditHost(max_concurrent_builds=most)
+    await there.services.hosts.edit("alpha", edit, Intent(actor=ME))

@@ -6,7 +6,7 @@ condemned is removed by `leftovers`, so that a slow removal never holds up the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -24,8 +24,10 @@ from scheduler.lifecycle.orphans import (
     HoldDestroys,
     HostView,
     OrphanStep,
+    Rationed,
     ReportOrphan,
     orphans,
+    rationed,
 )
 from scheduler.lifecycle.restoration import left_behind
 from scheduler.model import Event, HostResources, Inventory, SandboxState, Volume, VolumeRole
@@ -45,12 +47,13 @@ class OrphanKeeper:
         listings: Listings,
         *,
         remove: Callable[[str], None],
+        pass_seconds: float,
     ) -> None:
         self._store = store
         self._clock = clock
         self._listings = listings
         self._remove = remove
-        self._budget = Budget()
+        self._budget = Budget(pass_seconds=pass_seconds)
         self._reported: dict[str, set[str]] = {}
 
     async def keep(self, look: Look) -> int:
@@ -60,23 +63,31 @@ class OrphanKeeper:
             return 0
         for owner in _condemned(look):
             self._remove(key_of(look.host.id, owner))
-        steps = await self._steps(look, inventory)
+        found = await self._find(look, inventory)
         host_id = look.host.id
         told = self._reported.get(host_id, set())
-        current = {_key(step) for step in steps}
-        for step in steps:
-            if isinstance(step, DestroyOrphan):
-                await self._condemn(look, inventory, step, told=_key(step) in told)
-            elif _key(step) not in told:
-                await self._report(host_id, step)
-        self._reported[host_id] = current
-        return sum(1 for step in steps if not isinstance(step, HoldDestroys))
+        destroys = [step for step in found if isinstance(step, DestroyOrphan)]
+        fresh = [step for step in destroys if _key(step) not in told]
+        allowed, hold = await self._condemn(look.host, inventory, fresh)
+        held = set(fresh).difference(allowed)
+        for step in destroys:
+            if step not in held:
+                self._remove(key_of(host_id, step.sandbox_id))
+        reports = [step for step in (*found, hold) if isinstance(step, ReportOrphan | HoldDestroys)]
+        for report in reports:
+            if _key(report) not in told:
+                await self._report(host_id, report)
+        # What is held is not dealt with: it is recorded before it is ever removed (I4).
+        self._reported[host_id] = {_key(step) for step in (*destroys, *reports) if step not in held}
+        return len(found)
 
     def forget(self, host_id: str) -> None:
         """Drop what was kept of a host that is no more."""
         self._reported.pop(host_id, None)
 
-    async def _steps(self, look: Look, inventory: Inventory) -> tuple[OrphanStep, ...]:
+    async def _find(
+        self, look: Look, inventory: Inventory
+    ) -> tuple[DestroyOrphan | ReportOrphan, ...]:
         """Judge what was seen; whatever the records of the look do not explain is read again.
 
         A sandbox may have been built while the host was being listed, and is no orphan for that.
@@ -105,28 +116,31 @@ class OrphanKeeper:
             listed_volumes=listed,
             condemned=_condemned(look),
         )
-        budget = self._budget
-        if tombstones:
-            budget = await self._store.read(lambda tx: with_spent(tx, budget))
-        return orphans(
-            (view,), live=live, tombstones=tombstones, now=self._clock.now(), budget=budget
-        )
+        return orphans((view,), live=live, tombstones=tombstones, now=self._clock.now())
 
     async def _condemn(
-        self, look: Look, inventory: Inventory, step: DestroyOrphan, *, told: bool
-    ) -> None:
-        """Record that a domain whose tombstone proves it should be gone is to be removed (I4)."""
-        if not told:
-            volumes = _left_volumes(look.host, inventory, step, self._clock.now())
-            await self._store.submit(partial(self._record, look.host, step, volumes))
-        self._remove(key_of(step.host_id, step.sandbox_id))
+        self, host: HostResources, inventory: Inventory, steps: Sequence[DestroyOrphan]
+    ) -> Rationed:
+        """Record that domains whose tombstones prove it should be gone are to be removed (I4)."""
+        if not steps:
+            return (), None
+        return await self._store.submit(partial(self._record, host, inventory, steps))
 
     def _record(
-        self, host: HostResources, step: DestroyOrphan, volumes: tuple[Volume, ...], tx: Transaction
-    ) -> None:
-        sandbox = tombstone(tx, step.sandbox_id)
-        if sandbox is not None:
-            condemn(tx, sandbox, host, volumes, at=self._clock.now())
+        self,
+        host: HostResources,
+        inventory: Inventory,
+        steps: Sequence[DestroyOrphan],
+        tx: Transaction,
+    ) -> Rationed:
+        """Spend what is left of the budget by now: looks at other hosts spend of it too."""
+        now = self._clock.now()
+        allowed, hold = rationed(steps, with_spent(tx, self._budget), now)
+        for step in allowed:
+            sandbox = tombstone(tx, step.sandbox_id)
+            if sandbox is not None:
+                condemn(tx, sandbox, host, _left_volumes(host, inventory, step, now), at=now)
+        return allowed, hold
 
     async def _report(self, host_id: str, step: ReportOrphan | HoldDestroys) -> None:
         if isinstance(step, ReportOrphan):

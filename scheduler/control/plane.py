@@ -114,7 +114,7 @@ class ControlPlane:
         self._leftovers = self._make_leftovers()
         nudge = self.workers.nudge
         self._reconciler = Reconciler(clock, self.listings, limits=pace.limits, nudge=nudge)
-        self._orphans = OrphanKeeper(store, clock, self.listings, remove=self._leftovers.nudge)
+        self._orphans = self._make_orphans(pace)
         self.poller = self._make_poller(pace)
         self._guard_clock = ClockGuard(store, clock, boot_id).watch
         self._loops = self._make_loops(pace)
@@ -166,6 +166,15 @@ class ControlPlane:
             leftovers.remove,
             clock=self._clock,
             report_bug=lambda key, traceback: self._bugs.of_sandbox(sandbox_of(key), traceback),
+        )
+
+    def _make_orphans(self, pace: Pace) -> OrphanKeeper:
+        return OrphanKeeper(
+            self._store,
+            self._clock,
+            self.listings,
+            remove=self._leftovers.nudge,
+            pass_seconds=pace.poll_seconds,
         )
 
     def _make_images(

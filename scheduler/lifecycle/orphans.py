@@ -49,12 +49,20 @@ class Budget:
 
     a_pass: int = 5
     an_hour: int = 50
+    pass_seconds: float = 0.0
+    """How long a pass takes that judges a fleet host by host; 0 when each judgement is a pass."""
     spent: tuple[datetime, ...] = ()
 
     def left(self, now: datetime) -> int:
-        """Return how many more are allowed now."""
-        recent = sum(1 for at in self.spent if at > now - timedelta(hours=1))
-        return max(0, min(self.a_pass, self.an_hour - recent))
+        """Return how many more are allowed now.
+
+        What was spent at a time still to come, before the clock was set back, counts for the hour
+        and for no pass, which could last as long as the step.
+        """
+        this_hour = sum(at > now - timedelta(hours=1) for at in self.spent)
+        begun_at = now - timedelta(seconds=self.pass_seconds)
+        this_pass = sum(begun_at < at <= now for at in self.spent)
+        return max(0, min(self.a_pass - this_pass, self.an_hour - this_hour))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,8 @@ class HoldDestroys:
 
 
 OrphanStep = DestroyOrphan | ReportOrphan | HoldDestroys
+Rationed = tuple[tuple[DestroyOrphan, ...], HoldDestroys | None]
+"""The destroys that a budget allows, and what to tell of the others, if there are any."""
 
 MIN_AGE_SECONDS = 900
 VOLUME_PREFIX = "sbx-"
@@ -114,12 +124,12 @@ def orphans(
     live: Mapping[str, Collection[str]],
     tombstones: Mapping[str, datetime],
     now: datetime,
-    budget: Budget,
-) -> tuple[OrphanStep, ...]:
+) -> tuple[DestroyOrphan | ReportOrphan, ...]:
     """Return what to do about everything of ours that no live record stands for.
 
     `live` maps each live sandbox to the hosts on which it may be (where it has an allocation);
-    `tombstones` maps destroyed sandboxes to the time they were buried.
+    `tombstones` maps destroyed sandboxes to the time they were buried. The destroys come first, the
+    oldest burial's foremost, and are yet to be rationed.
     """
     found = [step for view in hosts for step in _of_host(view, live, tombstones, now)]
     reports = [step for step in found if isinstance(step, ReportOrphan)]
@@ -127,16 +137,24 @@ def orphans(
         (step for step in found if isinstance(step, DestroyOrphan)),
         key=lambda step: (tombstones[step.sandbox_id], step.sandbox_id, step.host_id),
     )
+    return (*destroys, *reports)
+
+
+def rationed(destroys: Collection[DestroyOrphan], budget: Budget, now: datetime) -> Rationed:
+    """Return which destroys the budget allows now: the foremost.
+
+    To be asked in the transaction that records them, as many hosts are judged side by side.
+    """
     left = budget.left(now)
     held = len(destroys) - left
     if held <= 0:
-        return (*destroys, *reports)
+        return tuple(destroys), None
     hold = HoldDestroys(
         held=held,
         message=f"{held} domains of destroyed sandboxes reappeared beyond the budget of "
         f"{budget.a_pass} a pass and {budget.an_hour} an hour; they are left alone for now",
     )
-    return (*destroys[:left], hold, *reports)
+    return tuple(destroys)[:left], hold
 
 
 def _of_host(

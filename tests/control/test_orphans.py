@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,12 +13,15 @@ from scheduler.control.looks import Look
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.errors import HostTimeout
 from scheduler.lifecycle.orphans import MIN_AGE_SECONDS, Budget
-from scheduler.model import DomainState, Inventory, Sandbox, SandboxState
+from scheduler.model import DomainState, Event, Inventory, Sandbox, SandboxState
 from scheduler.service.intents import Intent
+from scheduler.service.leftovers import ORPHAN_EVENT, REAPPEARED
 from tests.control.world import ME, World
 from tests.hosts.fake import FakeDomain, FakeDriver
 
 INTENT: Intent[Sandbox] = Intent(actor=ME)
+PASS_SECONDS = 10.0
+FLEET = 20
 
 
 class Keeper(OrphanKeeper):
@@ -25,7 +30,13 @@ class Keeper(OrphanKeeper):
     def __init__(self, there: World) -> None:
         self.ordered: list[str] = []
         self.leftovers = there.leftovers
-        super().__init__(there.store, there.clock, there.listings, remove=self.ordered.append)
+        super().__init__(
+            there.store,
+            there.clock,
+            there.listings,
+            remove=self.ordered.append,
+            pass_seconds=PASS_SECONDS,
+        )
 
     async def keep(self, look: Look) -> int:
         found = await super().keep(look)
@@ -34,6 +45,17 @@ class Keeper(OrphanKeeper):
                 await self.leftovers.remove(key)
         self.ordered.clear()
         return found
+
+
+def keeper_of(there: World, ordered: list[str]) -> OrphanKeeper:
+    """Return a keeper whose removals are only ordered."""
+    return OrphanKeeper(
+        there.store,
+        there.clock,
+        there.listings,
+        remove=ordered.append,
+        pass_seconds=PASS_SECONDS,
+    )
 
 
 @pytest.fixture
@@ -51,15 +73,17 @@ async def told(there: World) -> list[str | None]:
     return [event.reason_code for event in await there.events(kind="host.orphan")]
 
 
-async def revenant(there: World) -> FakeDomain:
+async def revenant(there: World, host: str = "alpha") -> FakeDomain:
     """Destroy a sandbox and put its domain back, as a restored backup of its host would."""
-    made = await there.created()
+    made = await there.created(host=host)
+    driver = there.drivers.by_host[made.host_id or ""]
+    assert isinstance(driver, FakeDriver)
     domain = there.domain_of(made)
     await there.services.sandboxes.destroy(made.id, INTENT)
     await there.settle(made.id)
     assert (await there.sandbox(made.id)).state is SandboxState.DESTROYED
     domain.state = DomainState.RUNNING
-    driver_of(there).host.domains[domain.uuid] = domain
+    driver.host.domains[domain.uuid] = domain
     return domain
 
 
@@ -191,18 +215,80 @@ async def test_one_that_went_by_itself_is_nothing_to_destroy(
 async def test_destroys_that_nobody_asked_for_have_a_budget(
     there: World, keeper: OrphanKeeper
 ) -> None:
-    keeper._budget = Budget(a_pass=2, an_hour=3)
-    domains = [await revenant(there) for _ in range(5)]
-    there.clock.advance(MIN_AGE_SECONDS)
+    keeper._budget = Budget(a_pass=2, an_hour=3, pass_seconds=PASS_SECONDS)
     for _ in range(5):
+        await revenant(there)
+    there.clock.advance(MIN_AGE_SECONDS)
+    left = []
+    for _ in range(6):
         await keeper.keep(await there.look())
-    left = [domain for domain in domains if domain.uuid in driver_of(there).host.domains]
-    assert len(left) == 2
+        left.append(len(driver_of(there).host.domains))
+        there.clock.advance(PASS_SECONDS / 2)
+    assert left == [5, 3, 3, 2, 2, 2], "two a pass, however often its host is looked at in one"
     assert (await told(there)).count("held_by_budget") == 1
     there.clock.advance(3600)
     for _ in range(2):
         await keeper.keep(await there.look())
     assert driver_of(there).host.domains == {}
+
+
+async def revenants(there: World) -> list[Look]:
+    """Return the looks at a fleet that was restored from its backup, each host's second one."""
+    names = ["alpha", *(f"h{number}" for number in range(1, FLEET))]
+    for name in names[1:]:
+        await there.add_seen_host(name)
+    for name in names:
+        await revenant(there, name)
+    there.clock.advance(MIN_AGE_SECONDS)
+    for name in names:
+        await there.look(name)
+    return [await there.look(name) for name in names]
+
+
+async def condemned(there: World) -> int:
+    return (await told(there)).count("reappeared")
+
+
+async def test_the_budget_of_an_hour_is_one_for_all_hosts_that_are_judged_at_once(
+    there: World,
+) -> None:
+    ordered: list[str] = []
+    keeper = keeper_of(there, ordered)
+    budget = Budget(a_pass=FLEET, an_hour=7, pass_seconds=PASS_SECONDS)
+    keeper._budget = budget
+    looks = await revenants(there)
+    for _ in range(3):
+        found = await asyncio.gather(*(keeper.keep(look) for look in looks))
+        assert sum(found) == FLEET, "those that are held are there as well"
+        assert await condemned(there) == budget.an_hour
+        there.clock.advance(PASS_SECONDS)
+    assert len(set(ordered)) == budget.an_hour, "only what was recorded is removed (I4)"
+    assert (await told(there)).count("held_by_budget") == FLEET - budget.an_hour
+
+
+async def test_the_budget_of_a_pass_is_one_for_all_hosts_of_the_fleet(there: World) -> None:
+    ordered: list[str] = []
+    keeper = keeper_of(there, ordered)
+    looks = await revenants(there)
+    for number in range(1, 5):
+        for _ in range(2):
+            await asyncio.gather(*(keeper.keep(look) for look in looks))
+            assert await condemned(there) == len(set(ordered)) == number * Budget().a_pass
+        there.clock.advance(PASS_SECONDS)
+    assert len(set(ordered)) == FLEET
+
+
+async def test_what_somebody_else_spends_meanwhile_is_spent(there: World) -> None:
+    keeper = keeper_of(there, [])
+    looks = await revenants(there)
+    at = there.clock.now() - timedelta(minutes=1)
+    event = Event(at=at, kind=ORPHAN_EVENT, reason_code=REAPPEARED, message="an audit healed")
+
+    async def heal() -> None:
+        await there.store.submit(lambda tx: [tx.events.add(event) for _ in range(48)])
+
+    await asyncio.gather(heal(), *(keeper.keep(look) for look in looks))
+    assert await condemned(there) == Budget().an_hour
 
 
 async def test_a_host_that_is_gone_is_forgotten(there: World, keeper: OrphanKeeper) -> None:

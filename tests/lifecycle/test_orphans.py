@@ -14,9 +14,9 @@ from scheduler.lifecycle.orphans import (
     HoldDestroys,
     HostView,
     OrphanCode,
-    OrphanStep,
     ReportOrphan,
     orphans,
+    rationed,
     told_of,
 )
 from scheduler.model import Inventory, ObservedDomain
@@ -29,15 +29,21 @@ def found(
     *views: HostView,
     live: dict[str, set[str]] | None = None,
     tombstones: dict[str, datetime] | None = None,
-    budget: Budget | None = None,
-) -> tuple[OrphanStep, ...]:
-    return orphans(
-        views,
-        live=live or {},
-        tombstones=tombstones or {},
-        now=NOW,
-        budget=budget or Budget(),
+) -> tuple[DestroyOrphan | ReportOrphan, ...]:
+    return orphans(views, live=live or {}, tombstones=tombstones or {}, now=NOW)
+
+
+def doomed(*numbers: int) -> list[DestroyOrphan]:
+    """Return the destroys of domains of which those with higher numbers were buried earlier."""
+    steps = found(
+        twice(*(marked(number) for number in numbers)),
+        tombstones={f"SBX-{n}": OLD - timedelta(seconds=n) for n in numbers},
     )
+    return [step for step in steps if isinstance(step, DestroyOrphan)]
+
+
+def spent(*ago: float) -> tuple[datetime, ...]:
+    return tuple(NOW - timedelta(seconds=seconds) for seconds in ago)
 
 
 def twice(*domains: ObservedDomain) -> HostView:
@@ -90,7 +96,7 @@ def test_a_young_tombstone_waits() -> None:
     assert found(twice(marked()), tombstones={"SBX-1": young}) == ()
 
 
-def reported(step: OrphanStep) -> ReportOrphan:
+def reported(step: DestroyOrphan | ReportOrphan) -> ReportOrphan:
     assert isinstance(step, ReportOrphan)
     return step
 
@@ -131,35 +137,41 @@ def test_a_host_without_its_pool_has_no_volumes_to_report() -> None:
 
 
 def test_the_budget_of_a_pass_holds_the_rest_and_tells() -> None:
-    numbers = range(1, 9)
-    steps = found(
-        twice(*(marked(number) for number in numbers)),
-        tombstones={f"SBX-{n}": OLD - timedelta(seconds=n) for n in numbers},
-    )
-    assert [s.sandbox_id for s in steps if isinstance(s, DestroyOrphan)] == [
-        "SBX-8",
-        "SBX-7",
-        "SBX-6",
-        "SBX-5",
-        "SBX-4",
-    ]
-    hold = steps[5]
+    allowed, hold = rationed(doomed(*range(1, 9)), Budget(), NOW)
+    assert [step.sandbox_id for step in allowed] == ["SBX-8", "SBX-7", "SBX-6", "SBX-5", "SBX-4"]
     assert isinstance(hold, HoldDestroys)
     assert hold.held == 3
     assert "5 a pass" in hold.message
 
 
+def test_within_the_budget_nothing_is_held() -> None:
+    assert rationed(doomed(1, 2), Budget(), NOW) == (tuple(doomed(1, 2)), None)
+    assert rationed((), Budget(spent=spent(*[1] * 50)), NOW) == ((), None)
+
+
 @pytest.mark.parametrize(("ago", "left"), [(3599, 0), (3600, 5)])
 def test_the_budget_of_an_hour_comes_back(ago: int, left: int) -> None:
-    budget = Budget(spent=(NOW - timedelta(seconds=ago),) * 50)
+    budget = Budget(spent=spent(*[ago] * 50))
     assert budget.left(NOW) == left
-    steps = found(twice(marked()), tombstones={"SBX-1": OLD}, budget=budget)
-    assert isinstance(steps[0], DestroyOrphan if left else HoldDestroys)
+    allowed, hold = rationed(doomed(1), budget, NOW)
+    assert (len(allowed), hold is None) == ((1, True) if left else (0, False))
+
+
+@pytest.mark.parametrize(("ago", "left"), [(0, 2), (9.9, 2), (10, 5)])
+def test_what_a_pass_has_spent_on_other_hosts_is_spent(ago: float, left: int) -> None:
+    assert Budget(pass_seconds=10, spent=spent(ago, ago, ago)).left(NOW) == left
+    assert Budget(spent=spent(ago, ago, ago)).left(NOW) == 5, "each judgement is a pass"
+
+
+def test_what_was_spent_before_the_clock_was_set_back_counts_for_the_hour_only() -> None:
+    assert Budget(pass_seconds=10, spent=spent(*[-86_400] * 5)).left(NOW) == 5
+    assert Budget(pass_seconds=10, spent=spent(*[-86_400] * 47)).left(NOW) == 3
 
 
 def test_the_budget_never_goes_below_nothing() -> None:
     assert Budget(spent=(NOW,) * 60).left(NOW) == 0
     assert Budget(spent=(NOW,) * 48).left(NOW) == 2
+    assert Budget(pass_seconds=10, spent=(NOW,) * 6).left(NOW) == 0
 
 
 def test_an_orphan_is_told_by_its_name_and_a_reason_of_its_own() -> None:

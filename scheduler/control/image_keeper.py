@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from scheduler.clock import Clock
+from scheduler.control.rounds import each
 from scheduler.lifecycle.replicas import abandoned, surplus
-from scheduler.model import ImageState, ReplicaState
-from scheduler.service.images import condemned, image_event, replica_key
+from scheduler.model import Image, ReplicaState
+from scheduler.service.images import condemned, given_up, image_event, replica_key
 from scheduler.store import Store, Transaction
 
 USED_AGAIN_AFTER = timedelta(hours=1)
@@ -43,13 +44,16 @@ class ImageKeeper:
 
     async def keep(self) -> float | None:
         """Condemn what is too much or abandoned."""
-        if not await self._store.read(lambda tx: bool(tx.images.all())):
+        images = await self._store.read(lambda tx: tx.images.all())
+        if not images:
             return None
-        for key in await self._store.submit(partial(self._plan, self._clock.now())):
+        for key in await self._store.submit(partial(self._thin_out, self._clock.now())):
             self._wake(key)
+        await each("images", filter(self._abandoned, images), self._give_up)
         return None
 
-    def _plan(self, now: datetime, tx: Transaction) -> tuple[str, ...]:
+    def _thin_out(self, now: datetime, tx: Transaction) -> tuple[str, ...]:
+        """Condemn replicas that are too much, and note which of the others are in use."""
         images = {image.id: image for image in tx.images.all()}
         used = {
             (image.id, claim.host_id)
@@ -73,10 +77,21 @@ class ImageKeeper:
                 ready = replica.state is ReplicaState.READY and replica_key(replica) not in woken
                 if ready and there in used and now - replica.used_at > USED_AGAIN_AFTER:
                     tx.replicas.replace(replace(replica, used_at=now))
-        for image in images.values():
-            idle = (now - image.updated_at).total_seconds()
-            if abandoned(image, idle, after_seconds=self._pace.abandoned_seconds):
-                gone = replace(image, state=ImageState.REMOVING, updated_at=now)
-                tx.images.replace(gone, expected=image.state)
-                woken.append(image.id)
         return tuple(woken)
+
+    def _abandoned(self, image: Image) -> bool:
+        idle = (self._clock.now() - image.updated_at).total_seconds()
+        return abandoned(image, idle, after_seconds=self._pace.abandoned_seconds)
+
+    async def _give_up(self, image: Image) -> None:
+        if await self._store.submit(partial(self._record_end, image.id)):
+            self._wake(image.id)
+
+    def _record_end(self, image_id: str, tx: Transaction) -> bool:
+        """Condemn an image, unless somebody has gone on with it meanwhile."""
+        image, now = tx.images.get(image_id), self._clock.now()
+        if not self._abandoned(image):
+            return False
+        tx.images.replace(given_up(image, now=now), expected=image.state)
+        tx.events.add(image_event("image.abandoned", image, "nobody went on with it", at=now))
+        return True

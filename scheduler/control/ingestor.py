@@ -151,8 +151,7 @@ class Ingestor:
     def _judge(self, image: Image, digest: str, judged: Judged, tx: Transaction) -> Image:
         """Record what the gate found, before the file has its final name."""
         for other in tx.images.all():
-            usable = other.state in (ImageState.READY, ImageState.REMOVING)
-            if other.id != image.id and other.digest == digest and usable:
+            if other.id != image.id and other.own_digest == digest:
                 raise AlreadyExists(f"image {other.name} ({other.id}) has the same content")
         found = replace(
             image,
@@ -197,9 +196,9 @@ class Ingestor:
         return None
 
     async def _shared(self, image: Image) -> bool:
-        """Return whether the file is another image's, as for an upload that was a twin."""
+        """Return whether the file is another image's too."""
         images = await self._store.read(lambda tx: tx.images.all())
-        return any(one.id != image.id and one.digest == image.digest for one in images)
+        return any(one.id != image.id and one.own_digest == image.digest for one in images)
 
     def _strike(self, image: Image, tx: Transaction) -> None:
         tx.images.remove(image.id)

@@ -74,6 +74,16 @@ class Image:
         return self.state is ImageState.READY
 
     @property
+    def own_digest(self) -> str | None:
+        """Return the digest that its bytes were found to have, which no other image has meanwhile.
+
+        Until they were judged it is a claim, and after a refusal word of one: those own nothing.
+        """
+        judged = self.state is ImageState.CHECKING and self.format is not None
+        owned = judged or self.state in (ImageState.READY, ImageState.REMOVING)
+        return self.digest if owned else None
+
+    @property
     def size_mb(self) -> int:
         """Return the MiB that a replica takes of a pool, rounded up."""
         return -(-self.size_bytes // MIB)

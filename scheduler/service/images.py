@@ -193,8 +193,7 @@ class ImageService:
         image = tx.images.by_reference(reference)
         if image.state is not ImageState.REMOVING:
             check_unused(tx, image)
-            gone = replace(image, state=ImageState.REMOVING, updated_at=now)
-            tx.images.replace(gone, expected=image.state)
+            gone = tx.images.replace(given_up(image, now=now), expected=image.state)
             for replica in tx.replicas.of_image(image.id):
                 tx.replicas.replace(
                     replace(
@@ -294,6 +293,11 @@ def want_replica(
     return tx.replicas.replace(
         replace(there, pinned=there.pinned or pinned, used_at=now, updated_at=now)
     )
+
+
+def given_up(image: Image, *, now: datetime) -> Image:
+    """Return an image that is to go; what it only claimed to be is another's name from now on."""
+    return replace(image, state=ImageState.REMOVING, digest=image.own_digest, updated_at=now)
 
 
 def condemned(replica: Replica, *, now: datetime) -> Replica:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from scheduler.control.image_keeper import ImageKeeper, ImagePace
-from scheduler.model import HostState, ImageState, ReplicaState
+from scheduler.model import HostState, Image, ImageState, ReplicaState
 from scheduler.service.intents import Intent
+from scheduler.service.requests import TakeImage
 from tests.clocks import ManualClock
-from tests.control.imagery import Imagery, content
+from tests.control.imagery import Imagery, chunks, content, digest_of
 from tests.control.world import ME, World, world
 
 DAY = 86_400
@@ -99,6 +100,85 @@ async def test_an_upload_that_nobody_goes_on_with_is_dropped(
     assert woken == [taken.id]
     assert await imagery.ingestor.ingest(taken.id) is None
     assert await there.store.read(lambda tx: tx.images.all()) == ()
+
+
+async def twin(there: World, imagery: Imagery, name: str, state: ImageState) -> str:
+    """Announce the content of `golden` under another name, and have it come so far."""
+    if state is ImageState.REFUSED:
+        taken = await imagery.take(name)
+        await imagery.ingestor.ingest(taken.id)
+    else:
+        wanted = TakeImage(name=name, digest=digest_of(content()), size_bytes=len(content()))
+        taken = await there.services.images.take(wanted, INTENT)
+        if state is ImageState.CHECKING:
+            await there.services.images.receive(taken.id, 0, chunks(content()))
+    assert (await there.services.images.get(taken.id)).state is state
+    return taken.id
+
+
+async def only_golden_is_left(there: World, imagery: Imagery, golden: Image, *gone: str) -> None:
+    """Have images removed; the one that has their content keeps its file, and is found by it."""
+    for image_id in gone:
+        assert await imagery.ingestor.ingest(image_id) is None
+    assert await there.store.read(lambda tx: tx.images.all()) == (golden,)
+    assert await there.shelf.files.holds(str(golden.digest))
+    assert (await there.services.images.get(str(golden.digest))).id == golden.id
+
+
+async def test_twins_that_nobody_goes_on_with_are_dropped_beside_the_image_they_are_of(
+    there: World, imagery: Imagery
+) -> None:
+    golden = await imagery.ready()
+    states = (ImageState.REFUSED, ImageState.RECEIVING, ImageState.REFUSED)
+    names = ("again", "begun", "and-again")
+    twins = [
+        await twin(there, imagery, name, state) for name, state in zip(names, states, strict=True)
+    ]
+    woken: list[str] = []
+    there.clock.advance(DAY + 1)
+    assert await keeper(there, woken, abandoned_seconds=DAY).keep() is None
+    assert woken == twins
+    told = await there.events(kind="image.abandoned")
+    assert [event.evidence["image_id"] for event in told] == twins
+    await only_golden_is_left(there, imagery, golden, *twins)
+
+
+@pytest.mark.parametrize(
+    "state", [ImageState.REFUSED, ImageState.RECEIVING, ImageState.CHECKING], ids=str
+)
+async def test_a_twin_is_removed_beside_the_image_it_is_of(
+    there: World, imagery: Imagery, state: ImageState
+) -> None:
+    golden = await imagery.ready()
+    image_id = await twin(there, imagery, "again", state)
+    gone = await there.services.images.remove(image_id, INTENT)
+    assert (gone.state, gone.digest) == (ImageState.REMOVING, None)
+    await only_golden_is_left(there, imagery, golden, image_id)
+
+
+async def test_an_image_and_the_refused_twin_it_outlived_leave_nothing(
+    there: World, imagery: Imagery
+) -> None:
+    golden = await imagery.ready()
+    image_id = await twin(there, imagery, "again", ImageState.REFUSED)
+    await there.services.images.remove(golden.id, INTENT)
+    await imagery.ingestor.ingest(golden.id)
+    assert not await there.shelf.files.holds(str(golden.digest))
+    there.clock.advance(DAY + 1)
+    await keeper(there, [], abandoned_seconds=DAY).keep()
+    await imagery.ingestor.ingest(image_id)
+    assert await there.store.read(lambda tx: tx.images.all()) == ()
+
+
+async def test_what_somebody_goes_on_with_meanwhile_is_kept(there: World, imagery: Imagery) -> None:
+    begun = await twin(there, imagery, "begun", ImageState.RECEIVING)
+    there.clock.advance(DAY + 1)
+    before = await there.store.read(lambda tx: tx.images.get(begun))
+    await there.services.images.receive(begun, 0, chunks(content()))
+    woken: list[str] = []
+    await keeper(there, woken, abandoned_seconds=DAY)._give_up(before)
+    assert woken == []
+    assert (await there.services.images.get(begun)).state is ImageState.CHECKING
 
 
 async def test_the_last_use_of_a_replica_is_noted_now_and_then(

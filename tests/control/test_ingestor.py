@@ -103,6 +103,24 @@ async def test_the_same_content_under_another_name_is_refused(
     assert await there.shelf.files.holds(str(first.digest))
 
 
+async def test_a_content_that_was_judged_is_one_image_s_even_before_it_is_ready(
+    there: World, imagery: Imagery
+) -> None:
+    first, second = await imagery.take("first"), await imagery.take("second")
+    digest = str(first.digest)
+    judged = await there.shelf.files.judge(first.id, "first", most_virtual_bytes=2**40)
+    image = await there.store.read(lambda tx: tx.images.get(first.id))
+    await there.store.submit(lambda tx: imagery.ingestor._judge(image, digest, judged, tx))
+    await imagery.ingestor.ingest(second.id)
+    report = await there.services.images.get(second.id)
+    assert report.state is ImageState.REFUSED
+    assert f"image first ({first.id}) has the same content" in (report.reason or "")
+    await there.shelf.files.keep(first.id, digest)
+    await there.services.images.remove(first.id, Intent(actor=ME))
+    await imagery.ingestor.ingest(first.id)
+    assert not await there.shelf.files.holds(digest)
+
+
 async def test_a_machine_that_cannot_judge_says_so_and_refuses_nothing(
     there: World, imagery: Imagery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,19 @@ async def test_the_same_content_under_another_name_is_refused(
     assert await there.shelf.files.holds(str(first.digest))
 
 
+async def test_sandboxes_are_created_from_an_image_while_it_is_uploaded_again(
+    there: World, imagery: Imagery
+) -> None:
+    await there.add_seen_host()
+    golden = await imagery.ready()
+    wanted = TakeImage(name="again", digest=golden.digest, size_bytes=len(content()))
+    there.clock.advance(1)
+    await there.services.images.take(wanted, Intent(actor=ME))
+    box = await there.create(base_image="golden")
+    assert box.image_digest == golden.digest
+    assert (await there.services.images.get(str(golden.digest))).id == golden.id
+
+
 async def test_a_content_that_was_judged_is_one_image_s_even_before_it_is_ready(
     there: World, imagery: Imagery
 ) -> None:

@@ -27,9 +27,10 @@ _BY_NAME = Statement(
 _BY_DIGEST = Statement(
     select(_TABLE)
     .where(_COLUMNS.digest == bindparam("of"), _COLUMNS.state != _REFUSED)
-    .order_by(*_NEWEST_FIRST),
+    .order_by((_COLUMNS.state == ImageState.READY.value).desc(), *_NEWEST_FIRST),
     "of",
 )
+"""The one that has the content comes before those that claim it."""
 _ALL = Statement(select(_TABLE).order_by(_COLUMNS.created_at, _COLUMNS.id))
 _OVERWRITE = overwritten(IMAGES, "id", "state", keep=("id", "created_at"))
 _REMOVE = removed(IMAGES, "id")

@@ -49,6 +49,20 @@ async def test_only_one_usable_image_has_a_content(store: Store) -> None:
     assert (await store.read(lambda tx: tx.images.get("IMG-2"))).state is ImageState.CHECKING
 
 
+async def test_the_image_that_has_a_content_comes_before_what_claims_it(store: Store) -> None:
+    ready = image("IMG-1", state=ImageState.READY)
+    claims = [
+        image("IMG-2", state=ImageState.RECEIVING, created_at=later(1)),
+        image("IMG-3", state=ImageState.CHECKING, created_at=later(2)),
+        image("IMG-4", state=ImageState.REFUSED, created_at=later(3)),
+    ]
+    for one in (ready, *claims):
+        await store.submit(partial(_add, one))
+    assert await store.read(partial(_found, str(DIGEST))) == ready
+    await store.submit(lambda tx: tx.images.remove(ready.id))
+    assert await store.read(partial(_found, str(DIGEST))) == claims[1]
+
+
 async def test_i7_an_image_changes_only_from_the_state_that_was_read(store: Store) -> None:
     await store.submit(lambda tx: tx.images.add(image(state=ImageState.REMOVING)))
     with pytest.raises(Conflict, match="is REMOVING, not CHECKING"):
@@ -123,6 +137,10 @@ def tx_replace(one: Replica) -> Callable[[Transaction], object]:
 
 def tx_remove(one: Replica) -> Callable[[Transaction], object]:
     return lambda tx: tx.replicas.remove(one)
+
+
+def _add(one: Image, tx: Transaction) -> Image:
+    return tx.images.add(one)
 
 
 def _found(reference: str, tx: Transaction) -> Image:

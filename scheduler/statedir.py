@@ -6,6 +6,7 @@ would let a second daemon steal the socket without a word.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -13,13 +14,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scheduler.errors import Conflict, Invalid
+from scheduler.errors import Conflict, Invalid, Unavailable
 
 LOCK_FILE = "lock"
+_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class HeldByAnother(Conflict):
     """Another daemon holds the state directory; trying again does not help while it lives."""
+
+
+class DiskRefused(Unavailable):
+    """A file cannot be read or written now; the database, and whoever needs no file, go on."""
+
+
+@contextmanager
+def on_disk(what: str) -> Iterator[None]:
+    """Raise `DiskRefused`, saying `what` came to nothing, for an error of the system inside."""
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None else f" ({os.fsdecode(error.filename)})"
+        raise DiskRefused(
+            f"{what}: {error.strerror or error}{where}",
+            remedy="raise LimitNOFILE of the unit: too many files are open"
+            if error.errno in _MANY_OPEN
+            else "look at the disk under the state directory: is it full or read-only?",
+        ) from error
 
 
 def prepare(path: Path) -> None:
@@ -72,25 +93,33 @@ def _opened(path: Path) -> int:
 
 
 def write_once(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all; a faster twin's stays."""
+    """Write a file that only its owner may read, whole or not at all; a faster twin's stays.
+
+    Raises `DiskRefused`.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    with on_disk(f"{path.name} cannot be written"):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                path.hardlink_to(draft)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_directory(path.parent)
 
 
 def remove_for_good(path: Path) -> None:
-    """Remove a file, if it is there, so that not even a loss of power brings it back."""
-    path.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    """Remove a file, if it is there, so that not even a loss of power brings it back.
+
+    Raises `DiskRefused`.
+    """
+    with on_disk(f"{path.name} cannot be removed"):
+        path.unlink(missing_ok=True)
+        _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from scheduler.errors import Invalid
-from scheduler.statedir import HeldByAnother, held, prepare
+from scheduler.statedir import (
+    DiskRefused,
+    HeldByAnother,
+    held,
+    on_disk,
+    prepare,
+    remove_for_good,
+    write_once,
+)
 
 
 def test_a_missing_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
@@ -62,3 +71,31 @@ def test_a_lock_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot be opened"), held(tmp_path):
         raise AssertionError("held through a link")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "full or read-only"),
+        (errno.EROFS, "full or read-only"),
+        (errno.EMFILE, "LimitNOFILE"),
+        (errno.ENFILE, "LimitNOFILE"),
+    ],
+)
+def test_what_a_disk_refuses_is_told_with_what_to_do(number: int, remedy: str) -> None:
+    with pytest.raises(DiskRefused) as told, on_disk("the key cannot be written"):
+        raise OSError(number, os.strerror(number), "/state/key")
+    assert told.value.message == f"the key cannot be written: {os.strerror(number)} (/state/key)"
+    assert remedy in (told.value.remedy or "")
+    assert told.value.code == "unavailable"
+
+
+def test_a_file_that_cannot_be_written_or_removed_is_told(tmp_path: Path) -> None:
+    lost = tmp_path / "none" / "key"
+    with pytest.raises(DiskRefused, match="key cannot be written: No such file"):
+        write_once(lost, b"x")
+    (tmp_path / "stuck").mkdir()
+    with pytest.raises(DiskRefused, match="stuck cannot be removed"):
+        remove_for_good(tmp_path / "stuck")
+    with pytest.raises(DiskRefused, match=r"gone: it broke$"), on_disk("gone"):
+        raise OSError("it broke")

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from scheduler.clock import Clock
 from scheduler.control.loop import Loop
+from scheduler.control.rounds import each
 from scheduler.control.vitals import Turn
 from scheduler.guests.authorities import Authorities, Authority
 from scheduler.ids import Prefix, new_id
@@ -50,12 +51,15 @@ class AuthorityKeeper:
         """Recognise the keys there are, make what is to be made, remove what is to go."""
         while await self._store.read(self._unrecognised):
             await self._recognise()
-        for record in await self._store.read(lambda tx: tx.ssh_authorities.all()):
-            if record.state is AuthorityState.MAKING:
-                await self._make(record)
-            elif record.state is AuthorityState.RETIRING:
-                await self._remove(record)
+        records = await self._store.read(lambda tx: tx.ssh_authorities.all())
+        await each("ssh authorities", records, self._carry_out)
         return None
+
+    async def _carry_out(self, record: SshAuthority) -> None:
+        if record.state is AuthorityState.MAKING:
+            await self._make(record)
+        elif record.state is AuthorityState.RETIRING:
+            await self._remove(record)
 
     async def _make(self, record: SshAuthority) -> None:
         key = await asyncio.to_thread(self._authorities.make, record.name)

@@ -3,7 +3,7 @@
 A pass takes no arguments and is handed no data: what woke it is a hint, and it reads the truth
 itself. A pass that fails or overruns ends the process, because a bug in the loop around the work
 is nobody's to survive; faults of one host or one sandbox never get that far (see `parking`). Only
-a database that cannot be written or reached is waited for: ending would not bring it back.
+a database or a disk that refuses is waited for: ending would not bring it back.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.control.vitals import NEVER, Turn
 from scheduler.errors import ReadOnly, Unavailable
+from scheduler.statedir import DiskRefused
 
 STORE_AGAIN_SECONDS = 2.0
-"""How soon a pass that the store refused is repeated."""
+"""How soon a pass that the store or the disk refused is repeated."""
 
 LONGEST_SECONDS = 900.0
 """A pass without a limit is made of calls with deadlines; one that lasts longer than this hangs."""
@@ -67,7 +68,7 @@ class Loop:
         self._observe = observe
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._refused_since: float | None = None
+        self._silent_since: float | None = None
         self._working_since: float | None = None
         self._due_at = NEVER
 
@@ -111,16 +112,18 @@ class Loop:
                 again = await self._work()
         except (ReadOnly, Unavailable) as error:
             return self._refused(error)
-        self._refused_since = None
+        self._silent_since = None
         self._observe(self.name, self._clock.monotonic() - begun)
         return again
 
     def _refused(self, error: ReadOnly | Unavailable) -> float:
-        """Return when to ask the store again; raise what it said when it has been silent long."""
+        """Return when to ask again; raise what the store said when it has been silent long."""
         now = self._clock.monotonic()
-        if self._refused_since is None:
-            self._refused_since = now
-        if isinstance(error, Unavailable) and now - self._refused_since >= PATIENCE_SECONDS:
+        if isinstance(error, (ReadOnly, DiskRefused)):
+            self._silent_since = None  # what says no so clearly does answer
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since >= PATIENCE_SECONDS:
             raise error
         _log.warning("deferred", loop=self.name, code=error.code, error=error.message)
         return STORE_AGAIN_SECONDS

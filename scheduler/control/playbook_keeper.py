@@ -12,18 +12,21 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.control.rounds import each
 from scheduler.errors import Invalid, NotFound
 from scheduler.guests.ansible import find_ansible, syntax_fault
 from scheduler.guests.stages import sweep
 from scheduler.ids import Prefix
 from scheduler.model import Event, Playbook
 from scheduler.service.playbook_reports import PlaybookReport, rendered, report_of
+from scheduler.statedir import on_disk
 from scheduler.store import ListOptions, Page, Store, Transaction
 
 DIRECTORY = "playbooks"
@@ -51,39 +54,50 @@ class PlaybookKeeper:
         self._directory = state_dir / DIRECTORY
         self._told = told
         self._ansible = ansible
+        self._checks = 0
+        """How often Ansible was asked in this pass."""
 
     async def keep(self) -> float | None:
         """Write, remove and check what needs it; wants to go on at once while some is unchecked."""
+        with on_disk("what ended daemons had played cannot be removed"):
+            for left in await asyncio.to_thread(sweep):
+                _log.info("removed what an ended daemon had played", path=str(left))
         known = [one for one in await self._all() if _ID.fullmatch(one.id)]
-        await asyncio.to_thread(self._sweep, {self._path(one.id) for one in known})
-        for left in await asyncio.to_thread(sweep):
-            _log.info("removed what an ended daemon had played", path=str(left))
-        checks = 0
-        for playbook in known:
-            checks += await self._keep(playbook.id, check=checks < CHECKS_A_PASS)
-        return 0.0 if checks >= CHECKS_A_PASS else None
+        self._checks = 0
+        await each("playbooks", known, self._keep)
+        with on_disk("files of playbooks that are no more cannot be removed"):
+            await asyncio.to_thread(self._sweep, {self._path(one.id) for one in known})
+        return 0.0 if self._checks >= CHECKS_A_PASS else None
 
-    async def _keep(self, playbook_id: str, *, check: bool) -> bool:
-        """Bring one playbook up to date; return whether Ansible was asked."""
+    async def _keep(self, playbook: Playbook) -> None:
+        """Bring one playbook up to date."""
         try:
-            report = await self._store.read(lambda tx: report_of(tx, tx.playbooks.get(playbook_id)))
-            text = await asyncio.to_thread(rendered, report)
+            report = await self._store.read(lambda tx: report_of(tx, tx.playbooks.get(playbook.id)))
         except NotFound:
-            return False
+            return
+        try:
+            text = await asyncio.to_thread(rendered, report)
         except Invalid as error:
             await self._record(report, fault=error.message, checked=True)
-            return False
-        await asyncio.to_thread(self._write, report.id, text)
-        ansible = self._ansible()
-        if ansible is None or not check or report.checked_revision == report.revision:
+            return
+        with on_disk(f"the file of playbook {report.name} cannot be written"):
+            await asyncio.to_thread(self._write, report.id, text)
+        ansible = self._ansible() if self._checks < CHECKS_A_PASS else None
+        if ansible is None or report.checked_revision == report.revision:
             await self._record(report, fault=None, checked=False)
-            return False
+            return
+        self._checks += 1
+        await self._record(report, fault=await self._fault(ansible, report), checked=True)
+
+    async def _fault(self, ansible: str, report: PlaybookReport) -> str | None:
+        """Return what Ansible says against a playbook's file, by the playbook's name."""
         path = self._path(report.id)
-        with tempfile.TemporaryDirectory(prefix="sandboxd-check-") as scratch:
+        with (
+            on_disk(f"playbook {report.name} cannot be checked"),
+            tempfile.TemporaryDirectory(prefix="sandboxd-check-") as scratch,
+        ):
             fault = await syntax_fault(ansible, path, Path(scratch))
-        told = None if fault is None else fault.replace(str(path), f"{report.name}.yml")
-        await self._record(report, fault=told, checked=True)
-        return True
+        return None if fault is None else fault.replace(str(path), f"{report.name}.yml")
 
     async def _record(self, report: PlaybookReport, *, fault: str | None, checked: bool) -> None:
         """Write down what is news."""
@@ -152,12 +166,18 @@ class PlaybookKeeper:
         path, content = self._path(playbook_id), text.encode("ascii")
         if path.exists() and path.read_bytes() == content:
             return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()  # what is left of it would fill the disk still more
+            raise
 
 
 def _page(options: ListOptions, tx: Transaction) -> Page[Playbook]:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from scheduler.errors import ReadOnly, SandboxdError, Unavailable
+from scheduler.statedir import DiskRefused
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -30,13 +31,21 @@ T = TypeVar("T", bound=Item)
 
 
 async def each(loop: str, items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
-    """Work on one item after the other; one that is refused is told and passed over."""
+    """Work on one item after the other; one that is refused is told and passed over.
+
+    Where the disk refuses, the first word of it is raised once the others had their turn.
+    """
+    deferred: DiskRefused | None = None
     for item in items:
         try:
             await work(item)
+        except DiskRefused as error:
+            deferred = deferred or error
         except (ReadOnly, Unavailable):
             raise
         except SandboxdError as error:
             _log.warning(
                 "passed over", loop=loop, key=item.id, code=error.code, error=error.message
             )
+    if deferred is not None:
+        raise deferred

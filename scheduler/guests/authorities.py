@@ -18,7 +18,7 @@ import asyncssh
 
 from scheduler.errors import Invalid, NotFound
 from scheduler.model.authorities import OWN_NAME
-from scheduler.statedir import remove_for_good, write_once
+from scheduler.statedir import on_disk, remove_for_good, write_once
 
 ALGORITHM = "ssh-ed25519"
 CREDENTIAL = "ssh_ca"
@@ -198,17 +198,24 @@ def _read_kept(directory: Path, number: int) -> Authority:
     path = directory / f"{OWN_NAME}.{number}"
     authority = read_authority(path)
     public = path.with_name(f"{path.name}.pub")
-    try:
-        said = public.read_text(encoding="ascii", errors="replace").split()[:2]
-    except FileNotFoundError:
+    said = _read_public(public)
+    if said is None:
         write_once(public, _public_line(authority.key, path.name))
-        return authority
-    if said != authority.public_key.split():
+    elif said != authority.public_key.split():
         raise Invalid(
             f"{public} is not the public half of {path}",
             remedy=f"find out which of them is wrong; if it is {public}, remove it",
         )
     return authority
+
+
+def _read_public(path: Path) -> list[str] | None:
+    """Return the type and the key that a file names, None when there is no file."""
+    with on_disk(f"{path.name} cannot be read"):
+        try:
+            return path.read_text(encoding="ascii", errors="replace").split()[:2]
+        except FileNotFoundError:
+            return None
 
 
 def _credentials(directory: Path | None) -> tuple[Authority, ...]:

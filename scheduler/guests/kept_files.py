@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
 
-from scheduler.errors import Unavailable
+from scheduler.statedir import on_disk
 
 MOST_BYTES = 512 << 20
 """What one file may hold; reading stops there."""
@@ -41,13 +41,8 @@ class KeptFiles:
         name = sha256(content).hexdigest()
         if self.claim(name):
             return name
-        try:
+        with on_disk(f"{self._directory} cannot be written"):
             self._write(self._path(name), zlib.compress(content, _LEVEL))
-        except OSError as error:
-            raise Unavailable(
-                f"{self._directory} cannot be written: {error.strerror or error}",
-                remedy="look at the disk under the state directory: is it full or read-only?",
-            ) from error
         return name
 
     def get(self, name: str) -> bytes | None:

@@ -27,6 +27,7 @@ from scheduler.errors import Unavailable
 from scheduler.guests.inventory import Bounds, Inventory
 from scheduler.guests.kept_files import KeptFiles
 from scheduler.model import EntryKind, Manifest, ManifestEntry
+from scheduler.statedir import on_disk
 
 T = TypeVar("T")
 
@@ -133,14 +134,8 @@ class Manifests:
         `Unavailable` when the disk will not have it.
         """
         before = self._clock.now().timestamp() - GRACE_SECONDS
-        try:
-            manifests = await self._collect_manifests(refs, before)
-            removed = await self._collect_contents(refs, contents, before)
-        except OSError as error:
-            raise Unavailable(
-                f"{error.filename} cannot be removed: {error.strerror or error}",
-                remedy="look at the disk under the state directory: is it read-only?",
-            ) from error
+        manifests = await self._collect_manifests(refs, before)
+        removed = await self._collect_contents(refs, contents, before)
         return Collected(manifests=manifests, contents=removed)
 
     async def kept_bytes(self) -> Mapping[str, int]:
@@ -151,9 +146,10 @@ class Manifests:
         }
 
     async def work(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run something that takes long on one of the threads."""
+        """Run what takes long on one of the threads; `Unavailable` where the disk refuses."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(function, *arguments))
+        with on_disk("what is kept of guests cannot be used"):
+            return await loop.run_in_executor(self._threads, partial(function, *arguments))
 
     async def _collect_manifests(self, refs: Collection[str], before: float) -> int:
         idle = await self.work(partial(self._manifests.untouched, before=before))

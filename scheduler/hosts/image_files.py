@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from scheduler.errors import Conflict, Invalid, Unavailable
+from scheduler.errors import Conflict, Invalid
 from scheduler.hosts.image_gate import Judged, judge_image
 from scheduler.model.images import DIGEST_PREFIX
+from scheduler.statedir import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,13 +142,8 @@ class ImageFiles:
 
     async def _do(self, work: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
-        try:
+        with on_disk("the image store cannot be used"):
             return await loop.run_in_executor(self._threads, partial(work, *arguments))
-        except OSError as error:
-            raise Unavailable(
-                f"the image store cannot be used: {error.strerror or error}",
-                remedy="look at the disk under the state directory: is it full or read-only?",
-            ) from error
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -20,7 +20,8 @@ from typing import TypeVar
 from scheduler.changes.archives import FILE_MODE, write_archive
 from scheduler.changes.plans import Contents
 from scheduler.changes.trees import ChangeTree
-from scheduler.errors import Invalid, Unavailable
+from scheduler.errors import Invalid
+from scheduler.statedir import on_disk
 
 T = TypeVar("T")
 
@@ -75,13 +76,8 @@ class ChangeFiles:
 
     async def _do(self, work: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
-        try:
+        with on_disk("the change set cannot be written"):
             return await loop.run_in_executor(self._threads, partial(work, *arguments))
-        except OSError as error:
-            raise Unavailable(
-                f"the change set cannot be written: {error.strerror or error}",
-                remedy="look at the disk under the state directory: is it full or read-only?",
-            ) from error
 
 
 def write_change_set(

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
+from scheduler.control.loop import STORE_AGAIN_SECONDS
 from scheduler.errors import Conflict, Invalid
 from scheduler.guests.authorities import Authorities
 from scheduler.model import AuthorityState
@@ -19,6 +21,7 @@ from scheduler.store import EventFilter
 from tests.clocks import START, ManualClock
 from tests.service.planes import ME, Plane, database, plane
 from tests.store import samples
+from tests.waits import until
 
 INTENT: Intent[Any] = Intent(actor=ME)
 A = AuthorityState
@@ -149,6 +152,59 @@ async def test_a_removal_that_was_cut_short_is_finished(site: Site, tmp_path: Pa
     await site.keeper.keep()
     assert await site.states() == {"ssh-ca.2": A.SIGNING, "ssh-ca.1": A.RETIRED}
     assert files(tmp_path) == ["ssh-ca.2", "ssh-ca.2.pub"]
+
+
+async def test_a_disk_that_refuses_ends_no_loop(tmp_path: Path) -> None:
+    keys, away = tmp_path / "keys", tmp_path / "away"
+    keys.mkdir()
+    clock = ManualClock()
+    async with plane(database(tmp_path), clock) as cloud:
+        site = Site(cloud, keys)
+        await site.keeper.keep()
+        for _ in range(2):
+            await cloud.services.authorities.rotate(INTENT)
+            await site.keeper.keep()
+        await cloud.services.authorities.retire("ssh-ca.1", INTENT, force=False)
+        await cloud.services.authorities.rotate(INTENT)
+        before = await site.states()
+        loop = AuthorityLoop(site.keeper, cloud.clock)
+        keys.rename(away)
+        running = asyncio.create_task(loop.run())
+        try:
+            with capture_logs() as logs:
+                await until(lambda: any(log["event"] == "deferred" for log in logs), what="that")
+            assert (running.done(), await site.states()) == (False, before)
+            away.rename(keys)
+            clock.advance(STORE_AGAIN_SECONDS)
+            settled = await cloud.services.authorities.wait("ssh-ca.4", 600)
+        finally:
+            loop.stop()
+            await running
+        assert settled.state is A.SIGNING
+        assert (await site.states())["ssh-ca.1"] is A.RETIRED
+
+
+async def test_a_key_that_cannot_be_used_is_told_and_keeps_no_other_from_its_end(
+    site: Site, tmp_path: Path
+) -> None:
+    service = site.cloud.services.authorities
+    await service.rotate(INTENT)
+    await site.keeper.keep()
+    await service.retire("ssh-ca.1", INTENT, force=False)
+    await service.rotate(INTENT)
+    (tmp_path / "ssh-ca.3.pub").write_text("ssh-ed25519 of-another-key")
+    with capture_logs() as logs:
+        await site.keeper.keep()
+    (told,) = [log for log in logs if log["event"] == "passed over"]
+    assert "is not the public half" in told["error"]
+    assert await site.states() == {
+        "ssh-ca.3": A.MAKING,
+        "ssh-ca.2": A.SIGNING,
+        "ssh-ca.1": A.RETIRED,
+    }
+    (tmp_path / "ssh-ca.3.pub").unlink()
+    await site.keeper.keep()
+    assert (await site.states())["ssh-ca.3"] is A.SIGNING
 
 
 async def test_keys_that_come_and_go_are_written_down(site: Site, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from scheduler.clock import SystemClock
 from scheduler.control.loop import PATIENCE_SECONDS, STORE_AGAIN_SECONDS, Loop
 from scheduler.errors import ReadOnly, Unavailable
+from scheduler.statedir import DiskRefused
 from tests.clocks import ManualClock
 
 
@@ -173,6 +174,21 @@ async def test_a_database_that_is_gone_for_long_ends_the_loop() -> None:
     await passing(clock, work, int(PATIENCE_SECONDS / STORE_AGAIN_SECONDS))
     with pytest.raises(Unavailable, match="does not answer"):
         await running
+
+
+async def test_a_disk_that_refuses_ends_no_loop_and_wears_out_no_patience() -> None:
+    clock, work = ManualClock(), Refused(DiskRefused("the disk is full"))
+    loop = Loop("test", work, every=1, limit=None, clock=clock)
+    running = asyncio.create_task(loop.run())
+    await settle()
+    refusals = int(PATIENCE_SECONDS / STORE_AGAIN_SECONDS)
+    await passing(clock, work, refusals + 10)
+    for error in (Unavailable("locked"), ReadOnly("full"), Unavailable("locked")):
+        work.error = error
+        await passing(clock, work, refusals - 1)
+    assert not running.done()
+    loop.stop()
+    await running
 
 
 async def test_patience_begins_anew_with_every_good_pass() -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from scheduler.control.loop import STORE_AGAIN_SECONDS
 from scheduler.control.playbook_keeper import CHECKS_A_PASS, PlaybookKeeper
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.tally import Untold
@@ -21,10 +23,11 @@ from scheduler.guests.stages import PREFIX, stage
 from scheduler.model import HostResources, Playbook, Sandbox
 from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import AddTask, CreatePlaybook
+from scheduler.statedir import DiskRefused
 from scheduler.store import EventFilter
 from tests.clocks import START, ManualClock
 from tests.service.planes import ME, Plane, database, plane
-from tests.waits import until_answer
+from tests.waits import until, until_answer
 
 INTENT: Intent[Any] = Intent(actor=ME)
 PING = {"name": "Answer", "module": "ansible.builtin.ping"}
@@ -50,6 +53,18 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Plane]:
 def keeper(cloud: Plane, tmp_path: Path, ansible: str | None = None) -> PlaybookKeeper:
     return PlaybookKeeper(
         cloud.store, cloud.clock, tmp_path, told=cloud.journal.poke, ansible=lambda: ansible
+    )
+
+
+def loops_of(cloud: Plane, tmp_path: Path) -> PlaybookLoops:
+    return PlaybookLoops(
+        cloud.store,
+        cloud.clock,
+        tmp_path,
+        player=Nobody(),
+        tally=Untold(),
+        told=cloud.journal.poke,
+        report_bug=raised,
     )
 
 
@@ -91,6 +106,55 @@ async def test_a_name_never_leads_to_a_path(cloud: Plane, tmp_path: Path) -> Non
     known = await cloud.store.read(lambda tx: tx.playbooks.get(stored.id))
     assert known.checked_revision == 1
     assert "which Ansible would evaluate" in str(known.check_fault)
+
+
+async def test_a_file_that_cannot_be_written_keeps_no_other_from_it(
+    cloud: Plane, tmp_path: Path
+) -> None:
+    files = tmp_path / "playbooks"
+    refused, written = [files / f"{(await create(cloud, name)).lower()}.yml" for name in "ab"]
+    refused.with_suffix(".draft").mkdir(parents=True)
+    kept = keeper(cloud, tmp_path)
+    with pytest.raises(DiskRefused, match="playbook a cannot be written: Is a directory") as told:
+        await kept.keep()
+    assert "full or read-only" in (told.value.remedy or "")
+    assert (refused.exists(), written.exists()) == (False, True)
+    refused.with_suffix(".draft").rmdir()
+    assert await kept.keep() is None
+    assert refused.exists()
+
+
+async def test_a_full_disk_leaves_no_draft_that_fills_it_more(cloud: Plane, tmp_path: Path) -> None:
+    path = tmp_path / "playbooks" / f"{(await create(cloud)).lower()}.yml"
+    path.parent.mkdir()
+    draft = path.with_suffix(".draft")
+    draft.symlink_to("/dev/full")
+    with pytest.raises(DiskRefused, match="No space left on device"):
+        await keeper(cloud, tmp_path).keep()
+    assert [*path.parent.iterdir()] == []
+
+
+async def test_a_disk_that_refuses_ends_no_loop(cloud: Plane, tmp_path: Path) -> None:
+    clock = cloud.clock
+    assert isinstance(clock, ManualClock)
+
+    def there_in_time() -> bool:
+        clock.advance(STORE_AGAIN_SECONDS)
+        return path.exists()
+
+    path = tmp_path / "playbooks" / f"{(await create(cloud)).lower()}.yml"
+    path.parent.write_text("in the way")
+    loops = loops_of(cloud, tmp_path)
+    running = asyncio.create_task(loops.run())
+    try:
+        with capture_logs() as logs:
+            await until(lambda: any(log["event"] == "deferred" for log in logs), what="a refusal")
+        assert not running.done()
+        path.parent.unlink()
+        await until(there_in_time, what="the file")
+    finally:
+        loops.stop()
+        await running
 
 
 async def asked(cloud: Plane) -> int:
@@ -151,15 +215,7 @@ async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
     assert ansible is not None
     await create(cloud, "good", PING)
     await create(cloud, "bad", {"name": "x", "module": "ansible.builtin.no_such_module"})
-    loops = PlaybookLoops(
-        cloud.store,
-        cloud.clock,
-        tmp_path,
-        player=Nobody(),
-        tally=Untold(),
-        told=cloud.journal.poke,
-        report_bug=raised,
-    )
+    loops = loops_of(cloud, tmp_path)
     await loops.resume()
     assert [turn.name for turn in loops.turns()] == ["playbooks"]
     running = asyncio.create_task(loops.run())

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from scheduler.control.rounds import each
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, ReadOnly, Unavailable
+from scheduler.statedir import DiskRefused
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ async def test_who_is_refused_is_told_and_passed_over(kind: type[Conflict]) -> N
     assert worker.done == ["a", "c"]
     (told,) = logs
     assert (told["loop"], told["key"], told["code"]) == ("things", "b", kind.code)
+
+
+async def test_where_a_disk_refuses_the_others_have_their_turn_first() -> None:
+    worker = Worker(a=DiskRefused("the first"), b=DiskRefused("the second"))
+    with pytest.raises(DiskRefused, match="the first"):
+        await each("things", THINGS, worker.work)
+    assert worker.done == ["c"]
 
 
 @pytest.mark.parametrize("error", [ReadOnly("full"), Unavailable("gone"), ValueError("a bug")])

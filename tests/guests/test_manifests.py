@@ -152,8 +152,18 @@ async def test_a_damaged_manifest_names_nothing_and_a_stubborn_disk_is_told(
     stuck = tmp_path / "state" / "contents" / "ab" / "stuck"
     stuck.mkdir(parents=True)
     age(stuck)
-    with pytest.raises(Unavailable, match=r"stuck cannot be removed"):
+    with pytest.raises(Unavailable, match=r"kept of guests cannot be used: .*stuck\)"):
         await manifests.collect([ref], [])
+
+
+async def test_a_disk_that_cannot_be_looked_at_is_told(
+    manifests: Manifests, tmp_path: Path
+) -> None:
+    lost = tmp_path / "state" / "contents" / "ab" / "lost"
+    lost.parent.mkdir(parents=True)
+    lost.symlink_to(lost)
+    with pytest.raises(Unavailable, match="Too many levels of symbolic links"):
+        await manifests.kept_bytes()
 
 
 def age(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Keeps the files of playbooks as the store has them, and what Ansible says to each revision.
 
 A pass over all: it writes what differs, removes what no playbook is, and asks Ansible about
-revisions it has not seen. Names of files come from ids, so that no name can lead elsewhere. It
-also removes the directories of plays that a daemon's death left.
+revisions it has not seen. Names of files come from ids, so that no name can lead elsewhere. The
+first ones also remove the directories of plays that a daemon's death left.
 """
 
 from __future__ import annotations
@@ -54,20 +54,31 @@ class PlaybookKeeper:
         self._directory = state_dir / DIRECTORY
         self._told = told
         self._ansible = ansible
+        self._swept = False
         self._checks = 0
         """How often Ansible was asked in this pass."""
 
     async def keep(self) -> float | None:
         """Write, remove and check what needs it; wants to go on at once while some is unchecked."""
-        with on_disk("what ended daemons had played cannot be removed"):
-            for left in await asyncio.to_thread(sweep):
-                _log.info("removed what an ended daemon had played", path=str(left))
+        if not self._swept:
+            await self._sweep_stages()
         known = [one for one in await self._all() if _ID.fullmatch(one.id)]
         self._checks = 0
         await each("playbooks", known, self._keep)
         with on_disk("files of playbooks that are no more cannot be removed"):
             await asyncio.to_thread(self._sweep, {self._path(one.id) for one in known})
         return 0.0 if self._checks >= CHECKS_A_PASS else None
+
+    async def _sweep_stages(self) -> None:
+        """Remove what ended daemons had played; who ends from now on leaves it to the next one.
+
+        It is looked for until nothing is found: what they started may write for a moment longer.
+        """
+        with on_disk("what ended daemons had played cannot be removed"):
+            found = await asyncio.to_thread(sweep)
+        for left in found:
+            _log.info("removed what an ended daemon had played", path=str(left))
+        self._swept = not found
 
     async def _keep(self, playbook: Playbook) -> None:
         """Bring one playbook up to date."""

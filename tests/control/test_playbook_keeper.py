@@ -199,13 +199,19 @@ async def test_what_a_dead_daemon_played_is_removed(
     cloud: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left = tmp_path / f"{PREFIX}left"
-    left.mkdir()
-    (left / "key").touch()
+    kept, left = keeper(cloud, tmp_path), tmp_path / f"{PREFIX}left"
+    passes = []
     with stage() as used:
         (used / "key").touch()
-        await keeper(cloud, tmp_path).keep()
-        assert (left.exists(), used.exists()) == (False, True)
+        for _ in range(3):
+            left.mkdir(exist_ok=True)
+            (left / "key").touch()
+            await kept.keep()
+            passes.append((left.exists(), used.exists()))
+            if len(passes) == 1:
+                await kept.keep()
+    # Once nothing was found, what is left there is another daemon's, and its next one's to remove.
+    assert passes == [(False, True), (True, True), (True, True)]
 
 
 async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from scheduler.clock import Clock
+from scheduler.control.cancellations import until_asked
 from scheduler.control.places import place_of
 from scheduler.control.tally import Tally
 from scheduler.errors import (
@@ -152,17 +153,13 @@ class Commander:
 
     async def _watch(self, command_id: str, at_work: _AtWork) -> None:
         """Set `stop` once the row says that the command is to be ended."""
-        while not at_work.stop.is_set():
-            try:
-                command = await self._store.read(lambda tx: tx.commands.get(command_id))
-            except SandboxdError:
-                await self._clock.wait(at_work.nudged, 1.0)
-                continue
-            if command.kill_requested_at is not None:
-                at_work.stop.set()
-                return
-            await at_work.nudged.wait()
-            at_work.nudged.clear()
+
+        async def asked() -> bool:
+            command = await self._store.read(lambda tx: tx.commands.get(command_id))
+            return command.kill_requested_at is not None
+
+        await until_asked(asked, at_work.nudged, self._clock)
+        at_work.stop.set()
 
     async def _run(self, command: Command, errand: Errand, at_work: _AtWork) -> Command:
         try:

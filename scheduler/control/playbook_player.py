@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from scheduler.clock import Clock
+from scheduler.control.cancellations import until_asked
 from scheduler.control.places import place_of
 from scheduler.control.tally import Tally
 from scheduler.errors import NotFound, SandboxdError
@@ -45,7 +46,7 @@ class Player(Protocol):
 class _AtWork:
     """A run that is being played."""
 
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    nudged: asyncio.Event = field(default_factory=asyncio.Event)
     """Somebody asked for something: for its end, or for the same run again."""
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -79,7 +80,7 @@ class PlaybookRunner:
     def look_again(self, run_id: str) -> None:
         """Have a run that is being played looked at again: perhaps it was cancelled."""
         if run_id in self._at_work:
-            self._at_work[run_id].changed.set()
+            self._at_work[run_id].nudged.set()
 
     async def play(self, run_id: str) -> float | None:
         """Play a run to its end; None when it is over."""
@@ -104,11 +105,12 @@ class PlaybookRunner:
 
     async def _watch(self, run_id: str, at_work: _AtWork) -> None:
         """Tell the plays of a run once its end is asked for."""
-        run = await self._store.read(lambda tx: tx.playbook_runs.get(run_id))
-        while run.cancel_requested_at is None:
-            await at_work.changed.wait()
-            at_work.changed.clear()
+
+        async def asked() -> bool:
             run = await self._store.read(lambda tx: tx.playbook_runs.get(run_id))
+            return run.cancel_requested_at is not None
+
+        await until_asked(asked, at_work.nudged, self._clock)
         at_work.cancelled.set()
 
     async def _one(self, run: PlaybookRun, play: SandboxPlay, at_work: _AtWork) -> None:

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.clock import SystemClock
 from scheduler.control.playbook_player import PlaybookRunner
 from scheduler.control.tally import Untold
-from scheduler.errors import Conflict, Invalid
+from scheduler.errors import Conflict, Invalid, Unavailable
 from scheduler.model import PlaybookRun, PlayStatus, Sandbox, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import CreatePlaybook, EditPlaybook, RunPlaybook
 from scheduler.store import ListOptions
+from tests.clocks import ManualClock
+from tests.control.moody import MoodyStore
 from tests.control.playing import WELL, Guests
 from tests.service.planes import ME, Plane, database, plane
 from tests.waits import until, until_answer
@@ -73,7 +74,7 @@ class Theatre:
 
 @pytest.fixture
 async def theatre(tmp_path: Path) -> AsyncIterator[Theatre]:
-    async with plane(database(tmp_path), SystemClock()) as there:
+    async with plane(database(tmp_path), ManualClock()) as there:
         await there.add_host("alpha")
         boxes = {}
         for name in ("one", "two"):
@@ -150,6 +151,21 @@ async def test_a_run_can_be_cancelled_before_and_while_it_is_played(theatre: The
     assert (await theatre.statuses(run))[0] is PlayStatus.CANCELLED
     again = await theatre.runs.cancel(run.id, Intent(actor=ME))
     assert again.over
+
+
+async def test_a_cancel_is_heard_although_the_store_refused_a_look(theatre: Theatre) -> None:
+    store = MoodyStore.become(theatre.plane.store)
+    theatre.guests.ends["one"] = None
+    run = await theatre.ask("one")
+    work = asyncio.ensure_future(theatre.runner.play(run.id))
+    await until(lambda: bool(theatre.guests.orders), what="the play")
+    await theatre.runs.cancel(run.id, Intent(actor=ME))
+    store.read_refusals.append(Unavailable("the database does not answer"))
+    theatre.runner.look_again(run.id)
+    await until(lambda: not store.read_refusals, what="a look")
+    theatre.runner.look_again(run.id)
+    await asyncio.wait_for(work, 30)
+    assert await theatre.statuses(run) == [PlayStatus.CANCELLED]
 
 
 async def test_a_sandbox_that_is_gone_meanwhile_is_told(theatre: Theatre) -> None:

@@ -1,23 +1,27 @@
 """Plays runs of playbooks: one item is one run, and on no sandbox is it ever begun twice.
 
 PLAYING is written before anything is begun. Whoever finds it so without having begun it knows that
-a former daemon did, and tells that.
+a former daemon did, and tells that. How a play ended is kept until the store has it, and what
+happens to one play costs no other: each is a program in the middle of somebody's machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import structlog
 
 from scheduler.clock import Clock
 from scheduler.control.cancellations import until_asked
+from scheduler.control.parking import Parking
 from scheduler.control.places import place_of
 from scheduler.control.tally import Tally
-from scheduler.errors import NotFound, SandboxdError
+from scheduler.errors import NotFound, ReadOnly, SandboxdError, Unavailable
 from scheduler.guests.playbook_players import PlayEnd, PlayOrder
 from scheduler.model import (
     HostResources,
@@ -32,6 +36,16 @@ from scheduler.store import Store, Transaction
 
 AT_ONCE = 4
 """Plays in progress, of all runs together: each is a program that keeps a core busy."""
+
+_DIED = "the daemon ended while it was played; nobody knows how far it came"
+_BROKE = "a bug in sandboxd cut it short; nobody knows how far it came"
+
+_Key = tuple[str, str]
+"""A run's id and a sandbox's."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("scheduler.control")
 
 
 class Player(Protocol):
@@ -71,6 +85,8 @@ class PlaybookRunner:
         self._in_progress = 0
         self._playing = asyncio.Semaphore(AT_ONCE)
         self._at_work: dict[str, _AtWork] = {}
+        self._results: dict[_Key, SandboxPlay] = {}
+        """How plays ended of which that is not written yet."""
 
     async def pending(self) -> tuple[str, ...]:
         """Return the ids of the runs that have not ended."""
@@ -90,17 +106,17 @@ class PlaybookRunner:
             return None
         at_work = self._at_work[run_id] = _AtWork()
         watching = asyncio.create_task(self._watch(run_id, at_work))
+        plays = [self._one(run, play, at_work) for play in run.plays if not play.over]
         try:
-            async with asyncio.TaskGroup() as group:
-                for play in run.plays:
-                    if not play.over:
-                        group.create_task(self._one(run, play, at_work))
-        except* SandboxdError as errors:
-            raise errors.exceptions[0] from None
+            ended = await asyncio.gather(*plays, return_exceptions=True)
         finally:
             del self._at_work[run_id]
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+        faults = [fault for fault in ended if fault is not None]
+        if faults:
+            # A bug is told of, a refusal is only tried again.
+            raise min(faults, key=lambda fault: isinstance(fault, SandboxdError))
         return None
 
     async def _watch(self, run_id: str, at_work: _AtWork) -> None:
@@ -114,33 +130,50 @@ class PlaybookRunner:
         at_work.cancelled.set()
 
     async def _one(self, run: PlaybookRun, play: SandboxPlay, at_work: _AtWork) -> None:
+        """Play on one sandbox, and write how that ended; only the latter if it is known already."""
+        key = (run.id, play.sandbox_id)
+        if key not in self._results:
+            over = await self._played(run, play, at_work)
+            if over is None:
+                return
+            # The store may refuse now; what became of the play is known all the same.
+            self._results[key] = over
+        await self._become(run.id, self._results[key], PlayStatus.PLAYING)
+        del self._results[key]
+
+    async def _played(
+        self, run: PlaybookRun, play: SandboxPlay, at_work: _AtWork
+    ) -> SandboxPlay | None:
+        """Return how a play ended; None when it is not to be begun any more."""
         if play.status is PlayStatus.PLAYING:
-            why = "the daemon ended while it was played; nobody knows how far it came"
-            await self._become(
-                run.id, replace(play, status=PlayStatus.INTERRUPTED, reason=why), PlayStatus.PLAYING
-            )
-            return
+            return replace(play, status=PlayStatus.INTERRUPTED, reason=_DIED)
         async with self._playing:
             place = await self._begun(run, play)
             if place is None:
-                return
+                return None
             with self._counted():
-                ended = await self._ended(run, place, at_work)
-        done = replace(
+                try:
+                    ended = await self._ended(run, place, at_work)
+                except Exception:
+                    broken = replace(play, status=PlayStatus.INTERRUPTED, reason=_BROKE)
+                    self._results[run.id, play.sandbox_id] = broken
+                    raise
+        return replace(
             play,
             status=ended.status,
             recap=ended.recap,
             reason=ended.reason,
             log=ended.log,
         )
-        await self._become(run.id, done, PlayStatus.PLAYING)
 
     async def _begun(
         self, run: PlaybookRun, play: SandboxPlay
     ) -> tuple[Sandbox, HostResources] | None:
         """Write that it is played now, if it still is to be and its sandbox is there."""
         try:
-            place = await self._store.read(partial(place_of, play.sandbox_id))
+            place = await self._answered(
+                lambda: self._store.read(partial(place_of, play.sandbox_id))
+            )
         except NotFound as error:
             await self._not_begun(run, play, f"{error.message}: nothing was played")
             return None
@@ -187,9 +220,22 @@ class PlaybookRunner:
             self._in_progress -= 1
             self._tally.playing(self._in_progress)
 
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what the store says, however often it refuses first: what plays goes on."""
+        pauses, nobody = Parking(), asyncio.Event()
+        while True:
+            try:
+                return await ask()
+            except (ReadOnly, Unavailable) as error:
+                pause = pauses.failed("store")
+                _log.warning("deferred", loop="play playbook", code=error.code, error=error.message)
+            await self._clock.wait(nobody, pause)
+
     async def _become(self, run_id: str, play: SandboxPlay, before: PlayStatus) -> bool:
         """Write what became of a play; False when it is not what it was any more."""
-        written = await self._store.submit(partial(self._write, run_id, play, before))
+        written = await self._answered(
+            lambda: self._store.submit(partial(self._write, run_id, play, before))
+        )
         self._told()
         if written and play.over:
             self._tally.played(play.status.value.lower())
@@ -197,8 +243,10 @@ class PlaybookRunner:
 
     def _write(self, run_id: str, play: SandboxPlay, before: PlayStatus, tx: Transaction) -> bool:
         run, now = tx.playbook_runs.get(run_id), self._clock.now()
-        if run.play_of(play.sandbox_id).status is not before:
-            return False
+        there = run.play_of(play.sandbox_id).status
+        if there is not before:
+            # Nobody else writes these: a commit of ours was done although its answer was lost.
+            return there is play.status
         if play.over:
             play = replace(play, ended_at=now, started_at=run.play_of(play.sandbox_id).started_at)
         else:

@@ -16,13 +16,20 @@ class Guests:
 
     def __init__(self) -> None:
         self.ends: dict[str, PlayEnd | None] = {}
+        self.held: dict[str, asyncio.Event] = {}
+        """Who plays on until this is set."""
         self.away: set[str] = set()
+        self.broken: set[str] = set()
         self.orders: list[tuple[str, PlayOrder]] = []
 
     async def play(self, order: PlayOrder, sandbox: Sandbox, _host: HostResources) -> PlayEnd:
         self.orders.append((sandbox.sandbox_name, order))
         if sandbox.sandbox_name in self.away:
             raise GuestUnreachable("the guest does not answer")
+        if sandbox.sandbox_name in self.held:
+            await self.held[sandbox.sandbox_name].wait()
+        if sandbox.sandbox_name in self.broken:
+            raise ZeroDivisionError
         end = self.ends.get(sandbox.sandbox_name, WELL)
         if end is None:
             await asyncio.Event().wait()

@@ -12,11 +12,11 @@ import pytest
 
 from scheduler.control.playbook_player import PlaybookRunner
 from scheduler.control.tally import Untold
-from scheduler.errors import Conflict, Invalid, Unavailable
+from scheduler.errors import Conflict, Invalid, ReadOnly, SandboxdError, Unavailable
 from scheduler.model import PlaybookRun, PlayStatus, Sandbox, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.service.playbook_requests import CreatePlaybook, EditPlaybook, RunPlaybook
-from scheduler.store import ListOptions
+from scheduler.store import EventFilter, ListOptions
 from tests.clocks import ManualClock
 from tests.control.moody import MoodyStore
 from tests.control.playing import WELL, Guests
@@ -63,6 +63,17 @@ class Theatre:
     async def ask(self, *names: str, **fields: object) -> PlaybookRun:
         request = RunPlaybook.model_validate({"sandboxes": list(names), **fields})
         return await self.runs.run("web", request, Intent(actor=ME))
+
+    async def until_ended(self, run: PlaybookRun, *names: str) -> None:
+        """Let time pass until the plays on these sandboxes have ended."""
+        clock = self.plane.clock
+        assert isinstance(clock, ManualClock)
+
+        async def ended() -> bool:
+            clock.advance(60)
+            return all([await self.has_ended(run, name) for name in names])
+
+        await until_answer(ended)
 
     async def has_ended(self, run: PlaybookRun, name: str) -> bool:
         seen = await self.runs.get(run.id)
@@ -151,6 +162,66 @@ async def test_a_run_can_be_cancelled_before_and_while_it_is_played(theatre: The
     assert (await theatre.statuses(run))[0] is PlayStatus.CANCELLED
     again = await theatre.runs.cancel(run.id, Intent(actor=ME))
     assert again.over
+
+
+@pytest.mark.parametrize("refusal", [Unavailable("no answer"), ReadOnly("full")], ids=str)
+async def test_an_end_that_the_store_refuses_is_kept_and_ends_no_other_play(
+    theatre: Theatre, refusal: SandboxdError
+) -> None:
+    store, guests = MoodyStore.become(theatre.plane.store), theatre.guests
+    guests.held = {name: asyncio.Event() for name in theatre.boxes}
+    run = await theatre.ask("one", "two")
+    work = asyncio.ensure_future(theatre.runner.play(run.id))
+    await until(lambda: len(guests.orders) == 2, what="both plays")
+    store.write_refusals += [refusal] * 3
+    guests.held["two"].set()
+    await until(lambda: len(store.write_refusals) == 2, what="a refusal")
+    assert await theatre.statuses(run) == [PlayStatus.PLAYING] * 2
+    await theatre.until_ended(run, "two")
+    assert await theatre.statuses(run) == [PlayStatus.PLAYING, PlayStatus.SUCCEEDED]
+    assert not work.done()
+    guests.held["one"].set()
+    await asyncio.wait_for(work, 30)
+    done = await theatre.runs.get(run.id)
+    assert done.over
+    assert [(play.status, play.recap, play.log) for play in done.plays] == [
+        (PlayStatus.SUCCEEDED, WELL.recap, "ok")
+    ] * 2
+    assert (len(guests.orders), theatre.counted.ends) == (2, ["succeeded"] * 2)
+
+
+async def test_a_play_is_begun_once_however_often_the_store_refuses_it(theatre: Theatre) -> None:
+    store = MoodyStore.become(theatre.plane.store)
+    run = await theatre.ask("one", "two")
+    gone = Unavailable("no answer; whether the change was committed is not known")
+    store.write_refusals.append(gone)
+    store.lost_answers += [gone] * 4
+    work = asyncio.ensure_future(theatre.runner.play(run.id))
+    await theatre.until_ended(run, "one", "two")
+    await asyncio.wait_for(work, 30)
+    assert store.lost_answers == []
+    assert await theatre.statuses(run) == [PlayStatus.SUCCEEDED] * 2
+    assert len(theatre.guests.orders) == 2
+    told = await theatre.plane.store.read(lambda tx: tx.events.find(0, EventFilter()))
+    kinds = [event.kind for event in told if event.kind.startswith("playbook_run.play_")]
+    assert sorted(kinds) == ["playbook_run.play_begun"] * 2 + ["playbook_run.play_ended"] * 2
+
+
+async def test_a_bug_in_one_play_ends_no_other_and_is_told_as_one(theatre: Theatre) -> None:
+    guests = theatre.guests
+    guests.held = {"two": asyncio.Event()}
+    guests.broken.add("one")
+    run = await theatre.ask("one", "two")
+    work = asyncio.ensure_future(theatre.runner.play(run.id))
+    await until(lambda: len(guests.orders) == 2, what="both plays")
+    guests.held["two"].set()
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(work, 30)
+    assert await theatre.statuses(run) == [PlayStatus.PLAYING, PlayStatus.SUCCEEDED]
+    assert await theatre.runner.play(run.id) is None
+    one, _ = (await theatre.runs.get(run.id)).plays
+    assert (one.status, len(guests.orders)) == (PlayStatus.INTERRUPTED, 2)
+    assert "a bug in sandboxd" in str(one.reason)
 
 
 async def test_a_cancel_is_heard_although_the_store_refused_a_look(theatre: Theatre) -> None:

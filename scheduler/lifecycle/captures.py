@@ -18,11 +18,16 @@ _NAME_LENGTH = 47
 
 
 def ended_at(sandbox: Sandbox) -> datetime | None:
-    """Return when the lease ended whose sandbox is to become an image; None for any other."""
+    """Return when the lease ended whose sandbox is to become an image; None for any other.
+
+    One that was started or brought back since then ended anew: what was copied before that is not
+    its disk any more.
+    """
     if sandbox.on_expire is not OnExpire.IMAGE or sandbox.desired_state is not DesiredState.STOPPED:
         return None
     ends = (c.since for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED)
-    return next(ends, None)
+    ended = next(ends, None)
+    return ended and max(ended, sandbox.queued_at or ended)
 
 
 def capture_or_rest(case: Case) -> Step:

@@ -125,7 +125,8 @@ def next_step(case: Case, snapshot: Snapshot) -> Step | None:
 def reverted(sandbox: Sandbox, snapshot: Snapshot, now: datetime) -> Sandbox:
     """Return the record of a sandbox that was brought back: on its way up, or off as wished.
 
-    A guest whose memory was kept runs again whatever was wished before.
+    A guest whose memory was kept runs again whatever was wished before. A lease that has ended has
+    ended all the same.
     """
     runs = snapshot.memory or sandbox.desired_state is DesiredState.RUNNING
     state = SandboxState.STARTING if runs else SandboxState.STOPPED
@@ -137,8 +138,8 @@ def reverted(sandbox: Sandbox, snapshot: Snapshot, now: datetime) -> Sandbox:
         phase_at=None,
         attempts=0,
         retry_at=None,
-        queued_at=now if runs else sandbox.queued_at,
-        conditions=(),
+        queued_at=now,
+        conditions=tuple(c for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED),
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,

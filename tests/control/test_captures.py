@@ -138,6 +138,38 @@ async def test_the_disk_that_is_kept_is_the_one_the_guest_wrote_to(
     await there.assert_ledger()
 
 
+@pytest.mark.parametrize("again", ["started", "brought back"])
+async def test_a_copy_is_not_kept_for_a_disk_that_changed_since(
+    there: World, driver: FakeDriver, again: str
+) -> None:
+    made = await there.created(ttl_seconds=TTL, on_expire="image")
+    box = Bench(world=there, driver=driver, sandbox_id=made.id)
+    await box.make("clean", "INTERNAL")
+    disk = f"{made.id.lower()}.qcow2"
+    driver.host.contents[disk] = bytearray(content())
+    ended = await expire(there, made)
+    while not any(
+        (one.role, one.state) == (VolumeRole.DISK, VolumeState.CREATED)
+        for one in await there.volumes(made.id)
+    ):
+        await go_on(there, ended, turns=1)
+    there.clock.advance(1)
+    if again == "started":
+        await there.services.sandboxes.start(made.id, Intent(actor=ME))
+        await there.settle(made.id)
+    else:
+        await box.revert("clean")
+    driver.host.contents[disk] = bytearray(content(17))
+    await there.services.sandboxes.stop(made.id, Intent(actor=ME))
+    gone = await go_on(there, ended)
+    assert (gone.state, gone.reason_code) == (SandboxState.DESTROYED, "imaged")
+    newest = max(await images(there), key=lambda one: one.id)
+    assert (newest.state, newest.digest) == (ImageState.READY, digest_of(content(17)))
+    assert newest.name in (gone.reason_message or "")
+    assert list(driver.host.volumes) == ["golden.qcow2"]
+    await there.assert_ledger()
+
+
 async def test_without_a_disk_that_is_listed_nothing_is_kept_and_nothing_destroyed(
     there: World, driver: FakeDriver
 ) -> None:

@@ -94,6 +94,13 @@ class SshTunnel:
             self._connection = await self._log_in()
             try:
                 await self._forward(self._connection)
+            except (asyncssh.Error, OSError) as error:
+                await self._drop()
+                raise HostUnreachable(
+                    f"no way could be laid to the libvirt of host {self._host.name}: {_why(error)}",
+                    remedy=f"this machine refused it: look at {self._directory} and at how many"
+                    " files the daemon may open",
+                ) from error
             except BaseException:
                 await self._drop()
                 raise
@@ -186,7 +193,8 @@ class SshTunnel:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await connection.wait_closed()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # what is left there is in the way of the next one, which tells
+            self._path.unlink()
 
 
 def _short(host_id: str) -> str:

@@ -260,6 +260,21 @@ async def test_a_socket_that_a_killed_daemon_left_is_replaced(
     await tunnel.aclose()
 
 
+async def test_i8_a_machine_that_gives_no_socket_is_told_as_a_host_out_of_reach(
+    machine: Machine, tmp_path: Path, threads: Threads
+) -> None:
+    """Else it would be taken for a bug, and its host be parked for up to an hour."""
+    (tmp_path / "tunnels").touch()
+    tunnel = machine.tunnel(tmp_path, threads)
+    with pytest.raises(HostUnreachable, match=r"no way could be laid.*File exists") as caught:
+        await tunnel.uri()
+    assert "how many files" in (caught.value.remedy or "")
+    assert tunnel._connection is None
+    (tmp_path / "tunnels").unlink()
+    assert await echoed((await tunnel.uri()).partition("=")[2]) == b"ping"
+    await tunnel.aclose()
+
+
 async def test_a_state_directory_with_a_long_name_gets_a_short_socket(
     machine: Machine, tmp_path: Path, threads: Threads
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -41,13 +42,29 @@ class ClockGuard:
             return
         if self._kept is None:
             self._kept = await self._store.read(self._stored)
-        if self._kept is None:
-            await self._keep(offset, None)
-            return
-        step = step_of(self._kept, offset, same_boot=True)
+        step = None if self._kept is None else step_of(self._kept, offset, same_boot=True)
         if step is not None:
             _log.warning("clock stepped", seconds=step.total_seconds())
-            await self._keep(offset, step)
+        elif self._kept is not None:
+            return
+        self._kept = None  # not known until the answer is here
+        self._kept = await self._store.submit(partial(self._follow, offset))
+
+    def _follow(self, offset: float, tx: Transaction) -> float:
+        """Shift the recorded ends by what the clock was set since; return what they follow now.
+
+        By what is written down, not by what this process remembers: a shift whose commit was not
+        answered may have been made, and must not be made again.
+        """
+        kept = self._stored(tx)
+        step = None if kept is None else step_of(kept, offset, same_boot=True)
+        if kept is not None and step is None:
+            return kept
+        tx.settings.put(OFFSET_SETTING, repr(offset))
+        tx.settings.put(BOOT_SETTING, self._boot_id)
+        if step is not None:
+            _shift(tx, step, self._clock.now())
+        return offset
 
     def _stored(self, tx: Transaction) -> float | None:
         """Return the offset written down during this boot, if there is one."""
@@ -55,16 +72,6 @@ class ClockGuard:
             return None
         text = tx.settings.get(OFFSET_SETTING)
         return None if text is None else float(text)
-
-    async def _keep(self, offset: float, step: timedelta | None) -> None:
-        def keep(tx: Transaction) -> None:
-            tx.settings.put(OFFSET_SETTING, repr(offset))
-            tx.settings.put(BOOT_SETTING, self._boot_id)
-            if step is not None:
-                _shift(tx, step, self._clock.now())
-
-        await self._store.submit(keep)
-        self._kept = offset
 
 
 def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:

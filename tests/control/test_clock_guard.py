@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import overlay_name, seed_name
 from scheduler.control.reaper import Reaper
+from scheduler.errors import Unavailable
 from scheduler.model import (
     DesiredState,
     DrainPolicy,
@@ -21,8 +24,11 @@ from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import DrainHost
+from scheduler.store import Unit
 from tests.clocks import ManualClock
 from tests.control.world import BOOT, ME, World
+
+T = TypeVar("T")
 
 HOUR = 3600
 
@@ -149,6 +155,36 @@ async def test_i10_an_extension_between_a_step_and_its_shift_is_whole(
     await there.services.sandboxes.extend(made.id, 600, Intent(actor=ME))
     await guard.watch()
     await ends_after(600, there, reaper, made.id)
+
+
+@pytest.mark.parametrize("then", [0, -HOUR])
+async def test_i10_a_step_whose_commit_was_not_answered_is_made_once(
+    there: World, then: int
+) -> None:
+    guard, store = guard_of(there), there.store
+    await guard.watch()
+    made = await leased(there)
+    there.clock.set_wall(HOUR)
+    submit = store.submit
+
+    async def unanswered(unit: Unit[T]) -> T:
+        await submit(unit)
+        raise Unavailable("the connection to the database was lost while it committed")
+
+    store.submit = unanswered  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await guard.watch()
+    store.submit = submit  # type: ignore[method-assign]
+    there.clock.set_wall(then)
+    for _ in range(2):
+        await guard.watch()
+
+    after = await there.sandbox(made.id)
+    assert made.expires_at is not None
+    assert after.expires_at is not None
+    assert (after.expires_at - made.expires_at).total_seconds() == HOUR + then
+    told = [event.evidence["seconds"] for event in await there.events(kind="clock.stepped")]
+    assert told == [HOUR, *([then] if then else [])]
 
 
 def volumes_of(sandbox: Sandbox) -> tuple[Volume, ...]:

@@ -32,6 +32,8 @@ class LaneLimits:
     abandoned: int = 4
     waiting: int = 256
     waiting_seconds: float = 30
+    kept_seconds: float = 120
+    """So long a call may wait for threads and turns of ours without its being its host's delay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +73,10 @@ class Lane:
     ) -> T:
         """Run `function` in a thread and return its result within the deadline.
 
-        Turns of ours that it waits for do not count. `late` gets, in a thread, a result that
-        nobody waited for. `ended` is called once, when the call has really returned or was never
-        begun. Raises HostTimeout when the deadline passed,
-        so that the outcome is unknown, and CallNotBegun when the host was not asked.
+        Turns of ours that it waits for do not count, within a bound. `late` gets, in a thread, a
+        result that nobody waited for. `ended` is called once, when the call has really returned or
+        was never begun. Raises HostTimeout when the deadline passed, so that the outcome is
+        unknown, and CallNotBegun when the host was not asked.
         """
         try:
             job = await self._begin(function, terms, late)
@@ -85,12 +87,18 @@ class Lane:
         if ended is not None:
             job.returned.add_done_callback(lambda _: ended())
         try:
-            await _returned(job, terms.deadline_seconds)
+            await _returned(job, terms.deadline_seconds, most_kept=self._limits.kept_seconds)
         except asyncio.CancelledError:
             self._leave(job, terms, late)
             raise
         if job.returned.done() or not job.abandon():
             return await job.returned
+        if not job.begun:
+            raise CallNotBegun(
+                f"host {self._host} was not asked to {terms.doing}: no thread could be had for it",
+                remedy="this machine is short of them: see how many tasks the daemon's unit may"
+                " have, and what else runs here",
+            )
         self._remember(job, terms)
         raise HostTimeout(
             f"host {self._host} did not {terms.doing} within {terms.deadline_seconds:g} s;"
@@ -179,6 +187,8 @@ class Lane:
             self.detach(partial(late, returned.result()))
 
     def _remember(self, job: Job[T], terms: Terms) -> None:
+        if not job.begun:
+            return  # and never will be
         key = id(job)
         self._abandoned[key] = terms.subject
         # The callback holds the job, so that its id stays its own.
@@ -187,13 +197,13 @@ class Lane:
         )
 
 
-async def _returned(job: Job[T], deadline_seconds: float) -> None:
+async def _returned(job: Job[T], deadline_seconds: float, *, most_kept: float) -> None:
     """Wait until the call has returned, or was with its host for as long as it may be."""
     now = asyncio.get_running_loop().time
     begun, left = now(), deadline_seconds
     while left > 0 and not job.returned.done():
         await asyncio.wait({job.returned}, timeout=left)
-        left = begun + deadline_seconds + job.kept_seconds - now()
+        left = begun + deadline_seconds + min(job.kept_seconds, most_kept) - now()
 
 
 def _release(slots: asyncio.Semaphore, _returned: object) -> None:

@@ -16,15 +16,22 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+import structlog
+
 T = TypeVar("T")
+Begin = Callable[[threading.Thread], None]
+"""Begins a thread; raises RuntimeError when the machine has none left."""
 
 NEW_AT_ONCE = 32
 """So many calls may be new: each takes the interpreter from all others after every word of its
 host's, so that a thousand at once would take longer than a thousand in small groups."""
 NEW_SECONDS = 0.25
 """After so long a call is its host's affair and new no more; a hung host keeps others so long."""
+AGAIN_SECONDS = 0.1
+"""How soon another thread is tried after the machine refused one."""
 
 _here = threading.local()
+_log = structlog.get_logger()
 
 
 class Turn:
@@ -62,6 +69,8 @@ class Job(Generic[T]):
     def __init__(self, function: Callable[[], T], late: Callable[[T], object] | None) -> None:
         self.returned: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.abandoned = False
+        self.begun = False
+        """Whether the call is made, or was; one that is abandoned before that never is."""
         self._finished = False
         self._lock = threading.Lock()
         self._function = function
@@ -103,7 +112,7 @@ class Job(Generic[T]):
         One that was abandoned before it began is not made.
         """
         self.go_on()
-        if self.abandoned:
+        if not self._begin():
             self._hand_over(self._fail, RuntimeError("abandoned before it began"))
             return
         try:
@@ -115,6 +124,11 @@ class Job(Generic[T]):
         if self._finish() and self._late is not None:
             self._late(result)
         self._hand_over(self._succeed, result)
+
+    def _begin(self) -> bool:
+        with self._lock:
+            self.begun = not self.abandoned
+            return self.begun
 
     def _finish(self) -> bool:
         with self._lock:
@@ -160,7 +174,7 @@ class _Worker:
     def __init__(self, pool: Threads) -> None:
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._pool = pool
-        threading.Thread(target=self._run, name="host-call", daemon=True).start()
+        pool.begin(threading.Thread(target=self._run, name="host-call", daemon=True))
 
     def take(self, job: Job[Any] | None) -> None:
         self._jobs.put(job)
@@ -183,13 +197,15 @@ class Threads:
     of them at work that is long, so a thread of its own does it, and not the event loop's.
     """
 
-    def __init__(self, *, idle_limit: int = 32) -> None:
+    def __init__(self, *, idle_limit: int = 32, begin: Begin = threading.Thread.start) -> None:
+        self.begin = begin
         self._idle: list[_Worker] = []
         self._idle_limit = idle_limit
         self._lock = threading.Lock()
         self._backlog: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._new = asyncio.Semaphore(NEW_AT_ONCE)
         self._closed = False
+        self._never = threading.Event()
         threading.Thread(target=self._start_workers, name="host-threads", daemon=True).start()
 
     def start(
@@ -197,10 +213,10 @@ class Threads:
     ) -> Job[T]:
         """Run `function` on an idle thread, or on a new one when there is none."""
         job = Job(function, late)
+        job.keep_waiting()
         with self._lock:
             worker = self._idle.pop() if self._idle else None
             if worker is None and not self._closed:
-                job.keep_waiting()
                 self._backlog.put(job)
                 return job
         if worker is None:
@@ -236,5 +252,26 @@ class Threads:
             return True
 
     def _start_workers(self) -> None:
+        """Give each call that waits a thread; it lasts for as long as the daemon does.
+
+        A machine that is short of threads refuses some: the call then gets the first one that is
+        idle, or that can be made, unless whoever waits for it has given up by then.
+        """
         while (job := self._backlog.get()) is not None:
-            _Worker(self).take(job)
+            worker = self._idle_one() or self._new_one()
+            if worker is None:
+                _log.warning("host.threads.scarce", remedy="see how many tasks the unit may have")
+            while worker is None:
+                self._never.wait(AGAIN_SECONDS)
+                worker = self._idle_one() or self._new_one()
+            worker.take(job)
+            del job, worker  # an idle thread must not keep the last call's objects alive
+
+    def _idle_one(self) -> _Worker | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _new_one(self) -> _Worker | None:
+        with suppress(RuntimeError, MemoryError):
+            return _Worker(self)
+        return None

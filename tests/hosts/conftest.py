@@ -11,6 +11,7 @@ import pytest
 from tests.fleet.farm import LibvirtdFarm
 from tests.fleet.fleet import Fleet
 from tests.hosts import subjects
+from tests.hosts.calls import Gate
 from tests.hosts.subjects import Subject
 
 MakeFarm = Callable[[int], LibvirtdFarm]
@@ -21,6 +22,13 @@ def one_host() -> Iterator[Fleet]:
     """A fleet with the host `h1` alone; what a test leaves there, the next one meets."""
     with Fleet.make(1) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open()
 
 
 @pytest.fixture(params=["fake", "simulated", "farm", pytest.param("real", marks=pytest.mark.fleet)])

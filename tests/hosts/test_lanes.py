@@ -11,25 +11,10 @@ from functools import partial
 import pytest
 
 from scheduler.errors import HostTimeout
-from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits, Terms
-from scheduler.hosts.threads import NEW_AT_ONCE, Job, Threads, Turn
+from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits
+from scheduler.hosts.threads import NEW_AT_ONCE, Threads, Turn
+from tests.hosts.calls import Gate, terms
 from tests.waits import until
-
-
-class Gate:
-    """A call that hangs until the test opens it."""
-
-    def __init__(self) -> None:
-        self.begun = 0
-        self._open = threading.Event()
-
-    def __call__(self) -> str:
-        self.begun += 1
-        assert self._open.wait(30)
-        return "late"
-
-    def open(self) -> None:
-        self._open.set()
 
 
 @pytest.fixture
@@ -37,19 +22,6 @@ def threads() -> Iterator[Threads]:
     made = Threads()
     yield made
     made.close()
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    made = Gate()
-    yield made
-    made.open()
-
-
-def terms(**values: object) -> Terms:
-    """Return short terms; the deadline is what the test is about, or never reached."""
-    known: dict[str, object] = {"doing": "answer", "deadline_seconds": 30}
-    return Terms(**{**known, **values})  # type: ignore[arg-type]
 
 
 async def hang(lane: Lane, gate: Gate, **values: object) -> None:
@@ -130,30 +102,6 @@ async def test_i8_a_hosts_own_delay_counts_after_a_turn_of_ours(
     with pytest.raises(HostTimeout):
         await call
     assert lane.abandoned == 1
-
-
-async def test_a_call_abandoned_before_its_thread_began_is_not_made() -> None:
-    made: list[int] = []
-
-    def make() -> int:
-        made.append(1)
-        return 1
-
-    job = Job(make, made.append)
-    job.keep_waiting()
-    assert job.abandon()
-    job.run()
-    with pytest.raises(RuntimeError, match="before it began"):
-        await job.returned
-    assert not made
-
-
-async def test_what_waits_for_a_thread_is_kept_until_it_begins() -> None:
-    job = Job(lambda: None, None)
-    job.keep_waiting()
-    await until(lambda: job.kept_seconds > 0, what="the wait to be counted")
-    job.run()
-    assert job.kept_seconds == job.kept_seconds > 0
 
 
 async def test_calls_that_wait_for_threads_are_all_made(threads: Threads) -> None:

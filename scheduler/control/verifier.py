@@ -44,7 +44,7 @@ LEASE_SECONDS = 3600
 AGAIN_SECONDS = 2.0
 MOST_RESTARTS = 2
 AT_ONCE = 2
-"""Plays in progress, of all change sets together."""
+"""Clones at once, of all change sets together: each is played on as soon as it runs."""
 LABEL = "sandboxd/verifies"
 
 _Phase, _Result = VerificationPhase, VerificationResult
@@ -121,7 +121,8 @@ class Verifier:
         self._clock = clock
         self._with = surroundings
         self._told = told
-        self._playing = asyncio.Semaphore(AT_ONCE)
+        self._places: set[str] = set()
+        """The change sets whose verifications have a clone, or are about to ask for one."""
 
     async def pending(self) -> tuple[str, ...]:
         """Return the change sets whose verification has work to do."""
@@ -132,6 +133,7 @@ class Verifier:
         """Take a verification further; return when to go on, None when it rests."""
         verification = await self._store.read(lambda tx: tx.verifications.get(id))
         if verification is None or verification.over:
+            self._places.discard(id)
             return None
         change_set = await self._store.read(lambda tx: tx.change_sets.get(id))
         try:
@@ -143,8 +145,11 @@ class Verifier:
         if verification.phase in (_Phase.PLAYING, _Phase.COMPARING):
             verification = await self._again(change_set, verification)
         if verification.phase is _Phase.CLEARING:
+            self._places.discard(change_set.id)
             await self._clear(change_set, verification)
             return None
+        if not await self._has_place(verification):
+            return AGAIN_SECONDS
         try:
             verification, clone = await self._cloned(change_set, verification)
         except (Unavailable, Conflict):
@@ -158,9 +163,23 @@ class Verifier:
             why = f"the clone {clone.id} is {clone.state}: {clone.reason_message or 'no reason'}"
             await self._conclude(change_set, verification, _Result.ERROR, why)
             return 0.0
-        async with self._playing:
-            await self._try(change_set, verification, clone)
+        await self._try(change_set, verification, clone)
         return 0.0
+
+    async def _has_place(self, verification: Verification) -> bool:
+        """Return whether it may have a clone; with a place it may until its result is known.
+
+        Nobody waits for a place with a clone, whose lease would run out. After a restart those who
+        have one already go first.
+        """
+        unfinished = await self._store.read(lambda tx: tx.verifications.unfinished())
+        id, taken = verification.change_set_id, set(self._places)
+        if verification.clone_id is None:
+            taken |= {one.change_set_id for one in unfinished if _on_a_clone(one)}
+        if id not in self._places and len(taken) >= AT_ONCE:
+            return False
+        self._places.add(id)
+        return True
 
     async def _again(self, change_set: ChangeSet, verification: Verification) -> Verification:
         """Give up a clone on which a play was cut short, and take another one, or no more."""
@@ -276,6 +295,10 @@ class Verifier:
         kind = f"change_set.verification_{written.phase.value.lower()}"
         tx.events.add(change_set_event(kind, change_set, message, at=now))
         return written
+
+
+def _on_a_clone(verification: Verification) -> bool:
+    return verification.clone_id is not None and verification.phase is not _Phase.CLEARING
 
 
 def _request(origin: Sandbox, change_set: ChangeSet, name: str) -> CreateSandbox:

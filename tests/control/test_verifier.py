@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.control.verifier import AGAIN_SECONDS, LABEL, LEASE_SECONDS, MOST_RESTARTS
+from scheduler.control.verifier import (
+    AGAIN_SECONDS,
+    AT_ONCE,
+    LABEL,
+    LEASE_SECONDS,
+    MOST_RESTARTS,
+)
 from scheduler.errors import Conflict
 from scheduler.guests.players import Played
 from scheduler.model import (
@@ -176,6 +182,34 @@ async def test_a_clone_that_was_asked_for_before_a_crash_is_taken(lab: Changing)
     await lab.world.store.submit(lambda tx: tx.verifications.replace(forgot))
     await lab.verifier.verify(id)
     assert (await lab.clone_of(id)).id == clone.id
+
+
+async def test_no_clone_waits_for_others_to_be_played_on(lab: Changing) -> None:
+    """Its lease would run out meanwhile, and the verification end as an error."""
+    running = [await cloned(lab) for _ in range(AT_ONCE)]
+    waiting = await lab.made()
+    await lab.service.verify(waiting.id, Intent(actor=ME))
+    for _ in range(3):
+        assert await lab.verifier.verify(waiting.id) == AGAIN_SECONDS
+        assert (await lab.verification(waiting.id)).clone_id is None
+    await finish(lab, running[0][0])
+    assert await lab.verifier.verify(waiting.id) == AGAIN_SECONDS
+    await lab.become(await lab.clone_of(waiting.id), STARTING, RUNNING)
+    for id in (running[1][0], waiting.id):
+        await finish(lab, id)
+
+
+async def test_after_a_restart_who_has_a_clone_goes_first(lab: Changing) -> None:
+    running = [await cloned(lab) for _ in range(AT_ONCE)]
+    waiting = await lab.made()
+    await lab.service.verify(waiting.id, Intent(actor=ME))
+    lab.verifier = lab.fresh_verifier()
+    assert await lab.verifier.verify(waiting.id) == AGAIN_SECONDS
+    assert (await lab.verification(waiting.id)).clone_id is None
+    for id, _ in running:
+        await finish(lab, id)
+    assert await lab.verifier.verify(waiting.id) == AGAIN_SECONDS
+    assert (await lab.clone_of(waiting.id)).state is SandboxState.CREATED
 
 
 async def test_a_change_set_that_nobody_verifies_is_left_alone(lab: Changing) -> None:

@@ -15,6 +15,7 @@ from scheduler.control.effects import Effects
 from scheduler.control.records import Records
 from scheduler.control.snapshot_records import SnapshotRecords, Taken
 from scheduler.errors import HostRefused, SandboxdError
+from scheduler.hosts import ObjectBusy
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle import layers
 from scheduler.lifecycle.layers import Merge, Remove
@@ -35,6 +36,7 @@ from scheduler.model import (
 SnapshotStep = Freeze | Revert | Discard | GiveUp
 SNAPSHOT_STEPS = (Freeze, Revert, Discard, GiveUp)
 LOOK_AGAIN_SECONDS = 1.0
+BUSY_AGAIN_SECONDS = 5.0
 _AT_ONCE = 0.0
 
 _log = structlog.get_logger()
@@ -84,9 +86,14 @@ class SnapshotEffects:
         }
 
     async def carry(self, step: SnapshotStep, task: Task) -> float:
-        """Take the step; a host's refusal is recorded and judged, not raised."""
+        """Take the step; a host's refusal is recorded and judged, not raised.
+
+        One that is only busy refuses nothing, and is asked again for as long as it takes.
+        """
         try:
             return await self._carriers[type(step)](task, step)
+        except ObjectBusy:
+            return BUSY_AGAIN_SECONDS
         except HostRefused as error:
             making = isinstance(step, Freeze)
             if making:

@@ -16,7 +16,7 @@ from scheduler.errors import HostRefused
 from scheduler.hosts import volumes
 from scheduler.hosts.domain_xml import AGENT_CHANNEL, DISK_TARGET
 from scheduler.hosts.domains import find_ours
-from scheduler.hosts.failures import ObjectAbsent
+from scheduler.hosts.failures import ObjectAbsent, ObjectBusy
 from scheduler.hosts.handles import Handle
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.xml_reader import read_xml
@@ -42,6 +42,14 @@ def take(handle: Handle, uuid: str, keyring: Keyring, name: str) -> bool:
     """Keep the disk, and the memory of a guest that runs; return whether memory was kept."""
     domain = _present(handle, uuid, keyring)
     found = _find(domain, name)
+    if found is not None and handle.abilities.hypervisor:
+        # QEMU's driver lists a snapshot as it begins to make it, and strikes it off if that fails.
+        if _is_worked_on(domain):
+            raise ObjectBusy(
+                f"the snapshot {name} of the domain {uuid} is being made still",
+                remedy="it is looked at again by itself until that has ended",
+            )
+        found = _find(domain, name)
     if found is None:
         found = domain.snapshotCreateXML(_internal_xml(domain, name), 0)
     return read_xml(found.getXMLDesc(0)).findtext("state") == "running"
@@ -182,6 +190,28 @@ def _present(handle: Handle, uuid: str, keyring: Keyring) -> libvirt.virDomain:
             details={"domain_uuid": uuid},
         )
     return domain
+
+
+def _is_worked_on(domain: libvirt.virDomain) -> bool:
+    """Return whether a job on the domain is under way, be its guest running or not.
+
+    The first question is answered at once, and says nothing between two steps of a job. To answer
+    the second libvirt takes its turn after the job; in half a minute it gives up.
+    """
+    control = (libvirt.VIR_DOMAIN_CONTROL_JOB, libvirt.VIR_DOMAIN_CONTROL_OCCUPIED)
+    job = (libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+    for ask, at_work in ((domain.controlInfo, control), (domain.jobInfo, job)):
+        try:
+            state = ask()[0]
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
+                return True
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+                raise
+            continue  # its guest is off
+        if state in at_work:
+            return True
+    return False
 
 
 def _find(domain: libvirt.virDomain, name: str) -> libvirt.virDomainSnapshot | None:

@@ -17,6 +17,7 @@ from scheduler.errors import (
     NotFound,
     QuotaExceeded,
 )
+from scheduler.hosts import ObjectBusy
 from scheduler.model import SandboxState, Snapshot, SnapshotState, VolumeRole, VolumeState
 from scheduler.service.intents import Intent
 from scheduler.service.requests import CreateSnapshot
@@ -231,6 +232,27 @@ async def test_what_a_host_refuses_is_taken_back(box: Bench, kind: str) -> None:
         await box.revert("full")
     await box.delete("full")
     assert (await box.make("full", kind)).state is SnapshotState.READY
+    await box.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_host_that_is_busy_refuses_nothing_and_is_asked_again(
+    box: Bench, kind: str
+) -> None:
+    """As often as it takes: a copy of a disk keeps its host's pool busy for up to an hour."""
+    make, back, remove = {
+        "INTERNAL": ("take_snapshot", "revert_snapshot", "delete_snapshot"),
+        "EXTERNAL": ("freeze", "volumes_absent", "merge"),
+    }[kind]
+    box.driver.fail(make, ObjectBusy("the pool has asynchronous jobs running"), times=9)
+    assert (await box.make("clean", kind)).state is SnapshotState.READY
+    box.driver.fail(back, ObjectBusy("the pool has asynchronous jobs running"), times=9)
+    assert (await box.revert("clean")).state is SnapshotState.READY
+    assert (await box.sandbox()).state is SandboxState.RUNNING
+    box.driver.fail(remove, ObjectBusy("the pool has asynchronous jobs running"), times=9)
+    await box.delete("clean")
+    assert await box.all() == ()
+    assert box.world.concluded == [(what, "done") for what in ("create", "revert", "delete")]
     await box.check()
 
 

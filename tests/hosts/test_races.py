@@ -10,10 +10,10 @@ import libvirt
 import pytest
 
 from scheduler.errors import HostRefused
-from scheduler.hosts import DomainPlan, Keyring, domains, volumes
+from scheduler.hosts import DomainPlan, Keyring, domains, snapshots, volumes
 from scheduler.hosts.abilities import QEMU, TEST_IN_PROCESS
 from scheduler.hosts.events import start_event_loop
-from scheduler.hosts.failures import ObjectAbsent
+from scheduler.hosts.failures import ObjectAbsent, ObjectBusy
 from scheduler.hosts.handles import Handle, open_handle
 from scheduler.hosts.inventory import find_domain
 from scheduler.hosts.plans import BaseImage
@@ -275,6 +275,62 @@ def test_a_volume_that_cannot_be_deleted_is_told(handle: Handle) -> None:
     broken = interleaved(handle, {"delete": raising(other_fault())})
     with pytest.raises(libvirt.libvirtError, match="told so"):
         volumes.delete_volume(broken, "default", "golden.qcow2")
+
+
+NO_JOB = {"controlInfo": lambda _: [0, 0, 0], "jobInfo": lambda _: [0] * 12}
+OFF = raising(libvirt_error(libvirt.VIR_FROM_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID))
+LOCKED = raising(libvirt_error(libvirt.VIR_FROM_NONE, libvirt.VIR_ERR_OPERATION_TIMEOUT))
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        {"controlInfo": lambda _: [libvirt.VIR_DOMAIN_CONTROL_JOB, 0, 61_000]},
+        {"controlInfo": lambda _: [libvirt.VIR_DOMAIN_CONTROL_OCCUPIED, 0, 1]},
+        {**NO_JOB, "jobInfo": LOCKED},
+        {**NO_JOB, "jobInfo": lambda _: [libvirt.VIR_DOMAIN_JOB_UNBOUNDED, *[0] * 11]},
+        {"controlInfo": OFF, "jobInfo": LOCKED},
+    ],
+)
+def test_a_snapshot_that_is_being_made_is_not_taken_for_made(
+    handle: Handle, domain: Callable[[], libvirt.virDomain], hooks: dict[str, Hook]
+) -> None:
+    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
+    at_work = interleaved(handle, hooks, abilities=QEMU)
+    with pytest.raises(ObjectBusy, match="being made still"):
+        snapshots.take(at_work, UUID, KEYRING, "s")
+
+
+@pytest.mark.parametrize("hooks", [NO_JOB, {"controlInfo": OFF, "jobInfo": OFF}])
+def test_a_snapshot_that_nobody_works_on_is_made(
+    handle: Handle, domain: Callable[[], libvirt.virDomain], hooks: dict[str, Hook]
+) -> None:
+    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
+    hooks = {**hooks, "snapshotCreateXML": raising(other_fault())}
+    assert snapshots.take(interleaved(handle, hooks, abilities=QEMU), UUID, KEYRING, "s") is False
+
+
+def test_a_snapshot_whose_making_failed_meanwhile_is_made_anew(
+    handle: Handle, domain: Callable[[], libvirt.virDomain]
+) -> None:
+    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
+
+    def fail(_method: object) -> object:
+        domain().snapshotLookupByName("s").delete(0)
+        domain().create()
+        return [0] * 12
+
+    failing = interleaved(handle, {**NO_JOB, "jobInfo": fail}, abilities=QEMU)
+    assert snapshots.take(failing, UUID, KEYRING, "s") is True
+
+
+def test_a_job_that_nobody_can_tell_of_is_told(
+    handle: Handle, domain: Callable[[], libvirt.virDomain]
+) -> None:
+    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
+    broken = interleaved(handle, {"controlInfo": raising(other_fault())}, abilities=QEMU)
+    with pytest.raises(libvirt.libvirtError, match="told so"):
+        snapshots.take(broken, UUID, KEYRING, "s")
 
 
 def pool(handle: Handle) -> libvirt.virStoragePool:

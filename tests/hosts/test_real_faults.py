@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from scheduler.clock import SystemClock
 from scheduler.errors import HostError, HostRefused, HostUnreachable
-from scheduler.hosts import HostDriver
+from scheduler.hosts import Drivers, HostDriver, ObjectBusy
+from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.hosts.tunnel import SshTunnel
 from scheduler.model.observations import DomainState
 from tests.fleet.fleet import Fleet
@@ -73,6 +76,51 @@ async def test_a_hung_qemu_is_still_looked_up_and_powered_off(subject: Subject, 
     assert found.state is DomainState.RUNNING
     await subject.driver.power_off(plan.uuid)
     assert host.virsh("domstate", plan.name).strip() == "shut off"
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_snapshot_that_a_dead_daemon_began_is_not_taken_for_made(
+    subject: Subject, host: Host, tmp_path: Path, made: bool
+) -> None:
+    """Its QEMU is at it still, or fails after all: libvirt lists it all the while."""
+    plan = subject.plan()
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    host.suspend_guest(plan.name)
+    dying = asyncio.create_task(subject.driver.take_snapshot(plan.uuid, "s"))
+
+    async def listed() -> bool:
+        return "s" in host.virsh("snapshot-list", "--name", plan.name)
+
+    await until_answer(listed, what="the snapshot to be begun")
+    dying.cancel()
+    async with next_daemon(subject, tmp_path) as driver:
+        with pytest.raises(ObjectBusy, match="being made still"):
+            await driver.take_snapshot(plan.uuid, "s")
+        if made:
+            host.resume_guest(plan.name)
+        else:
+            await driver.power_off(plan.uuid)
+
+        async def taken() -> bool:
+            try:
+                return await driver.take_snapshot(plan.uuid, "s") is made
+            except ObjectBusy:
+                return False
+
+        await until_answer(taken, what="the snapshot to be made")
+        await driver.power_off(plan.uuid)
+    kept = host.run("qemu-img", "snapshot", "-l", f"{IMAGES}/{plan.overlay}")
+    assert [line.split()[1] for line in kept.splitlines()[2:]] == ["s"]
+
+
+@asynccontextmanager
+async def next_daemon(subject: Subject, directory: Path) -> AsyncIterator[HostDriver]:
+    """Yield what another daemon would have of the same host."""
+    assert isinstance(subject.driver, LibvirtDriver)
+    sockets = directory / "next"
+    async with Drivers.open(sockets, subject.keyring, SystemClock(), lambda _: None) as drivers:
+        yield drivers.get(subject.driver._host)
 
 
 async def test_a_lost_ssh_connection_is_made_anew(subject: Subject, host: Host) -> None:

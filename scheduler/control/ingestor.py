@@ -22,6 +22,7 @@ from scheduler.errors import (
     NotFound,
     Unavailable,
 )
+from scheduler.hosts import ObjectBusy
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.image_files import ImageFiles
 from scheduler.hosts.image_gate import Judged
@@ -72,8 +73,8 @@ class Ingestor:
                 await self._check(image)
             elif image.state is ImageState.REMOVING:
                 return await self._remove(image)
-        except Unavailable as error:
-            # This machine's trouble, not the image's: whoever waits for it is told.
+        except (Unavailable, ObjectBusy) as error:
+            # A machine's trouble, not the image's: whoever waits for it is told.
             await self._store.submit(partial(self._hold, image, error.message))
             raise
         except (HostRefused, AlreadyExists) as error:

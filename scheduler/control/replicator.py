@@ -16,6 +16,7 @@ from typing import Any
 from scheduler.clock import Clock
 from scheduler.control.replicas import ReplicaRecords, Standing
 from scheduler.errors import HostRefused, HostTimeout
+from scheduler.hosts import ObjectBusy
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.image_files import ImageFiles
 from scheduler.hosts.plans import NewReplica
@@ -123,7 +124,10 @@ class Replicator:
             if self._clock.monotonic() >= until:
                 return _AT_ONCE
             await self._give_way()
-        await self._prove(copy, standing, driver)
+        try:
+            await self._prove(copy, standing, driver)
+        except ObjectBusy:
+            return HOST_AGAIN_SECONDS  # no failure, and nothing that was compared is forgotten
         del self._copies[key]
         return None
 

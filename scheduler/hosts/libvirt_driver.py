@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
-from zlib import crc32
 
 import structlog
 
@@ -23,13 +22,13 @@ from scheduler.hosts.accelerators import Accelerator, prove_virt_type
 from scheduler.hosts.addresses import find_addresses
 from scheduler.hosts.connection import Connection
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
-from scheduler.hosts.failures import ObjectBusy
 from scheduler.hosts.foreign import find_foreign
 from scheduler.hosts.handles import Handle, Listener
 from scheduler.hosts.inventory import Look, Memory, find_domain, is_starved, take_inventory
 from scheduler.hosts.lanes import Lane
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
+from scheduler.hosts.pool_turns import PoolTurns
 from scheduler.hosts.routes import Route
 from scheduler.hosts.snapshot_verbs import SnapshotVerbs
 from scheduler.hosts.threads import Threads
@@ -46,8 +45,6 @@ T = TypeVar("T")
 
 REFRESH_SECONDS = 60.0
 """How often a poll has the pool refreshed, so that images put there by hand are seen."""
-BUSY_SECONDS = 30.0
-"""How long a pool that is busy with a job of somebody else is tried again."""
 
 _log = structlog.get_logger()
 
@@ -74,7 +71,7 @@ class LibvirtDriver(SnapshotVerbs):
         self._loop = asyncio.get_running_loop()
         self._memory = Memory(keyring)
         self._remembered: Handle | None = None
-        self._pool_lock = asyncio.Lock()
+        self._turns = PoolTurns(host, clock, deadlines)
         self._refreshed_at: float | None = None
         self._proof = Accelerator(clock)
         lane = Lane(host.name, threads)
@@ -95,6 +92,8 @@ class LibvirtDriver(SnapshotVerbs):
         self._carrying = self._watching if shared else connect(at_once=1)
         # Keeping a guest's memory takes long: one at a time, and no other change waits for it.
         self._snapping = self._watching if shared else connect(at_once=1)
+        # So does copying a whole disk on its host: one at a time too.
+        self._flattening = self._watching if shared else connect(at_once=1)
         self._merges: dict[str, int] = {}
         self.adopt(host)
 
@@ -204,12 +203,17 @@ class LibvirtDriver(SnapshotVerbs):
         )
 
     async def flatten_volume(self, source: str, name: str) -> None:
-        """Make a volume of its own with all that a volume and its layers hold."""
-        await self._on_pool(
-            Verb.FLATTEN,
-            lambda handle, pool: volumes.flatten_volume(handle, pool, source, name),
-        )
-        self._note_refresh()
+        """Make a volume of its own with all that a volume and its layers hold.
+
+        Meanwhile the pool can do everything but be refreshed, so its lock is not held.
+        """
+        await self.delete_volume(name)  # a torn try's
+        with self._turns.beside():
+            await self._flattening.call(
+                Verb.FLATTEN,
+                lambda handle: volumes.flatten_volume(handle, self._host.pool, source, name),
+            )
+        self._memory.forget_volumes()
 
     async def delete_volume(self, name: str) -> None:
         """Delete the volume; one that is gone already is fine."""
@@ -293,7 +297,8 @@ class LibvirtDriver(SnapshotVerbs):
         await self._route.aclose()
 
     def _connections(self) -> tuple[Connection, ...]:
-        return (self._watching, self._observing, self._mutating, self._carrying, self._snapping)
+        asking = (self._watching, self._observing, self._mutating)
+        return (*asking, self._carrying, self._snapping, self._flattening)
 
     def _changed(self, uuid: str) -> None:
         """Take libvirt's hint, in libvirt's thread."""
@@ -322,31 +327,18 @@ class LibvirtDriver(SnapshotVerbs):
         await self._mutating.call(verb, function, subject=uuid)
 
     async def _on_pool(self, verb: Verb, function: Callable[[Handle, str], T]) -> T:
-        """Run `function` under the pool's lock, again and again while the pool is busy."""
-        give_up_at = self._clock.monotonic() + BUSY_SECONDS
-        async with self._pool_lock:
-            while True:
-                try:
-                    return await self._mutating.call(
-                        verb, lambda handle: function(handle, self._host.pool)
-                    )
-                except ObjectBusy:
-                    if self._clock.monotonic() >= give_up_at:
-                        raise
-                await self._clock.wait(asyncio.Event(), self._pause_seconds())
-
-    def _pause_seconds(self) -> float:
-        """Return a pause that differs by host and moment, so that daemons do not march in step."""
-        moment = f"{self._host.id}/{self._clock.monotonic()}"
-        return 0.2 + 0.8 * crc32(moment.encode()) / 2**32
+        """Run `function` on the pool when it is its turn."""
+        pool = self._host.pool
+        call = partial(self._mutating.call, verb, lambda handle: function(handle, pool))
+        return await self._turns.take(verb, call)
 
     async def _refresh_when_due(self) -> None:
         """Refresh the pool for a poll; a failure is told by what the poll then sees."""
         now = self._clock.monotonic()
         due = self._refreshed_at is None or now - self._refreshed_at >= REFRESH_SECONDS
-        if not due or self._pool_lock.locked():
+        if not due or not self._turns.idle:
             return
-        async with self._pool_lock:
+        async with self._turns.lock:
             try:
                 await self._mutating.call(
                     Verb.POOL,

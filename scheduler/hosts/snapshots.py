@@ -90,6 +90,8 @@ def freeze(handle: Handle, pool: str, uuid: str, keyring: Keyring, layer: str) -
     domain = _present(handle, uuid, keyring)
     live = PurePosixPath(_chain(domain)[0])
     if live.name == layer:
+        if volumes.find_volume(handle, pool, layer) is None:  # the pool was busy after it was made
+            volumes.refresh(handle, pool)
         return False
     if not domain.isActive():
         volumes.create_layer(handle, pool, layer, live.name)

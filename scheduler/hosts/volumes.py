@@ -1,7 +1,8 @@
 """Volumes through libvirt's storage API: nothing is run on the host and no path is made up.
 
 Every function is blocking, gets the pool's name and works within one hop. Making and deleting hold
-the pool's lock (the caller's), because a refresh fails while any volume is being built.
+the pool's lock (the caller's), because a refresh fails while any volume is being built; a copy of a
+whole disk takes too long for that.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ def create_replica(handle: Handle, pool_name: str, name: str, image: NewReplica)
 
 
 def flatten_volume(handle: Handle, pool_name: str, source: str, name: str) -> None:
-    """Copy a volume with all its layers into one qcow2 volume, in place of a torn try's.
+    """Copy a volume with all its layers into one qcow2 volume.
 
     It is the host's storage driver that copies, so nothing goes over the network.
     """
@@ -197,7 +198,6 @@ def flatten_volume(handle: Handle, pool_name: str, source: str, name: str) -> No
     found = _describe(pool, source)
     if found is None:
         raise ObjectAbsent(f"there is no volume {source!r} in the pool {pool_name!r}")
-    delete_volume(handle, pool_name, name)
     wanted = NewVolume(name=name, format="qcow2", capacity=found.volume.capacity)
     pool.createXMLFrom(wanted.xml(), pool.storageVolLookupByName(source), 0)
 

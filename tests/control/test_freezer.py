@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.control.listings import Listings
 from scheduler.errors import AlreadyExists, Conflict, HostTimeout, NotFound
+from scheduler.hosts import ObjectBusy
 from scheduler.model import DomainState, Image, ImageState, ObservedVolume, SourceVM, VolumeRole
 from scheduler.service.intents import Intent
 from scheduler.service.requests import CreateSandbox, FreezeSource
@@ -186,6 +187,23 @@ async def test_a_disk_that_is_written_to_meanwhile_is_nobodys_image(
     assert refused.state is ImageState.REFUSED
     assert "running machine" in (refused.reason or "")
     assert set(driver.host.volumes) == {DISK, "golden.qcow2"}
+
+
+async def test_a_copy_that_its_host_is_still_making_is_waited_for(
+    there: World, driver: FakeDriver
+) -> None:
+    """A dead daemon had begun it: the host goes on, and lets nobody remove what it makes."""
+    await put(there, driver)
+    asked = await freeze(there)
+    driver.fail("flatten_volume", ObjectBusy("the volume is still being allocated"))
+    with pytest.raises(ObjectBusy):
+        await Imagery(there).ingestor.ingest(asked)
+    waiting = await there.store.read(lambda tx: tx.images.get(asked))
+    assert (waiting.state, waiting.reason) == (
+        ImageState.FREEZING,
+        "the volume is still being allocated",
+    )
+    assert (await ingested(there, asked)).usable
 
 
 async def test_a_copy_that_was_cut_short_is_made_anew(there: World, driver: FakeDriver) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.control.replicator import HOST_AGAIN_SECONDS, PART_BYTES
 from scheduler.errors import Conflict, HostRefused, HostUnreachable
+from scheduler.hosts import ObjectBusy
 from scheduler.model import Event, HostHealth, ReplicaState, SandboxState, VolumeRole
 from scheduler.model.images import replica_volume
 from scheduler.service.intents import Intent
@@ -58,6 +59,23 @@ async def test_a_host_is_given_every_byte_and_gives_them_back(
     (volume,) = await there.volumes(image.id)
     assert (volume.role, volume.name) == (VolumeRole.IMAGE, replica.volume)
     assert await imagery.replicate(image) is None
+    assert imagery.copied == [image.size_bytes]
+
+
+async def test_a_pool_that_is_busy_fails_no_copy_and_has_nothing_carried_twice(
+    alpha: FakeDriver, imagery: Imagery
+) -> None:
+    """For as long as another disk is copied there, which may be an hour."""
+    image = await imagery.ready()
+    await imagery.prefetch(image)
+    alpha.fail("refresh_pool", ObjectBusy("the pool has asynchronous jobs running"), times=20)
+    for _ in range(20):
+        assert await imagery.replicate(image) == HOST_AGAIN_SECONDS
+    waiting = await imagery.replica(image)
+    assert waiting is not None
+    assert (waiting.state, waiting.attempts, waiting.reason) == (COPYING, 0, None)
+    assert await imagery.replicate(image) is None
+    assert await imagery.state(image) is READY
     assert imagery.copied == [image.size_bytes]
 
 

@@ -1,21 +1,19 @@
-"""The drivers in use, and what one adds to libvirt: pool locks, busy pools, refreshes, hints."""
+"""The drivers in use, and what one adds to libvirt: refreshes, hints, an end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import libvirt
 import pytest
 
 from scheduler.errors import HostUnreachable
-from scheduler.hosts import Drivers, Keyring, ObjectBusy
+from scheduler.hosts import Drivers, Keyring
 from scheduler.hosts.connection import Backoff
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
-from scheduler.hosts.handles import Handle
-from scheduler.hosts.libvirt_driver import BUSY_SECONDS, REFRESH_SECONDS, LibvirtDriver
+from scheduler.hosts.libvirt_driver import REFRESH_SECONDS, LibvirtDriver
 from scheduler.hosts.simulated import (
     SimulatedDomain,
     SimulatedHost,
@@ -24,20 +22,10 @@ from scheduler.hosts.simulated import (
 )
 from scheduler.model.hosts import HostResources, Transport
 from scheduler.model.observations import DomainState
-from tests.clocks import ManualClock
-from tests.hosts.interleaved import libvirt_error
+from tests.clocks import HurriedClock, ManualClock
 from tests.hosts.subjects import CLUSTER, host_record
 
 SIMULATED_POOL_BYTES = 100 * 2**30
-
-
-class HurriedClock(ManualClock):
-    """A clock that jumps to the end of every wait."""
-
-    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
-        await asyncio.sleep(0)
-        self.advance(seconds or 0)
-        return event.is_set()
 
 
 @pytest.fixture
@@ -130,51 +118,6 @@ def _spin(hung: asyncio.Event) -> None:
         pass
 
 
-def busy(times: int) -> Callable[[Handle, str], str]:
-    """Return work on a pool that is busy so many times before it can be done."""
-    left = [times]
-
-    def work(_handle: Handle, pool: str) -> str:
-        left[0] -= 1
-        if left[0] >= 0:
-            raise libvirt_error(
-                libvirt.VIR_FROM_STORAGE,
-                libvirt.VIR_ERR_INTERNAL_ERROR,
-                f"pool '{pool}' has asynchronous jobs running.",
-            )
-        return pool
-
-    return work
-
-
-async def test_a_busy_pool_is_tried_again(driver: LibvirtDriver) -> None:
-    assert await driver._on_pool(Verb.POOL, busy(3)) == "default"
-
-
-async def test_a_pool_that_stays_busy_is_told_in_time(
-    driver: LibvirtDriver, clock: ManualClock
-) -> None:
-    begun = clock.monotonic()
-    with pytest.raises(ObjectBusy, match="asynchronous jobs"):
-        await driver._on_pool(Verb.POOL, busy(10_000))
-    assert BUSY_SECONDS <= clock.monotonic() - begun <= BUSY_SECONDS + 1
-
-
-async def test_works_on_a_pool_take_turns(driver: LibvirtDriver) -> None:
-    running, most = [0], [0]
-
-    def work(_handle: Handle, pool: str) -> str:
-        running[0] += 1
-        most[0] = max(most[0], running[0])
-        for _ in range(1000):
-            pass
-        running[0] -= 1
-        return pool
-
-    await asyncio.gather(*(driver._on_pool(Verb.POOL, work) for _ in range(20)))
-    assert most == [1]
-
-
 async def test_a_poll_refreshes_the_pool_now_and_then(
     driver: LibvirtDriver, clock: ManualClock
 ) -> None:
@@ -191,7 +134,7 @@ async def test_a_poll_refreshes_the_pool_now_and_then(
 async def test_a_poll_does_not_wait_for_work_on_the_pool(
     driver: LibvirtDriver, clock: ManualClock
 ) -> None:
-    async with driver._pool_lock:
+    async with driver._turns.lock:
         inventory = await driver.inventory()
     assert inventory.pool is not None
     assert driver._refreshed_at is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,6 +112,49 @@ async def test_a_snapshot_that_a_dead_daemon_began_is_not_taken_for_made(
         await driver.power_off(plan.uuid)
     kept = host.run("qemu-img", "snapshot", "-l", f"{IMAGES}/{plan.overlay}")
     assert [line.split()[1] for line in kept.splitlines()[2:]] == ["s"]
+
+
+async def test_i8_a_host_does_everything_else_while_it_copies_a_disk(
+    subject: Subject, host: Host
+) -> None:
+    driver, plan = subject.driver, subject.plan()
+    await driver.volume(subject.image)
+    with slow_copies(host) as begun:
+        copying = asyncio.create_task(driver.flatten_volume(subject.image, "flat.qcow2"))
+        await until_answer(lambda: asyncio.to_thread(begun.exists), what="the copy to begin")
+        async with asyncio.timeout(60):
+            await driver.ensure_pool()
+            await subject.build(plan)
+            await driver.start(plan.uuid)
+            await driver.power_off(plan.uuid)
+            await driver.undefine(plan.uuid)
+            for name in (plan.overlay, plan.seed or ""):
+                await driver.delete_volume(name)
+            assert await driver.volume(plan.overlay) is None
+            with pytest.raises(ObjectBusy, match="asynchronous jobs"):
+                await driver.volumes_absent([plan.overlay])
+            assert (await driver.inventory()).pool is not None
+        assert not copying.done()
+    await copying
+    assert await driver.volumes_absent([plan.overlay]) is True
+    assert (await driver.inspect_base("flat.qcow2")).format == "qcow2"
+
+
+@contextmanager
+def slow_copies(host: Host) -> Iterator[Path]:
+    """Have the host's libvirt wait whenever it copies a disk; yields what is there once it does."""
+    for command in (
+        "cp /usr/bin/qemu-img /run/real-qemu-img; mkfifo /run/gate",
+        "echo '#!/bin/sh' >/run/qemu-img",
+        "echo '[ $1 != convert ] || { : >/run/begun; cat /run/gate; }' >>/run/qemu-img",
+        """echo 'exec /run/real-qemu-img "$@"' >>/run/qemu-img""",
+        "chmod 755 /run/qemu-img; mount --bind /run/qemu-img /usr/bin/qemu-img",
+    ):
+        host.run("sh", "-c", command)
+    try:
+        yield host.file("/run/begun")
+    finally:
+        host.run("sh", "-c", "umount /usr/bin/qemu-img; [ ! -e /run/begun ] || : >/run/gate")
 
 
 @asynccontextmanager

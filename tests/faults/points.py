@@ -34,7 +34,7 @@ COMMITS: Mapping[str, type[Story]] = {
     "captures.begin": lives.ExpireToImage,
     "captures.flattened": lives.ExpireToImage,
     "captures.take": lives.ExpireToImage,
-    "clock_guard.keep": lives.StepClock,
+    "clock_guard.follow": lives.StepClock,
     "commander.write": commands.RunCommand,
     "commands.ask_kill": commands.KillCommand,
     "commands.record": commands.RunCommand,

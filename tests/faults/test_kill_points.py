@@ -35,7 +35,7 @@ ON_SQLITE = (
     row(lives.Destroy, "records.bury.before"),
     row(lives.Expire, "reaper.record_end.after"),
     row(lives.ExpireToImage, "host.flatten_volume.after"),
-    row(lives.StepClock, "clock_guard.keep.after"),
+    row(lives.StepClock, "clock_guard.follow.after"),
     row(fleet.Drain, "drainer.write.after"),
     row(losses.Rebuild, "rebuilds.tried.after"),
     row(images.TakeIn, "images.record.after"),

@@ -138,7 +138,7 @@ class StepClock(WithSandbox):
 
     @staticmethod
     def counts(act: str, nth: int) -> bool:
-        return act == "clock_guard.keep"
+        return act == "clock_guard.follow"
 
     def act(self) -> None:
         self.cluster.set_clock_forward(2 * LONG_S)

@@ -30,3 +30,14 @@ def test_only_a_ready_image_is_built_from(state: ImageState) -> None:
 def test_a_replica_is_named_after_the_content() -> None:
     digest = "a" * 64
     assert replica_volume(f"sha256:{digest}") == f"image-{digest}"
+
+
+@pytest.mark.parametrize("state", list(ImageState))
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_digest_is_an_image_s_own_from_its_judgement_to_its_end(
+    state: ImageState, judged: bool
+) -> None:
+    one = image(state=state, format="qcow2" if judged else None)
+    owns = state in (ImageState.READY, ImageState.REMOVING)
+    owns = owns or (judged and state is ImageState.CHECKING)
+    assert one.own_digest == (one.digest if owns else None)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler import interpreter
+from scheduler.signs_of_life import bounded
 
 READ_BYTES = 65536
 LEASH_SECONDS = 10.0
@@ -78,9 +79,10 @@ async def run(
     interpreter.release(process.pid)
     said = bytearray()
     try:
-        async with asyncio.timeout(limit_seconds):
-            await _listen(process, said, most_bytes)
-            code: int | None = await process.wait()
+        with bounded(limit_seconds):
+            async with asyncio.timeout(limit_seconds):
+                await _listen(process, said, most_bytes)
+                code: int | None = await process.wait()
     except TimeoutError:
         code = None
     finally:

@@ -24,8 +24,9 @@ class Turn:
 
     name: str
     working_since: float | None
+    """When its work began, or showed its last sign of life."""
     longest_seconds: float
-    """How long its work may take."""
+    """How long its work may take from then on."""
     due_at: float
 
     def overdue_seconds(self, now: float) -> float:

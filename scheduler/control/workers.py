@@ -1,7 +1,8 @@
 """One task for each item that has work to do, and never two for one.
 
 Level-triggered: waking says only that there may be something to do. A worker ends when its item is
-settled, so that a quiet fleet costs no tasks at all.
+settled, so that a quiet fleet costs no tasks at all. A turn may take as long as it likes if only it
+shows signs of life.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from scheduler.control.bugs import BugReport
 from scheduler.control.parking import Parking
 from scheduler.control.vitals import NEVER, Turn
 from scheduler.errors import SandboxdError
+from scheduler.signs_of_life import watched
 
 Work = Callable[[str], Awaitable[float | None]]
 """Work on one item; returns the seconds after which to go on, or None when it is settled."""
 
 LONGEST_SECONDS = 1800.0
-"""A turn consists of host calls with deadlines; one that lasts longer than this hangs."""
+"""A turn that shows no sign of life for so long hangs, unless what it does may take longer."""
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -47,7 +49,7 @@ class Workers:
         self._report_bug = report_bug
         self._events: dict[str, asyncio.Event] = {}
         self._early: set[str] = set()
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, Turn | _AtWork] = {}
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
@@ -56,7 +58,7 @@ class Workers:
 
     def turns(self) -> tuple[Turn, ...]:
         """Return where each item's worker is: one that hangs says nothing of the others."""
-        return tuple(self._turns.values())
+        return tuple(one.turn if isinstance(one, _AtWork) else one for one in self._turns.values())
 
     def wake(self, key: str) -> None:
         """Work on `key` now, even when it is pausing after a failure."""
@@ -95,10 +97,11 @@ class Workers:
         try:
             while not self._stopping.is_set():
                 event.clear()
-                self._turns[key] = self._turn(working_since=self._clock.monotonic())
-                pause = await self._once(key)
+                self._turns[key] = at_work = _AtWork(self._name, self._clock, self._longest_seconds)
+                with watched(at_work):
+                    pause = await self._once(key)
                 if pause is not None:
-                    self._turns[key] = self._turn(due_at=self._clock.monotonic() + pause)
+                    self._turns[key] = self._resting(pause)
                     await self._clock.wait(event, pause)
                 elif not event.is_set():
                     return
@@ -106,12 +109,12 @@ class Workers:
             del self._events[key]
             self._turns.pop(key, None)
 
-    def _turn(self, *, working_since: float | None = None, due_at: float = NEVER) -> Turn:
+    def _resting(self, pause: float) -> Turn:
         return Turn(
             name=self._name,
-            working_since=working_since,
+            working_since=None,
             longest_seconds=self._longest_seconds,
-            due_at=due_at,
+            due_at=self._clock.monotonic() + pause,
         )
 
     async def _once(self, key: str) -> float | None:
@@ -135,3 +138,37 @@ class Workers:
         else:
             self.parking.succeeded(key)
         return pause
+
+
+class _AtWork:
+    """A turn that is taken, and the bounded things that are under way in it."""
+
+    def __init__(self, name: str, clock: Clock, longest_seconds: float) -> None:
+        self._name = name
+        self._clock = clock
+        self._longest_seconds = longest_seconds
+        self._since = clock.monotonic()
+        self._ends: dict[object, float] = {}
+
+    @property
+    def turn(self) -> Turn:
+        """Return the turn as it is, counted from its last sign of life."""
+        last_end = max(self._ends.values(), default=self._since)
+        return Turn(
+            name=self._name,
+            working_since=self._since,
+            longest_seconds=max(self._longest_seconds, last_end - self._since),
+            due_at=NEVER,
+        )
+
+    def expect(self, seconds: float) -> Callable[[], None]:
+        """Bear with something that takes so long at most."""
+        mark = object()
+        self._since = self._clock.monotonic()
+        self._ends[mark] = self._since + seconds
+
+        def ended() -> None:
+            del self._ends[mark]
+            self._since = self._clock.monotonic()
+
+        return ended

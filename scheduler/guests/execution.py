@@ -22,6 +22,7 @@ from scheduler.guests.terminals import Terminal
 from scheduler.guests.wrapper import Invocation, check_invocation, command_line, line_of
 from scheduler.ids import Prefix, new_id
 from scheduler.model.commands import CommandStatus
+from scheduler.signs_of_life import bounded
 
 TIMEOUT_SECONDS = 600.0
 
@@ -188,9 +189,10 @@ async def _wait(
     stopped = asyncio.ensure_future(stop.wait())
     cut = asyncio.ensure_future(broken.wait())
     try:
-        done, _ = await asyncio.wait(
-            {ended, stopped, cut}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        with bounded(seconds):
+            done, _ = await asyncio.wait(
+                {ended, stopped, cut}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
     finally:
         for waiting in (ended, stopped, cut):
             waiting.cancel()

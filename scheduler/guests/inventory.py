@@ -30,6 +30,7 @@ from scheduler.guests.inventory_reader import (
 from scheduler.guests.inventory_script import CONTENTS, LISTING, MD5, ODD_SHA256, SHA256
 from scheduler.guests.inventory_values import Draft, drafted
 from scheduler.model import Manifest, Omission
+from scheduler.signs_of_life import bounded
 
 T = TypeVar("T")
 
@@ -175,8 +176,9 @@ class Inventory:
         if left <= 0:
             return _Answer(b"", _TIME)
         try:
-            async with asyncio.timeout(left):
-                cut = await self._converse(command, data, most_bytes, received)
+            with bounded(left):
+                async with asyncio.timeout(left):
+                    cut = await self._converse(command, data, most_bytes, received)
         except TimeoutError:
             cut = _TIME
         except (asyncssh.Error, OSError) as error:

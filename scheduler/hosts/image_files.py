@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from scheduler.errors import Conflict, Invalid
 from scheduler.hosts.image_gate import Judged, judge_image
 from scheduler.model.images import DIGEST_PREFIX
+from scheduler.signs_of_life import bounded
 from scheduler.statedir import on_disk
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BLOCK_BYTES = 2**20
+HASHED_BYTES = 2**28
+"""So much is hashed at a time, so that a slow disk shows that it goes on."""
+LONGEST_SECONDS = 300.0
+"""How long a part of the work on an image may take; the gate alone takes up to four minutes."""
 _THREADS = 4
 
 
@@ -96,8 +101,13 @@ class ImageFiles:
         await self._do(_append, self._part(image_id), content)
 
     async def digest(self, image_id: str) -> str:
-        """Return the digest of what has arrived."""
-        return await self._do(_digest, self._part(image_id))
+        """Return the digest of what has arrived, having read it a part after the other."""
+        path, hashed = self._part(image_id), hashlib.sha256()
+        offset, more = 0, True
+        while more:
+            content_bytes = await self._do(_hash_part, path, hashed, offset)
+            offset, more = offset + content_bytes, content_bytes == HASHED_BYTES
+        return DIGEST_PREFIX + hashed.hexdigest()
 
     async def judge(self, image_id: str, name: str, *, most_virtual_bytes: int) -> Judged:
         """Pass what has arrived through the gate; see `judge_image`."""
@@ -142,7 +152,7 @@ class ImageFiles:
 
     async def _do(self, work: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
-        with on_disk("the image store cannot be used"):
+        with on_disk("the image store cannot be used"), bounded(LONGEST_SECONDS):
             return await loop.run_in_executor(self._threads, partial(work, *arguments))
 
 
@@ -202,9 +212,15 @@ def _append(path: Path, content: bytes) -> None:
         _close(file)
 
 
-def _digest(path: Path) -> str:
+def _hash_part(path: Path, hashed: hashlib._Hash, offset: int) -> int:
+    """Hash a part of a file on; return how much that was."""
+    left = HASHED_BYTES
     with path.open("rb") as file:
-        return DIGEST_PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(offset)
+        while left and (block := file.read(min(left, BLOCK_BYTES))):
+            hashed.update(block)
+            left -= len(block)
+    return HASHED_BYTES - left
 
 
 def _keep(part: Path, kept: Path) -> None:

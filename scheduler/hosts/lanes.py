@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from scheduler.errors import HostTimeout, HostUnreachable
 from scheduler.hosts.threads import Job, Threads
+from scheduler.signs_of_life import bounded
 
 T = TypeVar("T")
 
@@ -78,6 +79,18 @@ class Lane:
         was never begun. Raises HostTimeout when the deadline passed, so that the outcome is
         unknown, and CallNotBegun when the host was not asked.
         """
+        limits = self._limits
+        most = limits.waiting_seconds + limits.kept_seconds + terms.deadline_seconds
+        with bounded(most):
+            return await self._call(function, terms, late, ended)
+
+    async def _call(
+        self,
+        function: Callable[[], T],
+        terms: Terms,
+        late: Callable[[T], object] | None,
+        ended: Callable[[], None] | None,
+    ) -> T:
         try:
             job = await self._begin(function, terms, late)
         except BaseException:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scheduler import interpreter
 from scheduler.errors import RemoteUnavailable
+from scheduler.signs_of_life import bounded
 
 MOST_OUTPUT = 32 * 2**20
 MOST_ERRORS = 64 * 2**10
@@ -42,11 +43,11 @@ async def run(
 
     It dies with this process, and its children are in a group that is ended with it.
     """
-    bounded = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", f"--data={MEMORY_BYTES}"]
-    bounded += [f"--fsize={most_file_bytes}", "--core=0", "--", *argv]
+    fenced = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", f"--data={MEMORY_BYTES}"]
+    fenced += [f"--fsize={most_file_bytes}", "--core=0", "--", *argv]
     try:
         process = await asyncio.create_subprocess_exec(
-            *bounded,
+            *fenced,
             stdin=DEVNULL if stdin is None else PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -61,8 +62,9 @@ async def run(
         ) from error
     interpreter.release(process.pid)
     try:
-        async with asyncio.timeout(seconds):
-            return await _finished(process, stdin)
+        with bounded(seconds):
+            async with asyncio.timeout(seconds):
+                return await _finished(process, stdin)
     except TimeoutError:
         raise RemoteUnavailable(
             f"the repository did not answer in {seconds:g} s",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from scheduler.control.reaper import Reaper
+from scheduler.control.vitals import Stuck, find_stuck
+from scheduler.control.workers import Workers
 from scheduler.errors import HostRefused, HostTimeout, Invalid
 from scheduler.model import (
     DesiredState,
@@ -202,6 +205,39 @@ async def test_a_volume_is_listed_and_charged_before_it_is_made(
     assert (await there.host()).free.storage_mb <= free - ended.storage_mb + 8
     assert (await go_on(there, ended)).state is SandboxState.DESTROYED
     assert driver.calls["flatten_volume"] == 2
+
+
+async def test_i8_a_copy_that_takes_most_of_an_hour_is_no_daemon_that_hangs(
+    there: World, driver: FakeDriver
+) -> None:
+    """It may be all that the loop of sandboxes has to do: the watchdog must be fed meanwhile."""
+    ended = await expired(there, driver)
+    gate = driver.gates["flatten_volume"] = asyncio.Event()
+    workers = Workers("converge", there.converger.converge, clock=there.clock, report_bug=no_bug)
+    running = asyncio.create_task(workers.run())
+
+    async def copying() -> bool:
+        await there.look()
+        workers.wake(ended.id)
+        return driver.calls["flatten_volume"] == 1
+
+    await there.until(copying, what="the copy to begin")
+    there.clock.advance(3000)
+    assert stuck(workers, there.clock) == ()
+    there.clock.advance(3000)
+    (found,) = stuck(workers, there.clock)
+    assert found.name == "converge"
+    gate.set()
+    workers.stop()
+    await there.ended(running)
+
+
+async def no_bug(key: str, evidence: str) -> None:
+    raise AssertionError(f"{key}: {evidence}")
+
+
+def stuck(workers: Workers, clock: ManualClock) -> tuple[Stuck, ...]:
+    return find_stuck(workers.turns(), lag_seconds=0, now=clock.monotonic(), patience_seconds=60)
 
 
 async def test_without_room_it_is_kept_and_tried_again(there: World, driver: FakeDriver) -> None:

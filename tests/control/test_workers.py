@@ -1,16 +1,32 @@
-"""One task a key, parked when it fails, gone when it is settled."""
+"""One task a key, parked when it fails, gone when it is settled, stuck when it shows no life."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from scheduler.control.parking import LONGEST_FOR_BUGS_SECONDS, LONGEST_SECONDS, Parking
-from scheduler.control.workers import Workers
+from scheduler.control.vitals import find_stuck
+from scheduler.control.workers import LONGEST_SECONDS as LONGEST_TURN
+from scheduler.control.workers import Work, Workers
 from scheduler.errors import HostRefused
+from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
+from scheduler.hosts.lanes import Lane, LaneLimits, Terms
+from scheduler.hosts.threads import Threads
+from scheduler.signs_of_life import bounded
 from tests.clocks import ManualClock
+from tests.hosts.calls import Gate
 from tests.waits import until
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open()
 
 
 class Items:
@@ -39,8 +55,10 @@ class Items:
 
 
 @asynccontextmanager
-async def working(items: Items, clock: ManualClock) -> AsyncIterator[Workers]:
-    workers = Workers("test", items.work, clock=clock, report_bug=items.bug)
+async def working(
+    items: Items, clock: ManualClock, work: Work | None = None
+) -> AsyncIterator[Workers]:
+    workers = Workers("test", work or items.work, clock=clock, report_bug=items.bug)
     running = asyncio.create_task(workers.run())
     await asyncio.sleep(0)
     try:
@@ -128,6 +146,103 @@ async def test_stopping_ends_pauses_and_takes_no_new_keys() -> None:
         workers.wake("c")
         await until(lambda: len(workers) == 0)
     assert "c" not in items.turns
+
+
+PATIENCE = 60.0
+
+
+def stuck(workers: Workers, clock: ManualClock) -> list[str]:
+    found = find_stuck(
+        workers.turns(), lag_seconds=0, now=clock.monotonic(), patience_seconds=PATIENCE
+    )
+    return [one.message for one in found]
+
+
+async def test_a_turn_that_shows_no_sign_of_life_is_stuck() -> None:
+    clock, items, gate = ManualClock(), Items(), asyncio.Event()
+
+    async def hang(_key: str) -> None:
+        await gate.wait()
+
+    async with working(items, clock, hang) as workers:
+        workers.wake("a")
+        await asyncio.sleep(0)
+        clock.advance(LONGEST_TURN + PATIENCE)
+        assert stuck(workers, clock) == []
+        clock.advance(1)
+        assert stuck(workers, clock) == ["test has been at one turn for 1861 s"]
+        gate.set()
+
+
+async def test_a_turn_that_goes_on_may_take_as_long_as_it_likes() -> None:
+    """As one that reads a large image from its host, part by part."""
+    clock, items = ManualClock(), Items()
+    parts = asyncio.Semaphore(0)
+
+    async def read(_key: str) -> None:
+        for _ in range(50):
+            with bounded(120):
+                await parts.acquire()
+
+    async with working(items, clock, read) as workers:
+        workers.wake("a")
+        await asyncio.sleep(0)
+        for _ in range(49):
+            clock.advance(LONGEST_TURN)
+            assert stuck(workers, clock) == []
+            parts.release()
+            await asyncio.sleep(0)
+        clock.advance(LONGEST_TURN + PATIENCE + 1)
+        assert stuck(workers, clock) == ["test has been at one turn for 1861 s"]
+        parts.release()
+        await until(lambda: len(workers) == 0)
+
+
+async def test_of_things_at_once_the_longest_counts() -> None:
+    clock, items, gate = ManualClock(), Items(), asyncio.Event()
+
+    async def long(seconds: float) -> None:
+        with bounded(seconds):
+            await gate.wait()
+
+    async def work(_key: str) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(long(9000))
+            group.create_task(long(10))
+            with bounded(5000):
+                await asyncio.sleep(0)
+
+    async with working(items, clock, work) as workers:
+        workers.wake("a")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        clock.advance(9000 + PATIENCE)
+        assert stuck(workers, clock) == []
+        clock.advance(1)
+        assert len(stuck(workers, clock)) == 1
+        gate.set()
+
+
+@pytest.mark.parametrize("verb", Verb)
+async def test_i8_no_host_call_within_its_deadline_is_taken_for_a_daemon_that_hangs(
+    verb: Verb, gate: Gate
+) -> None:
+    clock, items, threads = ManualClock(), Items(), Threads()
+    lane, terms = Lane("h", threads), Terms(doing=verb, deadline_seconds=DEADLINE_SECONDS[verb])
+
+    async def ask(_key: str) -> None:
+        await lane.call(gate, terms)
+
+    async with working(items, clock, ask) as workers:
+        workers.wake("a")
+        await until(lambda: gate.begun == 1)
+        clock.advance(DEADLINE_SECONDS[verb] + LaneLimits().waiting_seconds)
+        assert stuck(workers, clock) == []
+        clock.advance(LONGEST_TURN + 2 * PATIENCE)
+        assert len(stuck(workers, clock)) == 1
+        gate.open()
+        await until(lambda: len(workers) == 0)
+    threads.close()
 
 
 def test_pauses_grow_to_a_limit_that_is_longer_for_bugs() -> None:

@@ -17,6 +17,8 @@ from scheduler.guests.terminals import Terminal, Window
 from scheduler.guests.wrapper import Invocation
 from scheduler.ids import Prefix, new_id
 from scheduler.model.commands import CommandStatus
+from scheduler.signs_of_life import watched
+from tests.watchers import Notes
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
 
@@ -72,6 +74,15 @@ async def test_bytes_go_in_and_come_out_as_they_are(
     assert result.ok
     assert result.stdout == EVERY_BYTE
     assert (result.stdout_bytes, result.truncated) == (len(EVERY_BYTE), False)
+
+
+async def test_a_command_says_how_long_it_may_take(
+    connection: asyncssh.SSHClientConnection,
+) -> None:
+    notes = Notes()
+    with watched(notes):
+        await run(connection, ["true"], timeout_seconds=4000)
+    assert 4000 in notes.ended
 
 
 async def test_how_a_program_is_started_and_how_it_ends(

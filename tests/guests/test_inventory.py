@@ -14,9 +14,11 @@ import pytest
 from scheduler.clock import SystemClock
 from scheduler.guests.inventory import Bounds, Inventory
 from scheduler.model import EntryKind, Manifest
+from scheduler.signs_of_life import watched
 from tests.fleet.image import BUSYBOX
 from tests.fleet.process import run
 from tests.guests.inventories import guest_here
+from tests.watchers import Notes
 
 NAMES = (b"plain", b"two words", b"new\nline", b"back\\slash", b"bad\xff", b"-rf", "ä".encode())
 
@@ -130,6 +132,16 @@ async def test_a_bound_that_was_met_is_told(
     manifest = await manifest_of(whole, None, threads)
     told = {one.path: one.reason for one in manifest.omissions}
     assert reason in told[f"{root}{path}"]
+
+
+async def test_a_look_says_how_long_it_may_take(root: Path, threads: ThreadPoolExecutor) -> None:
+    notes, bounds = Notes(), Bounds(roots=(str(root),), seconds=3600)
+    async with guest_here(None) as connection:
+        inventory = Inventory(connection, bounds, clock=SystemClock(), threads=threads)
+        with watched(notes):
+            await inventory.manifest()
+    assert notes.under_way == []
+    assert 3000 < min(notes.ended) <= max(notes.ended) <= 3600
 
 
 async def test_packages_and_the_system_are_told(threads: ThreadPoolExecutor) -> None:

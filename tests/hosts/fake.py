@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused, HostTimeout, HostUnreachable
+from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.failures import ObjectAbsent
 from scheduler.hosts.image_header import HEADER_BYTES, read_image_header
 from scheduler.hosts.marks import Forgery, Keyring
@@ -30,6 +31,7 @@ from scheduler.model.observations import (
     StateReason,
 )
 from scheduler.model.sandboxes import IpSource
+from scheduler.signs_of_life import bounded
 from tests.hosts.fake_host import MIB, FakeDomain, FakeHost, foreign_machine
 from tests.hosts.fake_snapshots import FakeSnapshots, read_disk
 from tests.hosts.misfortune import Fault
@@ -37,6 +39,9 @@ from tests.hosts.misfortune import Fault
 __all__ = ["FakeDomain", "FakeDriver", "FakeHost"]
 
 T = TypeVar("T")
+
+_VERBS = {"flatten_volume": Verb.FLATTEN, "take_snapshot": Verb.SNAPSHOT}
+"""What may take longer than most things."""
 
 
 class FakeDriver(FakeSnapshots):
@@ -56,6 +61,8 @@ class FakeDriver(FakeSnapshots):
         self.faults: dict[str, Fault] = {}
         self.gate: asyncio.Event | None = None
         """While set and not open, every call hangs."""
+        self.gates: dict[str, asyncio.Event] = {}
+        """The same for single verbs."""
         self._keyring = keyring
         self._clock = clock
         self._on_hint = on_hint
@@ -143,9 +150,11 @@ class FakeDriver(FakeSnapshots):
 
     async def _call(self, verb: str, effect: Callable[[], T]) -> T:
         self.calls[verb] += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        await asyncio.sleep(0)  # a host call is never over at once
+        with bounded(DEADLINE_SECONDS[_VERBS.get(verb, Verb.LOOK_UP)]):
+            gate = self.gates.get(verb, self.gate)
+            if gate is not None:
+                await gate.wait()
+            await asyncio.sleep(0)  # a host call is never over at once
         if not self.reachable:
             raise HostUnreachable(f"host {self.host.host_id} does not answer")
         fault = self.faults.get(verb)

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from scheduler.errors import Conflict, HostRefused, Invalid, Unavailable
-from scheduler.hosts.image_files import ImageFiles
+from scheduler.hosts.image_files import HASHED_BYTES, ImageFiles
+from scheduler.signs_of_life import watched
 from tests.disks import fill, needs_root
 from tests.hosts import images
 from tests.waits import until
+from tests.watchers import Notes
 
 ID = "IMG-01JD"
 MIB = 2**20
@@ -40,6 +42,22 @@ async def broken(content: bytes) -> AsyncIterator[bytes]:
 
 def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@pytest.mark.parametrize("size", [0, HASHED_BYTES, HASHED_BYTES + 5])
+async def test_an_image_is_hashed_in_parts_that_show_that_it_goes_on(
+    files: ImageFiles, tmp_path: Path, size: int
+) -> None:
+    await files.receive(ID, chunks(b""), offset=0, size=0)
+    (part,) = (tmp_path / "images" / "spool").iterdir()
+    with part.open("r+b") as file:
+        file.truncate(size)
+    notes = Notes()
+    with watched(notes):
+        digest = await files.digest(ID)
+    assert len(notes.ended) == 1 + size // HASHED_BYTES
+    with part.open("rb") as file:
+        assert digest == f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 async def test_what_arrives_is_kept_and_named_by_its_content(

@@ -118,6 +118,14 @@ async def test_forgetting_is_for_hosts_that_do_not_answer(
     assert (gone.status_code, gone.json()["state"]) == (200, "DESTROYED")
 
 
+async def test_the_document_says_what_a_dry_forgetting_answers(http: httpx2.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    forget = document["paths"]["/v1/sandboxes/{reference}/forget"]["post"]
+    schema = forget["responses"]["200"]["content"]["application/json"]["schema"]
+    named = {one["$ref"].rpartition("/")[2] for one in schema["anyOf"]}
+    assert named == {"Sandbox", "Forgetting"}
+
+
 async def test_a_wait_beyond_all_patience_is_refused(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/v1/audit?wait=6m")).status_code == 422
     assert (await http.get("/v1/orphans?wait=soon")).status_code == 422

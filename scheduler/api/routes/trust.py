@@ -64,7 +64,7 @@ class TrustRoutes:
             ("POST", f"{_ORPHAN}/adopt", self.adopt, Sandbox, 202),
             ("POST", f"{_ORPHAN}/reap", self.reap, Sandbox, 202),
             ("POST", "/v1/rebuild", self.rebuild, RebuildReport, 200),
-            ("POST", "/v1/sandboxes/{reference}/forget", self.forget, Sandbox, 200),
+            ("POST", "/v1/sandboxes/{reference}/forget", self.forget, Sandbox | Forgetting, 200),
         )
         return table(rows)
 

@@ -1,7 +1,8 @@
 """Server-sent events, straight from the journal or from a command's output.
 
-A reader that does not keep up is disconnected rather than skipped: it comes back with the number
-of the last event it has seen and misses nothing. Nothing is buffered for it but one page.
+A reader that does not keep up is disconnected by the protocol rather than skipped: it comes back
+with the number of the last event it has seen and misses nothing. Nothing is buffered for it but one
+page.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from scheduler.api.answers import EVENT
 from scheduler.model import Event
@@ -19,17 +20,13 @@ from scheduler.service.events import Passage
 
 QUIET_SECONDS = 15.0
 """A comment is sent after this long without an event, to find out who is gone."""
-SLOW_SECONDS = 30.0
-"""A reader that takes none of a page for this long is disconnected."""
 MEDIA_TYPE = "text/event-stream"
 
 
 class MessageStream(Response):
     """Sends messages until the reader or the daemon goes, or there are no more."""
 
-    def __init__(
-        self, messages: AsyncGenerator[bytes, None], *, slow_seconds: float = SLOW_SECONDS
-    ) -> None:
+    def __init__(self, messages: AsyncGenerator[bytes, None]) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(
@@ -40,7 +37,6 @@ class MessageStream(Response):
             }
         )
         self._messages = messages
-        self._slow_seconds = slow_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until one side ends it."""
@@ -59,30 +55,28 @@ class MessageStream(Response):
     async def _write(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
-        await self._send(send, b": connected\n\n")
+        await send(_part(b": connected\n\n"))
         async with aclosing(self._messages) as messages:
             async for message in messages:
-                await self._send(send, message)
+                await send(_part(message))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send(self, send: Send, body: bytes) -> None:
-        async with asyncio.timeout(self._slow_seconds):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 class EventStream(MessageStream):
     """Sends pages of events."""
 
-    def __init__(
-        self, passages: AsyncGenerator[Passage, None], *, slow_seconds: float = SLOW_SECONDS
-    ) -> None:
-        super().__init__(_of_events(passages), slow_seconds=slow_seconds)
+    def __init__(self, passages: AsyncGenerator[Passage, None]) -> None:
+        super().__init__(_of_events(passages))
 
 
 async def _of_events(passages: AsyncGenerator[Passage, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(passages):
         async for passage in passages:
             yield b"".join(map(_message, passage.events)) or _quiet(passage.through)
+
+
+def _part(body: bytes) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": True}
 
 
 async def _gone(receive: Receive) -> None:

@@ -1,8 +1,8 @@
 """HTTP/1.1 on the admin socket: uvicorn's protocol, with the bounds that it leaves out.
 
-uvicorn waits for a request's end without limit, keeps headers of any length and takes any number
-of connections. Here each request must have arrived whole within a time and a size, and one user
-can never take the connections of all others.
+uvicorn waits for a request's end without limit, keeps headers of any length, waits for ever for a
+client that does not read, and takes any number of connections. Here each request must have arrived
+whole within a time and a size, and one user can never take the connections of all others.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scheduler.api.peers import Peer, peer_of
 from scheduler.api.problems import problem
 from scheduler.api.switching import Switched
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class Bounds:
     """The longest pause between two parts of an upload, which may take as long as it likes."""
     idle_seconds: int = 15
     """How long a connection is kept between requests."""
+    slow_seconds: float = 30.0
+    """A client that takes nothing of what was sent to it for this long is disconnected."""
     head_bytes: int = 64 * 1024
     connections: int = 768
     connections_per_user: int = 256
@@ -69,6 +74,7 @@ class AdminProtocol(HttpToolsProtocol):
         self._gate = gate
         self._peer: Peer | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
         self._uploading = False
@@ -99,6 +105,7 @@ class AdminProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place to somebody else."""
         self._disarm()
+        self._expect_nothing()
         if self._peer is not None:
             self._gate.leave(self._peer.uid)
             self._peer = None
@@ -154,12 +161,32 @@ class AdminProtocol(HttpToolsProtocol):
             self._feeding = False
             self._arm()
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._expect_reading()
 
     def on_message_complete(self) -> None:
         """Stop counting: the request has arrived."""
         self._uploading = self._feeding = False
         self._disarm()
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Send no more for now, and wait for one who does not read no longer than the bound."""
+        super().pause_writing()
+        # Whoever has left HTTP may rest as long as they like, as the user of a terminal does.
+        if self._switched is None:
+            self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """Go on sending: the client reads."""
+        if not self.transport.is_closing():
+            self._expect_nothing()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which nothing more was asked."""
+        super().timeout_keep_alive_handler()
+        self._expect_reading()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the route answers."""
@@ -179,6 +206,31 @@ class AdminProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(answer)
         self.transport.close()
+        self._expect_reading()
+
+    def _expect_reading(self) -> None:
+        """Let the client take something of what is left for it, or lose the connection.
+
+        To be asked for after each closing too: that waits until all is read.
+        """
+        if self._patience is None and self._peer is not None:
+            left = self.transport.get_write_buffer_size()
+            seconds = self._gate.bounds.slow_seconds
+            self._patience = self.loop.call_later(seconds, self._judge_reader, left)
+
+    def _expect_nothing(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _judge_reader(self, before: int) -> None:
+        self._patience = None
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self._expect_reading()
+            return
+        log.info("a client that does not read is cut off", peer=self._peer, unread_bytes=left)
+        self.transport.abort()
 
 
 def _answer(status: int, phrase: str, code: str, detail: str, remedy: str) -> bytes:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from starlette.types import Message
 
 from scheduler.api.app import build_app
-from scheduler.api.event_stream import QUIET_SECONDS, EventStream
+from scheduler.api.event_stream import QUIET_SECONDS
 from scheduler.api.listener import serve
+from scheduler.api.protocol import Bounds
 from scheduler.model import Event
-from scheduler.service.events import Passage
 from scheduler.store import EventFilter, Transaction
 from tests.api.conftest import client
-from tests.clocks import START, ManualClock
-from tests.service.planes import Plane
+from tests.api.test_listener import unread
+from tests.clocks import ManualClock
+from tests.jumps import in_jumps, pass_time
+from tests.service.planes import Plane, database, plane
 from tests.waits import until
 
-STREAM = {"accept": "text/event-stream"}
+ONLY = "text/event-stream"
+STREAM = {"accept": ONLY}
+SLOW_S = Bounds().slow_seconds
+NOISE = "test.noise"
+LENGTH = 2000
+PAGE_OF_NOISE = 400
+"""More of them than a socket holds."""
 
 
 async def messages(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, str]]:
@@ -208,24 +217,64 @@ async def test_whoever_hangs_up_costs_nothing(http: httpx2.AsyncClient, cloud: P
     await until(lambda: cloud.journal.waiting == 0, what="the follower of a gone reader ends")
 
 
-async def test_a_reader_that_does_not_read_is_disconnected() -> None:
-    async def passages() -> AsyncGenerator[Passage, None]:
-        yield Passage(events=(Event(seq=1, at=START, kind="sandbox.created"),), through=1)
+async def journal(cloud: Plane, count: int) -> None:
+    """Write so many events, each of them as long as they get."""
+    now = cloud.clock.now()
 
-    async def stuck(_message: Message) -> None:
-        await asyncio.Event().wait()
+    def unit(tx: Transaction) -> None:
+        for _ in range(count):
+            tx.events.add(Event(at=now, kind=NOISE, message="x" * LENGTH))
 
-    async def never() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError
+    await cloud.store.submit(unit)
+    cloud.journal.poke()
 
-    async def take_head(message: Message) -> None:
-        if message["type"] != "http.response.start":
-            await stuck(message)
 
-    stream = EventStream(passages(), slow_seconds=0.01)
-    with pytest.raises(TimeoutError):
-        await stream({"type": "http"}, never, take_head)
+def test_a_reader_that_does_not_read_is_disconnected_and_nobody_else(
+    tmp_path: Path, socket_path: Path, clock: ManualClock
+) -> None:
+    query = f"/v1/events?kind={NOISE}"
+
+    async def test() -> None:
+        async with (
+            plane(database(tmp_path), clock) as cloud,
+            serve(
+                build_app(cloud.services), socket_path, group=None, on_stop=cloud.journal.close
+            ) as listener,
+            client(socket_path) as http,
+            http.stream("GET", query, headers=STREAM) as answer,
+        ):
+            stream = messages(answer.aiter_lines())
+            with socket.socket(socket.AF_UNIX) as deaf:
+                deaf.connect(str(socket_path))
+                head = f"GET {query} HTTP/1.1\r\nhost: x\r\naccept: {ONLY}\r\n\r\n"
+                deaf.sendall(head.encode())
+                await until(lambda: cloud.journal.waiting == 2)
+                await journal(cloud, PAGE_OF_NOISE)
+                seen = await take(stream, PAGE_OF_NOISE)
+                await until(lambda: unread(deaf) > LENGTH, what="as much as it holds")
+                await pass_time(SLOW_S - 1)
+                assert listener.connections == 2
+                await pass_time(2)
+                await until(lambda: listener.connections == 1, what="the deaf reader's end")
+                await until(lambda: cloud.journal.waiting == 1, what="its follower's end")
+                await journal(cloud, PAGE_OF_NOISE)
+                seen += await take(stream, PAGE_OF_NOISE)
+                heard = await asyncio.to_thread(all_of, deaf)
+        numbers = [event["data"]["seq"] for event in seen]
+        assert numbers == list(range(numbers[0], numbers[0] + 2 * PAGE_OF_NOISE))
+        assert 0 < heard.count(b"\nevent: ") < PAGE_OF_NOISE
+
+    in_jumps(test())
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """Return what still comes on a connection that was cut off."""
+    connection.settimeout(60)
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
 
 
 async def test_the_newest_few_and_what_follows_a_cursor(

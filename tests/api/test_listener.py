@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import grp
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+import termios
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from scheduler.api.listener import Listener, serve
 from scheduler.api.protocol import Bounds
 from scheduler.errors import Invalid
 from tests.api.conftest import client
+from tests.jumps import in_jumps, pass_time
 from tests.scarcity import answer_on, failed_accepts
 from tests.waits import until
 
 QUICK = Bounds(request_seconds=0.2, idle_seconds=1, connections_per_user=8, stop_seconds=1)
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+SLOW_S = Bounds().slow_seconds
+LONG, PART = 2 << 20, 256 << 10
+"""Bytes: more than a connection holds, and as much as the kernel waits for before it takes more."""
 
 
 class Echo:
@@ -257,6 +264,84 @@ async def test_the_end_of_the_server_can_be_awaited(socket_path: Path) -> None:
         await asyncio.sleep(0)
         assert not ended.done()
     await ended
+
+
+async def long_answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer as many bytes as the path says, all of them at once or in two parts."""
+    _, way, told = scope["path"].split("/")
+    length = int(told)
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(2):
+            yield b"x" * (length // 2)
+
+    response = StreamingResponse(parts()) if way == "parts" else Response(b"x" * length)
+    await response(scope, receive, send)
+
+
+@contextmanager
+def deaf(path: Path, asked: str, more: str = "") -> Iterator[socket.socket]:
+    """A client that asks and reads nothing."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(f"GET {asked} HTTP/1.1\r\nhost: x\r\n{more}\r\n".encode())
+        yield client
+
+
+def unread(client: socket.socket) -> int:
+    """Return how many bytes have come that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(client, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize("way", ["whole", "parts"])
+@pytest.mark.parametrize("more", ["", "connection: close\r\n"])
+def test_who_does_not_read_is_cut_off(socket_path: Path, way: str, more: str) -> None:
+    async def test() -> None:
+        async with serve(long_answer, socket_path, group=None) as listener:
+            with deaf(socket_path, f"/{way}/{LONG}", more) as client:
+                await until(lambda: unread(client) > 0)
+                await pass_time(SLOW_S - 1)
+                assert listener.connections == 1
+                await pass_time(2)
+                await until(lambda: listener.connections == 0)
+
+    in_jumps(test())
+
+
+def test_the_last_few_bytes_are_not_waited_for_either(socket_path: Path) -> None:
+    """They stop nobody from sending, and a closed connection from ending."""
+
+    async def test() -> None:
+        async with serve(long_answer, socket_path, group=None) as listener:
+            with deaf(socket_path, f"/whole/{LONG}") as client:
+                await until(lambda: unread(client) > 0)
+                held = unread(client)
+            await until(lambda: listener.connections == 0)
+            with deaf(socket_path, f"/whole/{held}") as client:
+                await until(lambda: unread(client) > 0)
+                await pass_time(Bounds().idle_seconds + 1)
+                await pass_time(SLOW_S - 1)
+                assert listener.connections == 1
+                await pass_time(2)
+                await until(lambda: listener.connections == 0)
+
+    in_jumps(test())
+
+
+def test_who_reads_slowly_gets_all_of_it(socket_path: Path) -> None:
+    async def test() -> None:
+        async with (
+            serve(long_answer, socket_path, group=None) as listener,
+            raw(socket_path) as (reader, writer),
+        ):
+            writer.write(f"GET /whole/{LONG} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            for _ in range(LONG // PART):
+                await pass_time(SLOW_S - 1)
+                assert len(await reader.readexactly(PART)) == PART
+            await until(lambda: listener.connections == 0)
+
+    in_jumps(test())
 
 
 async def until_closed(reader: asyncio.StreamReader) -> bool:

@@ -1,0 +1,40 @@
+"""Time of an event loop that is put on: what waits for long ends at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+_TURNS = 20
+"""As many as it takes for one thing to lead to the next."""
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose own time, by which timers and timeouts end, can be put on."""
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+        super().__init__()
+
+    def time(self) -> float:
+        return super().time() + self._ahead_s
+
+    def jump(self, seconds: float) -> None:
+        """Let so much time be over."""
+        self._ahead_s += seconds
+
+
+def in_jumps(test: Coroutine[Any, Any, None]) -> None:
+    """Run a test that puts time on."""
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(test)
+
+
+async def pass_time(seconds: float) -> None:
+    """Let so much time be over, and what was to come by then have come."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingLoop)
+    loop.jump(seconds)
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)

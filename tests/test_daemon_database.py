@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scheduler.cli.failures import Failure
-from tests.disks import fill, mounted, needs_root
+from tests.disks import ext4, fill, mounted, needs_root, sealed
 from tests.fleet.postgres import PostgresCluster
 from tests.fleet.process import wait_until
 from tests.metrics.reading import key, read
@@ -112,6 +112,25 @@ def test_sqlite_full_and_locked(tmp_path: Path) -> None:
             fails_by(sandboxd, "locked")
             assert len(sandboxd.api.get("/v1/sandboxes")["items"]) == 2
         comes_up(sandboxd)
+        ends_well(sandboxd, pid)
+
+
+@needs_root
+@pytest.mark.timeout(600)
+def test_sqlite_that_can_only_be_read(tmp_path: Path) -> None:
+    with (
+        ext4(tmp_path / "image", tmp_path / "state") as disk,
+        running(tmp_path, CONFIG, "--demo") as sandboxd,
+    ):
+        assert sandboxd.process is not None
+        pid = sandboxd.process.pid
+        comes_up(sandboxd)
+        with sealed(disk / "sandboxd.db", disk / "sandboxd.db-wal"):
+            fails_by(sandboxd, "read_only")
+            assert not is_writable(sandboxd)
+            assert len(sandboxd.api.get("/v1/sandboxes")["items"]) == 1
+        comes_up(sandboxd)
+        assert len(sandboxd.api.get("/v1/sandboxes")["items"]) == 2
         ends_well(sandboxd, pid)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ import pytest
 from scheduler.api.app import build_app
 from scheduler.api.listener import serve
 from scheduler.model import Event
-from scheduler.store import StoreConfig, Transaction
+from scheduler.store import Store, StoreConfig, Transaction
 from tests.api.conftest import client
 from tests.clocks import ManualClock
-from tests.disks import fill, needs_root
+from tests.disks import break_down, ext4, fill, needs_root, repair, sealed
 from tests.fleet.postgres import PostgresCluster
 from tests.fleet.process import wait_until
 from tests.service.planes import IMAGE, Plane, database, plane
@@ -102,6 +104,47 @@ async def test_a_full_disk(served: Serve, small_disk: Path) -> None:
         assert cloud.store.condition.met["full"] >= 1
         ballast.unlink()
         await works_again(http, cloud)
+
+
+async def the_next_is_not_known(http: httpx2.AsyncClient) -> None:
+    """What broke off in the middle may have been done: nobody says that it was not."""
+    told = await refused(http, "POST", "/v1/sandboxes", json=BODY)
+    assert (told["medium"], told["outcome"]) == ("gone", "unknown")
+
+
+@needs_root
+async def test_files_that_became_read_only(served: Serve, tmp_path: Path) -> None:
+    with ext4(tmp_path / "image", tmp_path / "disk") as disk:
+        config = database(disk)
+        async with served(config) as (http, cloud):
+            with sealed(disk / "state.db", disk / "state.db-wal"):
+                await the_next_is_not_known(http)
+                await create_is_refused(http, "read_only", "read_only")
+                assert await names(http) == 1
+                await cloud.store.probe()
+                assert (await http.get("/readyz")).status_code == 503
+            await works_again(http, cloud)
+
+
+@needs_root
+async def test_a_file_system_that_broke_down(served: Serve, tmp_path: Path) -> None:
+    """Only who stops the daemon can repair it; all that was acknowledged is there then."""
+    image, point = tmp_path / "image", tmp_path / "disk"
+    with ext4(image, point) as disk:
+        config = database(disk)
+        with (disk / "state.db").open("rb") as copied:
+            os.fsync(copied.fileno())
+        async with served(config) as (http, _cloud):
+            break_down(disk)
+            await the_next_is_not_known(http)
+            await create_is_refused(http, "read_only", "read_only")
+            assert await names(http) == 1
+    with ext4(repair(image), point) as disk:
+        async with Store.open(database(disk)) as store:
+            (kept,) = await store.read(lambda tx: tx.sandboxes.live())
+            another = replace(kept, id="SBX-2", sandbox_name="another")
+            await store.submit(lambda tx: tx.sandboxes.add(another))
+            assert await store.read(lambda tx: tx.sandboxes.live()) == (kept, another)
 
 
 async def test_another_process_that_keeps_the_lock(served: Serve, tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ from uuid import uuid4
 import libvirt
 
 from tests.fleet.farm import FarmHost
+from tests.fleet.host import IMAGES, Host
 
 IMAGE = "base.qcow2"
 POOL = "default-pool"
+POOL_PATH = f"{IMAGES}/{POOL}"
+"""Where a real host has it."""
 FOREIGN = "sbx-not-ours"
 """Named as if it were ours: a domain and, with a suffix, a volume."""
 FOREIGN_VOLUME = "sbx-precious.img"
@@ -33,7 +36,18 @@ def furnish(host: FarmHost) -> None:
         pool = connection.storagePoolLookupByName(POOL)
         pool.createXML(_volume(IMAGE, "qcow2"))
         pool.createXML(_volume(FOREIGN_VOLUME, "raw"))
-        connection.defineXML(_domain(FOREIGN)).create()
+        connection.defineXML(_domain(FOREIGN, "test")).create()
+
+
+def furnish_real(host: Host) -> None:
+    """Give a real host such a pool with the small image in it, and such a domain, which is held."""
+    host.run("mkdir", POOL_PATH)
+    host.run("cp", f"{IMAGES}/small.qcow2", f"{POOL_PATH}/{IMAGE}")
+    host.run("virsh", "-q", "pool-create-as", POOL, "dir", "--target", POOL_PATH)
+    with closing(libvirt.open(host.uri)) as connection:
+        connection.storagePoolLookupByName(POOL).createXML(_volume(FOREIGN_VOLUME, "raw"))
+        foreign = connection.defineXML(_domain(FOREIGN, "qemu"))
+        foreign.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
 
 
 def _volume(name: str, kind: str) -> str:
@@ -43,8 +57,8 @@ def _volume(name: str, kind: str) -> str:
     )
 
 
-def _domain(name: str) -> str:
+def _domain(name: str, kind: str) -> str:
     return (
-        f"<domain type='test'><name>{name}</name><uuid>{uuid4()}</uuid>"
+        f"<domain type='{kind}'><name>{name}</name><uuid>{uuid4()}</uuid>"
         "<memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type>hvm</type></os></domain>"
     )

@@ -57,6 +57,11 @@ class Host:
         return str(self._interface.ip)
 
     @property
+    def uri(self) -> str:
+        """What libvirt's client on this machine connects to, until the host is powered off."""
+        return f"qemu+unix:///system?socket={self.file(self.libvirt_socket)}"
+
+    @property
     def is_up(self) -> bool:
         return self._init is not None and self._init.is_running
 
@@ -155,6 +160,11 @@ class Host:
         """Send a signal to `libvirtd`, `virtlogd` or `sshd`; returns its pid on the host."""
         return self._signal(f"/run/{name}.pid", signal_name)
 
+    def pid_outside(self, name: str) -> int:
+        """The pid of `libvirtd`, `virtlogd` or `sshd` as this machine counts it."""
+        named = {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in children(self._pid)}
+        return named[name]
+
     def provision(self, image: Path) -> None:
         """Once after the first boot: the NAT network, the pool, and the image in it."""
         shutil.copy(image, self.file(IMAGES) / "small.qcow2")
@@ -175,11 +185,10 @@ class Host:
         """The init's process, in whose namespaces the host lives."""
         if self._init is None:
             raise ProcessError(f"host {self.name} is powered off")
-        unshare = self._init.pid
-        children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
-        if not children:
+        born = children(self._init.pid)
+        if not born:
             raise ProcessError(f"host {self.name} has no init\n{self._init.log_tail()}")
-        return int(children[0])
+        return born[0]
 
     def _first_child_is_up(self) -> bool:
         try:
@@ -217,3 +226,8 @@ class Host:
         self._access.trust(self.address, public_key(host_key))
         names = f"127.0.0.1 localhost\n{self.address} {self.name}\n"
         (self.directory / "hosts").write_text(names)
+
+
+def children(pid: int) -> list[int]:
+    """The pids of a process's children, those included that it took over from others."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

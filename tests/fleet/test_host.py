@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fleet.furniture import FOREIGN, FOREIGN_VOLUME, IMAGE, POOL, furnish_real
 from tests.fleet.process import ProcessError, run
 
 if TYPE_CHECKING:
@@ -107,3 +109,16 @@ def test_a_host_without_power_is_not_there(make_fleet: Callable[[int], Fleet]) -
         host.run("true")
     with pytest.raises(ProcessError, match=r"No route to host|timed out"):
         run(*fleet.access.host_argv(host.address), "true")
+
+
+def test_a_furnished_host_is_reached_past_its_namespaces_and_holds_what_is_not_ours(
+    make_fleet: Callable[[int], Fleet],
+) -> None:
+    (host,) = make_fleet(1)
+    furnish_real(host)
+    argv = ("virsh", "-q", "-c", host.uri)
+    assert run(*argv, "hostname").strip() == host.name
+    volumes = run(*argv, "vol-list", POOL)
+    assert (IMAGE in volumes, FOREIGN_VOLUME in volumes) == (True, True)
+    assert run(*argv, "domstate", FOREIGN).strip() == "paused"
+    assert Path(f"/proc/{host.pid_outside('libvirtd')}/comm").read_text().strip() == "libvirtd"

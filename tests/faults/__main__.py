@@ -10,17 +10,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from tests.faults.lands import FARM, REAL
 from tests.faults.matrix import Outcome, attempt, pairs, spread, unmet, watch
 from tests.faults.nursery import Nursery
+from tests.faults.points import ACTS, ON_REAL_HOSTS
 from tests.faults.site import Engine, Site
-from tests.faults.stories import STORIES
+from tests.faults.stories import REAL_STORIES, STORIES
 from tests.fleet.postgres import PostgresCluster
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the matrix; return 1 when a trial failed, or when a point of the table was not met."""
     wanted = _arguments(argv)
-    stories = [story for story in STORIES if not wanted.story or story.name() in wanted.story]
+    land, told, table = (
+        (REAL, REAL_STORIES, ON_REAL_HOSTS) if wanted.real else (FARM, STORIES, ACTS)
+    )
+    stories = [story for story in told if not wanted.story or story.name() in wanted.story]
     failures: list[str] = []
     with ExitStack() as stack:
         nursery = stack.enter_context(Nursery())
@@ -28,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             server = None
             if engine is Engine.POSTGRESQL:
                 server = stack.enter_context(PostgresCluster.make())
-            sites = [Site(engine, nursery, server) for _ in range(wanted.clusters)]
+            sites = [Site(engine, nursery, server, land) for _ in range(wanted.clusters)]
             rows = [row for rows in spread(watch, stories, sites) for row in rows]
             points = Counter(row.death.point for row in rows)
             _say(f"{engine}: {len(stories)} stories, {len(points)} points, {len(rows)} deaths")
@@ -36,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _say("\n".join(sorted(points)))
                 continue
             if not wanted.story:
-                failures += [f"{engine}: no story met {act}" for act in sorted(unmet(rows))]
+                failures += [f"{engine}: no story met {act}" for act in sorted(unmet(rows, table))]
             trials = [*rows, *pairs(rows, wanted.pairs, wanted.seed)]
             outcomes = spread(attempt, trials, sites, _tell)
             _say("\n".join(_table(outcomes)))
@@ -55,7 +60,7 @@ def _tell(outcome: Outcome) -> None:
 def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """A line a story: how many deaths it survived, how long recovery took at most."""
     yield f"{'story':<20} {'deaths':>6} {'survived':>8} {'pairs':>6} {'survived':>8} {'slowest':>9}"
-    names = [story.name() for story in STORIES]
+    names = [story.name() for story in (*STORIES, *REAL_STORIES)]
     for name in [*names, None]:
         chosen = [one for one in outcomes if name is None or one.row.story.name() == name]
         cells = []
@@ -84,6 +89,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=secrets.randbelow(10**6), help="of the pairs; default: chance"
     )
     parser.add_argument("--clusters", type=int, default=2, metavar="N", help="side by side (2)")
+    parser.add_argument("--real", action="store_true", help="the stories of layers, on real hosts")
     parser.add_argument("--watch", action="store_true", help="kill nobody, print the points")
     arguments = parser.parse_args(argv)
     arguments.engine = arguments.engine or list(Engine)

@@ -26,7 +26,7 @@ from tests.fleet.furniture import FOREIGN, FOREIGN_VOLUME, IMAGE, POOL
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
-    from tests.fleet.farm import FarmHost
+    from tests.faults.lands import ProvenHost
 
 BIRTHS = frozenset({"sandbox.created", "sandbox.adopted", "sandbox.rebuilt", "sandbox.reaped"})
 """How a record may come to be."""
@@ -41,7 +41,7 @@ class Ground:
     volumes: frozenset[str]
 
 
-def look_at(cluster: Cluster, host: FarmHost) -> Ground:
+def look_at(cluster: Cluster, host: ProvenHost) -> Ground:
     """Look at a host with an operator's eyes."""
     with cluster.libvirt(host) as connection:
         return Ground(

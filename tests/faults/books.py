@@ -12,6 +12,7 @@ from scheduler.model import (
     Event,
     HostResources,
     Sandbox,
+    Snapshot,
     Volume,
 )
 from scheduler.service.lease_time import OFFSET_SETTING
@@ -37,6 +38,8 @@ class Books:
     sandboxes: tuple[Sandbox, ...]
     allocations: tuple[Allocation, ...]
     volumes: tuple[Volume, ...]
+    snapshots: tuple[Snapshot, ...]
+    """Of sandboxes that live."""
     hosts: tuple[HostResources, ...]
     events: tuple[Event, ...]
     drains: int
@@ -79,6 +82,12 @@ def _books(tx: Transaction) -> Books:
         sandboxes=tuple(sandboxes),
         allocations=tx.allocations.all(),
         volumes=tx.volumes.all(),
+        snapshots=tuple(
+            snapshot
+            for one in sandboxes
+            if one.live
+            for snapshot in tx.snapshots.of_sandbox(one.id)
+        ),
         hosts=tx.hosts.all(),
         events=tuple(events),
         drains=len(tx.drains.find(DrainFilter(state=DrainState.ACTIVE), ListOptions()).items),

@@ -1,4 +1,4 @@
-"""One cluster under proof: a state directory, a database, two hosts, and a daemon that dies often.
+"""One cluster under proof: a state directory, a database, hosts, and a daemon that dies often.
 
 Everything outlives the daemon: the hosts are libvirtd of their own, and the database is a file or a
 server. Beside what is ours each host holds what is somebody else's.
@@ -23,6 +23,7 @@ from scheduler.service.lease_time import clock_offset
 from scheduler.store import StoreConfig
 from tests.faults.books import kept_offset
 from tests.faults.fuse import Fuse
+from tests.faults.lands import ProvenHost
 from tests.faults.mortal import CLOCK_STEP, STATE
 from tests.faults.nursery import Child, Nursery
 from tests.fleet.farm import FarmHost
@@ -40,24 +41,25 @@ class Cluster:
     """A daemon's whole world; the daemon may be killed and started again."""
 
     directory: Path
-    hosts: Sequence[FarmHost]
+    hosts: Sequence[ProvenHost]
     """The daemon is told of all but the last one, which is there to be added."""
     nursery: Nursery
     new_database: Callable[[], str]
+    virt_type: str = "auto"
     database_url: str = ""
     fuse: Fuse = field(init=False)
     process: Child | None = None
 
     def __post_init__(self) -> None:
         self.fuse = Fuse(self.directory)
-        for host in self.hosts:
-            furnish(host)
         self.start_over()
 
     @property
     def spare(self) -> FarmHost:
-        """The host that the configuration does not name."""
-        return self.hosts[-1]
+        """The host that the configuration does not name; stories that break it need a farm's."""
+        spare = self.hosts[-1]
+        assert isinstance(spare, FarmHost)
+        return spare
 
     def start_over(self) -> None:
         """Be a cluster that was never started: no state, an empty database, no daemon."""
@@ -153,7 +155,7 @@ class Cluster:
         furnish(host)
 
     @contextmanager
-    def libvirt(self, host: FarmHost) -> Iterator[libvirt.virConnect]:
+    def libvirt(self, host: ProvenHost) -> Iterator[libvirt.virConnect]:
         """A connection of an operator's own to one host."""
         with closing(libvirt.open(host.uri)) as connection:
             yield connection
@@ -176,4 +178,5 @@ class Cluster:
         for host in self.hosts[:-1]:
             lines += ["[[hosts]]", f'name = "{host.name}"', f'uri = "{host.uri}"']
             lines += ['transport = "unix"', f'pool = "{POOL}"']
+            lines += [f'virt_type = "{self.virt_type}"']
         return "\n".join(lines)

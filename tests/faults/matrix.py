@@ -6,7 +6,7 @@ work side by side, each at one trial after another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import Random
@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from scheduler.cli.failures import Failure
 from tests.faults.fuse import act_of, numbered
-from tests.faults.points import COMMITS, FIRST_STEPS, HOST_CALLS
 from tests.faults.site import Site
 from tests.faults.story import Story
 from tests.faults.trial import Death, NeverReached, Trial
@@ -56,7 +55,8 @@ def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
         for point, nth in numbered(trace)
         if story.counts(act_of(point), nth)
     ]
-    deaths += [replace(death, mid_call=True) for death in deaths if _begins_call(death.point)]
+    if story.calls_land_late:
+        deaths += [replace(death, mid_call=True) for death in deaths if _begins_call(death.point)]
     return tuple(Row(story=story, death=death) for death in deaths)
 
 
@@ -64,9 +64,9 @@ def _begins_call(point: str) -> bool:
     return point.startswith("host.") and point.endswith(".before")
 
 
-def unmet(rows: Iterable[Row]) -> set[str]:
-    """Return what stands in the table and is cut short in none of these rows."""
-    return {*COMMITS, *HOST_CALLS, *FIRST_STEPS} - {act_of(row.death.point) for row in rows}
+def unmet(rows: Iterable[Row], table: Collection[str]) -> set[str]:
+    """Return what stands in a table and is cut short in none of these rows."""
+    return set(table) - {act_of(row.death.point) for row in rows}
 
 
 def attempt(row: Row, site: Site) -> Outcome:

@@ -14,6 +14,7 @@ from tests.faults.stories import (
     commands,
     fleet,
     images,
+    layers,
     lives,
     losses,
     playbooks,
@@ -134,6 +135,20 @@ FIRST_STEPS: Mapping[str, type[Story]] = {
 }
 """Files of the state directory and the schema; files and statements are cut short before only."""
 
+ACTS: Mapping[str, type[Story]] = {**COMMITS, **HOST_CALLS, **FIRST_STEPS}
+"""All that stories on libvirt's test driver cut short."""
+
+ON_REAL_HOSTS: Mapping[str, type[Story]] = {
+    "host.create_layer": layers.PutBack,
+    "host.freeze": layers.FreezeDisk,
+    "host.merge": layers.PullUp,
+    "host.restate": layers.FreezeDisk,
+    "snapshot_records.aligned": layers.PutBack,
+    "snapshot_records.merged": layers.CommitDown,
+    "snapshot_records.struck": layers.PullUp,
+}
+"""What only hosts that freeze disks come to: `python -m tests.faults --real`."""
+
 EXEMPT: Mapping[str, str] = {
     "ssh.hold": "the record of a connection, which dies with the daemon: tests/api/test_tunnel.py",
     "ssh.finish": "as ssh.hold; what it left unsaid is said by ssh.settle",
@@ -142,10 +157,6 @@ EXEMPT: Mapping[str, str] = {
     "ssh.revoke_all": "as ssh.revoke",
     "ssh.settle": "only a daemon that carried connections leaves any: tests/api/test_tunnel.py",
     "bugs.record": "only a bug leads there",
-    "host.create_layer": "these hosts freeze no disks: see tests/control/test_snapshots.py",
-    "host.freeze": "these hosts freeze no disks: see tests/control/test_snapshots.py",
-    "host.merge": "these hosts freeze no disks: see tests/control/test_snapshots.py",
-    "host.restate": "these hosts freeze no disks: see tests/control/test_snapshots.py",
     "change_set_writer.hold": "only a disk that cannot be written leads there",
     "change_set_writer.record": "these hosts have no guests to differ: see tests/control",
     "change_sets.begin": "as change_set_writer.record",
@@ -168,9 +179,6 @@ EXEMPT: Mapping[str, str] = {
     "ingestor.hold": "only a machine that cannot judge images leads there",
     "records.ssh_seen": "a fact, asked for again, of guests: see tests/control/test_readiness.py",
     "replicas.fail": "these hosts refuse no copy: see tests/control/test_replicator.py",
-    "snapshot_records.aligned": "these hosts freeze no disks: see tests/control/test_snapshots.py",
-    "snapshot_records.merged": "these hosts freeze no disks: see tests/control/test_snapshots.py",
-    "snapshot_records.struck": "these hosts freeze no disks: see tests/control/test_snapshots.py",
     "snapshots.preview": "it is taken back, never committed",
     "playbook_player.write": "these hosts have no guests: see tests/control/test_playbook_runs.py",
     "playbook_runs.record": "as playbook_player.write",

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from tests.faults.cluster import Cluster
+from tests.faults.lands import FARM, Land
 from tests.faults.nursery import Nursery
 from tests.fleet.cleanup import Scratch
-from tests.fleet.farm import LibvirtdFarm
 from tests.fleet.postgres import PostgresCluster
 from tests.fleet.process import wait_until
-
-HOSTS = 3
 
 
 class Engine(StrEnum):
@@ -32,9 +30,16 @@ class Engine(StrEnum):
 class Site:
     """One cluster at a time, on one engine."""
 
-    def __init__(self, engine: Engine, nursery: Nursery, postgres: PostgresCluster | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        nursery: Nursery,
+        postgres: PostgresCluster | None,
+        land: Land = FARM,
+    ) -> None:
         assert (engine is Engine.POSTGRESQL) is (postgres is not None)
         self.engine = engine
+        self._land = land
         self._nursery = nursery
         self._postgres = postgres
         self._scratch: Scratch | None = None
@@ -70,13 +75,14 @@ class Site:
     def _made(self) -> Cluster:
         if self._scratch is None:
             self._scratch = Scratch.make("faults")
-        farm = self._stack.enter_context(LibvirtdFarm(HOSTS))
+        hosts = self._stack.enter_context(self._land.hosts())
         directory = self._scratch.directory / f"cluster-{next(self._numbers)}"
         directory.mkdir(mode=0o700)
         self._stack.callback(shutil.rmtree, directory)
         cluster = Cluster(
             directory=directory,
-            hosts=farm.hosts,
+            hosts=hosts,
+            virt_type=self._land.virt_type,
             nursery=self._nursery,
             new_database=lambda: self._database(directory),
         )

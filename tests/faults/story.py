@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 from uuid import uuid4
 
 from scheduler.cli.exits import Exit
@@ -17,13 +18,18 @@ LONG_S = 3600
 CONVERGES_S = 60.0
 """The longest that a daemon may take to bring everything to rest."""
 GUEST = {"base_image": IMAGE, "agent_id": "proof", "vcpus": 1, "memory_mb": 128, "storage_mb": 128}
-BY_THE_WAY = frozenset({"looks.seen", "clock_guard.follow", "orphans.tell"})
+BY_THE_WAY = frozenset(
+    {"looks.seen", "clock_guard.follow", "orphans.tell", "store.ping_writer"}
+)
 """Commits of loops that go round in every story; few stories are about them."""
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Story:
     """Told once, and after the daemon's death once more, request by request with the same keys."""
+
+    calls_land_late: ClassVar[bool] = True
+    """Whether a call that a frozen host carries out after the death does anything then."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -59,6 +65,10 @@ class Story:
     def is_done(self) -> bool:
         """Whether the story has come to its end."""
         return True
+
+    def faults(self) -> Iterable[str]:
+        """What is not as this story left it, beside what every audit looks for."""
+        return ()
 
     def mend(self) -> None:
         """Undo, at the end, what the story itself broke on a host."""

@@ -13,3 +13,10 @@ from tests.faults.site import Engine
 @pytest.mark.parametrize("engine", Engine)
 def test_the_daemon_recovers_from_a_death_at_every_point(engine: Engine) -> None:
     assert main(["--engine", engine]) == 0
+
+
+@pytest.mark.fleet
+@pytest.mark.slow
+@pytest.mark.timeout(2 * 3600)
+def test_layers_on_real_hosts_survive_a_death_at_every_point() -> None:
+    assert main(["--real", "--engine", Engine.SQLITE, "--pairs", "20"]) == 0

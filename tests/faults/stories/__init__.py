@@ -27,6 +27,7 @@ from tests.faults.stories.fleet import (
     UndoDrain,
 )
 from tests.faults.stories.images import Clone, Evict, Prefetch, Remove, TakeIn
+from tests.faults.stories.layers import REAL_STORIES as REAL_STORIES
 from tests.faults.stories.lives import (
     Destroy,
     Expire,

@@ -1,7 +1,6 @@
 """Snapshots that a host keeps inside its domains: made, gone back to, deleted, refused.
 
-These hosts freeze no disks, so layers are cut short elsewhere: on machines in memory in
-tests/control/test_snapshots.py.
+The farm's hosts freeze no disks, so layers are told of on real ones: `layers`.
 """
 
 from __future__ import annotations

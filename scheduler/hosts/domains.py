@@ -16,7 +16,7 @@ from scheduler.hosts.descriptions import describe_domain, describe_volume
 from scheduler.hosts.domain_xml import ISOLATION_SINCE, NETWORK_FILTER, Disk, Machine, domain_xml
 from scheduler.hosts.failures import Failure, ObjectAbsent, meaning
 from scheduler.hosts.handles import Handle
-from scheduler.hosts.marks import Keyring
+from scheduler.hosts.marks import NAMESPACE, PREFIX, Keyring, bare
 from scheduler.hosts.plans import DomainPlan
 from scheduler.hosts.readback import differences
 from scheduler.hosts.xml_reader import read_xml
@@ -42,7 +42,7 @@ def define(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
 
 
 def restate(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
-    """Define our domain anew, even while it runs: its next start goes by this."""
+    """Define our domain anew, even while it runs: its next start goes by this, its mark at once."""
     machine = _machine(handle, plan, keyring)
     if find_ours(handle, plan.uuid, keyring) is None:
         define(handle, plan, keyring)
@@ -52,6 +52,7 @@ def restate(handle: Handle, plan: DomainPlan, keyring: Keyring) -> None:
         domain_xml(plan, machine), libvirt.VIR_DOMAIN_DEFINE_VALIDATE
     )
     _check_as_planned(domain, plan, machine)
+    _mark_running(domain, machine.mark_xml)
 
 
 def start(handle: Handle, uuid: str, keyring: Keyring) -> None:
@@ -159,6 +160,20 @@ def _check_ours(domain: libvirt.virDomain, keyring: Keyring) -> None:
             remedy="somebody defined it by hand or removed the mark; look at it on the host",
             details={"domain_uuid": uuid},
         )
+
+
+def _mark_running(domain: libvirt.virDomain, mark_xml: str) -> None:
+    """Put the mark into a domain that runs: defining it anew leaves it the old one till its end.
+
+    A rebuild reads it there, and would not know of the layers that are new since.
+    """
+    kind, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    try:
+        if domain.isActive():
+            domain.setMetadata(kind, bare(mark_xml), PREFIX, NAMESPACE, live)
+    except libvirt.libvirtError:
+        if domain.isActive():
+            raise
 
 
 def _check_as_planned(domain: libvirt.virDomain, plan: DomainPlan, machine: Machine) -> None:

@@ -23,6 +23,7 @@ from scheduler.model.observations import Mark
 from scheduler.statedir import write_once
 
 NAMESPACE = "urn:sandboxd:mark:1"
+PREFIX = "sandboxd"
 ELEMENT = f"{{{NAMESPACE}}}mark"
 MARK_LIMIT_BYTES = 4096
 _KEY_BYTES = 32
@@ -79,7 +80,7 @@ class Keyring:
         text = _canonical({**document, "key_id": key.id, "cluster_id": self._cluster_id})
         element = etree.Element(
             ELEMENT,
-            nsmap={"sandboxd": NAMESPACE},
+            nsmap={PREFIX: NAMESPACE},
             key=key.id,
             signature=_signature(key, text),
         )
@@ -125,6 +126,15 @@ class Keyring:
             domain_uuid=uuid,
             document=document,
         )
+
+
+def bare(mark_xml: str) -> str:
+    """Return a mark without its namespace, which libvirt adds to what it is given for a domain."""
+    mark = read_xml(mark_xml)
+    element = etree.Element(etree.QName(mark).localname)
+    element.attrib.update(mark.attrib)
+    element.text = mark.text
+    return etree.tostring(element, encoding="unicode")
 
 
 def _canonical(document: Mapping[str, object]) -> str:

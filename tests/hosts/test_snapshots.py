@@ -84,6 +84,28 @@ async def test_layers_of_a_domain_that_is_off(subject: Subject) -> None:
     assert await driver.live_layer(plan.uuid) == layer
 
 
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_domain_stated_anew_carries_its_new_mark_at_once(
+    subject: Subject, runs: bool
+) -> None:
+    driver, plan = subject.driver, subject.plan()
+    await subject.build(plan)
+    if runs:
+        await driver.start(plan.uuid)
+    anew = {**plan.mark_document, "volumes": {plan.overlay: "LAYER", "above <&> it": "OVERLAY"}}
+    for _ in range(2):
+        await driver.restate(replace(plan, mark_document=anew))
+    found = await driver.domain(plan.uuid)
+    assert found is not None
+    assert found.mark is not None
+    assert found.mark.document["volumes"] == anew["volumes"]
+    await driver.power_off(plan.uuid)
+    found = await driver.domain(plan.uuid)
+    assert found is not None
+    assert found.mark is not None
+    assert found.mark.document["volumes"] == anew["volumes"]
+
+
 async def test_layers_of_a_domain_that_runs(subject: Subject) -> None:
     driver, plan = subject.driver, subject.plan()
     await subject.build(plan)

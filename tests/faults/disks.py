@@ -24,31 +24,31 @@ class RealHost:
     """A real host as proofs see it: its libvirtd, and the files of its pool."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self.host = host
         self.name = host.name
 
     @property
     def uri(self) -> str:
         """What libvirt's client connects to."""
-        return self._host.uri
+        return self.host.uri
 
     @property
     def pid(self) -> int:
         """Its libvirtd's process, as the daemon under proof can freeze it."""
-        return self._host.pid_outside("libvirtd")
+        return self.host.pid_outside("libvirtd")
 
     def resume(self) -> None:
         """Let a frozen libvirtd go on."""
-        self._host.resume_libvirtd()
+        self.host.resume_libvirtd()
 
     def files(self) -> frozenset[str]:
         """The names of all files in the pool's directory."""
-        return frozenset(path.name for path in self._host.file(POOL_PATH).iterdir())
+        return frozenset(path.name for path in self.host.file(POOL_PATH).iterdir())
 
     def chain(self, volume: str) -> list[str]:
         """The files that a volume is read from by what stands in them, itself first."""
         info = ("qemu-img", "info", "-U", "--backing-chain", "--output=json")
-        said = self._host.run(*info, _path(volume))
+        said = self.host.run(*info, _path(volume))
         return [PurePosixPath(layer["filename"]).name for layer in json.loads(said)]
 
     def write(self, volume: str, block: int, pattern: int) -> None:
@@ -56,12 +56,12 @@ class RealHost:
         self._qemu_io(volume, [_command("write", block, pattern)])
 
     def write_running(self, domain: libvirt.virDomain, block: int, pattern: int) -> None:
-        """Have the QEMU of a guest that runs write to its disk, down to the file."""
-        for command in (_command("write", block, pattern), "flush"):
-            line = f'qemu-io -d {_DISK} "{command}"'
-            hmp = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
-            said = libvirt_qemu.qemuMonitorCommand(domain, line, hmp)
-            assert not said.strip(), said
+        """Have the QEMU of a guest that runs write to its disk."""
+        _have_qemu(domain, _command("write", block, pattern))
+
+    def flush_running(self, domain: libvirt.virDomain) -> None:
+        """Have the QEMU of a guest that runs write down what it holds back, so that files tell."""
+        _have_qemu(domain, "flush")
 
     def reads(self, volume: str, patterns: Sequence[int]) -> bool:
         """Whether the blocks of a volume, with all below it, are of these patterns."""
@@ -73,7 +73,13 @@ class RealHost:
 
     def _qemu_io(self, volume: str, commands: Sequence[str], *options: str) -> str:
         each = [word for command in commands for word in ("-c", command)]
-        return self._host.run("qemu-io", *options, "-f", "qcow2", *each, _path(volume))
+        return self.host.run("qemu-io", *options, "-f", "qcow2", *each, _path(volume))
+
+
+def _have_qemu(domain: libvirt.virDomain, command: str) -> None:
+    hmp = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+    said = libvirt_qemu.qemuMonitorCommand(domain, f'qemu-io -d {_DISK} "{command}"', hmp)
+    assert not said.strip(), said
 
 
 def _command(verb: str, block: int, pattern: int) -> str:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import libvirt
 
 from scheduler.hosts.domain_xml import DISK_TARGET
-from scheduler.hosts.marks import NAMESPACE
+from scheduler.hosts.marks import ELEMENT
 from scheduler.lifecycle import layers
 from scheduler.model import Sandbox, SandboxState, SnapshotState, Volume, VolumeState
 from tests.faults.books import Books, read_books
@@ -83,10 +83,12 @@ def _domain(
     for text in texts:
         if (found := _stated(text)) != due:
             yield f"the domain of {sandbox.id} is stated over {found}, not over {due}"
-    mark = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
-    marked = json.loads(ElementTree.fromstring(mark).text or "")["volumes"]
-    if unmarked := {one.name for one in listed} - marked.keys():
-        yield f"the mark of {sandbox.id} leaves out {sorted(unmarked)}"
+        mark = ElementTree.fromstring(text).findtext(f"metadata/{ELEMENT}")
+        marked = json.loads(mark or "{}").get("volumes", {})
+        if unmarked := {one.name for one in listed} - marked.keys():
+            yield f"the mark of {sandbox.id} leaves out {sorted(unmarked)}"
+        elif live and marked[live.name] != live.role.value:
+            yield f"the mark of {sandbox.id} has another live layer than {live.name}"
 
 
 def _stated(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from tests.faults.audit import faults
 from tests.faults.books import read_books
 from tests.faults.cluster import Cluster
 from tests.faults.fuse import ANY, act_of
-from tests.faults.story import BY_THE_WAY, CONVERGES_S, Story
+from tests.faults.story import BY_THE_WAY, Story
 from tests.fleet.process import wait_until
 
 DEATH_S = 30.0
@@ -56,6 +56,7 @@ class Trial:
     def watch(self) -> list[str]:
         """Tell the story without a death; return the points it reached, in order."""
         self.story.prepare()
+        self.begun_at = time.monotonic()
         self.cluster.fuse.put_out()
         self.story.act()
         self._until(self.story.is_done, "the story's end")
@@ -115,7 +116,7 @@ class Trial:
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait for a condition until the time for convergence is over."""
-        left = CONVERGES_S - (time.monotonic() - self.begun_at)
+        left = self.story.converges_s - (time.monotonic() - self.begun_at)
         wait_until(holds, what=what, limit_s=max(left, 1.0), every_s=LOOK_EVERY_S)
 
     def _until_faultless(self) -> None:

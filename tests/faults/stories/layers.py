@@ -14,7 +14,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.disks import RealHost
 from tests.faults.layers import layer_faults, live_layer
 from tests.faults.stories.lives import WithSandbox
-from tests.faults.story import refused
+from tests.faults.story import BOOTS_S, CONVERGES_S, refused
 from tests.fleet.process import wait_until
 
 BLOCKS = 5
@@ -83,6 +83,9 @@ class WithLayers(WithSandbox):
         items = self.cluster.api.get(self.path)["items"]
         read = {str(one["ref"]): self.kept[str(one["name"])] for one in items}
         read[live_layer(self.cluster, self.id)] = self.disk
+        if self.before == "RUNNING":
+            with self.cluster.libvirt(self.real) as connection:
+                self.real.flush_running(connection.lookupByName("one"))
         for volume, patterns in read.items():
             if not self.real.reads(volume, patterns):
                 yield f"{volume} does not read {patterns}"
@@ -184,6 +187,7 @@ class PutBackRunning(PutBack):
 
     before = "RUNNING"
     wanted = ON
+    converges_s = CONVERGES_S + BOOTS_S
 
 
 class PullUpRunning(PullUp):

@@ -38,10 +38,6 @@ from tests.waits import until
 pytestmark = pytest.mark.timeout(180)
 
 
-class Death(BaseException):
-    """The daemon is gone."""
-
-
 @dataclass
 class Yard:
     """A plane whose host alpha runs a machine that is not a sandbox, with a real sshd."""
@@ -268,38 +264,6 @@ async def test_another_authority_makes_it_unprepared_until_it_is_prepared_again(
     assert again.outcome is Outcome.PREPARED
     assert (await yard.report()).ca_fingerprint == yard.authorities.signer.fingerprint
     assert (await yard.look("uptime")).exit_code == 0
-
-
-async def _killed_after(yard: Yard, commits: int) -> bool:
-    """Prepare with a daemon that dies after so many commits; return whether it did."""
-    left = commits
-
-    def told() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise Death
-
-    asked = await yard.ask()
-    try:
-        await yard.preparer(told).prepare(asked.id or "")
-    except Death:
-        return True
-    return False
-
-
-async def _survives(yard: Yard, commits: int) -> bool:
-    died = await _killed_after(yard, commits)
-    pending = await yard.preparer().pending()
-    for source_id in pending:
-        await yard.preparer().prepare(source_id)
-    assert (await yard.preparation()).outcome is Outcome.PREPARED
-    assert (await yard.report()).prepared
-    return died
-
-
-async def test_i9_a_preparation_cut_short_goes_on_with_the_next_daemon(yard: Yard) -> None:
-    assert await _survives(yard, 13), "in the middle of the configuration"
 
 
 async def test_what_goes_wrong_ends_it_and_says_what_to_do(yard: Yard) -> None:

@@ -141,6 +141,21 @@ async def test_where_nothing_makes_accounts_one_is_written(
     assert (await prove(ways, PLACE)).said
 
 
+async def test_a_machine_without_an_sshd_program_says_so(
+    plain: MachineSshd, tmp_path: Path
+) -> None:
+    """Something else lets the operator in there, of which nothing is known."""
+    ways = ways_to(plain, tmp_path / "state")
+    before = plain.run("ls", "-laR", "/etc/ssh"), plain.read("/etc/passwd")
+    async with ways.as_operator(PLACE, "root") as entered:
+        # The running sshd would take no further login without it.
+        plain.run("mount", "--bind", "/dev/null", SSHD)
+        with pytest.raises(GuestError, match="there is no sshd program") as caught:
+            await take_step(StepName.CHECK, entered, "root")
+    assert "on the machine" in (caught.value.remedy or "")
+    assert (plain.run("ls", "-laR", "/etc/ssh"), plain.read("/etc/passwd")) == before
+
+
 async def test_a_broken_configuration_is_left_as_it_was(plain: MachineSshd, tmp_path: Path) -> None:
     machine, ways = plain, ways_to(plain, tmp_path / "state")
     broken = machine.read(CONFIG) + "NoSuchSetting yes\n"

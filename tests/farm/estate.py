@@ -1,8 +1,9 @@
-"""A daemon and its farm of hosts, some of which get into trouble."""
+"""A daemon over a farm of hosts that get into trouble, and one beside it that has none."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import libvirt
 
-from tests.farm.watch import Watch
-from tests.fleet.farm import FarmHost
+from tests.farm.watch import Watch, Watched
+from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.fleet.furniture import FOREIGN, FOREIGN_VOLUME, IMAGE, POOL, furnish
 from tests.fleet.process import wait_until
 from tests.proof.daemon import Daemon, Document, running
@@ -58,9 +59,11 @@ class Estate:
             every_s=0.2,
         )
 
-    def watch(self, host: FarmHost) -> Watch:
-        """Watch the daemon and this host while a block runs."""
-        return Watch(self.daemon, host.name)
+    def round(self, host: FarmHost, name: str) -> float:
+        """Have a sandbox come and go on a host; return how long it took."""
+        begun = time.monotonic()
+        self.destroyed(self.created(name, host=host.name))
+        return time.monotonic() - begun
 
     def holds(self, host: FarmHost) -> set[str]:
         """Return the names of the domains and volumes on a host that are not somebody else's."""
@@ -74,6 +77,46 @@ class Estate:
         """Return how many threads the daemon has."""
         assert self.daemon.process is not None
         return len(os.listdir(f"/proc/{self.daemon.process.pid}/task"))  # noqa: PTH208 - a count
+
+
+@dataclass
+class Neighbours:
+    """An estate, and another with a single host that is well, asked the same at the same time."""
+
+    estate: Estate
+    beside: Estate
+
+    def watch(self, host: FarmHost) -> Watch:
+        """Watch a host of the estate while a block runs."""
+        (other,) = self.beside.hosts
+        return Watch(
+            Watched(self.estate.daemon, host.name), Watched(self.beside.daemon, other.name)
+        )
+
+    def rounds(self, watch: Watch, host: FarmHost, name: str, count: int) -> None:
+        """Have sandboxes come and go on the watched hosts of both, in turns."""
+        (other,) = self.beside.hosts
+        for number in range(count):
+            watch.watched.seen.rounds.append(self.estate.round(host, f"{name}-{number}"))
+            watch.beside.seen.rounds.append(self.beside.round(other, f"{name}-{number}"))
+
+
+@contextmanager
+def neighbours(
+    directory: Path, farm: LibvirtdFarm, way: Callable[[FarmHost], str]
+) -> Iterator[Neighbours]:
+    """Run a daemon over all of a farm but its last host, which is the other daemon's."""
+    *hosts, other = farm.hosts
+    for name in ("estate", "beside"):
+        (directory / name).mkdir()
+    with (
+        estate(directory / "beside", [other], way) as beside,
+        estate(directory / "estate", hosts, way) as opened,
+    ):
+        # What is done for the first time takes longer.
+        beside.round(other, "first")
+        opened.round(hosts[-1], "first")
+        yield Neighbours(opened, beside)
 
 
 @contextmanager

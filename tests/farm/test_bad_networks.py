@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.farm.estate import estate
+from tests.farm.estate import estate, neighbours
 from tests.farm.proxy import Manner, Procedure, Proxies
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.fleet.process import wait_until
 
 HOSTS = 4
+ROUNDS = 3
 CREATING = (
     Procedure.STORAGE_VOL_CREATE_XML,
     Procedure.DOMAIN_DEFINE_XML_FLAGS,
@@ -40,17 +41,19 @@ def proxies(tmp_path: Path) -> Iterator[Proxies]:
 def test_bad_ways_to_all_hosts_but_one_cost_the_one_nothing(
     tmp_path: Path, make_farm: Callable[[int], LibvirtdFarm], proxies: Proxies
 ) -> None:
-    farm = make_farm(HOSTS)
-    *others, healthy = farm
-    with estate(tmp_path, farm.hosts, proxies.before) as all_up:
+    farm = make_farm(HOSTS + 1)
+    *others, healthy, _ = farm
+    with neighbours(tmp_path, farm, proxies.before) as both:
+        all_up = both.estate
         kept = [all_up.created(f"kept-{host.name}", host=host.name) for host in others]
         manners = (Manner.STALL, Manner.BLACKHOLE, Manner.RESET)
         for host, manner in zip(others, manners, strict=True):
             proxies.tell(host, methodcaller("behave", manner))
-        with all_up.watch(healthy) as watch:
-            all_up.destroyed(all_up.created("unnoticed", host=healthy.name))
+        with both.watch(healthy) as watch:
+            both.rounds(watch, healthy, "unnoticed", ROUNDS)
             all_up.wait_for_health(others, "SUSPECT", "DOWN")
             free = all_up.created("free")
+            both.rounds(watch, healthy, "noticed", ROUNDS)
         assert free["host_name"] == healthy.name
         watch.assert_nobody_waited()
 

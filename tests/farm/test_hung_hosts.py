@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.farm.estate import Estate, estate
+from tests.farm.estate import Estate, neighbours
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 
 ABANDONED_THREADS = 4
@@ -24,30 +24,29 @@ ROUNDS = 5
 def test_all_hosts_but_one_hang_and_nobody_waits_for_them(
     tmp_path: Path, make_farm: Callable[[int], LibvirtdFarm], count: int, verdict: str
 ) -> None:
-    farm = make_farm(count)
-    *others, healthy = farm
-    with estate(tmp_path, farm.hosts, lambda host: host.uri) as all_up:
+    farm = make_farm(count + 1)
+    *others, healthy, _ = farm
+    with neighbours(tmp_path, farm, lambda host: host.uri) as both:
+        all_up = both.estate
         kept = all_up.created("kept", host=others[0].name)
         doomed = all_up.created("doomed", host=others[1].name)
-        with all_up.watch(healthy) as idle:
-            _go_round(all_up, healthy, "idle")
         threads = all_up.threads()
 
         for host in others:
             host.suspend()
-        with all_up.watch(healthy) as hung:
-            _go_round(all_up, healthy, "unnoticed")
+        with both.watch(healthy) as hung:
+            both.rounds(hung, healthy, "unnoticed", ROUNDS)
             all_up.daemon.api.delete(f"/v1/sandboxes/{doomed['id']}")
             all_up.wait_for_health(others, "SUSPECT", "DOWN")
             for number in range(ROUNDS):
                 free = all_up.created(f"free-{number}")
                 assert free["host_name"] == healthy.name
             all_up.wait_for_health(others, verdict, "DOWN")
-            _go_round(all_up, healthy, "noticed")
+            both.rounds(hung, healthy, "noticed", ROUNDS)
         assert all_up.daemon.sandbox("kept")["state"] == "RUNNING"
         assert all_up.daemon.sandbox(doomed["id"])["state"] != "DESTROYED"
         assert all_up.threads() <= threads + ABANDONED_THREADS * len(others)
-        hung.assert_nobody_waited(idle.seen)
+        hung.assert_nobody_waited()
 
         for host in others:
             host.resume()
@@ -56,12 +55,6 @@ def test_all_hosts_but_one_hang_and_nobody_waits_for_them(
         _used_again(all_up, others)
         after = all_up.daemon.sandbox("kept")
         assert (after["state"], after["domain_uuid"]) == ("RUNNING", kept["domain_uuid"])
-
-
-def _go_round(estate: Estate, host: FarmHost, name: str) -> None:
-    """Have sandboxes come and go on one host, one after the other."""
-    for number in range(ROUNDS):
-        estate.destroyed(estate.created(f"{name}-{number}", host=host.name))
 
 
 def _used_again(estate: Estate, hosts: list[FarmHost]) -> None:

@@ -17,6 +17,6 @@ def test_the_daemon_recovers_from_a_death_at_every_point(engine: Engine) -> None
 
 @pytest.mark.fleet
 @pytest.mark.slow
-@pytest.mark.timeout(2 * 3600)
+@pytest.mark.timeout(4 * 3600)
 def test_layers_on_real_hosts_survive_a_death_at_every_point() -> None:
     assert main(["--real", "--engine", Engine.SQLITE, "--pairs", "20"]) == 0

@@ -1,0 +1,255 @@
+"""Snapshots that a host refuses, is busy for or is lost for: nothing is in the way of the next.
+
+On a machine in memory that keeps what guests write.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from scheduler.errors import Conflict, HostRefused, HostUnreachable
+from scheduler.hosts import ObjectBusy
+from scheduler.model import SandboxState, SnapshotState, VolumeState
+from scheduler.service.intents import Intent
+from tests.control.snapshots import Bench, bench
+from tests.control.world import ME, World
+
+KINDS = ["INTERNAL", "EXTERNAL"]
+
+
+@pytest.fixture
+async def box(empty: World) -> Bench:
+    return await bench(empty)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_a_host_refuses_is_taken_back(box: Bench, kind: str) -> None:
+    verb = "take_snapshot" if kind == "INTERNAL" else "freeze"
+    box.driver.fail(verb, HostRefused("no space left on device"))
+    failed = await box.make("full", kind)
+    assert (failed.state, failed.claim_mb) == (SnapshotState.FAILED, 0)
+    assert failed.reason == "no space left on device"
+    sandbox = await box.sandbox()
+    assert (sandbox.state, sandbox.conditions) == (SandboxState.RUNNING, ())
+    await box.check()
+    assert box.world.concluded == [("create", "failed")]
+    told = [(e.kind, e.evidence["state"]) for e in (await box.world.events())[-2:]]
+    assert told == [("snapshot.failing", "CREATING"), ("snapshot.failed", "FAILED")]
+    with pytest.raises(Conflict, match="full is FAILED: no space left"):
+        await box.revert("full")
+    await box.delete("full")
+    assert (await box.make("full", kind)).state is SnapshotState.READY
+    await box.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_host_that_is_busy_refuses_nothing_and_is_asked_again(
+    box: Bench, kind: str
+) -> None:
+    """As often as it takes: a copy of a disk keeps its host's pool busy for up to an hour."""
+    make, back, remove = {
+        "INTERNAL": ("take_snapshot", "revert_snapshot", "delete_snapshot"),
+        "EXTERNAL": ("freeze", "volumes_absent", "merge"),
+    }[kind]
+    box.driver.fail(make, ObjectBusy("the pool has asynchronous jobs running"), times=9)
+    assert (await box.make("clean", kind)).state is SnapshotState.READY
+    box.driver.fail(back, ObjectBusy("the pool has asynchronous jobs running"), times=9)
+    assert (await box.revert("clean")).state is SnapshotState.READY
+    assert (await box.sandbox()).state is SandboxState.RUNNING
+    box.driver.fail(remove, ObjectBusy("the pool has asynchronous jobs running"), times=9)
+    await box.delete("clean")
+    assert await box.all() == ()
+    assert box.world.concluded == [(what, "done") for what in ("create", "revert", "delete")]
+    await box.check()
+
+
+@pytest.mark.parametrize(("verb", "times"), [("freeze", 1), ("restate", 1), ("restate", 3)])
+async def test_one_that_was_frozen_after_all_is_kept(box: Bench, verb: str, times: int) -> None:
+    no = HostRefused("it said no, and did it")
+    box.driver.fail(verb, no, after=verb == "freeze", times=times)
+    made = await box.make("odd")
+    assert (made.state, made.reason) == (SnapshotState.READY, None)
+    await box.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_revert_that_fails_leaves_an_error_and_the_snapshot(box: Bench, kind: str) -> None:
+    await box.make("clean", kind)
+    verb = "revert_snapshot" if kind == "INTERNAL" else "restate"
+    box.driver.fail(verb, HostRefused("not today"), times=3)
+    failed = await box.revert("clean")
+    assert failed.state is SnapshotState.READY
+    sandbox = await box.sandbox()
+    assert (sandbox.state, sandbox.reason_code) == (SandboxState.ERROR, "revert_failed")
+    assert "not today" in (sandbox.reason_message or "")
+    await box.revert("clean")
+    assert (await box.sandbox()).state is SandboxState.RUNNING
+    await box.check()
+
+
+REVERT_CALLS = ["power_off", "create_layer", "restate", "live_layer"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("verb", REVERT_CALLS)
+async def test_after_a_revert_in_vain_nothing_stands_in_the_way(
+    box: Bench, verb: str, after: bool
+) -> None:
+    """Another point can be gone back to, and the next snapshot freezes what the guest writes."""
+    await _two_points(box)
+    box.driver.fail(verb, HostRefused("not today"), after=after, times=3)
+    await box.revert("s0")
+    await box.world.assert_ledger()
+    if (await box.sandbox()).state is SandboxState.ERROR:
+        await box.world.services.sandboxes.retry(box.sandbox_id, Intent(actor=ME))
+        await box.world.settle(box.sandbox_id)
+    guest = box.read()
+    made = await box.make("s2")
+    assert (made.state, box.read(made.ref)) == (SnapshotState.READY, guest)
+    box.write(3, "3")
+    await box.revert("s1")
+    assert (await box.sandbox()).state is SandboxState.RUNNING
+    assert box.read() == {0: "0", 1: "1"}
+    await box.revert("s2")
+    assert box.read() == guest
+    await box.check()
+
+
+async def test_a_layer_that_a_host_does_not_let_go_waits_for_the_next_deletion(box: Bench) -> None:
+    await _two_points(box)
+    box.driver.fail("restate", HostRefused("not today"), times=3)
+    box.driver.fail("delete_volume", HostRefused("it is in use"))
+    await box.revert("s0")
+    left = [v for v in await box.world.volumes(box.sandbox_id) if v.state is VolumeState.PLANNED]
+    assert len(left) == 1
+    await box.world.assert_ledger()
+    await box.revert("s1")
+    assert box.read() == {0: "0", 1: "1"}
+    await box.check()
+
+
+async def test_giving_up_that_is_refused_is_tried_again_after_a_while(box: Bench) -> None:
+    await _two_points(box)
+    box.driver.fail("power_off", HostRefused("not today"), times=3)
+    box.driver.fail("live_layer", HostRefused("somebody took the mark away"), times=4)
+    begun = box.world.clock.now()
+    await box.revert("s0")
+    assert (await box.sandbox()).reason_code == "revert_failed"
+    assert box.world.clock.now() - begun > timedelta(seconds=10)
+    await box.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_left_of_a_failed_deletion_forbids_the_other_kind(
+    box: Bench, kind: str
+) -> None:
+    await box.make("old", kind)
+    verb = "delete_snapshot" if kind == "INTERNAL" else "merge"
+    box.driver.fail(verb, HostRefused("the pool is full"), times=3)
+    await box.delete("old")
+    assert (await box.get("old")).state is SnapshotState.FAILED
+    other = "EXTERNAL" if kind == "INTERNAL" else "INTERNAL"
+    with pytest.raises(Conflict, match=f"has {kind} snapshots"):
+        await box.ask("new", other)
+    await box.delete("old")
+    assert (await box.make("new", other)).state is SnapshotState.READY
+    await box.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_deletion_that_fails_can_be_asked_for_again(box: Bench, kind: str) -> None:
+    await box.make("old", kind)
+    verb = "delete_snapshot" if kind == "INTERNAL" else "merge"
+    box.driver.fail(verb, HostRefused("the pool is full"), times=3)
+    await box.delete("old")
+    failed = await box.get("old")
+    assert (failed.state, failed.reason) == (SnapshotState.FAILED, "the pool is full")
+    assert (await box.sandbox()).conditions == ()
+    await box.delete("old")
+    assert await box.all() == ()
+    await box.check()
+
+
+async def test_a_guest_that_ends_meanwhile_fails_its_snapshot(box: Bench) -> None:
+    await box.ask("gone", "INTERNAL")
+    await box.driver.power_off(box.uuid)
+    await box.world.settle(box.sandbox_id)
+    assert (await box.get("gone")).reason == "the guest ended before its memory was kept"
+    assert (await box.get("gone")).state is SnapshotState.FAILED
+    await box.world.look()
+    await box.world.settle(box.sandbox_id)
+    assert (await box.sandbox()).state is SandboxState.ERROR
+
+
+VERBS = {
+    ("create", "INTERNAL"): ("ensure_pool", "take_snapshot"),
+    ("revert", "INTERNAL"): ("ensure_pool", "revert_snapshot"),
+    ("delete", "INTERNAL"): ("ensure_pool", "delete_snapshot"),
+    ("create", "EXTERNAL"): ("ensure_pool", "freeze", "restate"),
+    ("revert", "EXTERNAL"): (
+        "power_off",
+        "create_layer",
+        "restate",
+        "live_layer",
+        "delete_volume",
+        "volumes_absent",
+    ),
+    ("delete", "EXTERNAL"): (
+        "merge",
+        "restate",
+        "live_layer",
+        "delete_volume",
+        "volumes_absent",
+    ),
+}
+
+
+@pytest.mark.parametrize("polled", [False, True])
+@pytest.mark.parametrize(("act", "kind"), VERBS)
+async def test_what_is_cut_short_at_a_call_is_finished(
+    box: Bench, act: str, kind: str, polled: bool
+) -> None:
+    """The host is lost before a call or after it took effect; whoever looks next goes on.
+
+    A poll in between sees layers of which only the step that makes them may say what they are.
+    """
+    box.write(1, "old")
+    if act == "revert":
+        await box.make("first", kind)
+    cuts = [(verb, after) for verb in VERBS[act, kind] for after in (False, True)]
+    for number, (verb, after) in enumerate(cuts):
+        name = "first" if act == "revert" else f"s{number}"
+        if act == "delete":
+            await box.make(name, kind)
+        box.write(2, "new")
+        box.driver.fail(verb, HostUnreachable("the host was lost"), after=after)
+        with pytest.raises(HostUnreachable):
+            await _act(box, act, name, kind)
+        with pytest.raises(Conflict, match="one thing happens at a time"):
+            await box.ask("other", kind)
+        if polled:
+            await box.world.look()
+        await box.world.settle(box.sandbox_id)
+        await box.check()
+        assert box.read() == ({1: "old"} if act == "revert" else {1: "old", 2: "new"}), verb
+        there = {one.name for one in await box.all() if one.state is SnapshotState.READY}
+        assert (name in there) is (act != "delete")
+        assert (await box.sandbox()).state is SandboxState.RUNNING
+
+
+async def _act(box: Bench, act: str, name: str, kind: str) -> None:
+    if act == "create":
+        await box.make(name, kind)
+    elif act == "revert":
+        await box.revert(name)
+    else:
+        await box.delete(name)
+
+
+async def _two_points(box: Bench) -> None:
+    for number in range(2):
+        box.write(number, str(number))
+        await box.make(f"s{number}")
+    box.write(2, "2")

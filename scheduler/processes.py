@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler import interpreter
-from scheduler.signs_of_life import bounded
+from scheduler.signs_of_life import within
 
 READ_BYTES = 65536
 LEASH_SECONDS = 10.0
@@ -79,10 +79,9 @@ async def run(
     interpreter.release(process.pid)
     said = bytearray()
     try:
-        with bounded(limit_seconds):
-            async with asyncio.timeout(limit_seconds):
-                await _listen(process, said, most_bytes)
-                code: int | None = await process.wait()
+        async with within(limit_seconds):
+            await _listen(process, said, most_bytes)
+            code: int | None = await process.wait()
     except TimeoutError:
         code = None
     finally:

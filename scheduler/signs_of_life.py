@@ -6,8 +6,9 @@ does is found in the context, which a task inherits; where nobody watches, nobod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -45,3 +46,11 @@ def bounded(seconds: float) -> Iterator[None]:
         yield
     finally:
         ended()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Do what is ended with `TimeoutError` after so long, and is therefore bounded."""
+    with bounded(seconds):
+        async with asyncio.timeout(seconds):
+            yield

@@ -158,7 +158,7 @@ class Captures:
 
 
 def _standing(sandbox: Sandbox, name: str, tx: Transaction) -> _Standing:
-    volumes = [one for one in tx.volumes.of_owner(sandbox.id) if one.host_id == sandbox.host_id]
+    volumes = tx.volumes.of_sandbox(sandbox)
     images = [
         image
         for image in tx.images.all()

@@ -54,7 +54,7 @@ class SnapshotRecords:
 
     async def volumes(self, sandbox: Sandbox) -> tuple[Volume, ...]:
         """Read what is listed for a sandbox on its host."""
-        return await self._store.read(lambda tx: _listed(tx, sandbox))
+        return await self._store.read(lambda tx: tx.volumes.of_sandbox(sandbox))
 
     async def snapshots(self, sandbox: Sandbox) -> tuple[Snapshot, ...]:
         """Read every snapshot of a sandbox."""
@@ -77,7 +77,7 @@ class SnapshotRecords:
         """Record that a snapshot is there, and what the guest writes to since."""
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
-            volumes = _listed(tx, sandbox)
+            volumes = tx.volumes.of_sandbox(sandbox)
             layer = layers.planned(volumes, on=snapshot.ref)
             if snapshot.kind is SnapshotKind.EXTERNAL and layer is not None:
                 for volume in layers.put_live(volumes, layer.name):
@@ -139,7 +139,7 @@ class SnapshotRecords:
         """Record that nothing is left of a snapshot that could not be made."""
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
-            layer = layers.planned(_listed(tx, sandbox), on=snapshot.ref)
+            layer = layers.planned(tx.volumes.of_sandbox(sandbox), on=snapshot.ref)
             if snapshot.kind is SnapshotKind.EXTERNAL and layer is not None:
                 tx.volumes.remove(layer.host_id, layer.pool, layer.name)
             failed = replace(snapshot, state=SnapshotState.FAILED, claim_mb=0, updated_at=now)
@@ -156,7 +156,7 @@ class SnapshotRecords:
         """Record which layer takes the guest's writes, as its domain says."""
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
-            for volume in layers.put_live(_listed(tx, sandbox), live):
+            for volume in layers.put_live(tx.volumes.of_sandbox(sandbox), live):
                 tx.volumes.replace(volume)
             return put(tx, sandbox, replace(sandbox, updated_at=now))
 
@@ -166,7 +166,7 @@ class SnapshotRecords:
         """Strike a layer off that is proven gone, and give its claim back."""
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
-            for volume in _listed(tx, sandbox):
+            for volume in tx.volumes.of_sandbox(sandbox):
                 if volume.name == name:
                     tx.volumes.remove(volume.host_id, volume.pool, volume.name)
             _settle_claim(tx, sandbox)
@@ -178,7 +178,7 @@ class SnapshotRecords:
         """Record what lies on what, and which point is read from where, after a merge."""
 
         def write(tx: Transaction, now: datetime) -> Sandbox:
-            volumes = _listed(tx, sandbox)
+            volumes = tx.volumes.of_sandbox(sandbox)
             for volume in layers.merged(volumes, action):
                 tx.volumes.replace(volume)
             for snapshot in layers.renamed(tx.snapshots.of_sandbox(sandbox.id), action):
@@ -239,10 +239,6 @@ _AFTER_FAILURE = {
 _VERBS = {SnapshotState.REVERTING: "revert", SnapshotState.DELETING: "delete"}
 
 
-def _listed(tx: Transaction, sandbox: Sandbox) -> tuple[Volume, ...]:
-    return tuple(one for one in tx.volumes.of_owner(sandbox.id) if one.host_id == sandbox.host_id)
-
-
 def _files(snapshot: Snapshot, volumes: tuple[Volume, ...]) -> tuple[str, ...]:
     live = layers.live(volumes)
     if snapshot.kind is SnapshotKind.EXTERNAL or live is None:
@@ -260,7 +256,7 @@ def _stand_on(tx: Transaction, snapshot: Snapshot) -> None:
 
 def _refile(tx: Transaction, sandbox: Sandbox) -> None:
     """Write anew which files each frozen point is read from."""
-    volumes = _listed(tx, sandbox)
+    volumes = tx.volumes.of_sandbox(sandbox)
     for snapshot in tx.snapshots.of_sandbox(sandbox.id):
         files = layers.chain(volumes, snapshot.ref)
         if snapshot.kind is SnapshotKind.EXTERNAL and snapshot.files not in ((), files):
@@ -269,7 +265,7 @@ def _refile(tx: Transaction, sandbox: Sandbox) -> None:
 
 def _settle_claim(tx: Transaction, sandbox: Sandbox) -> None:
     """Have the sandbox's claim follow from what is listed for it."""
-    due = storage_due(sandbox, tx.snapshots.of_sandbox(sandbox.id), _listed(tx, sandbox))
+    due = storage_due(sandbox, tx.snapshots.of_sandbox(sandbox.id), tx.volumes.of_sandbox(sandbox))
     tx.allocations.resize(sandbox.id, sandbox.host_id or "", due, beyond_limits=True)
 
 

@@ -30,7 +30,7 @@ from scheduler.guests.inventory_reader import (
 from scheduler.guests.inventory_script import CONTENTS, LISTING, MD5, ODD_SHA256, SHA256
 from scheduler.guests.inventory_values import Draft, drafted
 from scheduler.model import Manifest, Omission
-from scheduler.signs_of_life import bounded
+from scheduler.signs_of_life import within
 
 T = TypeVar("T")
 
@@ -176,9 +176,8 @@ class Inventory:
         if left <= 0:
             return _Answer(b"", _TIME)
         try:
-            with bounded(left):
-                async with asyncio.timeout(left):
-                    cut = await self._converse(command, data, most_bytes, received)
+            async with within(left):
+                cut = await self._converse(command, data, most_bytes, received)
         except TimeoutError:
             cut = _TIME
         except (asyncssh.Error, OSError) as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from scheduler.lifecycle.expiry import endings
 from scheduler.lifecycle.rules import Case, backing_off, rest
-from scheduler.lifecycle.steps import Capture, ConditionKind, Step
+from scheduler.lifecycle.steps import Capture, Step
 from scheduler.model import DesiredState, OnExpire, Phase, Sandbox, SandboxState
 
 _NAME_LENGTH = 47
@@ -25,8 +26,7 @@ def ended_at(sandbox: Sandbox) -> datetime | None:
     """
     if sandbox.on_expire is not OnExpire.IMAGE or sandbox.desired_state is not DesiredState.STOPPED:
         return None
-    ends = (c.since for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED)
-    ended = next(ends, None)
+    ended = next((ending.since for ending in endings(sandbox)), None)
     return ended and max(ended, sandbox.queued_at or ended)
 
 

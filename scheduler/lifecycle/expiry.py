@@ -48,10 +48,10 @@ def expire(sandbox: Sandbox, now: datetime, stopped_retention_seconds: int) -> S
     has nothing to keep.
     """
     later = now + timedelta(seconds=stopped_retention_seconds)
-    if sandbox.on_expire is OnExpire.STOP and not _expired(sandbox):
+    if sandbox.on_expire is OnExpire.STOP and not endings(sandbox):
         return _stopped(sandbox, "extend it to keep it", now, later)
     if sandbox.on_expire is OnExpire.IMAGE and sandbox.running_at is not None:
-        if _expired(sandbox) and sandbox.desired_state is DesiredState.STOPPED:
+        if endings(sandbox) and sandbox.desired_state is DesiredState.STOPPED:
             return replace(sandbox, expires_at=later, updated_at=now)
         return _stopped(sandbox, "it is destroyed once its disk is kept as an image", now, later)
     return replace(sandbox, desired_state=DesiredState.DESTROYED, updated_at=now)
@@ -109,5 +109,9 @@ def _check_ttl(ttl_seconds: int, max_ttl_seconds: int | None) -> None:
     )
 
 
-def _expired(sandbox: Sandbox) -> bool:
-    return any(condition.kind == ConditionKind.EXPIRED for condition in sandbox.conditions)
+def endings(sandbox: Sandbox) -> tuple[Condition, ...]:
+    """Return what tells that the lease has ended, empty otherwise; only an extension takes it back.
+
+    Whoever drops the other conditions with a change of state keeps these.
+    """
+    return tuple(c for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED)

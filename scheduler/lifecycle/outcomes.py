@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from scheduler.lifecycle.expiry import lease
+from scheduler.lifecycle.expiry import endings, lease
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import Condition, Phase, Sandbox, SandboxState
 
@@ -67,14 +67,13 @@ def failed(sandbox: Sandbox, message: str, *, now: datetime, longest: float = 60
 
 def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
     """Return the record in its new state, with all that follows from it: lease, address, phase."""
-    kept = tuple(c for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED)
     changed = replace(
         _rested(sandbox),
         state=step.state,
         desired_state=step.desired or sandbox.desired_state,
         reason_code=step.reason_code,
         reason_message=step.reason_message,
-        conditions=kept,
+        conditions=endings(sandbox),
         updated_at=now,
     )
     if step.address_lost:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from scheduler.errors import ConstraintImpossible
 from scheduler.lifecycle import layers
+from scheduler.lifecycle.expiry import endings
 from scheduler.lifecycle.rules import Case, Look, look_of
 from scheduler.lifecycle.steps import ConditionKind, Discard, Freeze, GiveUp, Revert, Step, Wait
 from scheduler.model import (
@@ -139,7 +140,7 @@ def reverted(sandbox: Sandbox, snapshot: Snapshot, now: datetime) -> Sandbox:
         attempts=0,
         retry_at=None,
         queued_at=now,
-        conditions=tuple(c for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED),
+        conditions=endings(sandbox),
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,

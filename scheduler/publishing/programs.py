@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scheduler import interpreter
 from scheduler.errors import RemoteUnavailable
-from scheduler.signs_of_life import bounded
+from scheduler.signs_of_life import within
 
 MOST_OUTPUT = 32 * 2**20
 MOST_ERRORS = 64 * 2**10
@@ -62,9 +62,8 @@ async def run(
         ) from error
     interpreter.release(process.pid)
     try:
-        with bounded(seconds):
-            async with asyncio.timeout(seconds):
-                return await _finished(process, stdin)
+        async with within(seconds):
+            return await _finished(process, stdin)
     except TimeoutError:
         raise RemoteUnavailable(
             f"the repository did not answer in {seconds:g} s",

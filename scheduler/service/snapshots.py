@@ -140,7 +140,7 @@ class SnapshotService:
         _check_rest(sandbox, others, "made", failed_too=False)
         self._check_new(request, others)
         check_able(tx.hosts.get(sandbox.host_id or ""), request.kind)
-        volumes = _listed(tx, sandbox)
+        volumes = tx.volumes.of_sandbox(sandbox)
         snapshot = self._snapshot(sandbox, request, others, volumes, now)
         if request.kind is SnapshotKind.EXTERNAL:
             layer = _layer(sandbox, volumes, on=snapshot.ref, now=now)
@@ -219,7 +219,7 @@ class SnapshotService:
                 details={"state": snapshot.state.value},
             )
         if snapshot.kind is SnapshotKind.EXTERNAL:
-            volumes = _listed(tx, sandbox)
+            volumes = tx.volumes.of_sandbox(sandbox)
             tx.volumes.add(_layer(sandbox, volumes, on=snapshot.ref, now=now))
         wished = replace(
             snapshot, state=SnapshotState.REVERTING, reason=None, updated_at=self._clock.now()
@@ -248,10 +248,6 @@ class _TakenBack(Exception):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__("taken back")
         self.snapshot = snapshot
-
-
-def _listed(tx: Transaction, sandbox: Sandbox) -> tuple[Volume, ...]:
-    return tuple(one for one in tx.volumes.of_owner(sandbox.id) if one.host_id == sandbox.host_id)
 
 
 def _check_rest(

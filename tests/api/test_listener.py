@@ -288,6 +288,14 @@ def deaf(path: Path, asked: str, more: str = "") -> Iterator[socket.socket]:
         yield client
 
 
+async def is_cut_off_in_time(listener: Listener) -> None:
+    """Prove that the one client there is keeps its connection for as long as it may."""
+    await pass_time(SLOW_S - 1)
+    assert listener.connections == 1
+    await pass_time(2)
+    await until(lambda: listener.connections == 0)
+
+
 def unread(client: socket.socket) -> int:
     """Return how many bytes have come that nobody has read."""
     return int.from_bytes(fcntl.ioctl(client, termios.FIONREAD, bytes(4)), sys.byteorder)
@@ -300,10 +308,7 @@ def test_who_does_not_read_is_cut_off(socket_path: Path, way: str, more: str) ->
         async with serve(long_answer, socket_path, group=None) as listener:
             with deaf(socket_path, f"/{way}/{LONG}", more) as client:
                 await until(lambda: unread(client) > 0)
-                await pass_time(SLOW_S - 1)
-                assert listener.connections == 1
-                await pass_time(2)
-                await until(lambda: listener.connections == 0)
+                await is_cut_off_in_time(listener)
 
     in_jumps(test())
 
@@ -320,10 +325,7 @@ def test_the_last_few_bytes_are_not_waited_for_either(socket_path: Path) -> None
             with deaf(socket_path, f"/whole/{held}") as client:
                 await until(lambda: unread(client) > 0)
                 await pass_time(Bounds().idle_seconds + 1)
-                await pass_time(SLOW_S - 1)
-                assert listener.connections == 1
-                await pass_time(2)
-                await until(lambda: listener.connections == 0)
+                await is_cut_off_in_time(listener)
 
     in_jumps(test())
 

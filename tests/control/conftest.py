@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
+from tests.control.snapshots import Bench, bench
 from tests.control.world import World, world
 
 
@@ -28,3 +29,9 @@ async def there(empty: World) -> World:
     """A world with one host, `alpha`, that was looked at and takes sandboxes."""
     await empty.add_seen_host("alpha")
     return empty
+
+
+@pytest.fixture
+async def box(empty: World) -> Bench:
+    """A sandbox that runs on a machine of its own."""
+    return await bench(empty)

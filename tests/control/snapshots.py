@@ -14,6 +14,8 @@ from tests.control.world import IMAGE, ME, World
 from tests.hosts.fake import FakeDriver
 from tests.hosts.fake_snapshots import Blocks, read_disk
 
+KINDS = ["INTERNAL", "EXTERNAL"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:

@@ -13,15 +13,8 @@ from scheduler.errors import Conflict, HostRefused, HostUnreachable
 from scheduler.hosts import ObjectBusy
 from scheduler.model import SandboxState, SnapshotState, VolumeState
 from scheduler.service.intents import Intent
-from tests.control.snapshots import Bench, bench
-from tests.control.world import ME, World
-
-KINDS = ["INTERNAL", "EXTERNAL"]
-
-
-@pytest.fixture
-async def box(empty: World) -> Bench:
-    return await bench(empty)
+from tests.control.snapshots import KINDS, Bench
+from tests.control.world import ME
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,11 +138,7 @@ async def test_giving_up_that_is_refused_is_tried_again_after_a_while(box: Bench
 async def test_what_is_left_of_a_failed_deletion_forbids_the_other_kind(
     box: Bench, kind: str
 ) -> None:
-    await box.make("old", kind)
-    verb = "delete_snapshot" if kind == "INTERNAL" else "merge"
-    box.driver.fail(verb, HostRefused("the pool is full"), times=3)
-    await box.delete("old")
-    assert (await box.get("old")).state is SnapshotState.FAILED
+    await _old_one_left(box, kind)
     other = "EXTERNAL" if kind == "INTERNAL" else "INTERNAL"
     with pytest.raises(Conflict, match=f"has {kind} snapshots"):
         await box.ask("new", other)
@@ -160,12 +149,7 @@ async def test_what_is_left_of_a_failed_deletion_forbids_the_other_kind(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_deletion_that_fails_can_be_asked_for_again(box: Bench, kind: str) -> None:
-    await box.make("old", kind)
-    verb = "delete_snapshot" if kind == "INTERNAL" else "merge"
-    box.driver.fail(verb, HostRefused("the pool is full"), times=3)
-    await box.delete("old")
-    failed = await box.get("old")
-    assert (failed.state, failed.reason) == (SnapshotState.FAILED, "the pool is full")
+    await _old_one_left(box, kind)
     assert (await box.sandbox()).conditions == ()
     await box.delete("old")
     assert await box.all() == ()
@@ -246,6 +230,16 @@ async def _act(box: Bench, act: str, name: str, kind: str) -> None:
         await box.revert(name)
     else:
         await box.delete(name)
+
+
+async def _old_one_left(box: Bench, kind: str) -> None:
+    """Make a snapshot whose deletion then fails."""
+    await box.make("old", kind)
+    verb = "delete_snapshot" if kind == "INTERNAL" else "merge"
+    box.driver.fail(verb, HostRefused("the pool is full"), times=3)
+    await box.delete("old")
+    failed = await box.get("old")
+    assert (failed.state, failed.reason) == (SnapshotState.FAILED, "the pool is full")
 
 
 async def _two_points(box: Bench) -> None:

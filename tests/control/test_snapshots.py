@@ -17,16 +17,10 @@ from scheduler.errors import (
 from scheduler.model import SandboxState, Snapshot, SnapshotState, VolumeRole
 from scheduler.service.intents import Intent
 from scheduler.service.requests import CreateSnapshot
-from tests.control.snapshots import Bench, bench
+from tests.control.snapshots import KINDS, Bench
 from tests.control.world import ME, World
 
-KINDS = ["INTERNAL", "EXTERNAL"]
 ORDERS = [*permutations(range(5))]
-
-
-@pytest.fixture
-async def box(empty: World) -> Bench:
-    return await bench(empty)
 
 
 @pytest.mark.parametrize("kind", KINDS)

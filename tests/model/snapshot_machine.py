@@ -40,25 +40,25 @@ class SnapshotMachine(FleetMachine):
 
     @step(wishes=_wishes)
     def be_served(self, wishes: list[tuple[Wish, int]]) -> None:
-        self._wish([wish for wish, _ in wishes], [0] * len(wishes))
+        self._wish([(wish, 0) for wish, _ in wishes])
 
     @step(wishes=_wishes)
     def be_refused(self, wishes: list[tuple[Wish, int]]) -> None:
         """Have machines refuse so many calls for each of some wishes that follow each other."""
-        self._wish([wish for wish, _ in wishes], [refusals for _, refusals in wishes])
+        self._wish(wishes)
 
     @step(wishes=_wishes, moments=st.integers(1, 30))
     def die_meanwhile(self, wishes: list[tuple[Wish, int]], moments: int) -> None:
         """Kill the daemon at a commit or a call to come, in the first of the wishes or later."""
         self._box()
         self.cluster.daemon.life.fuse = moments
-        self._wish([wish for wish, _ in wishes], [refusals for _, refusals in wishes])
+        self._wish(wishes)
 
-    def _wish(self, wishes: list[Wish], refusals: list[int]) -> None:
+    def _wish(self, wishes: list[tuple[Wish, int]]) -> None:
         box = self._box()
-        for wish, refused in zip(wishes, refusals, strict=True):
+        for wish, refusals in wishes:
             for slot in self.cluster.slots.values():
-                slot.refusing = refused
+                slot.refusing = refusals
             self._ask([replace(wish, sandbox=box)], {}, _SECONDS)
 
     def _box(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, select, update
 
-from scheduler.model import Volume, VolumeState
+from scheduler.model import Sandbox, Volume, VolumeState
 from scheduler.store.repositories.repository import Repository, absent
 from scheduler.store.statements import Statement, inserted, overwritten, removed, selected
 from scheduler.store.tables import VOLUMES
@@ -56,6 +56,10 @@ class Volumes(Repository):
     def of_owner(self, owner: str) -> tuple[Volume, ...]:
         """Return everything listed for an owner, on every host."""
         return self._all(VOLUMES, _OF_OWNER, owner)
+
+    def of_sandbox(self, sandbox: Sandbox) -> tuple[Volume, ...]:
+        """Return what is listed for a sandbox on its host, not what a move has left elsewhere."""
+        return tuple(one for one in self.of_owner(sandbox.id) if one.host_id == sandbox.host_id)
 
     def of_host(self, host_id: str) -> tuple[Volume, ...]:
         """Return everything listed on a host."""

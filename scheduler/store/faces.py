@@ -128,6 +128,7 @@ class VolumesFace(Face):
     add = awaited(Volumes.add)
     get = awaited(Volumes.get)
     of_owner = awaited(Volumes.of_owner)
+    of_sandbox = awaited(Volumes.of_sandbox)
     of_host = awaited(Volumes.of_host)
     planned = awaited(Volumes.planned)
     all = awaited(Volumes.all)

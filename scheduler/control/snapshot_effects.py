@@ -196,12 +196,28 @@ class SnapshotEffects:
         return _AT_ONCE
 
     async def _merge(self, task: Task, sandbox: Sandbox, action: Merge) -> float:
-        if not await task.driver.merge(task.uuid, action.lower, action.upper):
+        runs = sandbox.state is SandboxState.RUNNING
+        if not await task.driver.merge(task.uuid, action.lower, action.upper, runs=runs):
             return LOOK_AGAIN_SECONDS
+        if action.pulls and not await self._write_down(task, sandbox):
+            return BUSY_AGAIN_SECONDS
         volumes = await self._snapshots.volumes(sandbox)
         await self._restate(task, sandbox, volumes, layers.merged(volumes, action))
         await self._snapshots.merged(sandbox, action)
         return _AT_ONCE
+
+    async def _write_down(self, task: Task, sandbox: Sandbox) -> bool:
+        """See that what the live layer took up is on its host's disk; return whether it is.
+
+        Only then nothing needs the layer below, be it after a loss of power.
+        """
+        if await task.driver.flush(task.uuid):
+            return True
+        if sandbox.state is SandboxState.RUNNING:
+            _log.info("snapshot.waits_for_paused_guest", sandbox_id=sandbox.id)
+            return False
+        await self._put_to_rest(task, sandbox)
+        return True
 
     async def _give_up(self, task: Task, step: SnapshotStep) -> float:
         assert isinstance(step, GiveUp)

@@ -36,6 +36,7 @@ class Verb(StrEnum):
     SNAPSHOT = "make, go back to or remove a snapshot"
     FREEZE = "freeze a disk"
     MERGE = "merge layers of a disk"
+    FLUSH = "write down what a disk holds in memory"
 
 
 DEADLINE_SECONDS: Mapping[Verb, float] = {
@@ -61,4 +62,5 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.SNAPSHOT: 600,
     Verb.FREEZE: 60,
     Verb.MERGE: 60,
+    Verb.FLUSH: 120,
 }

@@ -136,12 +136,21 @@ class HostDriver(Protocol):
         """
         ...
 
-    async def merge(self, uuid: str, lower: str, upper: str) -> bool:
+    async def merge(self, uuid: str, lower: str, upper: str, *, runs: bool) -> bool:
         """Bring two layers of our domain's disk nearer to being one; return whether they are.
 
         Nothing but `upper` may lie on `lower`. When `upper` is live it takes up what `lower` holds
         and `lower` is out of use then; else `lower` takes up what `upper` holds, which is out of
-        use. A domain that is off is left paused at its beginning, and is to be powered off.
+        use. A domain that is off is left paused at its beginning, and is to be powered off; raises
+        ObjectBusy when it `runs` for all that the caller knows. What a live one took up outlives a
+        loss of the host's power only after `flush` or its end.
+        """
+        ...
+
+    async def flush(self, uuid: str) -> bool:
+        """Have what our domain's disk holds in memory written down; return whether it is.
+
+        A guest that runs stands still for it. It is not while somebody keeps the domain paused.
         """
         ...
 

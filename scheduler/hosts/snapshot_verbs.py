@@ -80,18 +80,24 @@ class SnapshotVerbs(Protocol):
         self._note_refresh()
         return quiet
 
-    async def merge(self, uuid: str, lower: str, upper: str) -> bool:
+    async def merge(self, uuid: str, lower: str, upper: str, *, runs: bool) -> bool:
         """Bring two layers of our domain's disk nearer to being one; return whether they are."""
         done = await self._mutating.call(
             Verb.MERGE,
             lambda handle: snapshots.merge(
-                handle, uuid, self._keyring, (lower, upper), self._merges
+                handle, uuid, self._keyring, (lower, upper), self._merges, runs=runs
             ),
             subject=uuid,
         )
         if done:
             await self.refresh_pool()
         return done
+
+    async def flush(self, uuid: str) -> bool:
+        """Have what our domain's disk holds in memory written down; its guest stands still."""
+        return await self._mutating.call(
+            Verb.FLUSH, lambda handle: snapshots.flush(handle, uuid, self._keyring), subject=uuid
+        )
 
     async def restate(self, plan: DomainPlan) -> None:
         """Define our domain anew by this plan, even while it runs."""

@@ -28,6 +28,8 @@ IDLE_LOOKS = 5
 job is left, and restates the disk when it comes to hear why."""
 MERGES_SINCE = (6, 0, 0)
 """The first libvirt whose block jobs are named by nodes, as these need it."""
+FLUSH_NAMESPACE = "urn:sandboxd:flush:1"
+"""Of the note at a running domain that a pause of it is ours, and is to end."""
 
 _FREEZE: int = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
@@ -105,13 +107,20 @@ def freeze(handle: Handle, pool: str, uuid: str, keyring: Keyring, layer: str) -
 
 
 def merge(
-    handle: Handle, uuid: str, keyring: Keyring, pair: tuple[str, str], begun: dict[str, int]
+    handle: Handle,
+    uuid: str,
+    keyring: Keyring,
+    pair: tuple[str, str],
+    begun: dict[str, int],
+    *,
+    runs: bool,
 ) -> bool:
     """Bring the lower of two layers, on which the upper alone lies, nearer to being one with it.
 
     Return whether they are. The live one takes up the other, and of two that are not live the lower
     does; what is read through any other layer stays as it was. A domain that is off is started for
-    it without running a single instruction of its guest; the caller powers it off.
+    it without running a single instruction of its guest; the caller powers it off. ObjectBusy says
+    that it is off though it `runs` for all that the caller knows.
     """
     lower, upper = pair
     domain = _present(handle, uuid, keyring)
@@ -125,6 +134,11 @@ def merge(
         return True
     _check_able(handle)
     if not domain.isActive():
+        if runs:
+            raise ObjectBusy(
+                f"the guest of the domain {uuid} has ended meanwhile",
+                remedy="this goes on by itself when its end has been recorded",
+            )
         domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     if domain.blockJobInfo(DISK_TARGET, 0):
         return False
@@ -137,6 +151,32 @@ def merge(
     else:
         domain.blockCommit(DISK_TARGET, below, above, 0, 0)
     return False
+
+
+def flush(handle: Handle, uuid: str, keyring: Keyring) -> bool:
+    """Have the hypervisor write down what the domain's disk holds in memory; return whether it did.
+
+    QEMU does so as it stops a guest's processors, which go on at once; without the guest's help
+    libvirt knows no other way. A pause of ours that was cut short is told from anybody else's by a
+    note, and ends with the next call. One that somebody else paused is theirs, and stays as it is.
+    One that is off has nothing to write, and one starved of room cannot.
+    """
+    domain = _present(handle, uuid, keyring)
+    state, reason = domain.state()
+    if (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER):
+        if not _is_noted(domain):
+            return False
+        domain.resume()
+    elif state != libvirt.VIR_DOMAIN_RUNNING:
+        return True
+    _note(domain, "<pause/>")
+    try:
+        domain.suspend()
+    finally:
+        if domain.isActive():
+            domain.resume()
+    _note(domain, None)
+    return True
 
 
 def look_once_more(job: str, begun: dict[str, int]) -> None:
@@ -173,6 +213,22 @@ def _freeze(domain: libvirt.virDomain, path: str) -> bool:
             return True
     domain.snapshotCreateXML(xml, _FREEZE)
     return False
+
+
+def _is_noted(domain: libvirt.virDomain) -> bool:
+    kind, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    try:
+        domain.metadata(kind, FLUSH_NAMESPACE, live)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            return False
+        raise
+    return True
+
+
+def _note(domain: libvirt.virDomain, note: str | None) -> None:
+    kind, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    domain.setMetadata(kind, note, "sandboxd-flush", FLUSH_NAMESPACE, live)
 
 
 def _agent_answers(domain: libvirt.virDomain) -> bool:

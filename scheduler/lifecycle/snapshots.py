@@ -73,12 +73,12 @@ def storage_due(
 
 
 def holds_something(snapshot: Snapshot) -> bool:
-    """Return whether a host may have anything of a snapshot.
+    """Return whether a host may have anything of a snapshot: for as long as it claims room there.
 
     Of one that could not be made all is taken back, of one that could not be deleted all may be
-    there still: both are FAILED, and only the first claims nothing any more.
+    there still: both are FAILED, and the first claims nothing any more, even while it is deleted.
     """
-    return snapshot.state is not SnapshotState.FAILED or snapshot.claim_mb > 0
+    return snapshot.claim_mb > 0
 
 
 def check_able(host: HostResources, kind: SnapshotKind) -> None:
@@ -169,6 +169,8 @@ def _creating(case: Case, snapshot: Snapshot, look: Look) -> Step | None:
 
 
 def _deleting(case: Case, snapshot: Snapshot, look: Look) -> Step | None:
+    if case.sandbox.state is SandboxState.RUNNING and look in (Look.SHUT_OFF, Look.CRASHED):
+        return None  # its end is recorded first: what is off is started for a merge, and rests then
     # Paused at its beginning by a merge of ours, or for want of room.
     ours = look is Look.PAUSED and case.sandbox.phase is Phase.SNAPSHOT
     paused = ours or look is Look.STORAGE_FULL

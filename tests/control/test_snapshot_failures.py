@@ -9,12 +9,14 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.control.snapshot_effects import BUSY_AGAIN_SECONDS
 from scheduler.errors import Conflict, HostRefused, HostUnreachable
 from scheduler.hosts import ObjectBusy
-from scheduler.model import SandboxState, SnapshotState, VolumeState
+from scheduler.model import DomainState, SandboxState, SnapshotState, StateReason, VolumeState
 from scheduler.service.intents import Intent
 from tests.control.snapshots import KINDS, Bench
 from tests.control.world import ME
+from tests.hosts.fake_snapshots import lose_power
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,6 +169,79 @@ async def test_a_guest_that_ends_meanwhile_fails_its_snapshot(box: Bench) -> Non
     assert (await box.sandbox()).state is SandboxState.ERROR
 
 
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("verb", ["merge", "flush", "restate", "delete_volume", "volumes_absent"])
+async def test_no_loss_of_power_costs_what_a_live_layer_took_up(
+    box: Bench, verb: str, after: bool, runs: bool
+) -> None:
+    """At no call of a deletion is the layer below gone while the one above is in memory only."""
+    box.write(1, "old")
+    await box.make("point")
+    box.write(2, "new")
+    if not runs:
+        await box.world.services.sandboxes.stop(box.sandbox_id, Intent(actor=ME))
+        await box.world.settle(box.sandbox_id)
+    box.driver.fail(verb, HostUnreachable("the power failed"), after=after)
+    with pytest.raises(HostUnreachable):
+        await box.delete("point")
+    lose_power(box.driver.host)
+    assert box.read() == {1: "old", 2: "new"}
+    for _ in range(2):
+        await box.world.look()
+        await box.world.settle(box.sandbox_id)
+    assert (await box.all(), box.read()) == ((), {1: "old", 2: "new"})
+    ended = SandboxState.ERROR if runs else SandboxState.STOPPED
+    assert (await box.sandbox()).state is ended
+    assert not box.driver.host.domains[box.uuid].active
+    await box.check()
+
+
+async def test_a_deletion_waits_for_a_guest_that_somebody_paused(box: Bench) -> None:
+    """Its disk can be written down only by letting it run, which is for them to say."""
+    await box.make("point")
+    await box.world.services.snapshots.remove(box.sandbox_id, "point", Intent(actor=ME))
+    await box.world.converger.converge(box.sandbox_id)
+    domain = box.driver.host.domains[box.uuid]
+    domain.state, domain.reason = DomainState.PAUSED, StateReason.USER
+    for _ in range(5):
+        await box.world.look()
+        pause = await box.world.converger.converge(box.sandbox_id)
+    assert pause == BUSY_AGAIN_SECONDS
+    assert (await box.get("point")).state is SnapshotState.DELETING
+    assert len(await box.world.volumes(box.sandbox_id)) == 3
+    domain.state, domain.reason = DomainState.RUNNING, StateReason.OTHER
+    await box.world.look()
+    await box.world.settle(box.sandbox_id)
+    assert await box.all() == ()
+    await box.check()
+
+
+async def test_a_guest_that_ends_while_layers_merge_is_not_left_paused(
+    box: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is off is started for a merge, without running: it must not be taken for its guest."""
+    await box.make("point")
+    await box.world.services.snapshots.remove(box.sandbox_id, "point", Intent(actor=ME))
+    domain, merge = box.driver.host.domains[box.uuid], box.driver.merge
+
+    async def merge_too_late(uuid: str, lower: str, upper: str, *, runs: bool) -> bool:
+        domain.state, domain.reason = DomainState.SHUT_OFF, StateReason.GUEST_SHUTDOWN
+        return await merge(uuid, lower, upper, runs=runs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(box.driver, "merge", merge_too_late)
+        assert await box.world.converger.converge(box.sandbox_id) == BUSY_AGAIN_SECONDS
+    assert not domain.active
+    for _ in range(2):
+        await box.world.look()
+        await box.world.settle(box.sandbox_id)
+    assert await box.all() == ()
+    assert not domain.active
+    assert (await box.sandbox()).state is SandboxState.STOPPED
+    await box.check()
+
+
 VERBS = {
     ("create", "INTERNAL"): ("ensure_pool", "take_snapshot"),
     ("revert", "INTERNAL"): ("ensure_pool", "revert_snapshot"),
@@ -182,6 +257,7 @@ VERBS = {
     ),
     ("delete", "EXTERNAL"): (
         "merge",
+        "flush",
         "restate",
         "live_layer",
         "delete_volume",

@@ -59,10 +59,6 @@ class RealHost:
         """Have the QEMU of a guest that runs write to its disk."""
         _have_qemu(domain, _command("write", block, pattern))
 
-    def flush_running(self, domain: libvirt.virDomain) -> None:
-        """Have the QEMU of a guest that runs write down what it holds back, so that files tell."""
-        _have_qemu(domain, "flush")
-
     def reads(self, volume: str, patterns: Sequence[int]) -> bool:
         """Whether the blocks of a volume, with all below it, are of these patterns."""
         commands = [_command("read", block, pattern) for block, pattern in enumerate(patterns)]

@@ -86,9 +86,11 @@ class MortalDriver:
         call: Callable[..., Any] = getattr(self._driver, verb)
         return call if verb in LOOKS else partial(self._call, verb, call)
 
-    async def _call(self, verb: str, call: Callable[..., Any], *arguments: object) -> Any:
+    async def _call(
+        self, verb: str, call: Callable[..., Any], *arguments: object, **options: object
+    ) -> Any:
         self._fuse.reached(f"host.{verb}.before")
-        answer = await call(*arguments)
+        answer = await call(*arguments, **options)
         self._fuse.reached(f"host.{verb}.after")
         return answer
 

@@ -140,6 +140,7 @@ ACTS: Mapping[str, type[Story]] = {**COMMITS, **HOST_CALLS, **FIRST_STEPS}
 
 ON_REAL_HOSTS: Mapping[str, type[Story]] = {
     "host.create_layer": layers.PutBack,
+    "host.flush": layers.PullUp,
     "host.freeze": layers.FreezeDisk,
     "host.merge": layers.PullUp,
     "host.restate": layers.FreezeDisk,

@@ -353,6 +353,8 @@ class FakeDriver(FakeSnapshots):
         domain = self._ours(uuid)
         if domain is not None and domain.active:
             domain.state, domain.reason = DomainState.SHUT_OFF, reason
+            for disk in domain.disks[:1]:
+                self.host.disks.unwritten.pop(disk, None)
             self._hint()
 
     def _resume(self, uuid: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from scheduler.errors import HostRefused
-from scheduler.hosts.failures import ObjectAbsent
+from scheduler.hosts.failures import ObjectAbsent, ObjectBusy
 from scheduler.hosts.plans import DomainPlan
 from scheduler.model.observations import DomainState, ObservedVolume, StateReason
 
@@ -41,6 +41,8 @@ class FakeDisks:
     """By the domain's UUID and the snapshot's name."""
     counters: dict[str, int] = field(default_factory=dict)
     """What the memory of a running guest holds."""
+    unwritten: dict[str, tuple[Blocks, str | None]] = field(default_factory=dict)
+    """What a live layer took up and holds in memory only, and what it lay on before."""
     merging: set[tuple[str, str]] = field(default_factory=set)
     merges_take: int = 1
     """How often a merge is asked for before it is done."""
@@ -48,6 +50,19 @@ class FakeDisks:
     def write(self, volume: str, block: int, text: str) -> None:
         """Have a guest write to the volume that is its live one."""
         self.blocks.setdefault(volume, {})[block] = text
+
+
+def lose_power(host: FakeHost) -> None:
+    """Forget what was in memory only: every guest ends, and layers are what was written down."""
+    for domain in host.domains.values():
+        if domain.active:
+            domain.state, domain.reason = DomainState.SHUT_OFF, StateReason.OTHER
+    for name, (blocks, backing) in host.disks.unwritten.items():
+        if name in host.volumes:
+            held = host.disks.blocks.get(name, {})
+            host.disks.blocks[name] = {n: t for n, t in held.items() if blocks.get(n) != t}
+            host.volumes[name] = replace(host.volumes[name], backing=backing)
+    host.disks.unwritten.clear()
 
 
 def chain_of(host: FakeHost, volume: str) -> list[str]:
@@ -93,8 +108,11 @@ class FakeSnapshots:
     async def freeze(self, uuid: str, layer: str) -> bool:
         return await self._call("freeze", lambda: self._freeze(uuid, layer))
 
-    async def merge(self, uuid: str, lower: str, upper: str) -> bool:
-        return await self._call("merge", lambda: self._merge(uuid, lower, upper))
+    async def merge(self, uuid: str, lower: str, upper: str, *, runs: bool) -> bool:
+        return await self._call("merge", lambda: self._merge(uuid, lower, upper, runs=runs))
+
+    async def flush(self, uuid: str) -> bool:
+        return await self._call("flush", lambda: self._flush(uuid))
 
     async def restate(self, plan: DomainPlan) -> None:
         await self._call("restate", lambda: self._restate(plan))
@@ -158,10 +176,11 @@ class FakeSnapshots:
             self.host.volumes.pop(layer, None)
         self._layer(layer, domain.disks[0])
         if domain.active:
+            self.host.disks.unwritten.pop(domain.disks[0], None)
             domain.disks = (layer,)
         return domain.active and self.host.agents
 
-    def _merge(self, uuid: str, lower: str, upper: str) -> bool:
+    def _merge(self, uuid: str, lower: str, upper: str, *, runs: bool) -> bool:
         domain, disks = self._present(uuid), self.host.disks
         chain = chain_of(self.host, domain.disks[0])
         pulls = upper == chain[0]
@@ -169,6 +188,8 @@ class FakeSnapshots:
             return True
         self._check_able()
         if not domain.active:
+            if runs:
+                raise ObjectBusy(f"the guest of {uuid} has ended")
             domain.state, domain.reason = DomainState.PAUSED, StateReason.USER
         if disks.merges_take and (lower, upper) not in disks.merging:
             disks.merging.add((lower, upper))
@@ -177,12 +198,22 @@ class FakeSnapshots:
         both = {**disks.blocks.get(lower, {}), **disks.blocks.get(upper, {})}
         volumes = self.host.volumes
         if pulls:
+            taken = {n: t for n, t in both.items() if n not in disks.blocks.get(upper, {})}
+            held, backing = disks.unwritten.get(upper, ({}, volumes[upper].backing))
+            disks.unwritten[upper] = ({**held, **taken}, backing)
             disks.blocks[upper] = both
             volumes[upper] = replace(volumes[upper], backing=volumes[lower].backing)
         else:
             disks.blocks[lower] = both
             over = chain[chain.index(upper) - 1]
             volumes[over] = replace(volumes[over], backing=volumes[lower].path)
+        return True
+
+    def _flush(self, uuid: str) -> bool:
+        domain = self._present(uuid)
+        if (domain.state, domain.reason) == (DomainState.PAUSED, StateReason.USER):
+            return False
+        self.host.disks.unwritten.pop(domain.disks[0], None)
         return True
 
     def _restate(self, plan: DomainPlan) -> None:

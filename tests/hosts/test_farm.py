@@ -220,7 +220,8 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "live_layer": lambda driver: driver.live_layer(NOBODY),
     "create_layer": lambda driver: driver.create_layer("x", "y"),
     "freeze": lambda driver: driver.freeze(NOBODY, "x"),
-    "merge": lambda driver: driver.merge(NOBODY, "x", "y"),
+    "merge": lambda driver: driver.merge(NOBODY, "x", "y", runs=False),
+    "flush": lambda driver: driver.flush(NOBODY),
     "restate": lambda driver: driver.restate(PLAN),
     "addresses": lambda driver: driver.addresses(NOBODY, "52:54:00:00:00:01", "default"),
 }

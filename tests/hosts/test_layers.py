@@ -104,9 +104,12 @@ class Disk:
 
     async def _merge(self, action: Merge) -> None:
         async def done() -> bool:
-            return await self.subject.driver.merge(self.plan.uuid, action.lower, action.upper)
+            pair = (action.lower, action.upper)
+            return await self.subject.driver.merge(self.plan.uuid, *pair, runs=False)
 
         await until_answer(done, seconds=120, what=str(action))
+        if action.pulls:
+            await self.subject.driver.power_off(self.plan.uuid)
         self._take_over(layers.merged([*self.volumes.values()], action))
         for one in layers.renamed([*self.snapshots.values()], action):
             self.snapshots[one.name] = one

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from scheduler.errors import HostRefused
-from scheduler.hosts import DomainPlan, ObjectAbsent
+from scheduler.hosts import DomainPlan, ObjectAbsent, ObjectBusy, snapshots
+from scheduler.hosts.handles import Handle
+from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.hosts.snapshots import IDLE_LOOKS, look_once_more
 from scheduler.model import DomainState, VirtType
-from tests.hosts.subjects import Subject
+from tests.hosts.subjects import Subject, on_libvirt
 from tests.waits import until_answer
 
 
@@ -120,10 +123,11 @@ async def test_layers_of_a_domain_that_runs(subject: Subject) -> None:
             assert await driver.freeze(plan.uuid, names[number]) is False
         await driver.restate(stacked(plan, names[: number + 1]))
     assert await driver.live_layer(plan.uuid) == names[4]
-    await merged(subject, plan, names[3], names[4])
+    await merged(subject, plan, names[3], names[4], runs=True)
+    assert await driver.flush(plan.uuid)
     await driver.restate(stacked(plan, [*names[:3], names[4]]))
     await driver.delete_volume(names[3])
-    await merged(subject, plan, names[1], names[2])
+    await merged(subject, plan, names[1], names[2], runs=True)
     await driver.restate(stacked(plan, [*names[:2], names[4]]))
     await driver.delete_volume(names[2])
     await driver.power_off(plan.uuid)
@@ -143,6 +147,49 @@ async def test_layers_of_a_domain_that_runs(subject: Subject) -> None:
     assert await driver.volumes_absent(names)
 
 
+async def test_a_guest_stands_still_while_its_disk_is_written_down(subject: Subject) -> None:
+    """A pause of ours that was cut short ends with the next call; anybody else's is left alone."""
+    driver, plan = subject.driver, subject.plan()
+    with pytest.raises(ObjectAbsent):
+        await driver.flush(plan.uuid)
+    await subject.build(plan)
+    assert await driver.flush(plan.uuid), "what is off holds nothing in memory"
+    await driver.start(plan.uuid)
+    if isinstance(driver, LibvirtDriver):
+        for cut_short in ("suspend", "resume"):
+            await on_libvirt(driver, partial(_flush_cut_short, plan.uuid, cut_short))
+            told = DomainState.PAUSED if cut_short == "resume" else DomainState.RUNNING
+            assert await state_of(subject, plan) is told
+            assert await driver.flush(plan.uuid)
+            assert await state_of(subject, plan) is DomainState.RUNNING
+    assert await driver.flush(plan.uuid)
+    await subject.pause(plan.uuid)
+    for _ in range(2):
+        assert not await driver.flush(plan.uuid)
+    assert await state_of(subject, plan) is DomainState.PAUSED
+
+
+def _flush_cut_short(uuid: str, at: str, handle: Handle) -> None:
+    """Do what a daemon has done that was killed at this call of its flush."""
+    domain = handle.conn.lookupByUUIDString(uuid)
+    snapshots._note(domain, "<pause/>")
+    if at == "resume":
+        domain.suspend()
+
+
+async def test_what_ended_meanwhile_is_not_started_for_a_merge(subject: Subject) -> None:
+    driver, plan = subject.driver, subject.plan()
+    if subject.virt_type is VirtType.TEST:
+        pytest.skip("its hosts merge nothing")
+    await subject.build(plan)
+    layer = f"{plan.name}-l1.qcow2"
+    await driver.freeze(plan.uuid, layer)
+    await driver.restate(stacked(plan, [plan.overlay, layer]))
+    with pytest.raises(ObjectBusy, match="ended"):
+        await driver.merge(plan.uuid, plan.overlay, layer, runs=True)
+    assert await state_of(subject, plan) is DomainState.SHUT_OFF
+
+
 async def test_domains_that_are_not_ours_are_not_frozen(subject: Subject) -> None:
     driver, uuid = subject.driver, "11111111-2222-4333-8444-555555555555"
     await subject.plant(uuid, "stranger", None)
@@ -151,7 +198,8 @@ async def test_domains_that_are_not_ours_are_not_frozen(subject: Subject) -> Non
         driver.revert_snapshot(uuid, "s"),
         driver.delete_snapshot(uuid, "s"),
         driver.freeze(uuid, "l.qcow2"),
-        driver.merge(uuid, "a", "b"),
+        driver.merge(uuid, "a", "b", runs=False),
+        driver.flush(uuid),
         driver.live_layer(uuid),
     ):
         with pytest.raises(HostRefused, match="mark"):
@@ -174,8 +222,10 @@ def stacked(plan: DomainPlan, names: list[str]) -> DomainPlan:
     return replace(plan, overlay=live, layers=tuple(reversed(below)))
 
 
-async def merged(subject: Subject, plan: DomainPlan, lower: str, upper: str) -> None:
+async def merged(
+    subject: Subject, plan: DomainPlan, lower: str, upper: str, *, runs: bool = False
+) -> None:
     async def done() -> bool:
-        return await subject.driver.merge(plan.uuid, lower, upper)
+        return await subject.driver.merge(plan.uuid, lower, upper, runs=runs)
 
     await until_answer(done, seconds=60, what=f"{lower} and {upper} to be one")

@@ -87,7 +87,17 @@ def judged(one: Sandbox, what: Seen, pending: Snapshot) -> Step:
 def test_steps_of_a_domain_that_is_steady(look: tuple[DomainState, StateReason]) -> None:
     assert judged(box(), seen(*look), CREATING) == Freeze(snapshot_id="SNP-1")
     assert judged(box(), seen(*look), REVERTING) == Revert(snapshot_id="SNP-1")
-    assert judged(box(), seen(*look), DELETING) == Discard(snapshot_id="SNP-1")
+    rests = box() if look == RUNS else box(DOWN, SandboxState.STOPPED)
+    assert judged(rests, seen(*look), DELETING) == Discard(snapshot_id="SNP-1")
+
+
+def test_a_guest_that_ended_is_told_of_before_its_layers_merge() -> None:
+    """Else the domain that is started for the merge would be taken for the guest."""
+    crashed = (DomainState.CRASHED, StateReason.CRASHED)
+    for look, told in ((OFF, "host_restarted"), (crashed, "guest_crashed")):
+        step = judged(box(), seen(*look), DELETING)
+        assert isinstance(step, Become)
+        assert (step.state, step.reason_code) == (SandboxState.ERROR, told)
 
 
 def test_nothing_goes_before_the_end_of_a_sandbox() -> None:

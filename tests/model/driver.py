@@ -48,6 +48,7 @@ CHANGING = frozenset(
         "create_layer",
         "freeze",
         "merge",
+        "flush",
         "restate",
     }
 )
@@ -144,9 +145,13 @@ class WatchedDriver(FakeDriver):
         await self._intend("create_layer", layer)
         return await super().freeze(uuid, layer)
 
-    async def merge(self, uuid: str, lower: str, upper: str) -> bool:
+    async def merge(self, uuid: str, lower: str, upper: str, *, runs: bool) -> bool:
         await self._intend("merge", uuid)
-        return await super().merge(uuid, lower, upper)
+        return await super().merge(uuid, lower, upper, runs=runs)
+
+    async def flush(self, uuid: str) -> bool:
+        await self._intend("flush", uuid)
+        return await super().flush(uuid)
 
     async def restate(self, plan: DomainPlan) -> None:
         await self._intend("restate", plan.uuid)

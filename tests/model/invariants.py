@@ -233,6 +233,7 @@ _ALLOWS: Mapping[str, frozenset[Phase]] = {
     "revert_snapshot": frozenset({Phase.REVERT}),
     "freeze": frozenset({Phase.SNAPSHOT}),
     "merge": frozenset({Phase.SNAPSHOT}),
+    "flush": frozenset({Phase.SNAPSHOT}),
     "restate": frozenset({Phase.SNAPSHOT, Phase.REVERT}),
 }
 

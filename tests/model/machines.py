@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scheduler.errors import SandboxdError
-from scheduler.model import DomainState, ObservedVolume, StateReason
+from scheduler.model import DomainState, ObservedVolume
 from tests.hosts.fake import FakeDomain, FakeHost
+from tests.hosts.fake_snapshots import lose_power
 
 IMAGE = "golden.qcow2"
 _ON = (DomainState.RUNNING, DomainState.PAUSED)
@@ -93,9 +94,7 @@ class Machine:
 
     def power_cycle(self) -> None:
         """Lose power and come back: every guest is off, as nobody here asked for."""
-        for domain in self.fake.domains.values():
-            if domain.active:
-                domain.state, domain.reason = DomainState.SHUT_OFF, StateReason.OTHER
+        lose_power(self.fake)
         for uuid in self.foreign_domains:
             self.keep_foreign(self.fake.domains[uuid])
 

@@ -83,9 +83,6 @@ class WithLayers(WithSandbox):
         items = self.cluster.api.get(self.path)["items"]
         read = {str(one["ref"]): self.kept[str(one["name"])] for one in items}
         read[live_layer(self.cluster, self.id)] = self.disk
-        if self.before == "RUNNING":
-            with self.cluster.libvirt(self.real) as connection:
-                self.real.flush_running(connection.lookupByName("one"))
         for volume, patterns in read.items():
             if not self.real.reads(volume, patterns):
                 yield f"{volume} does not read {patterns}"

@@ -56,8 +56,12 @@ class RealHost:
         self._qemu_io(volume, [_command("write", block, pattern)])
 
     def write_running(self, domain: libvirt.virDomain, block: int, pattern: int) -> None:
-        """Have the QEMU of a guest that runs write to its disk."""
+        """Have the QEMU of a guest that runs write to its disk, and write that down.
+
+        What it takes up from layers later is not written down by this.
+        """
         _have_qemu(domain, _command("write", block, pattern))
+        _have_qemu(domain, "flush")
 
     def reads(self, volume: str, patterns: Sequence[int]) -> bool:
         """Whether the blocks of a volume, with all below it, are of these patterns."""

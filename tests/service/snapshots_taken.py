@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from scheduler.ids import Prefix, new_id
 from scheduler.model import Manifest, PackageInfo, Sandbox, ServiceState, Snapshot, SnapshotKind
 from tests.changes.manifests import directory, file, link, manifest
 from tests.service.planes import Plane
@@ -14,7 +15,7 @@ async def snapshot(
 ) -> Snapshot:
     """Record a snapshot, with what was seen of the guest then."""
     taken = Snapshot(
-        id=f"SNP-{name}",
+        id=new_id(Prefix.SNAPSHOT),
         sandbox_id=sandbox.id,
         name=name,
         kind=SnapshotKind.EXTERNAL,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import socket
 import subprocess
@@ -37,6 +38,8 @@ GOAL_READY_SECONDS = 5.0
 GOAL_MIB = 256
 POLL_SECONDS = 10.0
 LIMIT_SECONDS = 120.0
+OF_THE_UNIT = {"MALLOC_ARENA_MAX": "2"}
+"""What deploy/sandboxd.service puts into the daemon's environment."""
 CONFIGURATION = '[metrics]\nenabled = false\n[api]\ngroup = ""\n'
 IMPORTS = (
     "import time; t = time.perf_counter(); import scheduler.daemon; print(time.perf_counter() - t)"
@@ -97,7 +100,10 @@ def start(settings: Settings, imports: float, watch_seconds: float) -> Start:
     with log.open("w") as file:
         begun = time.perf_counter()
         daemon = subprocess.Popen(
-            [*argv, "--state-dir", str(settings.state_dir)], stderr=file, stdout=file
+            [*argv, "--state-dir", str(settings.state_dir)],
+            stderr=file,
+            stdout=file,
+            env={**os.environ, **OF_THE_UNIT},
         )
     try:
         bound = _until(settings.socket.exists, begun)

@@ -72,10 +72,10 @@ class BuildQueue:
             self._wake_next(line)
 
     def leave(self, host_id: str, sandbox_id: str) -> None:
-        """Say that a sandbox has nothing to build on a host, or no longer."""
+        """Say that a sandbox has nothing to build on a host, or no longer; the next is woken."""
         line = self._lines.get(host_id)
-        if line is not None:
-            line.waiting.pop(sandbox_id, None)
+        if line is not None and line.waiting.pop(sandbox_id, None) is not None:
+            self._wake_next(line)
 
     def forget(self, host_id: str) -> None:
         """Drop what was kept of a host that is no more."""

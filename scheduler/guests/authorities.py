@@ -8,6 +8,7 @@ other would open a guest.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from dataclasses import dataclass, field
@@ -134,24 +135,13 @@ def make_authority(directory: Path, number: int) -> Authority:
 
 
 def read_authority(path: Path, *, private: bool = True) -> Authority:
-    """Read a key; `private` asks that only its owner can read the file. Raises `Invalid`."""
-    try:
-        facts = path.stat()
-        if private and stat.S_IMODE(facts.st_mode) & 0o077:
-            raise Invalid(
-                f"the SSH authority's key {path} can be read by others",
-                remedy=f"chmod 600 {path}; when it may have been read, make a new one",
-            )
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise Invalid(
-            f"{path}.pub is there, but the SSH authority's key {path} is missing", remedy=_RESTORE
-        ) from None
-    except OSError as error:
-        raise Invalid(
-            f"the SSH authority's key {path} cannot be read: {error.strerror}",
-            remedy="the daemon's user must own it",
-        ) from error
+    """Read a key; `private` asks that only its owner can read the file.
+
+    Raises `Invalid` for what stays so until somebody mends it, `DiskRefused` for what may pass: the
+    unit does not start a daemon again that gave up on the first.
+    """
+    with on_disk("the SSH authority's key cannot be read"):
+        facts, content = _contents(path, private=private)
     key = _parse(path, content)
     return Authority(
         name=path.name,
@@ -160,6 +150,26 @@ def read_authority(path: Path, *, private: bool = True) -> Authority:
         key=key,
         made_at=datetime.fromtimestamp(facts.st_mtime, UTC) if private else None,
     )
+
+
+def _contents(path: Path, *, private: bool) -> tuple[os.stat_result, bytes]:
+    try:
+        facts = path.stat()
+        if private and stat.S_IMODE(facts.st_mode) & 0o077:
+            raise Invalid(
+                f"the SSH authority's key {path} can be read by others",
+                remedy=f"chmod 600 {path}; when it may have been read, make a new one",
+            )
+        return facts, path.read_bytes()
+    except FileNotFoundError:
+        raise Invalid(
+            f"{path}.pub is there, but the SSH authority's key {path} is missing", remedy=_RESTORE
+        ) from None
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise Invalid(
+            f"the SSH authority's key {path} cannot be read: {error.strerror}",
+            remedy="the daemon's user must own it",
+        ) from error
 
 
 def public_line(key: asyncssh.SSHKey) -> str:

@@ -51,11 +51,12 @@ def recognised(
     """Return the next record that differs from the keys there are, the signer's first; or None.
 
     `fresh_id` is for a key that has no record. A key whose making or removal is recorded is left to
-    whoever carries that out.
+    whoever carries that out, and one that is there under two names goes by the first.
     """
     by_fingerprint = {one.fingerprint: one for one in records if one.fingerprint}
     making = {one.name for one in records if one.state is AuthorityState.MAKING}
-    for place, key in enumerate(keys):
+    once = {key.fingerprint: key for key in reversed(keys)}
+    for place, key in enumerate(sorted(once.values(), key=keys.index)):
         state = AuthorityState.KEPT if place else AuthorityState.SIGNING
         known = by_fingerprint.get(key.fingerprint)
         if known is None and key.name not in making:

@@ -115,7 +115,7 @@ MIN_AGE_SECONDS = 900
 VOLUME_PREFIX = "sbx-"
 """How the names of our volumes begin; it is a pattern, never a proof."""
 _REPLICA_NAME = re.compile(rf"{REPLICA_PREFIX}[0-9a-f]{{64}}")
-_VOLUME_NAME = re.compile(r"(sbx-[0-9a-z]{26})(-[a-z0-9]+)?\.[a-z0-9]+")
+_VOLUME_NAME = re.compile(r"(sbx-[0-9a-z]{26})(-[a-z0-9]+)*\.[a-z0-9]+")
 
 
 def orphans(

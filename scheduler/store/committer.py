@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
-from scheduler.store.faults import DRIVER_ERRORS, again, of_medium, translate, uncertain
+from scheduler.store.faults import again, driver_errors, of_medium, translate, uncertain
 from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
@@ -115,7 +115,7 @@ class Committer:
             raise
         try:
             connection.commit()
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             # A transaction whose commit failed is in a state that no driver agrees on.
             self._drop()
             raise uncertain(translate(error)) from error
@@ -124,7 +124,7 @@ class Committer:
         reused = self._connection is not None
         try:
             return self._connect()
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             lost = self._is_lost()
             self._drop()
             if not (reused and lost):
@@ -132,7 +132,7 @@ class Committer:
         # The server went away while the connection lay idle: nothing was lost, ask once more.
         try:
             return self._connect()
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             self._drop()
             raise translate(error) from error
 
@@ -158,7 +158,7 @@ class Committer:
         return bool(getattr(self._connection.connection.driver_connection, "closed", False))
 
     def _roll_back(self, connection: Connection) -> None:
-        with suppress(*DRIVER_ERRORS):
+        with suppress(*driver_errors()):
             connection.rollback()
             if not self._is_lost():
                 return

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Select
 
 from scheduler.errors import ReadOnly
-from scheduler.store.faults import DRIVER_ERRORS, translate
+from scheduler.store.faults import driver_errors, translate
 from scheduler.store.statements import Statement, Statements
 
 Row = Sequence[Any]
@@ -53,7 +53,7 @@ class Cursor:
         """Return what a select of varying shape finds."""
         try:
             return self._connection.execute(select).all()
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             self.dirty = True
             raise translate(error) from error
 
@@ -82,6 +82,6 @@ class Cursor:
         prepared = self._statements.prepared(statement)
         try:
             self._cursor.execute(prepared.text, prepared.bind(parameters))
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             self.dirty = True
             raise translate(error) from error

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
-import psycopg
 import sqlalchemy.exc
 
 from scheduler.errors import AlreadyExists, Conflict, Invalid, ReadOnly, SandboxdError, Unavailable
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class Fault(NamedTuple):
@@ -88,9 +91,8 @@ _POSTGRES: Mapping[str, Fault] = {
 _NO_SUCH = re.compile(r"no such (table|column)|has no column named")
 """What SQLite says instead of a code when a statement fits another schema."""
 
-DRIVER_ERRORS = (
+_ERRORS = (
     sqlite3.Error,
-    psycopg.Error,
     sqlalchemy.exc.StatementError,
     sqlalchemy.exc.TimeoutError,
     OverflowError,
@@ -99,12 +101,18 @@ DRIVER_ERRORS = (
 )
 
 
+def driver_errors() -> tuple[type[Exception], ...]:
+    """Return what the drivers in use may raise: a store on SQLite never loads PostgreSQL's."""
+    loaded = sys.modules.get("psycopg")
+    return _ERRORS if loaded is None else (*_ERRORS, loaded.Error)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise our error for whatever a driver raises inside."""
     try:
         yield
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         raise translate(error) from error
 
 
@@ -113,7 +121,7 @@ def translate(error: Exception) -> SandboxdError:
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, sqlite3.Error):
         return _from_sqlite(cause)
-    if isinstance(cause, psycopg.Error):
+    if (loaded := sys.modules.get("psycopg")) is not None and isinstance(cause, loaded.Error):
         return _from_postgres(cause)
     if isinstance(cause, OverflowError):
         return Invalid("a number does not fit 64 bits", remedy="Use a smaller one.")
@@ -179,6 +187,8 @@ def _from_sqlite(error: sqlite3.Error) -> SandboxdError:
 
 
 def _from_postgres(error: psycopg.Error) -> SandboxdError:
+    import psycopg  # loaded already, by whoever raised it
+
     state = error.sqlstate or ""
     if state == "23505":
         key = re.match(r"Key \(([^)]*)\)=", error.diag.message_detail or "")

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scheduler.clock import Clock
 from scheduler.store import faces
 from scheduler.store.engines import READING
-from scheduler.store.faults import DRIVER_ERRORS, translate, translated, uncertain
+from scheduler.store.faults import driver_errors, translate, translated, uncertain
 from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
 from scheduler.store.transaction import Transaction
@@ -100,7 +100,7 @@ class AsyncTransaction:
     async def _commit(self) -> None:
         try:
             await self._open().commit()
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             raise uncertain(translate(error)) from error
 
     def _open(self) -> AsyncConnection:

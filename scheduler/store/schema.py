@@ -14,20 +14,19 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect, text
 
 from scheduler.errors import Invalid, SandboxdError
 from scheduler.store.backups import how_to_restore, make_backup
 from scheduler.store.config import StoreConfig
 from scheduler.store.engines import begin_writing
-from scheduler.store.faults import DRIVER_ERRORS, of_damage, translate
+from scheduler.store.faults import driver_errors, of_damage, translate
 from scheduler.store.media import check_file, check_integrity
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+_REVISIONS = "versions/[0-9]*_*.py"
+"""A revision's file is named by its number, and the newest has the greatest."""
+_CURRENT = text("SELECT version_num FROM alembic_version")
 
 _ALEMBIC = threading.Lock()
 """Alembic keeps the migration in progress in its modules: one at a time in a process."""
@@ -54,15 +53,15 @@ def ensure(
     try:
         with engine.connect() as connection, connection.begin():
             check_integrity(connection)
-            return _ensure(connection, config, now, _alembic(connection, migrations))
-    except DRIVER_ERRORS as error:
+            return _ensure(connection, config, now, migrations)
+    except driver_errors() as error:
         raise _refused(translate(error)) from error
 
 
-def _ensure(connection: Connection, config: StoreConfig, now: datetime, alembic: Config) -> str:
+def _ensure(connection: Connection, config: StoreConfig, now: datetime, migrations: Path) -> str:
     if not config.read_only:
         begin_writing(connection)
-    revisions = _revisions(connection, alembic)
+    revisions = _revisions(connection, migrations)
     current, newest = revisions.current, revisions.newest
     if current == newest:
         return newest
@@ -71,20 +70,30 @@ def _ensure(connection: Connection, config: StoreConfig, now: datetime, alembic:
     if config.read_only or not config.auto_migrate:
         raise _not_migrated(revisions, config)
     _back_up(config, current, now)
-    with _ALEMBIC:
-        command.upgrade(alembic, "head")
+    _upgrade(connection, migrations)
     _log.info("schema", was=current, now=newest)
     return newest
 
 
-def _revisions(connection: Connection, alembic: Config) -> _Revisions:
-    scripts = ScriptDirectory.from_config(alembic)
-    (newest,) = scripts.get_heads()
+def _revisions(connection: Connection, migrations: Path) -> _Revisions:
+    """Compare what the database says with the files: most starts have nothing to migrate."""
+    known = frozenset(file.name.partition("_")[0] for file in migrations.glob(_REVISIONS))
+    told = inspect(connection).has_table("alembic_version")
     return _Revisions(
-        current=MigrationContext.configure(connection).get_current_revision(),
-        newest=newest,
-        known=frozenset(script.revision for script in scripts.walk_revisions()),
+        current=connection.scalar(_CURRENT) if told else None, newest=max(known), known=known
     )
+
+
+def _upgrade(connection: Connection, migrations: Path) -> None:
+    from alembic import command  # 11 MiB and 150 modules that a daemon rarely needs
+    from alembic.config import Config
+
+    config = Config()
+    # Alembic interpolates percent signs.
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with _ALEMBIC:
+        command.upgrade(config, "head")
 
 
 def _back_up(config: StoreConfig, revision: str | None, now: datetime) -> None:
@@ -116,14 +125,6 @@ def _not_migrated(revisions: _Revisions, config: StoreConfig) -> Invalid:
     dumped = current is None or config.sqlite_path is not None
     first = "Start" if dumped else "Make a dump (pg_dump), then start"
     return Invalid(f"the database {found}", remedy=f"{first} sandboxd once {way}.")
-
-
-def _alembic(connection: Connection, migrations: Path) -> Config:
-    config = Config()
-    # Alembic interpolates percent signs.
-    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
 
 
 def _refused(error: SandboxdError) -> SandboxdError:

@@ -20,7 +20,7 @@ from scheduler.store.committer import Committer, Unit
 from scheduler.store.condition import Condition
 from scheduler.store.config import Limits, StoreConfig
 from scheduler.store.engines import Engines
-from scheduler.store.faults import DRIVER_ERRORS, again, of_medium, translate, translated
+from scheduler.store.faults import again, driver_errors, of_medium, translate, translated
 from scheduler.store.gate import Gate
 from scheduler.store.interactive import AsyncTransaction, to_its_end
 from scheduler.store.statements import Statements
@@ -203,7 +203,7 @@ class Store:
         try:
             with self._engines.readers.connect() as connection, connection.begin():
                 return unit(Transaction(connection, self._statements, self._clock, writable=False))
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             raise translate(error) from error
 
     async def _close(self) -> None:

@@ -83,6 +83,15 @@ def test_who_left_or_was_never_heard_of_again_keeps_nobody_waiting(
     assert line.asks("d")
 
 
+def test_the_next_in_line_is_woken_when_who_was_to_build_leaves(line: Line) -> None:
+    with line.queue.turn(HOST, "a", most=1):
+        assert not any([line.asks("b"), line.asks("c")])
+    assert line.woken == ["b"]
+    for _ in range(2):
+        line.queue.leave(HOST, "b")
+    assert line.woken == ["b", "c"]
+
+
 def test_a_smaller_number_holds_from_the_next_build_on(line: Line) -> None:
     with line.queue.turn(HOST, "a", most=3), line.queue.turn(HOST, "b", most=3):
         assert not line.asks("c", most=1)

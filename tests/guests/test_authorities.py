@@ -9,7 +9,9 @@ import asyncssh
 import pytest
 
 from scheduler.errors import Invalid, NotFound
-from scheduler.guests.authorities import Authorities, make_authority
+from scheduler.guests.authorities import Authorities, make_authority, read_authority
+from scheduler.statedir import DiskRefused
+from tests.scarcity import no_free_descriptors
 
 
 def write_key(path: Path, algorithm: str = "ssh-ed25519") -> None:
@@ -109,6 +111,13 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ssh-ca.1").mkdir(mode=0o700)
     with pytest.raises(Invalid, match="cannot be read"):
         Authorities.open(tmp_path)
+
+
+def test_what_may_pass_is_no_reason_to_give_up(tmp_path: Path) -> None:
+    """The unit does not start a daemon again that calls its state faulty."""
+    Authorities.open(tmp_path)
+    with no_free_descriptors(), pytest.raises(DiskRefused, match="cannot be read: Too many open"):
+        read_authority(tmp_path / "ssh-ca.1")
 
 
 def test_a_credential_signs_and_a_previous_one_stays_beside_it(tmp_path: Path) -> None:

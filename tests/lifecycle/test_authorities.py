@@ -63,6 +63,15 @@ def test_the_first_key_signs_and_older_ones_are_kept_since_their_files_were_writ
     assert (first.given, first.number) == (False, 2)
 
 
+def test_a_key_that_somebody_copied_is_one_and_goes_by_its_first_name() -> None:
+    """Else it would sign and be kept in turn, and nobody came to an end with it."""
+    keys = [key(2, "ssh-ca.3"), key(1), key(2)]
+    signer, kept = settled([], keys)
+    assert (signer.name, signer.state) == ("ssh-ca.3", A.SIGNING)
+    assert (kept.name, kept.state) == ("ssh-ca.1", A.KEPT)
+    assert settled([signer, kept], keys) == [signer, kept]
+
+
 def test_a_credential_is_known_since_it_was_first_seen_and_is_not_ours() -> None:
     (found,) = settled([], [key(7, "ssh_ca")])
     assert (found.created_at, found.given, found.number) == (later(500), True, 0)

@@ -16,6 +16,7 @@ from scheduler.lifecycle.orphans import (
     OrphanCode,
     ReportOrphan,
     orphans,
+    owner_named,
     rationed,
     told_of,
 )
@@ -130,6 +131,13 @@ def test_unlisted_volumes_named_like_ours_are_reported() -> None:
     (step,) = found(view)
     told = reported(step)
     assert (told.kind, told.name, told.reason_code) == ("volume", "sbx-2.qcow2", "unlisted_volume")
+
+
+@pytest.mark.parametrize("end", [".qcow2", "-seed.iso", "-l12.qcow2", "-20261128-093012.qcow2"])
+def test_a_volume_names_its_sandbox(end: str) -> None:
+    """The overlay, the seed, a layer, and the copy that becomes an image."""
+    assert owner_named(f"sbx-01m8me9engd6fqgtvbr4v49xez{end}") == "SBX-01M8ME9ENGD6FQGTVBR4V49XEZ"
+    assert owner_named(f"sbx-1{end}") is None
 
 
 def test_a_host_without_its_pool_has_no_volumes_to_report() -> None:

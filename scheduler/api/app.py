@@ -28,7 +28,7 @@ from scheduler.api.routes.source_vms import SourceRoutes
 from scheduler.api.routes.ssh import SshRoutes
 from scheduler.api.routes.terminals import TerminalRoutes
 from scheduler.api.routes.trust import TrustRoutes
-from scheduler.api.routing import Operation, methods_at, mount
+from scheduler.api.routing import Operation, describe, methods_at, mount
 from scheduler.service.services import Services
 
 Table = tuple[str, tuple[Operation, ...]]
@@ -46,8 +46,8 @@ class Api(FastAPI):
     def __init__(self, tables: Iterable[Table]) -> None:
         super().__init__(**_ABOUT, openapi_url=None, redirect_slashes=False)
         self._tables = tuple(tables)
-        for tag, operations in self._tables:
-            mount(self, tag, operations)
+        for _, operations in self._tables:
+            mount(self, operations)
         self.add_route("/openapi.json", self._document, include_in_schema=False)
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -59,7 +59,7 @@ class Api(FastAPI):
         if self.openapi_schema is None:
             described = FastAPI(**_ABOUT)
             for tag, operations in self._tables:
-                mount(described, tag, operations, described=True)
+                describe(described, tag, operations)
             self.openapi_schema = described.openapi()
         return self.openapi_schema
 

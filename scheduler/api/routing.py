@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from scheduler.api.binding import Binding
@@ -51,35 +53,46 @@ def table(rows: Iterable[Row], otherwise: Mapping[Any, Any] | None = None) -> tu
     )
 
 
-class StrictRoute(APIRoute):
-    """Documented by FastAPI, read by `Binding`, answered by the endpoint's own response."""
+class OperationRoute(Route):
+    """Serves one operation: read by a `Binding`, answered by the endpoint's own response.
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **documented: Any) -> None:
-        super().__init__(path, endpoint, **documented)
-        binding = Binding(self.dependant, self.body_field)
+    FastAPI derives the parameters from the endpoint with the first request that needs them. For all
+    operations at once that was half of what a daemon does until it is ready.
+    """
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            request = BoundedRequest(scope, receive, send)
-            response = await endpoint(**await binding.arguments(request))
-            await response(scope, receive, send)
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.path, operation.endpoint, methods=[operation.method])
+        self.methods = {operation.method}  # without the HEAD that comes with a GET else
+        self.app = self._serve
+        self._operation = operation
 
-        self.app = app
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = BoundedRequest(scope, receive, send)
+        response = await self._operation.endpoint(**await self._binding.arguments(request))
+        await response(scope, receive, send)
+
+    @cached_property
+    def _binding(self) -> Binding:
+        derived = APIRoute(self.path, self._operation.endpoint, response_model=None)
+        return Binding(derived.dependant, derived.body_field)
 
 
-def mount(
-    app: FastAPI, tag: str, operations: Iterable[Operation], *, described: bool = False
-) -> None:
-    """Serve the operations from the application; `described` for the OpenAPI document's sake."""
+def mount(app: FastAPI, operations: Iterable[Operation]) -> None:
+    """Serve the operations from the application."""
+    app.router.routes.extend(map(OperationRoute, operations))
+
+
+def describe(app: FastAPI, tag: str, operations: Iterable[Operation]) -> None:
+    """Have FastAPI know all of the operations, for the OpenAPI document's sake."""
     for operation in operations:
         app.router.add_api_route(
             operation.path,
             operation.endpoint,
             methods=[operation.method],
-            response_model=operation.answer if described else None,
+            response_model=operation.answer,
             status_code=operation.status,
-            responses=_documented(operation) if described else None,
+            responses=_documented(operation),
             tags=[tag],
-            route_class_override=StrictRoute,
         )
 
 
@@ -94,7 +107,7 @@ def _documented(operation: Operation) -> dict[int | str, dict[str, Any]]:
 
 def methods_at(app: FastAPI) -> Callable[[str], frozenset[str]]:
     """Return what tells which methods a path has; no route alone knows when it has several."""
-    routes = [route for route in app.routes if isinstance(route, StrictRoute)]
+    routes = [route for route in app.routes if isinstance(route, OperationRoute)]
 
     def methods(path: str) -> frozenset[str]:
         matching = (route.methods or () for route in routes if route.path_regex.match(path))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "sandboxd-test-"
 UNDO_LIST = "undo"
 UNDO_EACH_S = 20.0
-UNDO_LIMIT_S = 60.0
+UNDO_LIMIT_S = 300.0
 RETRY_EVERY_S = 0.05
 
 

@@ -37,6 +37,9 @@ class Binding:
                 self._simple = {}
         self._repeatable = frozenset(self._repeatables())
         self._known = frozenset(self._model[1].model_fields if self._model else self._simple)
+        self._required = frozenset(
+            name for name, field in self._simple.items() if field.field_info.is_required()
+        )
         self._defaults = {field.name: field.get_default() for field in self._simple.values()}
         self._body_name = dependant.body_params[0].name if dependant.body_params else None
         self._body = body
@@ -52,7 +55,7 @@ class Binding:
             arguments[field.name], errors = field.validate(value, loc=("path", field.alias))
             if errors:
                 faults += faults_of(errors)
-        if request.scope["query_string"] or self._model is not None:
+        if request.scope["query_string"] or self._model is not None or self._required:
             faults += self._read_query(request.scope["query_string"], arguments)
         if self._body_name is not None:
             faults += await self._read_body(request, self._body_name, arguments)
@@ -82,6 +85,8 @@ class Binding:
             except ValidationError as error:
                 faults += faults_of(_placed(error))
             return faults
+        missing = sorted(self._required - given.keys())
+        faults += [_query_fault(name, "it is missing", "give it") for name in missing]
         for name, value in given.items():
             field = self._simple[name]
             arguments[field.name], errors = field.validate(value, loc=("query", name))

@@ -38,17 +38,20 @@ class BoundedRequest(Request):
         declared = header(self.scope, b"content-length") or b"0"
         if not declared.isdigit() or len(declared) > 12 or int(declared) > MOST_BYTES:
             _too_large()
-        message = await self.receive()
-        parts: list[bytes] = [message.get("body", b"")]
-        size = len(parts[0])
-        while message.get("more_body", False):
+        if int(declared) == 0 and header(self.scope, b"transfer-encoding") is None:
+            return b""
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
             message = await self.receive()
+            # What is cut off before its first byte is no empty body, and asks for no defaults.
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > MOST_BYTES:
                 _too_large()
+            more = message.get("more_body", False)
         return b"".join(parts)
 
 

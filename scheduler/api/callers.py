@@ -80,10 +80,16 @@ async def _key_of(request: Request) -> Key | None:
             "the Idempotency-Key is empty, too long or has a character it may not have",
             "use 1 to 200 visible ASCII characters, such as a UUID",
         )
-    digest = hashlib.sha256(request.scope["query_string"] + b"\n" + await request.body())
+    asked = _without_wait(request.scope["query_string"])
+    digest = hashlib.sha256(asked + b"\n" + await request.body())
     return Key(
         actor=actor_of(request),
         route=f"{request.method} {request.scope['path']}",
         key=given.decode(),
         body_hash=digest.hexdigest(),
     )
+
+
+def _without_wait(query: bytes) -> bytes:
+    """Return a query but for how long to wait: who asks again for longer asks for the same."""
+    return b"&".join(part for part in query.split(b"&") if not part.startswith(b"wait="))

@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scheduler.errors import Invalid
 from scheduler.model import HostHealth, HostState, ImageState, PublicationStatus, SandboxState
@@ -18,15 +18,30 @@ from scheduler.store import (
     SandboxFilter,
     SshFilter,
 )
-from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER
+from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER, refusal
 
 LONGEST_WAIT_SECONDS = 300.0
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$"
 
 Reference = Annotated[str, Path(pattern=REFERENCE, description="An id, or a sandbox's name.")]
 HostName = Annotated[str, Path(pattern=NAME, description="A host's name.")]
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+_DURATION = re.compile(r"([0-9]+)(ms|s|m|)")
+
+
+def _not_too_long(wait: str | None) -> str | None:
+    """Refuse a wait with the request: once something is done it is too late for a refusal."""
+    if (wait_seconds(wait) or 0.0) > LONGEST_WAIT_SECONDS:
+        raise refusal(
+            f"wait is longer than {LONGEST_WAIT_SECONDS:.0f} s",
+            "wait in turns: ask again when the answer says it has not settled",
+        )
+    return wait
+
+
 Wait = Annotated[
     str | None,
+    AfterValidator(_not_too_long),
     Query(
         pattern=r"^[0-9]{1,6}(ms|s|m)?$",
         description="Answer once it has settled, or after this long, such as 30s.",
@@ -34,8 +49,6 @@ Wait = Annotated[
 ]
 DryRun = Annotated[bool, Query(description="Decide, tell, and change nothing.")]
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
-_DURATION = re.compile(r"([0-9]+)(ms|s|m|)")
 _KEY = re.compile(LABEL_KEY)
 _VALUE = re.compile(LABEL_VALUE)
 
@@ -207,18 +220,9 @@ class EventQuery(BaseModel):
 
 
 def wait_seconds(wait: str | None) -> float | None:
-    """Return how long to wait, None for not at all; raises `Invalid` beyond the longest."""
-    if wait is None:
-        return None
-    match = _DURATION.fullmatch(wait)
-    seconds = int(match[1]) * _UNITS[match[2]] if match else 0.0
-    if seconds > LONGEST_WAIT_SECONDS:
-        raise Invalid(
-            f"wait is longer than {LONGEST_WAIT_SECONDS:.0f} s",
-            remedy="wait in turns: ask again when the answer says it has not settled",
-            details={"query.wait": "too long"},
-        )
-    return seconds
+    """Return how long to wait, None for not at all."""
+    match = None if wait is None else _DURATION.fullmatch(wait)
+    return None if match is None else int(match[1]) * _UNITS[match[2]]
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from scheduler.api.peers import Peer, peer_of
 from scheduler.api.problems import problem
@@ -80,6 +80,8 @@ class AdminProtocol(HttpToolsProtocol):
         self._uploading = False
         self._feeding = False
         self._switched: Switched | None = None
+        self._answering: RequestResponseCycle | None = None
+        """What is answered now; later requests of the connection wait in `pipeline`."""
 
     def switch(self) -> Switched:
         """Leave HTTP: what comes on the connection is no request any more."""
@@ -111,7 +113,16 @@ class AdminProtocol(HttpToolsProtocol):
             self._peer = None
         if self._switched is not None:
             self._switched.feed_loss()
+        # Only the newest is told of it else, which waits behind a stream that nobody reads.
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Note that the client has said all; one that left HTTP may still be told something."""

@@ -229,6 +229,25 @@ async def journal(cloud: Plane, count: int) -> None:
     cloud.journal.poke()
 
 
+async def test_whoever_hangs_up_with_a_request_behind_the_stream_costs_nothing_either(
+    http: httpx2.AsyncClient, cloud: Plane, socket_path: Path
+) -> None:
+    """Each left a follower for ever: only the request that waited heard of the end."""
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(socket_path))
+            one.sendall(f"GET /v1/events HTTP/1.1\r\nhost: x\r\naccept: {ONLY}\r\n\r\n".encode())
+            await until(lambda: cloud.journal.waiting == 1)
+            one.sendall(b"POST /v1/hosts/alpha/cordon HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await http.get("/healthz")).status_code == 200
+        # While a request waits nothing is read, so that only writing tells of the end.
+        for _ in range(5):
+            await journal(cloud, 1)
+            await http.get("/healthz")
+        await until(lambda: cloud.journal.waiting == 0, what="the follower's end")
+    assert (await http.get("/v1/hosts/alpha")).json()["state"] == "ACTIVE"
+
+
 def test_a_reader_that_does_not_read_is_disconnected_and_nobody_else(
     tmp_path: Path, socket_path: Path, clock: ManualClock
 ) -> None:

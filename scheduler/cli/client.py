@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,10 @@ from scheduler.cli.failures import Failure, refused
 Document = dict[str, Any]
 Query = Mapping[str, object]
 
+MOST_WAITS = 3
+"""So often may one request wait for as long as it asks to."""
+_WAIT = re.compile(r"([0-9]+)(ms|s|m|)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 _REPEATABLE = frozenset({"GET", "POST", "DELETE"})
 _PAGE = 500
 
@@ -174,7 +179,8 @@ class Client:
         while True:
             attempts -= 1
             try:
-                return self._answer(method, _target(path, query or {}), content, sent)
+                target, patience = _target(path, query or {}), self._patience(query or {})
+                return self._answer(method, target, content, sent, seconds=patience)
             except ConnectionError as error:
                 if not attempts:
                     raise _lost(method, self.socket_path) from error
@@ -197,6 +203,15 @@ class Client:
         with closing(self._exchange(connection, method, target, content, headers)) as answer:
             _raise_for_status(answer)
             return Answer(status=answer.status, headers=dict(answer.headers), body=_read(answer))
+
+    def _patience(self, query: Query) -> float:
+        """Return how long an answer may take in seconds: what is waited for there comes on top.
+
+        What is healed is looked at, mended and looked at again, each for as long.
+        """
+        asked = _WAIT.fullmatch(str(query.get("wait") or ""))
+        seconds = int(asked[1]) * _UNITS[asked[2]] if asked else 0.0
+        return self._answer_seconds + MOST_WAITS * seconds
 
     def _exchange(
         self,

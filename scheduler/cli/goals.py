@@ -34,8 +34,11 @@ def reaches(*states: str) -> Goal:
 
 
 def has_address(box: Document) -> Outcome:
-    """Be reached once the sandbox's address is known."""
-    return True if box.get("ip_address") else reaches("RUNNING")(box) is True
+    """Be reached once the sandbox's address is known; pointless when it will not run."""
+    if box.get("ip_address"):
+        return True
+    running = reaches("RUNNING")(box)
+    return running if isinstance(running, Failure) else False
 
 
 def all_of(goals: Sequence[Goal]) -> Goal:

@@ -58,9 +58,11 @@ class Narrator:
             yield
             return
         from rich.console import Console
+        from rich.text import Text
 
         console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
-        self._status = console.status(printable(text))
+        # A spinner reads a plain string as markup, whatever its console was told.
+        self._status = console.status(Text(printable(text)))
         try:
             with self._status:
                 yield
@@ -98,7 +100,9 @@ class Narrator:
     def awaited(self, text: str) -> None:
         """Change what a terminal shows as being waited for."""
         if self._status is not None:
-            self._status.update(printable(text))
+            from rich.text import Text
+
+            self._status.update(Text(printable(text)))
 
     def _write(self, label: str, style: str, text: str) -> None:
         safe = printable_lines(text)

@@ -134,6 +134,16 @@ def held(handler: Handler) -> None:
     handler.server.daemon.released.wait(60)
 
 
+def later(seconds: float, document: object) -> Reply:
+    """Return this document after so many seconds."""
+
+    def reply(handler: Handler) -> None:
+        handler.server.daemon.released.wait(seconds)
+        sound(document)(handler)
+
+    return reply
+
+
 def stream(*events: Mapping[str, object], hold: bool = True) -> Reply:
     """Return an event stream of these events that then stays open, or says goodbye."""
 

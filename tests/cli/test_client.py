@@ -13,7 +13,7 @@ from scheduler.cli.client import Client
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
 from scheduler.cli.paths import segment
-from tests.cli.daemon import FaultyDaemon, half, held, not_http, reset, sound, text
+from tests.cli.daemon import FaultyDaemon, half, held, later, not_http, reset, sound, text
 from tests.cli.running import Sandboxctl
 
 BOX = {"id": "SBX-01", "state": "CREATED"}
@@ -104,6 +104,13 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(daemon: Faulty
     with pytest.raises(Failure, match=r"did not answer within 0\.05 s") as late:
         Client(str(daemon.path), answer_seconds=0.05).get("/v1/hosts")
     assert late.value.exit_code is Exit.UNREACHABLE
+
+
+def test_what_is_asked_to_wait_is_waited_for(daemon: FaultyDaemon) -> None:
+    """The daemon says nothing meanwhile, which is no reason to take it for dead."""
+    daemon.on("GET", "/v1/commands/CMD-1", later(0.3, {"id": "CMD-1"}))
+    client = Client(str(daemon.path), answer_seconds=0.05)
+    assert client.get("/v1/commands/CMD-1", wait="20s") == {"id": "CMD-1"}
 
 
 def test_an_answer_that_is_no_json_is_told(daemon: FaultyDaemon) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from scheduler.cli.failures import Failure
+from scheduler.cli.goals import parse
 from scheduler.model import SandboxState
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
@@ -52,6 +56,37 @@ async def test_some_refused_some_done(fleet: Fleet, sandboxctl: Sandboxctl) -> N
     assert ran.code == 5, "the refusal decides"
     assert [box["sandbox_name"] for box in ran.document] == ["fine"]
     assert "cannot be started" in ran.err
+
+
+async def test_one_that_was_only_to_be_built_is_retried_without_being_started(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    await sandboxctl.run("create", fleet.image, "--name", "web", "--no-start")
+    made = await fleet.plane.services.sandboxes.get("web")
+    await fleet.plane.become(made, SandboxState.ERROR)
+    again = await sandboxctl.run("retry", "web", "-o", "json")
+    assert (again.code, again.document["state"]) == (0, "STOPPED"), again.err
+
+
+@pytest.mark.parametrize(
+    ("box", "outcome"),
+    [
+        ({"state": "STARTING", "desired_state": "RUNNING"}, False),
+        ({"state": "RUNNING", "desired_state": "RUNNING"}, False),
+        ({"state": "RUNNING", "desired_state": "RUNNING", "ip_address": "192.0.2.7"}, True),
+        ({"state": "DESTROYED", "desired_state": "DESTROYED"}, "has been destroyed"),
+        ({"state": "ERROR", "desired_state": "RUNNING"}, "broke"),
+        ({"state": "STOPPED", "desired_state": "STOPPED"}, "will not run"),
+    ],
+)
+def test_an_address_is_not_waited_for_in_vain(box: dict[str, str], outcome: object) -> None:
+    known = {"id": "SBX-1", "sandbox_name": "web", "reason_code": "x", "reason_message": "broke"}
+    found = parse("ip")({**known, **box})
+    if isinstance(outcome, bool):
+        assert found is outcome
+    else:
+        assert isinstance(found, Failure)
+        assert str(outcome) in found.message
 
 
 async def test_retry_succeeds_or_fails_anew(fleet: Fleet, sandboxctl: Sandboxctl) -> None:

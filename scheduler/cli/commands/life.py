@@ -11,7 +11,7 @@ from scheduler.cli.commands.watching import watch_sandbox
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
-from scheduler.cli.goals import Goal, reaches
+from scheduler.cli.goals import reaches
 from scheduler.cli.options import (
     DURATION,
     dry_run_option,
@@ -30,7 +30,9 @@ Ask = Callable[[Document], Document]
 _ENDING = frozenset({Exit.INTERRUPTED, Exit.TIMED_OUT, Exit.UNREACHABLE})
 
 
-def _changing(verb: str, state: str, summary: str) -> click.Command:
+def _changing(verb: str, state: str | None, summary: str) -> click.Command:
+    """Return the command that asks for `state`, or for what the answer says is meant to be."""
+
     @click.command(verb, cls=Verb, help=summary)
     @sandbox_argument(many=True)
     @wait_options
@@ -47,7 +49,7 @@ def _changing(verb: str, state: str, summary: str) -> click.Command:
 
 start = _changing("start", "RUNNING", "Start stopped sandboxes.")
 stop = _changing("stop", "STOPPED", "Shut sandboxes down, by force when that takes too long.")
-retry = _changing("retry", "RUNNING", "Try again with sandboxes that are in ERROR.")
+retry = _changing("retry", None, "Try again with sandboxes that are in ERROR.")
 
 
 @click.command(cls=Verb)
@@ -102,7 +104,7 @@ def _change(
     session: Session,
     boxes: list[Document],
     ask: Ask,
-    state: str,
+    state: str | None,
     *,
     no_wait: bool,
     timeout_seconds: int | None,
@@ -118,7 +120,7 @@ def _change(
             failures.append(failure)
     changed = [answer for _, answer in asked]
     if not no_wait:
-        changed = _watched(session, asked, reaches(state), deadline, failures)
+        changed = _watched(session, asked, state, deadline, failures)
     if len(boxes) == 1 and failures:
         raise failures[0]
     _report(session, changed, failures, alone=len(boxes) == 1)
@@ -127,12 +129,13 @@ def _change(
 def _watched(
     session: Session,
     asked: list[tuple[Document, Document]],
-    goal: Goal,
+    state: str | None,
     deadline: Deadline,
     failures: list[Failure],
 ) -> list[Document]:
     settled: list[Document] = []
-    for before, _ in asked:
+    for before, answer in asked:
+        goal = reaches(state or answer["desired_state"])
         try:
             settled.append(watch_sandbox(session, before, goal, deadline, before=before))
         except Failure as failure:

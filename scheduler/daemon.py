@@ -149,8 +149,21 @@ async def _until_told(
 
 
 def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    default = DEFAULT_PATH if DEFAULT_PATH.exists() else None
-    return load(arguments.config or default, state_dir=arguments.state_dir, environ=environ)
+    file = arguments.config or _usual_file(own_state=arguments.state_dir is not None)
+    return load(file, state_dir=arguments.state_dir, environ=environ)
+
+
+def _usual_file(*, own_state: bool) -> Path | None:
+    """Return the configuration in its usual place, if there is one.
+
+    Who may not look there is told so, unless a state directory of their own says that another
+    daemon is meant.
+    """
+    try:
+        found = DEFAULT_PATH.exists()
+    except PermissionError:
+        found = not own_state
+    return DEFAULT_PATH if found else None
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -336,16 +336,6 @@ def test_a_good_configuration_is_valid_and_starts_nothing(
     assert not state.exists()
 
 
-def test_the_file_in_its_usual_place_is_read_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    usual = tmp_path / "config.toml"
-    usual.write_text("[nonsense]")
-    monkeypatch.setattr(daemon, "DEFAULT_PATH", usual)
-    assert main("--check-config") == EXIT_BAD_CONFIGURATION
-    assert "nonsense" in capsys.readouterr().err
-
-
 def test_every_fault_of_a_configuration_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,13 +31,13 @@ from scheduler.validation.fields import (
 
 
 def _path(value: object) -> Path:
-    if not isinstance(value, str) or not re.match(PATH, value):
+    if not isinstance(value, str) or not re.fullmatch(PATH, value):
         raise refusal("this is no absolute path", PATTERN_REMEDIES[PATH])
     return Path(value)
 
 
 def _group(name: str) -> str:
-    if name and not re.match(USER, name):
+    if name and not re.fullmatch(USER, name):
         raise refusal("this is no name of a group", 'give a group, or "" for the daemon\'s own')
     return name
 

@@ -149,7 +149,7 @@ def _body(
     return placement_body(**placement) | given(
         source_vm=source_vm,
         remove_secrets=remove_secrets or None,
-        agent_id=agent or getpass.getuser(),
+        agent_id=agent or _own_name(),
         job_id=job,
         sandbox_name=name,
         ttl_seconds=ttl,
@@ -170,3 +170,10 @@ def _show_plan(session: Session, plan: Document) -> None:
     session.printer.drawing(
         plan, [str(plan["host_name"])], lambda printer: decisions.draw(printer, drawn)
     )
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not be in any list of accounts
+        raise click.UsageError("this user has no name: say for whom with --agent") from None

@@ -3,6 +3,9 @@
 Those a caller named are found wherever they are; others by their look. A stream is cut into chunks
 anywhere, so what may be the beginning of a secret is held back until more has come; a line's plain
 end is not. It protects from accidents: who wants to tell a secret can write it backwards.
+
+Guests choose what is looked at here, so a look may cost no more than in proportion to the bytes:
+nothing is read to its end again for each place where a secret could begin.
 """
 
 from __future__ import annotations
@@ -21,18 +24,22 @@ _KEPT_BYTES = 1024
 _KEY_BYTES = 32 * 1024
 _MARGIN = 64
 
-_LOOKS: Mapping[str, bytes] = {
+_LOOKS_BUT_WEB_TOKENS: Mapping[str, bytes] = {
     _KEY: rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
     "aws_access_key": rb"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Z])",
     "aws_secret_key": rb"(?i:aws_secret_access_key)[\"']?[ \t]*[=:][ \t]*[\"']?[A-Za-z0-9/+=]{30,}",
     "token": (
         rb"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}"
         rb"|xox[abeoprs]-[A-Za-z0-9-]{10,}|(?<![A-Za-z0-9])(?:sk|rk|pk)[-_][A-Za-z0-9_-]{20,}"
-        rb"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}"
-        rb"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+        rb"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,})"
     ),
     "bearer": rb"(?i:bearer)[ \t]+[A-Za-z0-9._~+/=-]{8,}",
     "url_password": rb"(?<=://)[^\s/:@\x00-\x1f]*:[^\s/@\x00-\x1f]+(?=@)",
+}
+_WEB_TOKEN = rb"eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}"
+_LOOKS = {
+    **_LOOKS_BUT_WEB_TOKENS,
+    "token": b"(?:%s|%s)" % (_LOOKS_BUT_WEB_TOKENS["token"], _WEB_TOKEN),
 }
 _ANCHORS = (
     *(b"-----BEGIN ", b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
@@ -44,12 +51,13 @@ has none of these, which is seen at once; where there is one, only there every l
 _ANCHORS_OF_ANY_CASE = (b"bearer", b"aws_")
 _IN_ANY_CASE = [b"(?i:%s)" % anchor for anchor in _ANCHORS_OF_ANY_CASE]
 _KEY_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-# A token may go on, and a header line's first half may be all that has come.
+_WEB_TOKEN_PART = re.compile(rb"[A-Za-z0-9_-]*")
+# A header line's first half may be all that has come, or what follows it may go on.
 _UNFINISHED = re.compile(
-    rb"(?:(?i:bearer)[ \t]+|(?i:aws_secret_access_key)[\"']?[ \t]*[=:]?[ \t]*[\"']?"
-    rb"|-----BEGIN [A-Z0-9 ]{0,60})?[A-Za-z0-9\-][^\s]*\Z|(?:(?i:bearer)[ \t]*"
-    rb"|(?i:aws_secret_access_key)[\"']?[ \t]*[=:]?[ \t]*[\"']?|-----BEGIN [A-Z0-9 ]{0,60})\Z"
+    rb"(?:(?i:bearer)[ \t]*|(?i:aws_secret_access_key)[\"']?[ \t]*[=:]?[ \t]*[\"']?"
+    rb"|-----BEGIN [A-Z0-9 ]{0,60})(?:[A-Za-z0-9\-]\S*+)?\Z"
 )
+_TOKEN_BEGINS = re.compile(rb"[A-Za-z0-9\-]")
 _GOES_ON = re.compile(rb"[A-Za-z0-9._~+/=-]*")
 
 
@@ -58,10 +66,8 @@ class Redactor:
 
     def __init__(self, secrets: Collection[bytes] = ()) -> None:
         self._secrets = tuple(sorted(set(secrets), key=len, reverse=True))
-        named = b"|".join(map(re.escape, self._secrets))
-        looks = [b"(?P<%s>%s)" % (kind.encode(), look) for kind, look in _LOOKS.items()]
-        everything = [b"(?P<%s>%s)" % (NAMED.encode(), named), *looks] if named else looks
-        self._pattern = re.compile(b"|".join(everything))
+        self._pattern = _pattern(self._secrets, _LOOKS)
+        self._but_web_tokens = _pattern(self._secrets, _LOOKS_BUT_WEB_TOKENS)
         self._anchors = (*_ANCHORS, *self._secrets)
         begins = map(re.escape, self._anchors)
         self._beginning = re.compile(b"|".join([*begins, *_IN_ANY_CASE]))
@@ -119,12 +125,18 @@ class Redactor:
 
     def _first(self) -> re.Match[bytes] | None:
         """Return the first secret in the pending bytes."""
-        at = 0
+        at = barren = 0
         while (begins := self._beginning.search(self._pending, at)) is not None:
             at = begins.end() if begins[0] == b"://" else begins.start()
-            found = self._pattern.match(self._pending, at)
+            first_in_part = at >= barren
+            pattern = self._pattern if first_in_part else self._but_web_tokens
+            found = pattern.match(self._pending, at)
             if found is not None:
                 return found
+            if first_in_part and begins[0] == b"eyJ":
+                # Whatever was missing is missing for all that begin in the same part, too.
+                part = _WEB_TOKEN_PART.match(self._pending, at)
+                barren = part.end() if part else 0
             at = begins.start() + 1
         return None
 
@@ -166,7 +178,7 @@ class Redactor:
         tail_at = max(0, len(pending) - _HELD_BYTES)
         unfinished = _UNFINISHED.search(pending, tail_at)
         held_from = len(pending) if unfinished is None else unfinished.start()
-        return min(held_from, self._before_named(pending))
+        return min(held_from, _last_token(pending, tail_at), self._before_named(pending))
 
     def _before_named(self, pending: bytes) -> int:
         """Return where the longest beginning of a named secret begins at the end of the bytes."""
@@ -177,6 +189,22 @@ class Redactor:
                     first = min(first, len(pending) - size)
                     break
         return first
+
+
+def _pattern(secrets: Collection[bytes], looks: Mapping[str, bytes]) -> re.Pattern[bytes]:
+    """Return what finds any of the secrets, the first of them foremost, and all of such a look."""
+    named = b"|".join(map(re.escape, secrets))
+    kinds = {NAMED: named, **looks} if named else looks
+    return re.compile(b"|".join(b"(?P<%s>%s)" % (k.encode(), look) for k, look in kinds.items()))
+
+
+def _last_token(pending: bytes, tail_at: int) -> int:
+    """Return where the word begins that the bytes end in, and that may go on as a token."""
+    words = pending[tail_at:].rsplit(None, 1)
+    if not words or pending[-1:].isspace():
+        return len(pending)
+    begins = _TOKEN_BEGINS.search(pending, len(pending) - len(words[-1]))
+    return len(pending) if begins is None else begins.start()
 
 
 def redacted(text: str, secrets: Collection[bytes] = ()) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,3 +120,43 @@ def test_a_text_is_cleared_at_once() -> None:
     assert redacted("curl -H 'Authorization: Bearer abcdefghij'") == (
         "curl -H 'Authorization: [redacted:bearer]'"
     )
+
+
+WEB_TOKEN = b"eyJ" + b"hbGciOiJSUzI1NiJ9" + b".eyJzdWIiOiIxMjM0NTYifQ" + b".c2lnbmF0dXJlX3NpZw"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        WEB_TOKEN,
+        b"eyJ" + b"h" * 3000 + b"." + b"p" * 20_000 + b"." + b"s" * 700,
+        b"eyJ" * 9 + WEB_TOKEN,
+    ],
+)
+def test_web_tokens_are_hidden_whatever_stands_before_them_and_however_long(token: bytes) -> None:
+    for before in (b"", b"eyJ ", b"eyJshort.", b"x" * 5000 + b" ", b"eyJ" * 50 + b"!"):
+        out = cleared(before + token + b"\n", [])
+        assert out == before + b"[redacted:token]\n"
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        *(b"eyJ", b"eyJaaaaaaaa.b.", b"a", b"AKIA" + b"IOSFODNN7EXAMPLE.", b"://a:b@.", b"bearer "),
+        *(b"aws_secret_access_key", b"-----BEGIN ", b"sk-", b"://a:", b"bearer\t\t\t\t\t\t"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"", b" "])
+def test_what_a_flood_of_beginnings_costs_grows_as_its_length(flood: bytes, end: bytes) -> None:
+    def seconds(size: int) -> float:
+        data, taken = flood * (size // len(flood)) + end, []
+        for _ in range(3):
+            begun = time.process_time()
+            redactor = Redactor()
+            redactor.feed(data)
+            redactor.end()
+            taken.append(time.process_time() - begun)
+        return min(taken)
+
+    # A floor, since what takes next to no time is measured badly; four times as much is linear.
+    assert seconds(64 * 1024) < 8 * max(seconds(16 * 1024), 0.02)

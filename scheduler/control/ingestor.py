@@ -20,6 +20,7 @@ from scheduler.errors import (
     HostRefused,
     HostTimeout,
     NotFound,
+    SandboxdError,
     Unavailable,
 )
 from scheduler.hosts import ObjectBusy
@@ -33,6 +34,7 @@ from scheduler.store import Store, Transaction
 
 PART_BYTES = 8 * 2**20
 AGAIN_SECONDS = 5.0
+_TAKEN_IN = (ImageState.FREEZING, ImageState.FETCHING, ImageState.CHECKING)
 
 
 class Ingestor:
@@ -78,7 +80,8 @@ class Ingestor:
             await self._store.submit(partial(self._hold, image, error.message))
             raise
         except (HostRefused, AlreadyExists) as error:
-            await self._refuse(image, error.message)
+            if not await self._refuse(image, error):
+                return 0.0
         except Conflict:
             return 0.0  # its owner changed their mind
         await self._freezer.clear(image)
@@ -175,14 +178,24 @@ class Ingestor:
     def _hold(self, image: Image, message: str, tx: Transaction) -> None:
         tx.images.replace(replace(image, reason=message), expected=image.state)
 
-    async def _refuse(self, image: Image, message: str) -> None:
-        # It may have come further since this turn began.
+    async def _refuse(self, image: Image, error: SandboxdError) -> bool:
+        """Say no to an image that is being taken in; return whether it still was.
+
+        Raises the error when it refuses a removal: no judgement on the image, it is tried again.
+        """
+        if image.state is ImageState.REMOVING:
+            await self._store.submit(partial(self._hold, image, error.message))
+            raise error
+        # It may have come further since this turn began, or its owner may want it gone.
         current = await self._store.read(lambda tx: tx.images.get(image.id))
+        if current.state not in _TAKEN_IN:
+            return False
         refused = replace(
-            current, state=ImageState.REFUSED, reason=message, updated_at=self._clock.now()
+            current, state=ImageState.REFUSED, reason=error.message, updated_at=self._clock.now()
         )
-        await self._become(current, refused, message)
+        await self._become(current, refused, error.message)
         await self._files.drop(image.id)
+        return True
 
     async def _remove(self, image: Image) -> float | None:
         """Forget an image of which no host holds anything any more."""
@@ -209,7 +222,7 @@ class Ingestor:
 
 
 def _busy(tx: Transaction) -> tuple[str, ...]:
-    busy = (ImageState.FREEZING, ImageState.FETCHING, ImageState.CHECKING, ImageState.REMOVING)
+    busy = (*_TAKEN_IN, ImageState.REMOVING)
     images = tx.images.all()
     return tuple(one.id for one in images if one.state in busy or copies_of(tx, one))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.control.listings import Listings
-from scheduler.errors import AlreadyExists, Conflict, HostTimeout, NotFound
+from scheduler.errors import AlreadyExists, Conflict, HostRefused, HostTimeout, NotFound
 from scheduler.hosts import ObjectBusy
 from scheduler.model import DomainState, Image, ImageState, ObservedVolume, SourceVM, VolumeRole
 from scheduler.service.intents import Intent
@@ -231,6 +231,30 @@ async def test_a_copy_that_could_not_be_removed_is_removed_later_and_before_its_
     await there.services.images.remove(asked, Intent(actor=ME))
     with pytest.raises(HostTimeout):
         await Imagery(there).ingestor.ingest(asked)
+    assert await Imagery(there).ingestor.ingest(asked) is None
+    assert set(driver.host.volumes) == {DISK, "golden.qcow2"}
+    with pytest.raises(NotFound):
+        await image(there, asked)
+
+
+async def test_a_removal_that_its_host_refuses_is_tried_again(
+    there: World, driver: FakeDriver
+) -> None:
+    await put(there, driver)
+    asked = await freeze(there)
+    driver.fail("delete_volume", HostRefused("cannot unlink file: device busy"), times=2)
+    with pytest.raises(HostRefused):
+        await Imagery(there).ingestor.ingest(asked)
+    assert (await image(there, asked)).usable, "its copy is no part of it"
+    await there.services.images.remove(asked, Intent(actor=ME))
+    with pytest.raises(HostRefused):
+        await Imagery(there).ingestor.ingest(asked)
+    waiting = await image(there, asked)
+    assert (waiting.state, waiting.reason) == (
+        ImageState.REMOVING,
+        "cannot unlink file: device busy",
+    )
+    assert await Imagery(there).ingestor.pending() == (asked,)
     assert await Imagery(there).ingestor.ingest(asked) is None
     assert set(driver.host.volumes) == {DISK, "golden.qcow2"}
     with pytest.raises(NotFound):

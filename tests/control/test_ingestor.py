@@ -198,6 +198,31 @@ async def test_a_volume_that_somebody_writes_to_is_no_golden_image(
     assert "changed while it was read" in (report.reason or "")
 
 
+async def test_one_that_is_given_up_while_it_is_read_goes_whatever_the_reading_finds(
+    there: World, imagery: Imagery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = await there.add_seen_host()
+    put(driver, "source.qcow2", content())
+    kept = driver.read_volume
+
+    async def given_up(name: str, offset: int, length: int) -> bytes | None:
+        part = await kept(name, offset, length)
+        gone = await there.services.images.remove("golden", Intent(actor=ME))
+        assert gone.state is ImageState.REMOVING
+        put(driver, name, content() + b"\0" * 512)
+        return part
+
+    monkeypatch.setattr(driver, "read_volume", given_up)
+    wanted = TakeImage(name="golden", host="alpha", volume="source.qcow2")
+    taken = await there.services.images.take(wanted, Intent(actor=ME))
+    assert await imagery.ingestor.ingest(taken.id) == 0.0
+    assert (await there.services.images.get(taken.id)).state is ImageState.REMOVING
+    assert await imagery.ingestor.ingest(taken.id) is None
+    assert await there.store.read(lambda tx: tx.images.all()) == ()
+    kinds = [event.kind for event in await there.events() if event.kind.startswith("image.")]
+    assert kinds == ["image.taken", "image.remove_requested", "image.removed"]
+
+
 async def test_the_disk_of_a_running_machine_is_no_golden_image(
     there: World, imagery: Imagery
 ) -> None:

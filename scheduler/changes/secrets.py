@@ -30,11 +30,6 @@ _MARKS = re.compile(
 )
 
 
-def redacted(text: str) -> str:
-    """Return text in which nothing is left that looks like a key or a token."""
-    return _MARKS.sub(b"[redacted]", text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
-
 def secret_in(path: str, content: bytes) -> str | None:
     """Return why a file is taken for a secret, None when it is not."""
     if _PLACES.fullmatch(path):

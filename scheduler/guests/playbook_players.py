@@ -6,6 +6,7 @@ plugin of ours, never from what was printed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Mapping
@@ -62,7 +63,7 @@ class PlaybookPlayer:
             environment=_environment,
         )
         ended, left = await ended_in_jail(self._way, staging, sandbox, host)
-        return judged(ended, left, name, order)
+        return await asyncio.to_thread(judged, ended, left, name, order)
 
 
 def _lay_out(yaml: str, private: Path) -> None:

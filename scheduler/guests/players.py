@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.changes.secrets import redacted
 from scheduler.errors import GuestUnreachable
 from scheduler.guests import relay
 from scheduler.guests.ansible_jail import ansible_jail, jail_fault, run_jailed
 from scheduler.guests.doors import Streams, door
+from scheduler.guests.redaction import redacted
 from scheduler.guests.stages import stage
 from scheduler.model import HostResources, Sandbox
 from scheduler.processes import Ended, clean_environment, program
@@ -84,7 +84,7 @@ class AnsiblePlayer:
 
         staging = Staging(lay_out=lay_out, limit_seconds=self._limit_seconds)
         ended, _ = await ended_in_jail(self._way, staging, clone, host)
-        return _played(ended, self._limit_seconds)
+        return await asyncio.to_thread(_played, ended, self._limit_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,8 @@ def _played(ended: Ended, limit_seconds: float) -> Played:
 
 def shown(text: str) -> str:
     """Return what was said without secrets, and without what a terminal would obey."""
-    text = redacted(text)
+    # A fault comes from JSON, which can spell what UTF-8 cannot.
+    text = redacted(text.encode("utf-8", "replace").decode())
     return "".join(
         one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text
     )

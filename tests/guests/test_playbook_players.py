@@ -11,6 +11,7 @@ import pytest
 from scheduler.clock import SystemClock
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.playbook_players import PlaybookPlayer, PlayOrder, judged
+from scheduler.guests.players import _played
 from scheduler.guests.seed import guest_access
 from scheduler.guests.ways import GuestWays
 from scheduler.model import PlayStatus, Recap
@@ -31,6 +32,14 @@ PLAY = """
         content: "{{{{ inventory_hostname }}}}"
     - name: Fail
       ansible.builtin.command: /bin/false
+"""
+HIDDEN = ("b3BlbnNzaC1rZXktdjEAAAAA", "abcdefghij0123", "hunter22", "wJalrXUtnFEMI")
+# Put together here, so that no scanner takes this file for a leak.
+SECRETS = f"""-----BEGIN OPENSSH PRIVATE {"KEY"}-----
+{HIDDEN[0]}
+-----END OPENSSH PRIVATE {"KEY"}-----
+Authorization: Bearer {HIDDEN[1]}
+https://robot:{HIDDEN[2]}@git.example/ AWS_SECRET_ACCESS_KEY={HIDDEN[3]}{"x" * 30}
 """
 ORDER = PlayOrder(yaml="", check=False, limit_seconds=9)
 
@@ -86,3 +95,13 @@ def test_what_an_end_means(
     end = judged(Ended(code=code, output="said"), recap, "one", ORDER)
     assert end.status is status
     assert (end.reason is None) if told is None else told in (end.reason or "")
+
+
+def test_neither_log_nor_reason_of_a_play_tells_a_secret() -> None:
+    fault = f"T: {SECRETS}\ud800"
+    recap = json.dumps({"counts": {"one": {"failed": 1}}, "faults": {"one": fault}}).encode()
+    end = judged(Ended(code=2, output=f"fatal: {SECRETS}"), recap, "one", ORDER)
+    played = _played(Ended(code=2, output=f"fatal: {SECRETS}"), 9)
+    for text in (end.log, end.reason or "", played.log):
+        assert "[redacted:private_key]" in text
+        assert not [secret for secret in HIDDEN if secret in text]

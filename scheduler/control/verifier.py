@@ -241,7 +241,8 @@ class Verifier:
             return verification, _Result.FAILED, played.reason
         after = await around.onlooker.manifest_of(clone, host)
         reviews = await asyncio.to_thread(expected_reviews, changed, around.contents)
-        left = remainders(
+        left = await asyncio.to_thread(
+            remainders,
             changed,
             before=(was, fresh),
             after=(became, after),

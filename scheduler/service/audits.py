@@ -102,7 +102,11 @@ class AuditService:
         )
 
     async def heal(self, seconds: float, intent: Intent[HealReport]) -> HealReport:
-        """Mend what is beyond doubt, wait at most so long for it, and audit again."""
+        """Mend what is beyond doubt, wait at most so long for it, and audit again.
+
+        `Repeated` before anything is done.
+        """
+        await self._store.read(intent.unused)
         comparison = await self.compare(seconds)
         healable = [orphan for orphan in comparison.orphans if orphan.healable]
         counters, condemned = await self._store.submit(partial(self._mend, healable, intent.actor))

@@ -67,12 +67,21 @@ class Intent(Generic[T]):
             return unit
         return wraps(unit)(partial(_once, unit, keeping))
 
+    def unused(self, tx: Transaction) -> None:
+        """Raise `Repeated` if the key was used: for what acts before the unit that answers."""
+        if self.keeping is not None:
+            _unused(self.keeping.key, tx)
 
-def _once(unit: Unit[T], keeping: Keeping[T], tx: Transaction) -> T:
-    key = keeping.key
+
+def _unused(key: Key, tx: Transaction) -> None:
     before = tx.idempotency.get(key.actor, key.route, key.key)
     if before is not None:
         raise Repeated(before)
+
+
+def _once(unit: Unit[T], keeping: Keeping[T], tx: Transaction) -> T:
+    key = keeping.key
+    _unused(key, tx)
     result = unit(tx)
     answer = keeping.render(result)
     tx.idempotency.add(

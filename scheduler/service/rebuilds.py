@@ -132,7 +132,11 @@ class RebuildService:
     async def rebuild(
         self, request: RebuildFleet, intent: Intent[RebuildReport], *, seconds: float = 0.0
     ) -> RebuildReport:
-        """Give every marked domain without a record its record back."""
+        """Give every marked domain without a record its record back.
+
+        `Repeated` before anything is done.
+        """
+        await self._store.read(intent.unused)
         candidates, doubtful, hosts = await self._survey(seconds)
         order = self._order(request, actor=intent.actor)
         done: list[Rebuilt] = []

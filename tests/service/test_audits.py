@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
+from scheduler.errors import Conflict
 from scheduler.lifecycle.findings import FindingCode
 from scheduler.lifecycle.orphans import Budget, OrphanCode
 from scheduler.model import DomainState, Event, HostHealth, Sandbox
 from scheduler.service.audits import AuditReport, AuditService, HealReport
-from scheduler.service.intents import Intent
+from scheduler.service.idempotency import KeptAnswers
+from scheduler.service.intents import Answer, Intent, Key
 from scheduler.service.leftovers import ORPHAN_EVENT
 from scheduler.service.sightings import Sightings
 from scheduler.store import EventFilter, Transaction
@@ -110,6 +112,25 @@ async def test_healing_sets_counters_right_and_says_who_asked(cloud: Plane) -> N
     assert cloud.fleet.hosts()[0].reserved_cpus == sandbox.vcpus
     healed = await cloud.store.read(lambda tx: tx.events.find(0, EventFilter(kind="ledger.healed")))
     assert [event.actor for event in healed] == [ME]
+
+
+async def test_healing_with_a_used_key_is_answered_as_before_or_refused_and_heals_nothing(
+    cloud: Plane,
+) -> None:
+    def heal(body: str) -> Awaitable[HealReport | Answer]:
+        return KeptAnswers(cloud.store, cloud.clock).once(
+            Key(actor=ME, route="heal", key="k", body_hash=body),
+            lambda report: Answer(status=200, text=",".join(report.counters)),
+            lambda intent: cloud.services.audits.heal(0, intent),
+        )
+
+    await cloud.create()
+    await heal("one")
+    await cloud.store.submit(_falsify)
+    assert await heal("one") == Answer(status=200, text="")
+    with pytest.raises(Conflict, match="used before for a different request"):
+        await heal("another")
+    assert await cloud.store.read(lambda tx: tx.allocations.audit()) != ()
 
 
 async def test_healing_lists_what_a_destroyed_sandbox_left_and_wakes_the_loop(

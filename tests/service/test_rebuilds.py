@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from scheduler.errors import Unavailable
+from scheduler.errors import Conflict, NotFound, Unavailable
 from scheduler.lifecycle.restoration import LEAST_LEASE_SECONDS
 from scheduler.model import DesiredState, DomainState, SandboxState
-from scheduler.service.intents import Intent
+from scheduler.service.idempotency import KeptAnswers
+from scheduler.service.intents import Answer, Intent, Key
 from scheduler.service.rebuilds import AT_ONCE, Outcome, RebuildReport
 from scheduler.service.requests import RebuildFleet
 from scheduler.service.sightings import Unseen
@@ -80,6 +82,26 @@ async def test_every_sandbox_of_every_host_is_back(
     three = await cloud.services.sandboxes.get("three")
     assert (three.state, three.desired_state) == (SandboxState.STOPPED, DesiredState.STOPPED)
     await assert_consistent(cloud)
+
+
+async def test_a_rebuild_with_a_used_key_is_answered_as_before_or_refused_and_restores_nothing(
+    cloud: Plane, alpha: Machine
+) -> None:
+    def again(body: str) -> Awaitable[RebuildReport | Answer]:
+        return KeptAnswers(cloud.store, cloud.clock).once(
+            Key(actor=ME, route="rebuild", key="k", body_hash=body),
+            lambda report: Answer(status=200, text=str(len(report.sandboxes))),
+            lambda intent: cloud.services.rebuilds.rebuild(RebuildFleet(), intent),
+        )
+
+    await again("one")
+    gone = lost(alpha)
+    alpha.see()
+    assert await again("one") == Answer(status=200, text="0")
+    with pytest.raises(Conflict, match="used before for a different request"):
+        await again("another")
+    with pytest.raises(NotFound):
+        await cloud.services.sandboxes.get(gone.id)
 
 
 async def test_events_tell_of_each_and_of_the_whole(cloud: Plane, alpha: Machine) -> None:

@@ -54,7 +54,7 @@ def files(plan: Plan, role: str, title: str) -> dict[str, bytes]:
 def contents(plan: Plan, role: str) -> dict[str, str]:
     """Return the paths of the contents that the role brings along, with their digests."""
     hidden = {one.subject for one in inexpressible(plan)}
-    digests = {one.sha256 for one in plan.files if one.path not in hidden and one.sha256}
+    digests = {one.sha256 for one in plan.written if one.path not in hidden and one.sha256}
     return {f"roles/{role}/files/{digest}": digest for digest in sorted(digests)}
 
 
@@ -97,6 +97,7 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
             if one.was is not None
         ],
         "removed": [Name(one.path) for one in shown(plan.removed)],
+        "accounts": [{**_owned(one), "src": one.sha256} for one in shown(plan.accounts)],
         "directories": [_owned(one) for one in shown(plan.directories)],
         "files": [{**_owned(one), "src": one.sha256} for one in shown(plan.files)],
         "touched": [_owned(one) for one in shown(plan.touched)],
@@ -184,6 +185,10 @@ def _removed(variable: str, _plan: Plan) -> list[Document]:
     ]
 
 
+def _accounts(variable: str, plan: Plan) -> list[Document]:
+    return [{**task, "name": "Put accounts in place"} for task in _files(variable, plan)]
+
+
 def _directories(variable: str, _plan: Plan) -> list[Document]:
     parameters = {"path": "{{ item.path }}", "state": "directory", **_MODE}
     return [{"name": "Make directories", "ansible.builtin.file": parameters, **_each(variable)}]
@@ -239,6 +244,7 @@ _TASKS: Mapping[str, Callable[[str, Plan], list[Document]]] = {
     "packages": _packages,
     "replaced": _replaced,
     "removed": _removed,
+    "accounts": _accounts,
     "directories": _directories,
     "files": _files,
     "touched": _touched,

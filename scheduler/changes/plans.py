@@ -98,6 +98,8 @@ class Plan:
     packages: tuple[WantedPackage, ...] = ()
     removed: tuple[WantedPath, ...] = ()
     """What is to go; a directory with all that is in it."""
+    accounts: tuple[WantedPath, ...] = ()
+    """Files that say which accounts there are: whatever has an owner needs them first."""
     directories: tuple[WantedPath, ...] = ()
     files: tuple[WantedPath, ...] = ()
     """Files with what they are to hold."""
@@ -112,7 +114,12 @@ class Plan:
     @property
     def paths(self) -> tuple[WantedPath, ...]:
         """Return every path that is wished for, removals excepted."""
-        return (*self.directories, *self.files, *self.touched, *self.links)
+        return (*self.accounts, *self.directories, *self.files, *self.touched, *self.links)
+
+    @property
+    def written(self) -> tuple[WantedPath, ...]:
+        """Return every file that is to hold something."""
+        return (*self.accounts, *self.files)
 
 
 @dataclass(slots=True)
@@ -154,6 +161,7 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         absent_packages=absent,
         packages=packages,
         removed=_topmost(draft),
+        accounts=draft.of("accounts"),
         directories=draft.of("directories"),
         files=draft.of("files"),
         touched=draft.of("touched"),
@@ -217,10 +225,11 @@ def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -
         draft.wish("touched", replace(wanted, sha256=None))
     elif (reason := _content_fault(after, draft)) is not None:
         draft.review(after.path, reason)
+    elif after.path in ACCOUNT_FILES:
+        draft.wish("accounts", wanted)
+        draft.note(after.path, "every account of the machine is replaced: make users instead")
     else:
         draft.wish("files", wanted)
-        if after.path in ACCOUNT_FILES:
-            draft.note(after.path, "every account of the machine is replaced: make users instead")
 
 
 def _wanted(before: ManifestEntry | None, after: ManifestEntry) -> WantedPath:
@@ -273,7 +282,7 @@ def _topmost(draft: _Draft) -> tuple[WantedPath, ...]:
     Where a link took a directory's place, removing below it would reach what the link points to.
     """
     kept: list[WantedPath] = []
-    became = (*draft.of("files"), *draft.of("links"))
+    became = (*draft.of("accounts"), *draft.of("files"), *draft.of("links"))
     gone = {one.path for one in became if one.was is EntryKind.DIRECTORY}
     for one in sorted(draft.of("removed"), key=lambda one: one.path):
         if not any(parent in gone for parent in _above(one.path)):

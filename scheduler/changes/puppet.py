@@ -55,7 +55,7 @@ def files(plan: Plan, module: str, title: str) -> dict[str, bytes]:
 
 def contents(plan: Plan, module: str) -> dict[str, str]:
     """Return the paths of the contents that the module brings along, with their digests."""
-    digests = {one.sha256 for one in plan.files if one.sha256}
+    digests = {one.sha256 for one in plan.written if one.sha256}
     return {f"{module}/files/{digest}": digest for digest in sorted(digests)}
 
 

@@ -20,7 +20,8 @@ def written() -> dict[str, str]:
     """Return the texts of a change set with each kind of wish, two hostile names and a pipe."""
     delta = everything()
     names = hostile("/srv/it", (HOSTILE[0], "a\nb: c")).files
-    made = tree(replace(delta, files=(*delta.files, *names, added("/etc/web.conf", mode=0o640))))
+    ours = added("/etc/passwd"), added("/etc/web.conf", mode=0o640)
+    made = tree(replace(delta, files=(*delta.files, *names, *ours)))
     assert set(made.contents.values()) == {digest(CONTENT)}
     return {path: content.decode() for path, content in made.files.items()}
 

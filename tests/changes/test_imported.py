@@ -110,6 +110,14 @@ def test_each_kind_of_wish_is_a_task_in_the_order_of_the_role() -> None:
     assert "condition" in left.reason
 
 
+def test_accounts_are_there_before_the_directories_that_they_own() -> None:
+    home = added("/home/alice", EntryKind.DIRECTORY, owner="alice", uid=1000)
+    users = added("/etc/passwd", sha256=digest(b"alice"), size=5)
+    found = imported(Delta(files=(home, users)), {digest(b"alice"): b"alice"})
+    told = [one.params.get("dest") or one.params.get("path") for one in found.tasks]
+    assert told == ["/etc/passwd", "/home/alice"]
+
+
 def test_a_guest_that_is_hostile_all_over_has_no_word_outside_of_data() -> None:
     delta = hostile("/srv")
     tasks = stored(delta, {digest(CONTENT): CONTENT})

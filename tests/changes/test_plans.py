@@ -140,7 +140,8 @@ def test_all_contents_together_are_bounded_and_a_twin_costs_nothing() -> None:
 
 def test_accounts_come_first_and_deserve_a_look() -> None:
     made = planned(added("/a"), added("/etc/passwd"))
-    assert [one.path for one in made.files] == ["/etc/passwd", "/a"]
+    assert [one.path for one in made.paths] == ["/etc/passwd", "/a"]
+    assert made.accounts == made.written[:1]
     assert [one.subject for one in made.notes] == ["/etc/passwd"]
 
 

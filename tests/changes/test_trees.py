@@ -245,6 +245,18 @@ def test_every_kind_of_wish_has_its_task_and_its_resource() -> None:
     assert made.wishes == 8
 
 
+def test_accounts_are_there_before_the_directories_that_they_own() -> None:
+    home = added("/home/alice", EntryKind.DIRECTORY, owner="alice", uid=1000)
+    made = tree(Delta(files=(home, added("/etc/passwd"), added("/etc/group"))))
+    tasks = read(made, f"{ROLE}/tasks/main.yml")
+    assert isinstance(tasks, list)
+    assert [task["loop"] for task in tasks] == ["{{ web_accounts }}", "{{ web_directories }}"]
+    manifest = made.files["puppet/web/manifests/init.pp"].decode()
+    titles = re.findall(r"file \{ '(.*)':", manifest)
+    assert titles == ["/etc/group", "/etc/passwd", "/home/alice"]
+    assert {path.rpartition("/")[2] for path in made.contents} == {digest(CONTENT)}
+
+
 def test_a_change_of_nothing_is_a_role_of_nothing() -> None:
     made = tree(Delta())
     assert read(made, f"{ROLE}/tasks/main.yml") == []

@@ -27,6 +27,14 @@ class web {
   }
   # lint:endignore
 
+  file { '/etc/passwd':
+    ensure => file,
+    source => 'puppet:///modules/web/8e1993f23ec7fe352f3c1d853319e1636cb7cce8bcbd9362bc61551d9916149e',
+    owner  => 'root',
+    group  => 'root',
+    mode   => '0644',
+  }
+
   file { '/srv/it/0':
     ensure => directory,
     owner  => 'root',

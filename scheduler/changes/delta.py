@@ -94,12 +94,16 @@ def package_changes(
 def service_differences(
     before: Iterable[ServiceState], after: Iterable[ServiceState], noise: NoiseRules
 ) -> tuple[ServiceDifference, ...]:
-    """Return the services that came, went, or are enabled or running where they were not."""
+    """Return the services that came, went, or are enabled or running where they were not.
+
+    Manifests of earlier versions list templates of services, which are none.
+    """
     old, new = {one.name: one for one in before}, {one.name: one for one in after}
     return tuple(
         ServiceDifference(name=name, before=old.get(name), after=new.get(name))
         for name in sorted({*old, *new})
-        if _service_differs(old.get(name), new.get(name), restless=noise.restless(name))
+        if not name.endswith("@")
+        and _service_differs(old.get(name), new.get(name), restless=noise.restless(name))
     )
 
 

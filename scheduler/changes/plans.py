@@ -314,6 +314,8 @@ def _service_fault(change: ServiceDifference, manager: str | None) -> str | None
         return "its service manager is not known here"
     if not _UNIT.fullmatch(change.name):
         return "this is no name that systemd allows"
+    if change.name.removesuffix(".service").endswith("@"):
+        return "it is a template: only instances of it can be enabled and run"
     if change.after is None:
         return "it is gone: that follows from the packages and files that go"
     if change.after.enabled is None and change.after.active is None:

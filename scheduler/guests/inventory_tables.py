@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from scheduler.model import PackageInfo, ServiceState
@@ -97,13 +97,18 @@ def rpm(text: bytes) -> Packages:
     return Packages(installed=_by_name(packages))
 
 
-def services(files: bytes, units: bytes) -> tuple[ServiceState, ...]:
+def services(files: bytes, units: bytes, instances: Iterable[str] = ()) -> tuple[ServiceState, ...]:
     """Return systemd's services by name: what is enabled, and what runs.
 
-    Another name of a service is no service: it comes and goes with the link that makes it.
+    Another name of a service is no service: it comes and goes with the link that makes it. Nor is
+    a template, which can neither run nor be enabled; `instances` are those of its instances that
+    links enable, of which systemctl's list of unit files says nothing.
     """
     told = {name: words[0] for name, words in _units(files, 1)}
     enabled = {name: _ENABLED.get(word) for name, word in told.items() if word != _ALIAS}
+    for name in instances:
+        if _UNIT.fullmatch(name):
+            enabled.setdefault(name, True)
     active = {
         name: words[1] in _RUNNING
         for name, words in _units(units, 2)
@@ -119,7 +124,8 @@ def _units(text: bytes, words: int) -> Iterator[tuple[str, list[str]]]:
     for line in _lines(text):
         first, *rest = line.lstrip("●* \t").split() or [""]
         name = first.removesuffix(".service")
-        if name != first and len(rest) >= words and _UNIT.fullmatch(name):
+        service = name != first and not name.endswith("@")
+        if service and len(rest) >= words and _UNIT.fullmatch(name):
             yield name, rest
 
 

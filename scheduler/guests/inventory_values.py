@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from scheduler.guests.inventory_tables import (
 )
 from scheduler.model import EntryKind, Manifest, ManifestEntry, Omission
 
+_INSTANCE = re.compile(
+    rb"/etc/systemd/system/[^/]+\.(?:wants|requires)/([^/]+@[^/]+)\.service", re.DOTALL
+)
+"""What links an instance of a template to what starts it."""
 CACHES = (b".cache", b"__pycache__")
 _KINDS: Mapping[int, EntryKind] = {
     stat.S_IFREG: EntryKind.FILE,
@@ -66,7 +71,9 @@ class Draft:
             entries=tuple(entries),
             packages=self.packages.installed,
             package_manager=managers[0] if managers else None,
-            services=services(sections["files"], sections["units"]) if systemd else (),
+            services=(
+                services(sections["files"], sections["units"], self._instances()) if systemd else ()
+            ),
             service_manager="systemd" if systemd else None,
             omissions=(*self._untold(), *self._not_entered(roots)),
             system=system(sections.get("system", b"")),
@@ -101,6 +108,12 @@ class Draft:
     def _pristine(self, name: bytes) -> bool | None:
         brought, holds = self.packages.sums.get(name), self.sums.get(name)
         return None if brought is None or holds is None else brought == holds
+
+    def _instances(self) -> Iterator[str]:
+        """Yield the services of templates that are enabled."""
+        for name in sorted(self.listing.targets):
+            if match := _INSTANCE.fullmatch(name):
+                yield match[1].decode("utf-8", "surrogateescape")
 
     def _untold(self) -> Iterator[Omission]:
         """Yield the programs of the guest that were asked, and failed."""

@@ -164,6 +164,12 @@ def test_nothing_is_said_of_what_only_one_side_asked() -> None:
     ]
 
 
+def test_a_template_is_no_service_whichever_version_listed_it() -> None:
+    listed = manifest(services=(ServiceState(name="wg-quick@", enabled=False, active=False),))
+    assert delta(manifest(), listed, DEFAULT_NOISE).services == ()
+    assert delta(listed, manifest(), DEFAULT_NOISE).services == ()
+
+
 def test_services_that_wake_by_themselves_count_only_when_enabled() -> None:
     before = manifest(
         services=(

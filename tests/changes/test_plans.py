@@ -194,6 +194,7 @@ def test_services_are_enabled_and_run_as_they_did() -> None:
     [
         ("systemd", "a b", ServiceState(name="a b", active=True), "no name that systemd"),
         ("systemd", "a*", ServiceState(name="a*", active=True), "no name that systemd"),
+        ("systemd", "a@", ServiceState(name="a@", enabled=False, active=False), "a template"),
         ("systemd", "a", None, "it is gone"),
         ("systemd", "a", ServiceState(name="a"), "is not known"),
         (None, "a", ServiceState(name="a", active=True), "not known here"),

@@ -224,6 +224,25 @@ def test_what_systemd_knows() -> None:
     )
 
 
+def test_a_template_is_no_service_and_an_enabled_instance_of_it_is_one() -> None:
+    files = b"wg-quick@.service disabled enabled\nmasked@x.service masked enabled\n"
+    units = b"wg-quick@wg0.service loaded active exited WireGuard\n"
+    assert services(files, units) == (
+        ServiceState(name="masked@x", enabled=False, active=False),
+        ServiceState(name="wg-quick@wg0", enabled=None, active=True),
+    )
+    wants = b"/etc/systemd/system/multi-user.target.wants"
+    names = [wants + b"/wg-quick@wg0.service", wants + b"/masked@x.service", wants + b"/b@.service"]
+    links = b"".join(b"L%s\0/x\0" % name for name in names)
+    answer = b"Sfiles\0%s\0Sunits\0%s\0R/etc\0C3\0%s\0%s\0%sD/etc\0Z\0" % (
+        *(files, units, b"\0".join(names), b"\n".join([b"a1ff 1 0 0 9"] * 3), links),
+    )
+    assert drafted(read_listing(answer, [b"/etc"], 9)).manifest(AT, ("/etc",)).services == (
+        ServiceState(name="masked@x", enabled=False, active=False),
+        ServiceState(name="wg-quick@wg0", enabled=True, active=True),
+    )
+
+
 def test_who_and_what_a_system_is() -> None:
     assert accounts(b"root:0\nother:0\nbad\n:1\nx:y\n") == {0: "root"}
     text = b"ID=debian\nNAME=\"Debian GNU\"\nVERSION_ID='12'\nEVIL=$(id)\nID_LIKE=a b\n"

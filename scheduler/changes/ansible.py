@@ -90,6 +90,7 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
     separator = "=" if plan.package_manager == "dpkg" else "-"
     return {
         "absent_packages": [Name(name) for name in plan.absent_packages],
+        "purged_packages": [Name(name) for name in plan.purged_packages],
         "packages": [Name(f"{one.name}{separator}{one.version}") for one in plan.packages],
         "replaced": [
             {"path": Name(one.path), "stays": _STAYS[one.kind]}
@@ -138,6 +139,12 @@ def _absent_packages(variable: str, plan: Plan) -> list[Document]:
             module: {"name": f"{{{{ {variable} }}}}", "state": "absent"},
         }
     ]
+
+
+def _purged_packages(variable: str, plan: Plan) -> list[Document]:
+    module = PACKAGE_MODULES[plan.package_manager or ""]
+    parameters = {"name": f"{{{{ {variable} }}}}", "state": "absent", "purge": True}
+    return [{"name": "Remove packages and their configuration", module: parameters}]
 
 
 def _packages(variable: str, plan: Plan) -> list[Document]:
@@ -241,6 +248,7 @@ def _each(variable: str, label: str = "path") -> Document:
 
 _TASKS: Mapping[str, Callable[[str, Plan], list[Document]]] = {
     "absent_packages": _absent_packages,
+    "purged_packages": _purged_packages,
     "packages": _packages,
     "replaced": _replaced,
     "removed": _removed,

@@ -81,6 +81,9 @@ def _packages(wanted: Plan) -> Iterator[Wish]:
     if wanted.absent_packages:
         gone: Params = {"name": list(wanted.absent_packages), "state": "absent"}
         yield "Remove packages", "packages", (module, gone)
+    if wanted.purged_packages:
+        purged: Params = {"name": list(wanted.purged_packages), "state": "absent", "purge": True}
+        yield "Remove packages and their configuration", "packages", (module, purged)
     if wanted.packages:
         separator = "=" if wanted.package_manager == "dpkg" else "-"
         names = [f"{one.name}{separator}{one.version}" for one in wanted.packages]

@@ -95,6 +95,8 @@ class Plan:
 
     package_manager: str | None = None
     absent_packages: tuple[str, ...] = ()
+    purged_packages: tuple[str, ...] = ()
+    """What is to go with its configuration, which dpkg keeps otherwise."""
     packages: tuple[WantedPackage, ...] = ()
     removed: tuple[WantedPath, ...] = ()
     """What is to go; a directory with all that is in it."""
@@ -150,7 +152,8 @@ class _Draft:
 def plan(delta: Delta, contents: Contents) -> Plan:
     """Return what brings a machine from before a delta to after it."""
     draft = _Draft(contents)
-    absent, packages = _packages(delta, draft)
+    gone, packages = _packages(delta, draft)
+    purged = _purged(delta)
     for change in sorted(delta.files, key=lambda one: (one.path not in ACCOUNT_FILES, one.path)):
         if change.package is None:
             _file(change, draft)
@@ -158,7 +161,8 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         draft.review(omission.path, f"nobody looked there: {omission.reason}")
     return Plan(
         package_manager=delta.package_manager,
-        absent_packages=absent,
+        absent_packages=tuple(one for one in gone if one not in purged),
+        purged_packages=tuple(one for one in gone if one in purged),
         packages=packages,
         removed=_topmost(draft),
         accounts=draft.of("accounts"),
@@ -185,6 +189,24 @@ def _packages(delta: Delta, draft: _Draft) -> tuple[tuple[str, ...], tuple[Wante
             replaces = change.before is not None
             present.append(WantedPackage(name=change.name, version=change.after, replaces=replaces))
     return tuple(absent), tuple(present)
+
+
+def _purged(delta: Delta) -> frozenset[str]:
+    """Return the packages of which a configuration file went that nobody had changed.
+
+    dpkg keeps such files of a package that is removed, and takes them when it is purged.
+    """
+    if delta.package_manager != "dpkg":
+        return frozenset()
+    return frozenset(
+        one.package
+        for one in delta.files
+        if one.package is not None
+        and one.after is None
+        and one.before is not None
+        and one.before.pristine
+        and one.path.startswith("/etc/")
+    )
 
 
 def _package_fault(change: PackageChange, manager: str | None) -> str | None:

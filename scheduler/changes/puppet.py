@@ -82,6 +82,8 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
     """Yield every resource; each list waits for the one before it, as Puppet follows the order."""
     for name in plan.absent_packages:
         yield _resource("package", name, [("ensure", "absent")])
+    for name in plan.purged_packages:
+        yield _resource("package", name, [("ensure", "purged")])
     for package in plan.packages:
         yield _resource("package", package.name, [("ensure", string(package.version))])
     for one in plan.removed:

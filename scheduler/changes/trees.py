@@ -69,5 +69,5 @@ def _under(directory: str, files: Mapping[str, T]) -> dict[str, T]:
 
 
 def _wishes(wanted: Plan) -> int:
-    lists = (wanted.absent_packages, wanted.packages, wanted.removed, wanted.paths, wanted.services)
-    return sum(map(len, lists))
+    packages = (wanted.absent_packages, wanted.purged_packages, wanted.packages)
+    return sum(map(len, (*packages, wanted.removed, wanted.paths, wanted.services)))

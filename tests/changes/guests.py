@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from scheduler.model import (
     Delta,
@@ -108,6 +109,20 @@ def added(path: str, kind: EntryKind = EntryKind.FILE, **fields: object) -> File
 def removed(path: str, kind: EntryKind = EntryKind.FILE, **fields: object) -> FileChange:
     """Return a path that went."""
     return FileChange(before=entry(path, kind, **fields), after=None)
+
+
+def purged() -> Delta:
+    """Return a delta of dpkg in which one package was removed, and another one purged."""
+    return Delta(
+        files=(
+            replace(removed("/etc/gone.conf", pristine=True, package="purged"), package="purged"),
+        ),
+        packages=(
+            PackageChange(name="purged", before="1", after=None),
+            PackageChange(name="removed", before="1", after=None),
+        ),
+        package_manager="dpkg",
+    )
 
 
 def hostile(directory: str, names: tuple[str, ...] = HOSTILE) -> Delta:

@@ -17,7 +17,17 @@ from scheduler.model import (
     ServiceDifference,
     ServiceState,
 )
-from tests.changes.guests import CONTENT, EXPANDED, HOSTILE, added, digest, entry, hostile, removed
+from tests.changes.guests import (
+    CONTENT,
+    EXPANDED,
+    HOSTILE,
+    added,
+    digest,
+    entry,
+    hostile,
+    purged,
+    removed,
+)
 from tests.clocks import START
 
 
@@ -151,6 +161,12 @@ def test_what_is_not_known_of_a_service_is_not_wanted(
     service = ServiceDifference(name="nginx.service", before=None, after=after)
     (only,) = imported(Delta(services=(service,), service_manager="systemd"), {}).tasks
     assert only.params == {"name": "nginx.service", "daemon_reload": True, **wanted}
+
+
+def test_what_was_purged_is_purged_after_what_was_removed() -> None:
+    first, second = imported(purged(), {}).tasks
+    assert first.params == {"name": ["removed"], "state": "absent"}
+    assert second.params == {"name": ["purged"], "state": "absent", "purge": True}
 
 
 def test_packages_of_rpm_are_asked_for_as_dnf_names_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from scheduler.model import (
     ServiceDifference,
     ServiceState,
 )
-from tests.changes.guests import CONTENT, added, digest, entry, removed
+from tests.changes.guests import CONTENT, added, digest, entry, purged, removed
 
 DIRECTORY, SYMLINK, OTHER = EntryKind.DIRECTORY, EntryKind.SYMLINK, EntryKind.OTHER
 KEPT = {digest(CONTENT): CONTENT}
@@ -159,6 +160,28 @@ def test_packages_are_wished_for_in_their_version() -> None:
     told = [(one.name, one.version, one.replaces) for one in made.packages]
     assert told == [("hello", "2.10-3", False), ("libc6:i386", "1:2.0+b1", True)]
     assert made.reviews == ()
+
+
+def test_a_package_whose_untouched_configuration_went_was_purged() -> None:
+    made = plan(purged(), {})
+    assert (made.absent_packages, made.purged_packages) == (("removed",), ("purged",))
+    assert made.removed == ()
+    assert made.reviews == ()
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        replace(purged(), package_manager="rpm"),
+        replace(purged(), files=(removed("/etc/gone.conf", pristine=True),)),
+        replace(purged(), files=(replace(removed("/srv/gone", pristine=True), package="purged"),)),
+        replace(purged(), files=(replace(removed("/etc/gone.conf"), package="purged"),)),
+        replace(purged(), files=(replace(added("/etc/new.conf"), package="purged"),)),
+    ],
+)
+def test_a_package_that_may_have_been_removed_only_is_not_purged(delta: Delta) -> None:
+    made = plan(delta, KEPT)
+    assert (made.absent_packages, made.purged_packages) == (("purged", "removed"), ())
 
 
 @pytest.mark.parametrize(

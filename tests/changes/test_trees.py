@@ -39,6 +39,7 @@ from tests.changes.guests import (
     digest,
     entry,
     hostile,
+    purged,
     removed,
 )
 
@@ -255,6 +256,22 @@ def test_accounts_are_there_before_the_directories_that_they_own() -> None:
     titles = re.findall(r"file \{ '(.*)':", manifest)
     assert titles == ["/etc/group", "/etc/passwd", "/home/alice"]
     assert {path.rpartition("/")[2] for path in made.contents} == {digest(CONTENT)}
+
+
+def test_what_was_purged_is_purged_after_what_was_removed() -> None:
+    made = tree(purged())
+    tasks = read(made, f"{ROLE}/tasks/main.yml")
+    assert isinstance(tasks, list)
+    assert [task["ansible.builtin.apt"] for task in tasks] == [
+        {"name": "{{ web_absent_packages }}", "state": "absent"},
+        {"name": "{{ web_purged_packages }}", "state": "absent", "purge": True},
+    ]
+    manifest = made.files["puppet/web/manifests/init.pp"].decode()
+    assert re.findall(r"package \{ '(.*)':\n    ensure => (.*),", manifest) == [
+        ("removed", "absent"),
+        ("purged", "purged"),
+    ]
+    assert made.wishes == 2
 
 
 def test_a_change_of_nothing_is_a_role_of_nothing() -> None:

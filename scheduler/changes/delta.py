@@ -84,8 +84,9 @@ def package_changes(
     """
     old, new = Counter(before), Counter(after)
     gone, come = _versions(old - new), _versions(new - old)
+    there = Counter(one.name for one in new.elements())
     return tuple(
-        PackageChange(name=name, before=one, after=other)
+        PackageChange(name=name, before=one, after=other, others=there[name] > (other is not None))
         for name in sorted({*gone, *come})
         for one, other in zip_longest(gone.get(name, ()), come.get(name, ()))
     )
@@ -151,7 +152,7 @@ class _Packages:
 
     def __init__(self, changes: Iterable[PackageChange]) -> None:
         changes = tuple(changes)
-        there = {one.name for one in changes if one.after is not None}
+        there = {one.name for one in changes if one.after is not None or one.others}
         self.changed = {one.name for one in changes}
         self.gone = self.changed - there
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scheduler.changes.secrets import secret_in
-from scheduler.model import Delta, EntryKind, FileChange, ManifestEntry, PackageChange
+from scheduler.model import RPM_KEY, Delta, EntryKind, FileChange, ManifestEntry, PackageChange
 from scheduler.model.manifests import ServiceDifference
 
 MOST_CONTENT_BYTES = 64 * 2**20
@@ -183,9 +183,13 @@ def _packages(delta: Delta, draft: _Draft) -> tuple[tuple[str, ...], tuple[Wante
         reason = _package_fault(change, delta.package_manager)
         if reason is not None:
             draft.reviews.append(Review(kind="package", subject=change.name, reason=reason))
+            continue
+        if change.before is not None and change.others:
+            reason = f"version {change.before} went and others stay: by its name all would go"
+            draft.reviews.append(Review(kind="package", subject=change.name, reason=reason))
         elif change.after is None:
             absent.append(change.name)
-        else:
+        if change.after is not None:
             replaces = change.before is not None
             present.append(WantedPackage(name=change.name, version=change.after, replaces=replaces))
     return tuple(absent), tuple(present)
@@ -212,6 +216,8 @@ def _purged(delta: Delta) -> frozenset[str]:
 def _package_fault(change: PackageChange, manager: str | None) -> str | None:
     if manager not in _PACKAGE:
         return "its package manager is not known here"
+    if manager == "rpm" and change.name == RPM_KEY:
+        return "it is a key that rpm trusts, and no package"
     if not _PACKAGE[manager].fullmatch(change.name):
         return f"this is no name that {manager} allows"
     if change.after is not None and not _VERSION[manager].fullmatch(change.after):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from scheduler.model import PackageInfo, ServiceState
+from scheduler.model import RPM_KEY, PackageInfo, ServiceState
 
 MOST_PACKAGES = 50_000
 MOST_SERVICES = 10_000
@@ -86,13 +86,13 @@ def dpkg(status: bytes, owned: bytes, sums: bytes) -> Packages:
 
 
 def rpm(text: bytes) -> Packages:
-    """Return what rpm knows; it is not asked what belongs to a package."""
+    """Return what rpm knows but for keys; it is not asked what belongs to a package."""
     packages: set[PackageInfo] = set()
     for line in _lines(text)[:MOST_PACKAGES]:
         name, _, rest = line.partition("\t")
         epoch, _, version = rest.partition("\t")
         full = version if epoch == "0" else f"{epoch}:{version}"
-        if version and _PACKAGE.fullmatch(name) and _VERSION.fullmatch(full):
+        if name != RPM_KEY and version and _PACKAGE.fullmatch(name) and _VERSION.fullmatch(full):
             packages.add(PackageInfo(name=name, version=full))
     return Packages(installed=_by_name(packages))
 

@@ -25,6 +25,7 @@ from scheduler.model.idempotency import IdempotencyRecord
 from scheduler.model.images import Image, ImageState, Replica, ReplicaState
 from scheduler.model.inspections import Inspection, InspectionStatus
 from scheduler.model.manifests import (
+    RPM_KEY,
     Delta,
     EntryKind,
     FileChange,
@@ -76,6 +77,7 @@ from scheduler.model.verifications import (
 from scheduler.model.volumes import Volume, VolumeRole, VolumeState
 
 __all__ = [
+    "RPM_KEY",
     "AddressReport",
     "Allocation",
     "AllocationState",

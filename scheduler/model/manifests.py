@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+RPM_KEY = "gpg-pubkey"
+"""As what rpm lists the keys that it trusts, which no repository could give."""
+
 
 class EntryKind(StrEnum):
     """What a path is."""
@@ -117,6 +120,8 @@ class PackageChange:
     before: str | None
     """The version."""
     after: str | None
+    others: bool = False
+    """Whether further versions of it are installed after the change, as rpm keeps kernels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta
+from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta, package_changes
 from scheduler.changes.noise import DEFAULT_NOISE, NoiseRule, NoiseRules
 from scheduler.model import (
     Delta,
@@ -145,7 +145,7 @@ def test_packages_come_go_and_change() -> None:
     )
     assert delta(before, after, NONE).packages == (
         PackageChange(name="gone", before="1", after=None),
-        PackageChange(name="many", before=None, after="2"),
+        PackageChange(name="many", before=None, after="2", others=True),
         PackageChange(name="new", before=None, after="1"),
         PackageChange(name="up", before="1", after="2"),
     )
@@ -162,6 +162,27 @@ def test_nothing_is_said_of_what_only_one_side_asked() -> None:
         "packages were told by one manifest only",
         "services were told by one manifest only",
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("12", "2", [("1", None, True)]),
+        ("12", "23", [("1", "3", True)]),
+        ("123", "4", [("1", "4", False), ("2", None, True), ("3", None, True)]),
+        ("1", "2", [("1", "2", False)]),
+        ("1", "", [("1", None, False)]),
+        ("1", "12", [(None, "2", True)]),
+    ],
+)
+def test_of_a_package_in_many_versions_it_is_told_whether_others_are_there(
+    before: str, after: str, told: list[object]
+) -> None:
+    one, other = (
+        [PackageInfo(name="k", version=each) for each in side] for side in (before, after)
+    )
+    changes = package_changes(one, other)
+    assert [(each.before, each.after, each.others) for each in changes] == told
 
 
 def test_a_template_is_no_service_whichever_version_listed_it() -> None:

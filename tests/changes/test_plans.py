@@ -184,6 +184,18 @@ def test_a_package_that_may_have_been_removed_only_is_not_purged(delta: Delta) -
     assert (made.absent_packages, made.purged_packages) == (("purged", "removed"), ())
 
 
+@pytest.mark.parametrize("after", [None, "3"])
+def test_a_version_beside_others_is_not_removed_by_a_name_that_is_theirs_too(
+    after: str | None,
+) -> None:
+    change = PackageChange(name="kernel", before="1", after=after, others=True)
+    made = plan(Delta(packages=(change,), package_manager="rpm"), {})
+    assert made.absent_packages == ()
+    assert [one.version for one in made.packages] == [one for one in (after,) if one]
+    assert [(one.kind, one.subject) for one in made.reviews] == [("package", "kernel")]
+    assert "version 1 went and others stay" in made.reviews[0].reason
+
+
 @pytest.mark.parametrize(
     ("manager", "name", "version", "why"),
     [
@@ -191,6 +203,7 @@ def test_a_package_that_may_have_been_removed_only_is_not_purged(delta: Delta) -
         ("dpkg", "hello", "1*", "none that dpkg allows"),
         ("dpkg", "./a.deb", "1", "no name that dpkg allows"),
         ("rpm", "https://x/y.rpm", "1", "no name that rpm allows"),
+        ("rpm", "gpg-pubkey", "350d275d-6279464b", "a key that rpm trusts"),
         ("rpm", "hello", "--x", "none that rpm allows"),
         ("apk", "hello", "1", "not known here"),
         (None, "hello", "1", "not known here"),

@@ -201,7 +201,9 @@ def test_what_dpkg_knows() -> None:
 
 
 def test_what_rpm_knows() -> None:
-    assert rpm(b"bash\t0\t5.1-1\nbind\t32\t9.16-2\nmad\n\t\t\n").installed == (
+    assert rpm(
+        b"bash\t0\t5.1-1\nbind\t32\t9.16-2\nmad\n\t\t\ngpg-pubkey\t0\t35-62\n"
+    ).installed == (
         PackageInfo(name="bash", version="5.1-1"),
         PackageInfo(name="bind", version="32:9.16-2"),
     )

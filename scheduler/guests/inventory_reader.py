@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 
 _STAT = re.compile(rb"([0-9a-f]{1,8}) (\d{1,18}) (\d{1,10}) (\d{1,10}) (\d{1,20})")
 _DIGEST = re.compile(rb"([0-9a-f]{32,64})(?:  |  ?\*?)(/.*)")
@@ -51,22 +52,37 @@ class Listing:
 def read_listing(answer: bytes, roots: Collection[bytes], most_entries: int) -> Listing:
     """Return what an answer to `LISTING` says, up to where it makes no sense any more."""
     listing = Listing()
-    reader = _Reader(answer, frozenset(roots), most_entries, listing)
     # What ends without NUL was cut off.
-    reader.records = iter(answer.split(b"\0")[:-1])
-    for record in reader.records:
+    records = pieces(answer, b"\0", rest=False)
+    reader = _Reader(records, frozenset(roots), most_entries, listing)
+    for record in records:
         if not reader.take(record):
             break
+    listing.sections = {key: bytes(text) for key, text in reader.sections.items()}
     return listing
+
+
+def pieces(text: bytes, mark: bytes, *, rest: bool = True) -> Iterator[bytes]:
+    """Yield what stands between marks, one piece at a time; `rest` is what no mark ends.
+
+    A guest can send a million times nothing: a list of that is many times what was received.
+    """
+    begin = 0
+    while (end := text.find(mark, begin)) >= 0:
+        yield text[begin:end]
+        begin = end + len(mark)
+    if rest:
+        yield text[begin:]
 
 
 class _Reader:
     """Takes one record after another; the first that makes no sense ends it."""
 
     def __init__(
-        self, answer: bytes, roots: frozenset[bytes], most_entries: int, listing: Listing
+        self, records: Iterator[bytes], roots: frozenset[bytes], most_entries: int, listing: Listing
     ) -> None:
-        self.records: Iterator[bytes] = iter(())
+        self.sections: dict[str, bytearray] = {}
+        self._records = records
         self._roots = roots
         self._most = most_entries
         self._listing = listing
@@ -96,12 +112,19 @@ class _Reader:
         counted = _COUNT.fullmatch(record)
         if counted is None:
             return False
-        names = [name for _, name in zip(range(int(counted[1])), self.records, strict=False)]
-        lines = next(self.records, b"").rstrip(b"\n").split(b"\n")
-        if len(lines) != len(names) or not all(map(self._below, names)):
+        names: list[bytes] = []
+        count = int(counted[1])
+        for name in islice(self._records, count):
+            if not self._below(name):
+                return False
+            # One more than are taken tells that there are more; the others are only counted.
+            if len(names) <= self._most:
+                names.append(name)
+        lines = next(self._records, b"").rstrip(b"\n")
+        if lines.count(b"\n") + 1 != count:
             return False
         stats = self._listing.stats
-        for name, line in zip(names, lines, strict=True):
+        for name, line in zip(names, pieces(lines, b"\n"), strict=False):
             found = _STAT.fullmatch(line)
             if found is None:
                 if line != b"-":
@@ -112,26 +135,27 @@ class _Reader:
                 return False
             mode, size, uid, gid, device = found.groups()
             stats[name] = Stat(int(mode, 16), int(size), int(uid), int(gid), int(device))
-        return True
+        self._listing.full = len(names) < count
+        return not self._listing.full
 
     def _link(self, name: bytes) -> bool:
-        target = next(self.records, None)
+        target = next(self._records, None)
         if target is None or name not in self._listing.stats:
             return target is not None
         self._listing.targets[name] = target
         return True
 
     def _section(self, name: bytes) -> bool:
-        text = next(self.records, None)
+        text = next(self._records, None)
         key = name.decode("ascii", "replace")
         if text is None or key not in SECTIONS:
             return False
-        self._listing.sections[key] = self._listing.sections.get(key, b"") + text
+        self.sections.setdefault(key, bytearray()).extend(text)
         return True
 
     def _withdraw(self, name: bytes) -> bool:
         key = name.decode("ascii", "replace")
-        if self._listing.sections.pop(key, None) is None:
+        if self.sections.pop(key, None) is None:
             return False
         self._listing.untold.add(key)
         return True
@@ -149,7 +173,7 @@ def read_digests(answer: bytes, asked: Collection[bytes], length: int) -> Mappin
     """Return the digests, `length` hex digits each, of the files that were asked for."""
     asked = frozenset(asked)
     found: dict[bytes, str] = {}
-    for line in answer.split(b"\n"):
+    for line in pieces(answer, b"\n"):
         match = _DIGEST.fullmatch(line)
         if match and match[2] in asked and len(match[1]) == length:
             found[match[2]] = match[1].decode("ascii")
@@ -159,7 +183,7 @@ def read_digests(answer: bytes, asked: Collection[bytes], length: int) -> Mappin
 def read_odd_digests(answer: bytes, asked: Collection[bytes]) -> Mapping[bytes, str]:
     """Return the digests of files whose names no line could hold."""
     asked = frozenset(asked)
-    records = iter(answer.split(b"\0"))
+    records = pieces(answer, b"\0")
     found: dict[bytes, str] = {}
     for name, text in zip(records, records, strict=False):
         match = re.fullmatch(rb"([0-9a-f]{64})  ?-?\n?", text)
@@ -183,7 +207,8 @@ def read_contents(archive: bytes, wanted: Collection[str]) -> dict[str, bytes]:
                 digest = sha256(held).hexdigest()
                 if digest in wanted:
                     found[digest] = held
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, ArithmeticError):
+    except (tarfile.TarError, ValueError, EOFError, ArithmeticError, RecursionError):
+        # A header that only names the next one is read within the reading of that one.
         # What came before the damage is what its digest says it is.
         return found
     return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
+from scheduler.guests.inventory_reader import pieces
 from scheduler.model import RPM_KEY, PackageInfo, ServiceState
 
 MOST_PACKAGES = 50_000
@@ -18,6 +20,7 @@ _SYSTEM = re.compile(r"([A-Z][A-Z0-9_]{0,31})=(?:\"([^\"]{0,200})\"|'([^']{0,200
 _CONFFILE = re.compile(r" (/.*) ([0-9a-f]{32})(?: obsolete)?")
 _SUM = re.compile(rb"([0-9a-f]{32})  ([^/].*)")
 _SYSTEM_KEYS = frozenset(("ID", "ID_LIKE", "NAME", "PRETTY_NAME", "VERSION_ID", "VERSION_CODENAME"))
+_FIELDS = ("Package", "Status", "Architecture", "Version")
 _RUNNING = frozenset(("active", "activating", "reloading"))
 _ALIAS = "alias"
 _ENABLED: Mapping[str, bool] = {
@@ -62,20 +65,23 @@ def system(text: bytes) -> Mapping[str, str]:
 def dpkg(status: bytes, owned: bytes, sums: bytes) -> Packages:
     """Return what dpkg knows; packages of another architecture bear it in their name."""
     found = Packages()
-    stanzas = [one for one in _stanzas(status) if one.get("Status", "").endswith(" installed")]
+    installed = (one for one in _stanzas(status) if one.fields["Status"].endswith(" installed"))
+    stanzas = list(islice(installed, MOST_PACKAGES))
     native = next(
-        (one.get("Architecture") for one in stanzas if one.get("Package") == "dpkg"), None
+        (one.fields["Architecture"] for one in stanzas if one.fields["Package"] == "dpkg"), None
     )
     packages: set[PackageInfo] = set()
-    for one in stanzas[:MOST_PACKAGES]:
-        name, version = one.get("Package", ""), one.get("Version", "")
+    for one in stanzas:
+        name, version = one.fields["Package"], one.fields["Version"]
         if not (_PACKAGE.fullmatch(name) and _VERSION.fullmatch(version)):
             continue
-        architecture = one.get("Architecture", "all")
-        if native is not None and architecture not in (native, "all"):
+        architecture = one.fields["Architecture"]
+        if native is not None and architecture not in (native, "all", ""):
             name = f"{name}:{architecture}"
         packages.add(PackageInfo(name=name, version=version))
-        _conffiles(found, name, one.get("Conffiles", ""))
+        for path, md5 in one.conffiles:
+            found.owners[path] = name
+            found.sums[path] = md5
     for file, path in _told_by(owned, b".list:"):
         found.owners.setdefault(path, file.partition(b":")[0].decode("ascii", "replace"))
     for _, line in _told_by(sums, b".md5sums:"):
@@ -88,7 +94,7 @@ def dpkg(status: bytes, owned: bytes, sums: bytes) -> Packages:
 def rpm(text: bytes) -> Packages:
     """Return what rpm knows but for keys; it is not asked what belongs to a package."""
     packages: set[PackageInfo] = set()
-    for line in _lines(text)[:MOST_PACKAGES]:
+    for line in islice(_lines(text), MOST_PACKAGES):
         name, _, rest = line.partition("\t")
         epoch, _, version = rest.partition("\t")
         full = version if epoch == "0" else f"{epoch}:{version}"
@@ -131,39 +137,44 @@ def _units(text: bytes, words: int) -> Iterator[tuple[str, list[str]]]:
 
 def _told_by(lines: bytes, ending: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the name of the file that tells something, without its ending, and what it tells."""
-    for line in lines.split(b"\n"):
+    for line in pieces(lines, b"\n"):
         file, found, told = line.partition(ending)
         if found:
             yield file.rpartition(b"/")[2], told
 
 
-def _conffiles(found: Packages, name: str, text: str) -> None:
-    for line in text.split("\n"):
-        if match := _CONFFILE.fullmatch(line):
-            path = match[1].encode("utf-8", "surrogateescape")
-            found.owners[path] = name
-            found.sums[path] = match[2]
+@dataclass(slots=True)
+class _Stanza:
+    """What dpkg says of one package, as far as anybody asks."""
+
+    fields: dict[str, str] = field(default_factory=lambda: dict.fromkeys(_FIELDS, ""))
+    conffiles: list[tuple[bytes, str]] = field(default_factory=list)
 
 
-def _stanzas(status: bytes) -> Iterator[dict[str, str]]:
-    stanza: dict[str, str] = {}
+def _stanzas(status: bytes) -> Iterator[_Stanza]:
+    stanza: _Stanza | None = None
     key = ""
-    for line in (*_lines(status), ""):
+    for line in _lines(status):
         if not line:
             if stanza:
                 yield stanza
-            stanza, key = {}, ""
+            stanza, key = None, ""
         elif line.startswith(" "):
-            if key == "Conffiles":
-                stanza[key] += f"\n{line}"
+            if stanza and key == "Conffiles" and (match := _CONFFILE.fullmatch(line)):
+                path = match[1].encode("utf-8", "surrogateescape")
+                stanza.conffiles.append((path, match[2]))
         else:
+            stanza = stanza or _Stanza()
             key, _, value = line.partition(":")
-            stanza[key] = value.strip()
+            if key in stanza.fields:
+                stanza.fields[key] = value.strip()
+    if stanza:
+        yield stanza
 
 
 def _by_name(packages: set[PackageInfo]) -> tuple[PackageInfo, ...]:
     return tuple(sorted(packages, key=lambda one: (one.name, one.version)))
 
 
-def _lines(text: bytes) -> list[str]:
-    return text.decode("utf-8", "surrogateescape").split("\n")
+def _lines(text: bytes) -> Iterator[str]:
+    return (line.decode("utf-8", "surrogateescape") for line in pieces(text, b"\n"))

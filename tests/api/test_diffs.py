@@ -43,7 +43,9 @@ async def test_a_diff_is_computed_once(
     assert told["files_added"] == ["/etc/new", "/etc/new/link"]
     assert told["files_removed"] == ["/etc/gone"]
     assert told["packages_added"] == [{"name": "hello", "version": "1"}]
-    assert told["packages_changed"] == [{"name": "up", "before": "1", "after": "2", "others": False}]
+    assert told["packages_changed"] == [
+        {"name": "up", "before": "1", "after": "2", "others": False}
+    ]
     assert told["services_changed"] == [{"name": "nginx", "enabled": True, "state": "started"}]
     assert [one["cmd"] for one in told["commands_run"]] == ["apt install hello"]
     assert diff["delta"]["ignored"] == [{"rule": "/etc/resolv.conf", "differences": 1}]

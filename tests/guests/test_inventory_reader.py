@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
@@ -88,6 +90,53 @@ def test_so_many_entries_are_taken() -> None:
     assert (len(listing.stats), listing.full, listing.whole) == (1, True, False)
 
 
+MANY = 2**18
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: read_listing(b"\0" * MANY, [b"/etc"], 9),
+        lambda: read_listing(b"R/etc\0C999999999\0" + b"\0" * MANY, [b"/etc"], 9),
+        lambda: read_listing(b"R/etc\0C43690\0" + b"/etc/\0" * (MANY // 6), [b"/etc"], 9),
+        lambda: read_listing(b"R/e\0C2\0/e\0/e\0" + b"\n" * MANY + b"x\0", [b"/e"], 9),
+        lambda: read_digests(b"\n" * MANY, [], 64),
+        lambda: read_odd_digests(b"\0" * MANY, []),
+        lambda: dpkg(b"\n" * MANY, b"", b""),
+        lambda: dpkg(b"", b"\n" * MANY, b""),
+        lambda: dpkg(b"", b"", b"\n" * MANY),
+        lambda: dpkg(b"A:\n\n" * (MANY // 4), b"", b""),
+        lambda: dpkg(b"Conffiles:\n" + b" \n" * (MANY // 2), b"", b""),
+        lambda: rpm(b"\n" * MANY),
+        lambda: services(b"\n" * MANY, b""),
+        lambda: accounts(b"\n" * MANY),
+        lambda: system(b"\n" * MANY),
+    ],
+)
+def test_a_million_times_nothing_takes_no_more_memory_than_it_came_in(
+    read: Callable[[], object],
+) -> None:
+    tracemalloc.start()
+    try:
+        read()
+        assert tracemalloc.get_traced_memory()[1] < 3 * MANY
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_chunk_of_more_than_so_many_is_taken_up_to_them_and_told() -> None:
+    answer = ANSWER.replace(b"C2", b"C4").replace(b"/etc/a\0", b"/etc/a\0/etc/b\0/etc/c\0")
+    answer = answer.replace(STAT, b"-\n-\n" + STAT)
+    listing = read_listing(answer, [b"/etc"], 2)
+    assert ([*listing.stats], listing.full, listing.whole) == ([b"/etc"], True, False)
+    assert [*read_listing(answer, [b"/etc"], 4).stats] == [b"/etc", b"/etc/c"]
+
+
+def test_a_section_in_many_parts_is_one() -> None:
+    answer = b"Srpm\0a\0Srpm\0b\0Z\0"
+    assert read_listing(answer, [], 9).sections == {"rpm": b"ab"}
+
+
 def test_a_file_that_went_meanwhile_is_no_entry() -> None:
     listing = read_listing(ANSWER.replace(STAT, b"-"), [b"/etc"], 10)
     assert ([*listing.stats], listing.whole) == ([b"/etc"], True)
@@ -145,6 +194,14 @@ def test_contents_are_what_their_digest_says() -> None:
     wanted = hashlib.sha256(b"one").hexdigest()
     assert read_contents(_PACKED, [wanted]) == {wanted: b"one"}
     assert read_contents(archive(x=b"") + _PACKED, [wanted]) == {wanted: b"one"}
+
+
+def test_an_archive_of_names_without_end_gives_what_came_before_them() -> None:
+    name = tarfile.TarInfo("x")
+    name.type = tarfile.GNUTYPE_LONGNAME
+    wanted = hashlib.sha256(b"one").hexdigest()
+    endless = archive(a=b"one")[:1024] + name.tobuf() * 4000
+    assert read_contents(endless, [wanted]) == {wanted: b"one"}
 
 
 @settings(max_examples=60)

@@ -1,11 +1,8 @@
 """Secrets taken out of what a command says, before anybody keeps or sees it.
 
-Those a caller named are found wherever they are; others by their look. A stream is cut into chunks
-anywhere, so what may be the beginning of a secret is held back until more has come; a line's plain
-end is not. It protects from accidents: who wants to tell a secret can write it backwards.
-
-Guests choose what is looked at here, so a look may cost no more than in proportion to the bytes:
-nothing is read to its end again for each place where a secret could begin.
+Those a caller named are found anywhere, others by their look. A stream is cut anywhere, so what may
+begin a secret is held back until more has come. It protects from accidents: who wants to tell one
+can write it backwards. Guests choose what is read here: a look costs no more than its bytes do.
 """
 
 from __future__ import annotations

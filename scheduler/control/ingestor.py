@@ -77,7 +77,7 @@ class Ingestor:
                 return await self._remove(image)
         except (Unavailable, ObjectBusy) as error:
             # A machine's trouble, not the image's: whoever waits for it is told.
-            await self._store.submit(partial(self._hold, image, error.message))
+            await self._keep_reason(image, error.message)
             raise
         except (HostRefused, AlreadyExists) as error:
             if not await self._refuse(image, error):
@@ -175,6 +175,10 @@ class Ingestor:
         kind = f"image.{after.state.value.lower()}"
         tx.events.add(image_event(kind, after, message, at=after.updated_at))
 
+    async def _keep_reason(self, image: Image, message: str) -> None:
+        """Record why an image comes no further for now."""
+        await self._store.submit(partial(self._hold, image, message))
+
     def _hold(self, image: Image, message: str, tx: Transaction) -> None:
         tx.images.replace(replace(image, reason=message), expected=image.state)
 
@@ -184,7 +188,7 @@ class Ingestor:
         Raises the error when it refuses a removal: no judgement on the image, it is tried again.
         """
         if image.state is ImageState.REMOVING:
-            await self._store.submit(partial(self._hold, image, error.message))
+            await self._keep_reason(image, error.message)
             raise error
         # It may have come further since this turn began, or its owner may want it gone.
         current = await self._store.read(lambda tx: tx.images.get(image.id))

@@ -177,7 +177,7 @@ EXEMPT: Mapping[str, str] = {
     "image_keeper.thin_out": "a wish like that of images.evict",
     "captures.finish": "these hosts give no bytes: see tests/control/test_captures.py",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
-    "ingestor.hold": "only a machine that cannot judge images leads there",
+    "ingestor.hold": "only a machine that judges no images, or a host that refuses, leads there",
     "records.ssh_seen": "a fact, asked for again, of guests: see tests/control/test_readiness.py",
     "replicas.fail": "these hosts refuse no copy: see tests/control/test_replicator.py",
     "snapshots.preview": "it is taken back, never committed",

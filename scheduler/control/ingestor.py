@@ -20,7 +20,6 @@ from scheduler.errors import (
     HostRefused,
     HostTimeout,
     NotFound,
-    SandboxdError,
     Unavailable,
 )
 from scheduler.hosts import ObjectBusy
@@ -75,12 +74,13 @@ class Ingestor:
                 await self._check(image)
             elif image.state is ImageState.REMOVING:
                 return await self._remove(image)
-        except (Unavailable, ObjectBusy) as error:
-            # A machine's trouble, not the image's: whoever waits for it is told.
-            await self._keep_reason(image, error.message)
-            raise
-        except (HostRefused, AlreadyExists) as error:
-            if not await self._refuse(image, error):
+        except (Unavailable, HostRefused, AlreadyExists) as error:
+            troubled = isinstance(error, Unavailable | ObjectBusy)
+            if troubled or image.state is ImageState.REMOVING:
+                # A machine's trouble, not the image's: whoever waits for it is told.
+                await self._store.submit(partial(self._hold, image, error.message))
+                raise
+            if not await self._refuse(image, error.message):
                 return 0.0
         except Conflict:
             return 0.0  # its owner changed their mind
@@ -175,29 +175,19 @@ class Ingestor:
         kind = f"image.{after.state.value.lower()}"
         tx.events.add(image_event(kind, after, message, at=after.updated_at))
 
-    async def _keep_reason(self, image: Image, message: str) -> None:
-        """Record why an image comes no further for now."""
-        await self._store.submit(partial(self._hold, image, message))
-
     def _hold(self, image: Image, message: str, tx: Transaction) -> None:
         tx.images.replace(replace(image, reason=message), expected=image.state)
 
-    async def _refuse(self, image: Image, error: SandboxdError) -> bool:
-        """Say no to an image that is being taken in; return whether it still was.
-
-        Raises the error when it refuses a removal: no judgement on the image, it is tried again.
-        """
-        if image.state is ImageState.REMOVING:
-            await self._keep_reason(image, error.message)
-            raise error
+    async def _refuse(self, image: Image, message: str) -> bool:
+        """Say no to an image that is being taken in; return whether it still was."""
         # It may have come further since this turn began, or its owner may want it gone.
         current = await self._store.read(lambda tx: tx.images.get(image.id))
         if current.state not in _TAKEN_IN:
             return False
         refused = replace(
-            current, state=ImageState.REFUSED, reason=error.message, updated_at=self._clock.now()
+            current, state=ImageState.REFUSED, reason=message, updated_at=self._clock.now()
         )
-        await self._become(current, refused, error.message)
+        await self._become(current, refused, message)
         await self._files.drop(image.id)
         return True
 

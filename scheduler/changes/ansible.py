@@ -132,29 +132,26 @@ _MODE = {**_OWNER, "mode": "{{ item.mode }}"}
 
 
 def _absent_packages(variable: str, plan: Plan) -> list[Document]:
-    module = PACKAGE_MODULES[plan.package_manager or ""]
-    return [
-        {
-            "name": "Remove packages",
-            module: {"name": f"{{{{ {variable} }}}}", "state": "absent"},
-        }
-    ]
+    return [_of_packages("Remove packages", variable, plan, state="absent")]
 
 
 def _purged_packages(variable: str, plan: Plan) -> list[Document]:
-    module = PACKAGE_MODULES[plan.package_manager or ""]
-    parameters = {"name": f"{{{{ {variable} }}}}", "state": "absent", "purge": True}
-    return [{"name": "Remove packages and their configuration", module: parameters}]
+    title = "Remove packages and their configuration"
+    return [_of_packages(title, variable, plan, state="absent", purge=True)]
 
 
 def _packages(variable: str, plan: Plan) -> list[Document]:
-    module = PACKAGE_MODULES[plan.package_manager or ""]
-    parameters: Document = {"name": f"{{{{ {variable} }}}}", "state": "present"}
+    how: Document = {"state": "present"}
     if any(one.replaces for one in plan.packages):
-        parameters["allow_downgrade"] = True
+        how["allow_downgrade"] = True
     if plan.package_manager == "dpkg":
-        parameters["update_cache"] = True
-    return [{"name": "Install packages in the versions that were seen", module: parameters}]
+        how["update_cache"] = True
+    return [_of_packages("Install packages in the versions that were seen", variable, plan, **how)]
+
+
+def _of_packages(title: str, variable: str, plan: Plan, **how: object) -> Document:
+    module = PACKAGE_MODULES[plan.package_manager or ""]
+    return {"name": title, module: {"name": f"{{{{ {variable} }}}}", **how}}
 
 
 def _replaced(variable: str, _plan: Plan) -> list[Document]:

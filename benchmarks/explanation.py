@@ -45,7 +45,7 @@ class BareExplanation:
             [host.arch for host in hosts],
             [dict(host.labels) for host in hosts],
             [list(host.observed_images) for host in hosts],
-            [list(host.observed_networks) for host in hosts],
+            [[name for name in host.observed_networks if host.offers(name)] for host in hosts],
             [host.pool if host.observed_pool_active else None for host in hosts],
         )
         self.states = [host.state.value for host in hosts]

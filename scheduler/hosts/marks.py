@@ -124,7 +124,7 @@ class Keyring:
             cluster_id=self._cluster_id,
             sandbox_id=document["sandbox_id"],
             domain_uuid=uuid,
-            document=document,
+            text=text,
         )
 
 

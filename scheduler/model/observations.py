@@ -6,6 +6,7 @@ UUID were verified, so a foreign or forged domain can never be mistaken for ours
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,8 +49,15 @@ class Mark:
     cluster_id: str
     sandbox_id: str
     domain_uuid: str
-    document: Mapping[str, object]
-    """Everything signed, as a rebuild of a lost database needs it."""
+    text: str
+    """Everything signed, as JSON: a tenth of what the objects in it would take, which are kept for
+    every domain and needed only when a lost database is rebuilt."""
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """Return what was signed, read anew."""
+        document: dict[str, object] = json.loads(self.text)
+        return document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ def host(**changes: object) -> HostResources:
 
 def mark(sandbox_id: str = "SBX-1", uuid: str = UUID) -> Mark:
     """Return a verified mark."""
-    return Mark(key_id="k1", cluster_id="c1", sandbox_id=sandbox_id, domain_uuid=uuid, document={})
+    return Mark(key_id="k1", cluster_id="c1", sandbox_id=sandbox_id, domain_uuid=uuid, text="{}")
 
 
 def domain(

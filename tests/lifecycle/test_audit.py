@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -307,7 +308,7 @@ def test_i5_a_volume_named_like_ours_is_told_and_left(
 
 
 def test_the_volumes_that_an_orphan_s_mark_lists_are_part_of_it() -> None:
-    marked = replace(mark(), document={"volumes": {OVERLAY: "overlay"}})
+    marked = replace(mark(), text=json.dumps({"volumes": {OVERLAY: "overlay"}}))
     orphan = the_orphan(audit(empty(), twice(replace(SOUND, mark=marked))))
     assert orphan.kind is OrphanKind.DOMAIN
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -54,7 +55,7 @@ LOST = sandbox(
 
 def signed(lost: Sandbox = LOST, **changes: object) -> Mark:
     document = {**mark_document(lost, volumes(), anti_affinity_group="db"), **changes}
-    return replace(mark(), document=document)
+    return replace(mark(), text=json.dumps(document))
 
 
 def orphan(state: DomainState = DomainState.RUNNING, marked: Mark | None = None) -> ObservedDomain:

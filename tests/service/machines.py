@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,7 @@ class Machine:
                 cluster_id=str(CLUSTER),
                 sandbox_id=sandbox.id,
                 domain_uuid=sandbox.domain_uuid or "",
-                document=mark_document(sandbox, volumes, anti_affinity_group=group),
+                text=json.dumps(mark_document(sandbox, volumes, anti_affinity_group=group)),
             ),
         )
         self.domains[domain.uuid] = domain

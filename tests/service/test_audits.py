@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -200,7 +201,7 @@ async def test_what_went_since_the_listing_is_not_condemned(cloud: Plane, alpha:
     document = dict(alpha.domains[buried.domain_uuid or ""].mark.document)  # type: ignore[union-attr]
     mark = replace(
         alpha.domains[buried.domain_uuid or ""].mark,  # type: ignore[type-var]
-        document={**document, "format": 7},
+        text=json.dumps({**document, "format": 7}),
     )
     alpha.domains[buried.domain_uuid or ""] = replace(
         alpha.domains[buried.domain_uuid or ""], mark=mark

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(outcome: Outcome) -> None:
     told = "FAILED" if outcome.fault is not None else f"{outcome.seconds:.1f} s"
     _say(f"{time.strftime('%H:%M:%S')} {outcome.row}: {told}")
+    for end in outcome.lost:
+        _say(f"told again, since a host was gone: {end}")
     if outcome.fault is not None:
         _say(outcome.fault)
 

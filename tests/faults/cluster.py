@@ -123,6 +123,11 @@ class Cluster:
         if self.process is not None:
             self.process.kill()
 
+    def lost_hosts(self) -> list[str]:
+        """Hosts whose libvirtd ended although nobody ended it, and with what last words."""
+        ends = [(host.name, host.own_end()) for host in self.hosts]
+        return [f"{name}: {end}" for name, end in ends if end is not None]
+
     def log_tail(self) -> str:
         """The last that daemons of this cluster wrote."""
         return self.log.read_text(errors="replace")[-LOG_TAIL:] if self.log.exists() else ""

@@ -41,6 +41,10 @@ class RealHost:
         """Let a frozen libvirtd go on."""
         self.host.resume_libvirtd()
 
+    def own_end(self) -> str | None:
+        """Nothing: on a real host init would tell of a libvirtd that ended by itself."""
+        return None
+
     def files(self) -> frozenset[str]:
         """The names of all files in the pool's directory."""
         return frozenset(path.name for path in self.host.file(POOL_PATH).iterdir())

@@ -34,6 +34,8 @@ class ProvenHost(Protocol):
 
     def resume(self) -> None: ...
 
+    def own_end(self) -> str | None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Land:

@@ -13,6 +13,8 @@ from random import Random
 from threading import Event, Lock
 from typing import TypeVar
 
+import libvirt
+
 from scheduler.cli.failures import Failure
 from tests.faults.fuse import act_of, numbered
 from tests.faults.site import Site
@@ -45,6 +47,8 @@ class Outcome:
     row: Row
     seconds: float = 0.0
     fault: str | None = None
+    lost: tuple[str, ...] = ()
+    """Hosts that ended by themselves, whereupon the story was told again on others."""
 
 
 def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
@@ -73,21 +77,24 @@ def attempt(row: Row, site: Site) -> Outcome:
     """Run one trial; one that failed, whatever failed, costs the site its cluster.
 
     How often a loop writes may depend on the moment. A daemon that never came to the point of its
-    death proves nothing, for or against it: the story is told again, on another cluster.
+    death proves nothing, for or against it, nor does one whose hosts ended by themselves: the story
+    is told again, on another cluster.
     """
-    fault = ""
+    fault, lost = "", []
     for _ in range(TELLINGS):
         cluster = site.cluster
         try:
             seconds = Trial(cluster=cluster, story=row.story(cluster)).run(row.death)
-        except (AssertionError, TimeoutError, Failure) as error:
+        except (AssertionError, TimeoutError, Failure, libvirt.libvirtError) as error:
             fault = f"{type(error).__name__}: {error}\n--- the daemon's log\n{cluster.log_tail()}"
+            ended = cluster.lost_hosts()
+            lost += ended
             site.spoil()
-            if not isinstance(error, NeverReached):
+            if not ended and not isinstance(error, NeverReached):
                 break
         else:
-            return Outcome(row=row, seconds=seconds)
-    return Outcome(row=row, fault=fault)
+            return Outcome(row=row, seconds=seconds, lost=tuple(lost))
+    return Outcome(row=row, fault=fault, lost=tuple(lost))
 
 
 def pairs(rows: Sequence[Row], number: int, seed: int) -> Iterator[Row]:

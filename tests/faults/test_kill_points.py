@@ -5,6 +5,9 @@ These are some of the points; `python -m tests.faults` takes them all, and tells
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from tests.faults.matrix import Row, attempt, pairs
@@ -82,3 +85,21 @@ def test_a_killed_daemon_recovers_on_postgresql(killed: Row, postgresql: Site) -
 @pytest.mark.parametrize("killed", list(pairs(ON_SQLITE, PAIRS, SEED)), ids=str)
 def test_a_daemon_killed_while_it_recovers_recovers(killed: Row, sqlite: Site) -> None:
     assert attempt(killed, sqlite).fault is None
+
+
+class HostGone(births.Create):
+    """A story whose first host ends by itself, the first time that it is told."""
+
+    happened = False
+
+    def repeat(self) -> None:
+        if not HostGone.happened:
+            HostGone.happened = True
+            os.kill(self.cluster.hosts[0].pid, signal.SIGKILL)
+        super().repeat()
+
+
+def test_a_story_whose_host_ended_by_itself_is_told_again(sqlite: Site) -> None:
+    outcome = attempt(row(HostGone, "sandboxes.record.after"), sqlite)
+    assert (outcome.fault, len(outcome.lost)) == (None, 1)
+    assert outcome.lost[0].startswith("farm1: libvirtd ended with -9")

@@ -43,6 +43,7 @@ class FarmHost:
         self._prepare()
         self._server = self._start()
         self._anchor: Server | None = None
+        self._was_killed = False
 
     @property
     def uri(self) -> str:
@@ -59,6 +60,12 @@ class FarmHost:
         """The daemon's process; another one after `restart`."""
         return self._server.pid
 
+    def own_end(self) -> str | None:
+        """How the daemon ended although nobody ended it, with its last words; else None."""
+        if self._was_killed or self._server.is_running:
+            return None
+        return f"libvirtd ended with {self._server.exit_code}\n{self._server.log_tail()}"
+
     def suspend(self) -> None:
         """Make the host hang: it accepts connections and never answers."""
         self._server.suspend()
@@ -69,6 +76,7 @@ class FarmHost:
 
     def kill(self) -> None:
         """Crash the host; its domains are gone with it. Nothing answers until `restart`."""
+        self._was_killed = True
         self._server.kill()
         self._weigh_anchor()
 
@@ -77,6 +85,7 @@ class FarmHost:
         self._server.stop()
         self._weigh_anchor()
         self._server = self._start()
+        self._was_killed = False
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:

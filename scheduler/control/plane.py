@@ -132,6 +132,7 @@ class ControlPlane:
             gone=self._gone,
             report_bug=self._bugs.of_host,
             observe=self._tally.passed,
+            rested=self._tally.rested,
         )
 
     def _make_converger(self, pace: Pace) -> Converger:

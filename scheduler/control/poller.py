@@ -26,6 +26,8 @@ from scheduler.store import Store
 
 AGAIN_SECONDS = 2.0
 """A host that is neither well nor given up is looked at again this soon."""
+POLL = "poll"
+"""What each host's loop is called, to those who count passes."""
 REST_SECONDS = 0.25
 """However many hints a busy host gives, this long lies between two looks at it."""
 
@@ -49,6 +51,7 @@ class Poller:
         gone: Callable[[str], None],
         report_bug: BugReport,
         observe: Observer = unobserved,
+        rested: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -58,6 +61,7 @@ class Poller:
         self._gone = gone
         self._report_bug = report_bug
         self._observe = observe
+        self._rested = rested
         self._parking = Parking()
         self._scattered: set[str] = set()
         self._loops: dict[str, Loop] = {}
@@ -108,7 +112,7 @@ class Poller:
         if self._group is None:
             raise RuntimeError("the poller polls only while it runs")
         loop = Loop(
-            "poll",
+            POLL,
             partial(self._poll, host_id),
             every=self._every,
             limit=None,
@@ -127,6 +131,8 @@ class Poller:
             self._scattered.discard(host_id)
             self._looker.forget(host_id)
             self._gone(host_id)
+        if not self._loops:  # here, after its last pass was told
+            self._rested(POLL)
 
     async def _poll(self, host_id: str) -> float | None:
         """Look once; a bug met on the way parks this host and tells of it loudly."""
@@ -137,12 +143,12 @@ class Poller:
             self._membership.wake()
             return None
         except SandboxdError as error:
-            _log.warning("parked", loop="poll", key=host_id, code=error.code, error=error.message)
+            _log.warning("parked", loop=POLL, key=host_id, code=error.code, error=error.message)
             return self._parking.failed(host_id)
         except Exception:
             pause = self._parking.failed(host_id, bug=True)
             evidence = traceback.format_exc()
-            _log.exception("parked", loop="poll", key=host_id, seconds=round(pause, 1))
+            _log.exception("parked", loop=POLL, key=host_id, seconds=round(pause, 1))
             await self._report_bug(host_id, evidence)
             return pause
         self._parking.succeeded(host_id)

@@ -14,6 +14,10 @@ class Tally(Protocol):
         """Take note of a finished pass of a loop."""
         ...
 
+    def rested(self, loop: str, /) -> None:
+        """Take note that a loop has nothing to do any more, until its next pass."""
+        ...
+
     def became(self, before: Sandbox, after: Sandbox, /) -> None:
         """Take note of a sandbox's change of state."""
         ...
@@ -63,6 +67,9 @@ class Untold:
     """Takes note of nothing."""
 
     def passed(self, loop: str, seconds: float, /) -> None:
+        """Take no note."""
+
+    def rested(self, loop: str, /) -> None:
         """Take no note."""
 
     def became(self, before: Sandbox, after: Sandbox, /) -> None:

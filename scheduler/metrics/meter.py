@@ -152,7 +152,7 @@ class Meter:
         )
         self._pass_at = Gauge(
             "sandboxd_reconcile_last_success_timestamp_seconds",
-            "When each loop last finished a pass.",
+            "When each loop last finished a pass; `poll` has none while there are no hosts.",
             ["controller"],
             registry=registry,
         )
@@ -247,6 +247,10 @@ class Meter:
         self._passes.labels(controller).inc()
         self._pass_seconds.labels(controller).observe(seconds)
         self._pass_at.labels(controller).set(self._clock.now().timestamp())
+
+    def rested(self, controller: str) -> None:
+        """Tell no last pass of a loop that has nothing to do: its age would look like a stall."""
+        self._pass_at.remove(controller)
 
     def became(self, before: Sandbox, after: Sandbox) -> None:
         """Count what a change of state says of a sandbox's first start, or of its end."""

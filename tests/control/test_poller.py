@@ -31,6 +31,7 @@ class Polling:
         self.world = world
         self.looks: list[str] = []
         self.gone: list[str] = []
+        self.told: list[str] = []
         self.failures: list[Exception] = []
         self.parked = 0
         recorder = BugRecorder(world.store, world.clock, parked=self._parked)
@@ -42,6 +43,8 @@ class Polling:
             looked=self._looked,
             gone=self.gone.append,
             report_bug=recorder.of_host,
+            observe=lambda name, _seconds: self.told.append(name),
+            rested=lambda name: self.told.append(f"{name} rests"),
         )
 
     def _parked(self) -> None:
@@ -61,6 +64,13 @@ class Polling:
         for _ in range(3):
             await self.world.breathe()
         assert self.looks.count(name) == count
+
+    async def removed(self, name: str, *, gone: int) -> None:
+        await self.world.services.hosts.remove(name, INTENT)
+        await self.world.breathe()
+        self.world.clock.advance(EVERY)
+        await until(lambda: len(self.gone) == gone)
+        await self.world.breathe()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -193,6 +203,20 @@ async def test_a_host_that_was_removed_is_forgotten_after_its_last_look(empty: W
         await until(lambda: polling.gone == [host_id])
         assert empty.listings.latest(host_id) is None
         await polling.still(1)
+
+
+async def test_polling_rests_once_the_last_host_is_gone(empty: World) -> None:
+    for name in ("alpha", "beta"):
+        await empty.add_host(name)
+    polling = Polling(empty)
+    async with polling.running():
+        await polling.looked(1, "alpha")
+        await polling.looked(1, "beta")
+        await polling.removed("alpha", gone=1)
+        assert "poll rests" not in polling.told
+        await polling.removed("beta", gone=2)
+        last = [one for one in polling.told if one.startswith("poll")][-1]
+        assert last == "poll rests", "a pass told later would look like a stall"
 
 
 async def test_one_removed_and_added_anew_is_another(empty: World) -> None:

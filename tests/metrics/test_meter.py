@@ -90,6 +90,17 @@ def test_passes_are_counted_and_timed_by_loop(meter: Meter, clock: ManualClock) 
     assert series[last] == NOW.timestamp() + 10
 
 
+def test_a_loop_that_rests_has_no_last_pass(meter: Meter) -> None:
+    last = key("reconcile_last_success_timestamp_seconds", controller="poll")
+    meter.rested("poll")
+    meter.passed("poll", 0.02)
+    meter.rested("poll")
+    assert last not in told(meter)
+    assert told(meter)[key("reconcile_runs_total", controller="poll")] == 1
+    meter.passed("poll", 0.02)
+    assert told(meter)[last] == NOW.timestamp()
+
+
 def test_a_first_start_is_timed_by_phase(meter: Meter) -> None:
     later = {"updated_at": NOW + timedelta(seconds=3)}
     meter.became(sandbox(CREATED), sandbox(STARTING, **later))

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
-from scheduler.config.sources import CREDENTIALS
+from scheduler.config.sources import credentials_of
 from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.change_loops import ChangeLoops
@@ -264,7 +264,8 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
 
 def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
     settings, guests = ground.settings, ground.ways.guests
-    forges = Forges(settings.forges, ground.shared["clock"])
+    clock, credentials = ground.shared["clock"], credentials_of(os.environ)
+    forges = Forges(settings.forges, clock, credentials=credentials)
     return ControlPlane(
         store=ground.store,
         drivers=ground.ways.drivers,
@@ -369,8 +370,7 @@ async def _ways(
 ) -> AsyncIterator[_Inroads]:
     """Yield the ways to hosts, and through them to guests by the authorities there are."""
     state_dir, clock = settings.state_dir, outside.clock
-    credentials = os.environ.get(CREDENTIALS)
-    authorities = Authorities.open(state_dir, None if credentials is None else Path(credentials))
+    authorities = Authorities.open(state_dir, credentials_of(os.environ))
     async with (
         outside.open_drivers(state_dir, keyring, clock, on_hint) as drivers,
         GuestConnections.open(

@@ -17,7 +17,7 @@ from scheduler.config.file import Unreadable, read
 from scheduler.config.hosts import duplicates
 from scheduler.config.publishing import twins, with_credentials
 from scheduler.config.settings import Settings
-from scheduler.config.sources import CREDENTIALS, Layer, from_credentials, from_environment
+from scheduler.config.sources import Layer, credentials_of, from_credentials, from_environment
 from scheduler.errors import Invalid
 from scheduler.validation.faults import LONGEST_PATH, Fault, faults_of
 
@@ -55,7 +55,7 @@ def load(
     credentials, unread = from_credentials(environ)
     data = _merged(_relocated(state_dir), document, credentials, variables, _named(state_dir))
     if "forges" in data:
-        data["forges"] = with_credentials(data["forges"], environ.get(CREDENTIALS))
+        data["forges"] = with_credentials(data["forges"], credentials_of(environ))
     faults = [*unknown, *unread, *duplicates(data.get("hosts")), *twins(data.get("forges"))]
     try:
         settings = Settings.model_validate(data)

@@ -1,7 +1,8 @@
 """How change sets are published, and the forges that they may be published to.
 
-A repository on no forge named here is never contacted. Secrets are files: read when they are
-needed, so that a new token needs no restart, and never part of the settings.
+A repository on no forge named here is never contacted. Secrets are files, read when they are needed
+and never part of the settings. A new token in `token_file` needs no restart; one that systemd hands
+over does, since a credential is a copy that it makes when it starts the daemon.
 """
 
 from __future__ import annotations
@@ -124,11 +125,11 @@ class ForgeSection(Section):
         return f"{self.url}/api/{'v4' if self.kind == 'gitlab' else 'v1'}"
 
 
-def with_credentials(forges: object, directory: str | None) -> object:
+def with_credentials(forges: object, directory: Path | None) -> object:
     """Return the forges with the token that systemd hands over, where they name none."""
-    if not isinstance(forges, list) or not directory:
+    if not isinstance(forges, list) or directory is None:
         return forges
-    return [_with_credential(forge, Path(directory)) for forge in forges]
+    return [_with_credential(forge, directory) for forge in forges]
 
 
 def _with_credential(forge: Any, directory: Path) -> object:

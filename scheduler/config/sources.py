@@ -55,14 +55,21 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Layer, tuple[Fault, ..
     return layer, tuple(faults)
 
 
+def credentials_of(environ: Mapping[str, str]) -> Path | None:
+    """Return where systemd puts its copies of the secrets that the unit names, if it does."""
+    directory = environ.get(CREDENTIALS)
+    return Path(directory) if directory else None
+
+
 def from_credentials(environ: Mapping[str, str]) -> tuple[Layer, tuple[Fault, ...]]:
     """Return the settings that systemd hands over as files, and what is wrong with them."""
-    directory = environ.get(CREDENTIALS)
+    directory = credentials_of(environ)
     layer: dict[str, dict[str, str]] = {}
     faults: list[Fault] = []
-    for section, key in sorted(keys()) if directory else ():
-        path = Path(directory or "") / f"{section}__{key}"
-        for read in _read(path, faults):
+    if directory is None:
+        return layer, ()
+    for section, key in sorted(keys()):
+        for read in _read(directory / f"{section}__{key}", faults):
             layer.setdefault(section, {})[key] = read
     return layer, tuple(faults)
 

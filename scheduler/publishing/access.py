@@ -35,6 +35,8 @@ class Access:
     address: RepositoryAddress
     username: str = "git"
     token_file: Path | None = None
+    handed_over: bool = False
+    """Whether that file is a credential: a copy that systemd made when the daemon started."""
     ca_file: Path | None = None
     ssh_key: Path | None = None
     ssh_known_hosts: Path | None = None

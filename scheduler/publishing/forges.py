@@ -6,6 +6,7 @@ A repository on none of them is contacted by nobody; that is the list of allowed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.config.publishing import ForgeSection
@@ -26,11 +27,17 @@ _KINDS: Mapping[str, tuple[Callable[[Speaker], Forge], Callable[[str], Mapping[s
 
 
 class Forges:
-    """Belongs to no thread: nothing here changes."""
+    """Belongs to no thread: nothing here changes.
 
-    def __init__(self, forges: Sequence[ForgeSection], clock: Clock) -> None:
+    `credentials` is where systemd puts its copies of the secrets that the unit names.
+    """
+
+    def __init__(
+        self, forges: Sequence[ForgeSection], clock: Clock, *, credentials: Path | None = None
+    ) -> None:
         self._forges = {forge.name: forge for forge in forges}
         self._clock = clock
+        self._credentials = credentials
 
     def of(self, repo_url: str) -> ForgeSection:
         """Return the forge that a repository is on; raises `Invalid` when none is configured."""
@@ -62,6 +69,7 @@ class Forges:
             address=address,
             username=forge.username or _KINDS[forge.kind][2],
             token_file=forge.token_file,
+            handed_over=self._handed_over(forge),
             ca_file=forge.ca_file,
             ssh_key=forge.ssh_key,
             ssh_known_hosts=forge.ssh_known_hosts,
@@ -82,11 +90,17 @@ class Forges:
             Speaker(
                 forge.api,
                 token_file=forge.token_file,
+                handed_over=self._handed_over(forge),
                 authorise=authorise,
                 ca_file=forge.ca_file,
                 now=lambda: self._clock.now().timestamp(),
             )
         )
+
+    def _handed_over(self, forge: ForgeSection) -> bool:
+        """Return whether a forge's token lies where systemd puts its copies."""
+        token, directory = forge.token_file, self._credentials
+        return token is not None and directory is not None and token.is_relative_to(directory)
 
 
 def _holds(forge: ForgeSection, address: RepositoryAddress) -> bool:

@@ -80,7 +80,8 @@ class GitRepository:
         self._directory = directory
         self._limits = limits
         self._environment = access.prepare(directory)
-        self._secrets = () if access.token_file is None else (read_token(access.token_file),)
+        self._handed_over = access.handed_over
+        self._secrets = _secrets_of(access)
 
     @classmethod
     @asynccontextmanager
@@ -179,7 +180,7 @@ class GitRepository:
                 reason="rejected",
                 remedy="see what protects it there, or publish to another branch; then retry",
             )
-        raise failure("pushing", ran.code, said)
+        raise failure("pushing", ran.code, said, handed_over=self._handed_over)
 
     async def _subtree(self, directory: Path) -> str:
         copies = _private_directory(self._directory)
@@ -239,7 +240,8 @@ class GitRepository:
     async def _remote(self, what: str, *arguments: str) -> bytes:
         ran = await self._run(*arguments)
         if ran.code:
-            raise failure(what, ran.code, self._told(ran))
+            said = self._told(ran)
+            raise failure(what, ran.code, said, handed_over=self._handed_over)
         return ran.out
 
     async def _run(
@@ -260,6 +262,12 @@ class GitRepository:
 
     def _told(self, ran: Ran) -> str:
         return told(ran.errors, secrets=self._secrets)
+
+
+def _secrets_of(access: Access) -> tuple[str, ...]:
+    if access.token_file is None:
+        return ()
+    return (read_token(access.token_file, handed_over=access.handed_over),)
 
 
 def _private_directory(scratch: Path) -> Path:

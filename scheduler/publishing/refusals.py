@@ -7,6 +7,7 @@ recognised is taken for trouble that may pass, and is bounded by the attempts.
 from __future__ import annotations
 
 from scheduler.errors import RemoteRefused, RemoteUnavailable, SandboxdError
+from scheduler.publishing.secrets import renewing
 
 _NO: tuple[tuple[str, str, str], ...] = (
     ("authentication failed", "unauthorised", "check the forge's token"),
@@ -30,15 +31,20 @@ _NO: tuple[tuple[str, str, str], ...] = (
 _SIGXFSZ = -25
 
 
-def failure(what: str, code: int, told: str) -> SandboxdError:
-    """Return the error that git's failure to do something stands for."""
+def failure(what: str, code: int, told: str, *, handed_over: bool = False) -> SandboxdError:
+    """Return the error that git's failure to do something stands for.
+
+    `handed_over` says that the token is a credential, of which another takes a restart.
+    """
     message = f"{what} failed: {told or f'git ended with code {code}'}"
     if code in (_SIGXFSZ, 128 - _SIGXFSZ):
         return RemoteRefused(message, reason="too_large", remedy=_NO[-1][2])
     said = told.lower()
     for words, reason, remedy in _NO:
         if words in said:
-            return RemoteRefused(message, reason=reason, remedy=f"{remedy}; then retry")
+            of_token = reason == "unauthorised" and "token" in remedy
+            remedy = renewing(remedy, handed_over=handed_over and of_token)
+            return RemoteRefused(message, reason=reason, remedy=remedy)
     if "returned error: 30" in said:
         remedy = "name the address it leads to; then publish anew"
         return RemoteRefused(message, reason="redirected", remedy=remedy)

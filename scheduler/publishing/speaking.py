@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from scheduler.errors import RemoteRefused, RemoteUnavailable, SandboxdError
-from scheduler.publishing.secrets import read_token
+from scheduler.publishing.secrets import read_token, renewing
 from scheduler.publishing.telling import told
 
 MOST_BYTES = 8 * 2**20
@@ -47,7 +47,10 @@ class Answer:
 
 
 class Speaker:
-    """Speaks to one server's API; `authorise` makes headers of the token."""
+    """Speaks to one server's API; `authorise` makes headers of the token.
+
+    `handed_over` says that its file is a credential, which does not follow what it was made of.
+    """
 
     def __init__(
         self,
@@ -55,12 +58,14 @@ class Speaker:
         *,
         token_file: Path | None,
         authorise: Callable[[str], Mapping[str, str]],
+        handed_over: bool = False,
         ca_file: Path | None = None,
         now: Callable[[], float],
     ) -> None:
         self._api = api.rstrip("/")
         self._token_file = token_file
         self._authorise = authorise
+        self._handed_over = handed_over
         self._ca_file = ca_file
         self._now = now
 
@@ -113,7 +118,7 @@ class Speaker:
         query: Mapping[str, str | int] | None = None,
         body: object = None,
     ) -> Answer:
-        token = None if self._token_file is None else read_token(self._token_file)
+        token = self._token()
         try:
             async with asyncio.timeout(WHOLE_SECONDS), self._client(token) as client:
                 for _ in range(MOST_REDIRECTS + 1):
@@ -141,6 +146,11 @@ class Speaker:
             reason="redirected",
             remedy="check api_url",
         )
+
+    def _token(self) -> str | None:
+        if self._token_file is None:
+            return None
+        return read_token(self._token_file, handed_over=self._handed_over)
 
     def _client(self, token: str | None) -> httpx2.AsyncClient:
         headers = {} if token is None else self._authorise(token)
@@ -201,7 +211,9 @@ class Speaker:
             details = {} if patience is None else {"retry_after": patience}
             return RemoteUnavailable(message, remedy="it is tried again", details=details)
         reason, remedy = _REASONS.get(status, ("refused", "see what the forge says of it"))
-        return RemoteRefused(message, reason=reason, remedy=f"{remedy}; then retry")
+        handed_over = self._handed_over and reason == "unauthorised"
+        remedy = renewing(remedy, handed_over=handed_over)
+        return RemoteRefused(message, reason=reason, remedy=remedy)
 
 
 def _patience(headers: Mapping[str, str], now: float) -> int | None:

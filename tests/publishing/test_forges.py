@@ -165,6 +165,20 @@ async def test_errors_are_told_as_they_are(house: House, forge: Forge) -> None:
         assert TOKEN not in refused.value.message
 
 
+async def test_only_what_systemd_handed_over_is_renewed_by_a_restart(
+    house: House, kind: str
+) -> None:
+    elsewhere, here = house.directory / "elsewhere", house.token_file.parent
+    for credentials, restart in ((None, False), (elsewhere, False), (here, True)):
+        forges = Forges((section(house, kind),), ManualClock(), credentials=credentials)
+        assert forges.access(house.https()).handed_over is restart
+        for status, told in ((401, restart), (403, restart), (404, False)):
+            house.replies.append(Reply(status, {"message": "no"}))
+            with pytest.raises(RemoteRefused) as refused:
+                await forges.adapter(house.https()).find(WANTED)
+            assert ("restart sandboxd" in (refused.value.remedy or "")) is told
+
+
 async def test_a_token_goes_to_no_other_host(house: House, forge: Forge, tmp_path: Path) -> None:
     with opened(tmp_path / "elsewhere") as elsewhere:
         away = f"{elsewhere.url}/api/v3/steal"

@@ -194,6 +194,22 @@ async def test_a_wrong_token_and_a_missing_repository_are_told(house: House) -> 
         assert "token" not in refused.value.message or reason == "no_token"
 
 
+async def test_a_credential_is_renewed_by_a_restart(house: House) -> None:
+    """systemd copied it when the daemon started; what is written afterwards reaches nobody."""
+    house.repository()
+    wrong = house.directory / "wrong"
+    wrong.write_text("another-token")
+    for file in (wrong, house.directory / "absent"):
+        for handed_over in (True, False):
+            opens = access(house, token_file=file, handed_over=handed_over)
+            with pytest.raises(RemoteRefused) as refused:
+                async with repository(house, opens) as there:
+                    await there.heads("x", "main")
+            remedy = refused.value.remedy or ""
+            assert ("restart sandboxd" in remedy) is handed_over, remedy
+            assert remedy.endswith("; then retry")
+
+
 async def test_a_redirect_is_not_followed(house: House, tmp_path: Path) -> None:
     house.repository()
     house.replies.append(

@@ -10,17 +10,23 @@ import argparse
 import asyncio
 import faulthandler
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+)
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import structlog
 
-from scheduler import interpreter, logs, statedir
+from scheduler import interpreter, logs, signals, statedir
 from scheduler.api.app import build_app
 from scheduler.api.listener import Listener, serve
 from scheduler.clock import Clock
@@ -33,13 +39,17 @@ from scheduler.hosts.simulated import demo_hosts
 from scheduler.metrics import MetricsPage
 from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
+from scheduler.opening import patiently, unless
 from scheduler.parts import Daemon, Outside, opened
+from scheduler.store import Store, StoreConfig
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 2
 EXIT_HELD_BY_ANOTHER = 75
 
+OPENING = "opening the database, which may mean to check, copy and upgrade it"
+"""What the supervisor is told for as long as that takes."""
 STOP_SECONDS = 60.0
 """How long the steps in progress may take at the end; less than the unit's TimeoutStopSec."""
 
@@ -51,39 +61,75 @@ async def run(
 ) -> None:
     """Run the daemon until `stop` is set; a bug in a loop ends it with its exception."""
     hosts = (*settings.hosts, *(demo_hosts(settings.state_dir / "demo") if demo else ()))
-    async with opened(settings, outside, boot_id=_boot_id(), notifier=notifier) as daemon:
-        begun = asyncio.Event()
+
+    async def opening() -> Daemon:
+        daemon = await stack.enter_async_context(
+            opened(settings, _patient(outside, notifier), boot_id=_boot_id(), notifier=notifier)
+        )
         await daemon.services.hosts.ensure_from_file(hosts)
         await daemon.services.ssh.settle()
-        app = build_app(
-            daemon.services,
-            missing=lambda: daemon.watchdog.missing() if begun.is_set() else ("the loops run",),
-        )
-        watching = _watching(daemon.watchdog, outside.clock)
-        async with (
-            serve(
-                app,
-                settings.socket,
-                settings.api.group or None,
-                on_stop=daemon.end_streams,
-            ) as listener,
-            _metrics(settings, daemon.page),
-            asyncio.TaskGroup() as group,
-        ):
-            for loop in daemon.measuring:
-                group.create_task(loop.run(), name=loop.name)
-            listening = group.create_task(_listen(listener), name="listening")
-            loops = group.create_task(daemon.plane.run(begun.set), name="loops")
-            await _first_of(begun, loops)
-            notifier.ready(f"{len(hosts)} hosts configured")
-            _log.info("ready", socket=str(settings.socket), hosts=len(hosts))
+        return daemon
+
+    async with AsyncExitStack() as stack:
+        daemon = await unless(stop, opening(), told=partial(_stopping, notifier))
+        if daemon is not None:
+            await _serve(daemon, settings, outside, stop=stop, notifier=notifier, hosts=len(hosts))
+
+
+def _patient(outside: Outside, notifier: Notifier) -> Outside:
+    """Return the same outside, whose database may take as long to open as it needs."""
+
+    def open_store(config: StoreConfig, *, clock: Clock) -> AbstractAsyncContextManager[Store]:
+        opening = outside.open_store(config, clock=clock)
+        return patiently(opening, OPENING, notifier=notifier, clock=clock)
+
+    return replace(outside, open_store=open_store)
+
+
+async def _serve(
+    daemon: Daemon,
+    settings: Settings,
+    outside: Outside,
+    *,
+    stop: asyncio.Event,
+    notifier: Notifier,
+    hosts: int,
+) -> None:
+    """Answer callers and run the loops, until `stop` is set or something fails."""
+    begun = asyncio.Event()
+    app = build_app(
+        daemon.services,
+        missing=lambda: daemon.watchdog.missing() if begun.is_set() else ("the loops run",),
+    )
+    watching = _watching(daemon.watchdog, outside.clock)
+    async with (
+        serve(
+            app, settings.socket, settings.api.group or None, on_stop=daemon.end_streams
+        ) as listener,
+        _metrics(settings, daemon.page),
+        asyncio.TaskGroup() as group,
+    ):
+        for loop in daemon.measuring:
+            group.create_task(loop.run(), name=loop.name)
+        listening = group.create_task(_listen(listener), name="listening")
+        loops = group.create_task(daemon.plane.run(begun.set), name="loops")
+        await _first_of(loops, begun, stop)
+        if begun.is_set():
+            notifier.ready(f"{hosts} hosts configured")
+            _log.info("ready", socket=str(settings.socket), hosts=hosts)
             group.create_task(watching.run(), name=watching.name)
-            await _first_of(stop, loops)
-            notifier.stopping("finishing what is in progress")
-            _log.info("stopping")
-            listening.cancel()
-            await _finish(daemon, loops)
-            watching.stop()
+            await _first_of(loops, stop)
+        else:
+            loops.cancel()  # what they were to go on with is gone on with by the next start
+        _stopping(notifier)
+        listening.cancel()
+        await _finish(daemon, loops)
+        watching.stop()
+
+
+def _stopping(notifier: Notifier) -> None:
+    notifier.stopping("finishing what is in progress")
+    _log.info("stopping")
 
 
 async def _finish(daemon: Daemon, loops: asyncio.Task[None]) -> None:
@@ -118,13 +164,14 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-async def _first_of(event: asyncio.Event, loops: asyncio.Task[None]) -> None:
-    """Wait for the event, or for the loops to end, which they do by themselves only in failure."""
-    waiting = asyncio.ensure_future(event.wait())
+async def _first_of(loops: asyncio.Task[None], *events: asyncio.Event) -> None:
+    """Wait for an event, or for the loops to end, which they do by themselves only in failure."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait({waiting, loops}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*waiting, loops}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        waiting.cancel()
+        for one in waiting:
+            one.cancel()
 
 
 async def _listen(listener: Listener) -> None:
@@ -143,8 +190,7 @@ async def _until_told(
     # Digests, archives and files: long work that needs no interpreter.
     loop.set_default_executor(ThreadPoolExecutor(initializer=interpreter.run_anywhere))
     loop.set_exception_handler(Shortage(outside.clock).handle)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    signals.heed(stop)
     await run(settings, outside, stop=stop, notifier=notifier, demo=demo)
 
 

@@ -34,6 +34,10 @@ class Notifier:
         """Say that start-up is over."""
         self._send(f"READY=1\nSTATUS={status}")
 
+    def extend(self, seconds: float, status: str) -> None:
+        """Ask for so much more time to start, or to end, and say in a line what takes it."""
+        self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}\nSTATUS={status}")
+
     def stopping(self, status: str) -> None:
         """Say that the daemon is ending on purpose."""
         self._send(f"STOPPING=1\nSTATUS={status}")

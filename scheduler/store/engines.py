@@ -65,6 +65,13 @@ def begin_writing(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
+def take_time(connection: Connection) -> None:
+    """Lift the bounds on statements for the transaction: an upgrade that is cut begins anew."""
+    if connection.dialect.name == "postgresql":
+        for bound in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {bound} = 0")
+
+
 def _pool(config: StoreConfig, limits: Limits, size: int) -> dict[str, Any]:
     kept = min(size, config.max_idle_conns)
     return {
@@ -145,6 +152,10 @@ def _session(limits: Limits, options: str) -> dict[str, Any]:
         "connect_args": {
             "application_name": "sandboxd",
             "connect_timeout": math.ceil(limits.wait_seconds),
+            # A server that is gone is noticed in a minute, however long a statement may take.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
             "options": f"{bounds} {options}",
         }
     }

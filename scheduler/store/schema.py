@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from scheduler.errors import Invalid, SandboxdError
 from scheduler.store.backups import how_to_restore, make_backup
 from scheduler.store.config import StoreConfig
-from scheduler.store.engines import begin_writing
+from scheduler.store.engines import begin_writing, take_time
 from scheduler.store.faults import driver_errors, of_damage, translate
 from scheduler.store.media import check_file, check_integrity
 
@@ -69,7 +69,9 @@ def _ensure(connection: Connection, config: StoreConfig, now: datetime, migratio
         raise _newer(revisions, config)
     if config.read_only or not config.auto_migrate:
         raise _not_migrated(revisions, config)
+    _log.info("upgrading the schema", was=current, to=newest)
     _back_up(config, current, now)
+    take_time(connection)
     _upgrade(connection, migrations)
     _log.info("schema", was=current, now=newest)
     return newest

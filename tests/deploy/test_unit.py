@@ -60,7 +60,7 @@ def test_the_daemon_can_work_under_the_unit() -> None:
     settings = service()
     defaults = load(None, environ={})
     assert settings["Type"] == ["notify"]
-    assert settings["Restart"] == ["on-failure"]
+    assert settings["Restart"] == ["always"]
     assert settings["WatchdogSec"] == ["60"]
     assert "PrivateUsers" not in settings  # it would hide who talks to the socket
     assert "ProcSubset" not in settings  # it would hide the boot id

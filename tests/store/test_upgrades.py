@@ -87,6 +87,17 @@ async def test_a_copy_that_only_its_owner_reads_is_made_before_the_upgrade(
     assert find_backups(path_of(sqlite_url)) == (backup,), "nothing to change, nothing to copy"
 
 
+async def test_an_upgrade_may_take_as_long_as_it_needs(empty_url: str, newer: Path) -> None:
+    """The revision itself looks at what would cut it off; afterwards statements are bounded."""
+    upgrade(empty_url, newer)
+    assert schema_of(empty_url) == NEW
+    engine = engines.make(StoreConfig(database_url=empty_url)).writer
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "1min"
+    engine.dispose()
+
+
 async def test_what_is_still_in_the_log_is_in_the_copy(sqlite_url: str, newer: Path) -> None:
     """Another process keeps the database open: nothing has moved the log into the file."""
     with sqlite3.connect(path_of(sqlite_url)) as other:

@@ -1,0 +1,128 @@
+"""A start that is cut short: what must end whole does, and nothing is begun any more."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from scheduler import daemon
+from scheduler.clock import Clock, SystemClock
+from scheduler.config import Settings, load
+from scheduler.hosts.driver import HostDriver
+from scheduler.hosts.marks import Keyring
+from scheduler.model import HostResources
+from scheduler.notify import Notifier
+from scheduler.parts import Outside
+from scheduler.store import Store, StoreConfig
+from tests.waits import until
+
+
+class Untouched:
+    """Hosts that nothing may be asked of."""
+
+    def get(self, host: HostResources) -> HostDriver:
+        raise AssertionError(f"{host.name} is asked by a daemon that was told to stop")
+
+    async def jump(self, host: HostResources) -> None:
+        raise AssertionError(f"{host.name} is dialled by a daemon that was told to stop")
+
+    async def forget(self, host_id: str) -> None:
+        pass
+
+
+@asynccontextmanager
+async def untouched(
+    _directory: Path, _keyring: Keyring, _clock: Clock, _hint: Callable[[str], None]
+) -> AsyncIterator[Untouched]:
+    yield Untouched()
+
+
+@dataclass
+class Start:
+    """A daemon that is about to start, and who supervises it."""
+
+    settings: Settings
+    supervisor: socket.socket
+    words: list[str] = field(default_factory=list)
+
+    async def run(self, outside: Outside, stop: asyncio.Event) -> None:
+        notify = {"NOTIFY_SOCKET": self.supervisor.getsockname()}
+        with closing(Notifier(notify)) as notifier:
+            await daemon.run(self.settings, outside, stop=stop, notifier=notifier, demo=True)
+
+    def heard(self, word: str) -> bool:
+        """Return whether the supervisor was told this by now."""
+        try:
+            while True:
+                self.words.append(self.supervisor.recv(4096).decode())
+        except BlockingIOError:
+            return any(one.startswith(word) for one in self.words)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    config = tmp_path / "config.toml"
+    config.write_text("[metrics]\nenabled = false\n")
+    (tmp_path / "state").mkdir(mode=0o700)
+    settings = load(config, state_dir=tmp_path / "state", environ={})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.setblocking(False)
+        yield Start(settings, supervisor)
+    assert not settings.socket.exists()
+
+
+async def test_told_to_stop_while_the_schema_is_made_it_makes_it_whole_and_ends(
+    start: Start,
+) -> None:
+    path, stop = start.settings.state_dir / "sandboxd.db", asyncio.Event()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        starting = asyncio.create_task(start.run(Outside(open_drivers=untouched), stop))
+        await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))
+        stop.set()
+        await until(lambda: start.heard("STOPPING=1"))
+        assert not starting.done()
+        other.execute("COMMIT")
+    async with asyncio.timeout(60):
+        await starting
+    assert not start.heard("READY=1")
+    async with Store.open(
+        StoreConfig(database_url=f"sqlite:///{path}", auto_migrate=False)
+    ) as made:
+        assert await made.read(lambda tx: tx.hosts.all()) == ()
+
+
+async def test_told_to_stop_before_the_loops_run_it_begins_none(start: Start) -> None:
+    stop = asyncio.Event()
+
+    class Fateful(SystemClock):
+        """A clock that is looked at first by what guards it, right before the loops begin."""
+
+        def boottime(self) -> float:
+            stop.set()
+            return super().boottime()
+
+    async with asyncio.timeout(60):
+        await start.run(Outside(clock=Fateful(), open_drivers=untouched), stop)
+    assert start.heard("STOPPING=1")
+    assert not start.heard("READY=1")
+
+
+async def test_nobody_told_to_stop_it_gets_ready(start: Start) -> None:
+    stop = asyncio.Event()
+    starting = asyncio.create_task(start.run(Outside(), stop))
+    await until(lambda: start.heard("READY=1\nSTATUS=3 hosts configured"))
+    stop.set()
+    async with asyncio.timeout(120):
+        await starting
+    assert start.heard("STOPPING=1")
+    assert next(word.partition("=")[0] for word in start.words) == "EXTEND_TIMEOUT_USEC"

@@ -136,7 +136,8 @@ class PlaybookService:
         if not found.tasks or len(found.tasks) > MOST_TASKS:
             raise Invalid(
                 f"the change set would be {len(found.tasks)} tasks, of 1 to {MOST_TASKS}",
-                remedy="take the change set's own role: sandboxctl changeset download",
+                remedy="take the change set's own role:"
+                f" sandboxctl changeset archive {request.change_set_id}",
             )
         fresh = partial(self._fresh, request.name, "all", True)
         how = f"imported from {request.change_set_id}, {len(found.reviews)} things left out,"

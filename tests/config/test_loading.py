@@ -139,6 +139,35 @@ def test_the_command_line_wins_over_the_environment(tmp_path: Path) -> None:
     assert load(None, state_dir=tmp_path, environ=environ).state_dir == tmp_path
 
 
+def test_a_list_in_the_environment_is_the_files_array(file: Path, tmp_path: Path) -> None:
+    environ = {
+        "SANDBOXD_CHANGES__ROOTS": '["/etc", "/srv/a b"]',
+        "SANDBOXD_CHANGES__EXCLUDE": " [] ",
+    }
+    changes = loaded(file, '[changes]\nroots = ["/a"]\nexclude = ["/b"]\n', environ).changes
+    assert (changes.roots, changes.exclude) == (("/etc", "/srv/a b"), ())
+    (tmp_path / "changes__roots").write_text('[\n  "/opt",\n]\n')
+    assert load(None, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).changes.roots == ("/opt",)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/etc", "/etc:/srv", '"/etc"', '["/etc"', '["/etc"]\nmore = 1', "{a = 1}", "1"]
+)
+def test_a_text_that_is_no_list_is_a_fault_that_shows_how(text: str) -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        load(None, environ={"SANDBOXD_CHANGES__ROOTS": text})
+    (fault,) = refused.value.faults
+    assert fault.path == "SANDBOXD_CHANGES__ROOTS"
+    assert """'["/etc", "/srv"]'""" in fault.remedy
+
+
+@pytest.mark.parametrize("text", ["[]", "[1]", '["etc"]', '[["/etc"]]'])
+def test_what_a_list_in_the_environment_holds_is_checked(text: str) -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        load(None, environ={"SANDBOXD_CHANGES__ROOTS": text})
+    assert all(fault.path.startswith("changes.roots") for fault in refused.value.faults)
+
+
 def test_credentials_win_over_the_file_and_lose_to_the_environment(
     file: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -56,3 +57,18 @@ def test_the_example_has_every_setting() -> None:
     assert set(document["forges"][0]) == set(ForgeSection.model_fields)
     offered = set(document["hosts"][0])
     assert offered == set(AddHost.model_fields) - {"uri"}  # the address stands for it
+
+
+def test_every_setting_of_a_section_can_come_from_the_environment() -> None:
+    """Those that the example shows, with the values that it shows, as a shell would give them."""
+    document = tomllib.loads(uncommented())
+    environ = {
+        f"SANDBOXD_{section}__{key}".upper(): json.dumps(value).strip('"')
+        for section, settings in document.items()
+        if isinstance(settings, dict)
+        for key, value in settings.items()
+    }
+    assert len(environ) > 80
+    offered = load(None, environ=environ)
+    assert offered.changes.roots == ("/etc", "/srv")
+    assert offered.lifecycle.max_ttl_seconds == 7 * 86400

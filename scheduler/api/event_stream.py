@@ -1,8 +1,8 @@
 """Server-sent events, straight from the journal or from a command's output.
 
-A reader that does not keep up is disconnected by the protocol rather than skipped: it comes back
-with the number of the last event it has seen and misses nothing. Nothing is buffered for it but one
-page.
+A reader that does not keep up is disconnected rather than skipped: by the protocol, or here where
+so little is sent that buffers would hold it for hours. It comes back with the number of the last
+event it has seen and misses nothing. Nothing is buffered for it but one page.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from scheduler.api.answers import EVENT
+from scheduler.api.protocol import Line
 from scheduler.model import Event
 from scheduler.service.events import Passage
 
 QUIET_SECONDS = 15.0
 """A comment is sent after this long without an event, to find out who is gone."""
+QUIET = b":"
+"""What a comment begins with."""
+DEAF_AFTER = 2
+"""After so many quiet times in a row, through which something lay unread, a reader is cut off."""
+NO_LINE = Line(unread_bytes=lambda: 0, cut_off=lambda: None)
+"""Of whoever asks within this process."""
 MEDIA_TYPE = "text/event-stream"
 
 
@@ -41,7 +48,8 @@ class MessageStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until one side ends it."""
         reader = asyncio.create_task(_gone(receive))
-        writer = asyncio.create_task(self._write(send))
+        line: Line = scope["state"].get("line", NO_LINE)
+        writer = asyncio.create_task(self._write(send, line))
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -52,12 +60,18 @@ class MessageStream(Response):
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, send: Send, line: Line) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         await send(_part(b": connected\n\n"))
         async with aclosing(self._messages) as messages:
+            deaf = 0
             async for message in messages:
+                # For a whole while nothing was sent, and there is still something to be read.
+                deaf = deaf + 1 if message.startswith(QUIET) and line.unread_bytes() else 0
+                if deaf >= DEAF_AFTER:
+                    line.cut_off()
+                    return
                 await send(_part(message))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

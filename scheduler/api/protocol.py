@@ -8,8 +8,12 @@ whole within a time and a size, and one user can never take the connections of a
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from termios import TIOCOUTQ
 from typing import Any
 
 import structlog
@@ -39,6 +43,14 @@ class Bounds:
     connections_per_user: int = 256
     stop_seconds: int = 5
     """How long requests in flight may take to end when the daemon stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The connection, for those who stream on it."""
+
+    unread_bytes: Callable[[], int]
+    cut_off: Callable[[], None]
 
 
 class Gate:
@@ -100,7 +112,8 @@ class AdminProtocol(HttpToolsProtocol):
             transport.close()
             return
         self._peer = peer
-        self.app_state = {**self.app_state, "peer": peer, "switch": self.switch}
+        ours = {"peer": peer, "switch": self.switch, "line": Line(self.unread_bytes, self.cut_off)}
+        self.app_state = {**self.app_state, **ours}
         super().connection_made(transport)
         self._arm()
 
@@ -199,6 +212,19 @@ class AdminProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         self._expect_reading()
 
+    def unread_bytes(self) -> int:
+        """Return how much the client has not taken yet of what was sent, as the kernel counts."""
+        if self.transport.is_closing():
+            return 0
+        held = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
+    def cut_off(self) -> None:
+        """End the connection of a client that does not read, and all that waits for it."""
+        left = self.unread_bytes()
+        log.info("a client that does not read is cut off", peer=self._peer, unread_bytes=left)
+        self.transport.abort()
+
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the route answers."""
 
@@ -240,8 +266,7 @@ class AdminProtocol(HttpToolsProtocol):
         if left < before:
             self._expect_reading()
             return
-        log.info("a client that does not read is cut off", peer=self._peer, unread_bytes=left)
-        self.transport.abort()
+        self.cut_off()
 
 
 def _answer(status: int, phrase: str, code: str, detail: str, remedy: str) -> bytes:

@@ -286,6 +286,47 @@ def test_a_reader_that_does_not_read_is_disconnected_and_nobody_else(
     in_jumps(test())
 
 
+async def test_a_reader_that_does_not_read_is_disconnected_where_little_happens(
+    http: httpx2.AsyncClient, cloud: Plane, socket_path: Path, clock: ManualClock
+) -> None:
+    """Comments alone would fill a socket's buffers in nine hours."""
+    head = f"GET /v1/events?kind={NOISE} HTTP/1.1\r\nhost: x\r\naccept: {ONLY}\r\n\r\n".encode()
+
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.connect(str(socket_path))
+        deaf.sendall(head)
+        await until(lambda: cloud.journal.waiting == 1)
+        async with http.stream("GET", f"/v1/events?kind={NOISE}", headers=STREAM) as answer:
+            stream = messages(answer.aiter_lines())
+            await until(lambda: cloud.journal.waiting == 2)
+            assert await anext(stream) == {"": "connected"}
+            await quiet_for(cloud, clock, stream)
+            await until(lambda: cloud.journal.waiting == 2, what="one who rests is borne with")
+            await journal(cloud, 1)
+            assert len(await take(stream, 1)) == 1
+            await until(lambda: cloud.journal.waiting == 2)
+            await quiet_for(cloud, clock, stream)
+            await until(lambda: cloud.journal.waiting == 2)
+            await quiet_for(cloud, clock, stream)
+            await until(lambda: cloud.journal.waiting == 1, what="the deaf reader's end")
+            await quiet_for(cloud, clock, stream)
+            await journal(cloud, 1)
+            assert len(await take(stream, 1)) == 1, "who reads is disturbed by nothing"
+        heard = await asyncio.to_thread(all_of, deaf)
+    assert (heard.count(b"event: "), heard.count(b": quiet")) == (1, 2)
+
+
+async def quiet_for(
+    cloud: Plane, clock: ManualClock, stream: AsyncIterator[dict[str, str]]
+) -> None:
+    """Let it be quiet for a while, until whoever reads was told so."""
+    clock.advance(QUIET_SECONDS)
+    async with asyncio.timeout(60):
+        while (await anext(stream)).get("") != "quiet":
+            pass
+    await until(lambda: cloud.journal.waiting > 0)
+
+
 def all_of(connection: socket.socket) -> bytes:
     """Return what still comes on a connection that was cut off."""
     connection.settimeout(60)

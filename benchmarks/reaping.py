@@ -99,7 +99,7 @@ async def lateness(
     records were written, before there was a daemon, are not counted.
     """
     outside = hung(fleet[0].host.id)
-    async with opened(settings, outside, boot_id="benchmark", notifier=Notifier({})) as daemon:
+    async with opened(settings, outside, notifier=Notifier({})) as daemon:
         began = SystemClock().now()
         running = asyncio.create_task(daemon.plane.run())
         await asyncio.wait({running}, timeout=settle + seconds)

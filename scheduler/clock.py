@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 
@@ -26,6 +28,11 @@ class Clock(Protocol):
 
     def boottime(self) -> float:
         """Return seconds since this machine booted, suspend included."""
+        ...
+
+    @property
+    def boot_id(self) -> str:
+        """Return what tells this boot of the machine from every other."""
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
@@ -47,6 +54,11 @@ class SystemClock:
     def boottime(self) -> float:
         """Return CLOCK_BOOTTIME in seconds."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    @cached_property
+    def boot_id(self) -> str:
+        """Return the kernel's name for this boot."""
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         """Wait until `event` is set or `seconds` have passed; return whether it was set."""

@@ -64,8 +64,10 @@ async def run(
 
     async def opening() -> Daemon:
         daemon = await stack.enter_async_context(
-            opened(settings, _patient(outside, notifier), boot_id=_boot_id(), notifier=notifier)
+            opened(settings, _patient(outside, notifier), notifier=notifier)
         )
+        # Before anybody is served: what a request reads the clock for follows its steps from here.
+        await daemon.plane.guard_clock()
         await daemon.services.hosts.ensure_from_file(hosts)
         await daemon.services.ssh.settle()
         return daemon
@@ -157,11 +159,6 @@ async def _metrics(settings: Settings, page: MetricsPage) -> AsyncIterator[None]
     async with serve_page(page.render, *settings.metrics.address) as (host, port):
         _log.info("metrics", host=host, port=port)
         yield
-
-
-def _boot_id() -> str:
-    """Return what tells this boot of the machine from every other."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 async def _first_of(loops: asyncio.Task[None], *events: asyncio.Event) -> None:

@@ -156,7 +156,7 @@ class _Ground:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, outside: Outside, *, boot_id: str, notifier: Notifier
+    settings: Settings, outside: Outside, *, notifier: Notifier
 ) -> AsyncIterator[Daemon]:
     """Open every part over the state directory; nothing runs yet, nothing is bound."""
     clock = outside.clock
@@ -164,7 +164,7 @@ async def opened(
         store, shared, lag, meter = ground.store, ground.shared, ground.lag, ground.meter
         snapshots = Snapshots(store, clock)
         beside = _beside(ground, clones=lambda: services.sandboxes)
-        plane = _plane(ground, beside, boot_id)
+        plane = _plane(ground, beside)
         measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
         watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
         services = Services.over(
@@ -262,7 +262,7 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     )
 
 
-def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
+def _plane(ground: _Ground, beside: _Beside) -> ControlPlane:
     settings, guests = ground.settings, ground.ways.guests
     clock, credentials = ground.shared["clock"], credentials_of(os.environ)
     forges = Forges(settings.forges, clock, credentials=credentials)
@@ -270,7 +270,6 @@ def _plane(ground: _Ground, beside: _Beside, boot_id: str) -> ControlPlane:
         store=ground.store,
         drivers=ground.ways.drivers,
         pace=pace_of(settings),
-        boot_id=boot_id,
         publishing=Publishing.within(settings.state_dir, forges),
         lag_seconds=lambda: ground.lag.latest_seconds,
         tally=ground.meter,

@@ -16,6 +16,7 @@ class ManualClock:
         self._monotonic = 1000.0
         self._boottime = 5000.0
         self._moved = asyncio.Event()
+        self._boots = 1
 
     def now(self) -> datetime:
         return self._now
@@ -25,6 +26,10 @@ class ManualClock:
 
     def boottime(self) -> float:
         return self._boottime
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self._boots}"
 
     def advance(self, seconds: float) -> None:
         """Let time pass everywhere."""
@@ -37,6 +42,11 @@ class ManualClock:
     def set_wall(self, seconds: float) -> None:
         """Set the wall clock by so much, as an operator or NTP would."""
         self._now += timedelta(seconds=seconds)
+
+    def reboot(self) -> None:
+        """Have the machine boot just now, in no time."""
+        self._boots += 1
+        self._boottime = 5.0
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         """Wait for the event or for `advance` to have moved time far enough."""
@@ -58,6 +68,11 @@ class ManualClock:
 
 class HurriedClock(ManualClock):
     """A clock that jumps to the end of every wait."""
+
+    def reboot(self) -> None:
+        """Have the machine boot just now, in no time."""
+        self._boots += 1
+        self._boottime = 5.0
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         await asyncio.sleep(0)

@@ -16,10 +16,13 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.lifecycle.clock_steps import step_of
 from scheduler.model import DrainState, Event
-from scheduler.service.lease_time import OFFSET_SETTING, clock_offset
+from scheduler.service.lease_time import (
+    BOOT_SETTING,
+    OFFSET_SETTING,
+    clock_offset,
+    kept_offset,
+)
 from scheduler.store import DrainFilter, ListOptions, Store, Transaction
-
-BOOT_SETTING = "clock.boot_id"
 
 _MOST_DRAINS = 1000
 
@@ -29,10 +32,9 @@ _log = structlog.get_logger("scheduler.control")
 class ClockGuard:
     """Compares the wall clock with the boot clock, once a second and once at start."""
 
-    def __init__(self, store: Store, clock: Clock, boot_id: str) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._boot_id = boot_id
         self._kept: float | None = None
 
     async def watch(self) -> None:
@@ -61,17 +63,13 @@ class ClockGuard:
         if kept is not None and step is None:
             return kept
         tx.settings.put(OFFSET_SETTING, repr(offset))
-        tx.settings.put(BOOT_SETTING, self._boot_id)
+        tx.settings.put(BOOT_SETTING, self._clock.boot_id)
         if step is not None:
             _shift(tx, step, self._clock.now())
         return offset
 
     def _stored(self, tx: Transaction) -> float | None:
-        """Return the offset written down during this boot, if there is one."""
-        if tx.settings.get(BOOT_SETTING) != self._boot_id:
-            return None
-        text = tx.settings.get(OFFSET_SETTING)
-        return None if text is None else float(text)
+        return kept_offset(tx, self._clock)
 
 
 def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:

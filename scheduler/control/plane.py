@@ -84,7 +84,6 @@ class ControlPlane:
         fleet: FleetView,
         journal: Journal,
         pace: Pace,
-        boot_id: str,
         shelf: Shelf,
         guests: GuestConnections,
         publishing: Publishing | None = None,
@@ -116,7 +115,7 @@ class ControlPlane:
         self._reconciler = Reconciler(clock, self.listings, limits=pace.limits, nudge=nudge)
         self._orphans = self._make_orphans(pace)
         self.poller = self._make_poller(pace)
-        self._guard_clock = ClockGuard(store, clock, boot_id).watch
+        self.guard_clock = ClockGuard(store, clock).watch
         self._loops = self._make_loops(pace)
         self._reap, self._drain, self._guard, _, self._retain = self._loops
         self._partings: set[asyncio.Task[None]] = set()
@@ -231,7 +230,7 @@ class ControlPlane:
         return (
             loop("reap", reaper.reap, every=60.0),
             loop("drain", drainer.drain, every=60.0),
-            loop("clock", self._guard_clock, every=1.0),
+            loop("clock", self.guard_clock, every=1.0),
             loop("guests", self._guests.sweep, every=15.0),
             loop("retention", Retention(store, clock, pace.keep).sweep, every=86400.0),
         )
@@ -283,7 +282,7 @@ class ControlPlane:
 
         The clock is looked at before anything may be reaped; `begun` is called once all loops run.
         """
-        await self._guard_clock()
+        await self.guard_clock()
         for sandbox in await self._store.read(lambda tx: tx.sandboxes.unsettled()):
             self.workers.wake(sandbox.id)
         for snapshot in await self._store.read(lambda tx: tx.snapshots.unfinished()):

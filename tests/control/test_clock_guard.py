@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
@@ -26,15 +27,15 @@ from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import DrainHost
 from scheduler.store import Unit
 from tests.clocks import ManualClock
-from tests.control.world import BOOT, ME, World
+from tests.control.world import ME, World
 
 T = TypeVar("T")
 
 HOUR = 3600
 
 
-def guard_of(world: World, boot_id: str = BOOT) -> ClockGuard:
-    return ClockGuard(world.store, world.clock, boot_id)
+def guard_of(world: World) -> ClockGuard:
+    return ClockGuard(world.store, world.clock)
 
 
 def reaper_of(world: World) -> Reaper:
@@ -107,10 +108,29 @@ async def test_i10_a_restart_within_one_boot_sees_what_happened_meanwhile(there:
 async def test_i10_across_a_reboot_the_wall_clock_is_trusted(there: World) -> None:
     await guard_of(there).watch()
     made = await leased(there)
+    there.clock.reboot()
     there.clock.set_wall(HOUR)
-    await guard_of(there, "the-next-boot").watch()
+    await guard_of(there).watch()
     assert (await there.sandbox(made.id)).expires_at == made.expires_at
     assert await there.events(kind="clock.stepped") == []
+
+
+async def test_i10_before_the_first_look_after_a_reboot_the_wall_clock_is_trusted(
+    there: World,
+) -> None:
+    """What the former boot wrote down looks like a step by all the time that it was up."""
+    guard, reaper = guard_of(there), reaper_of(there)
+    await guard.watch()
+    old = await leased(there, ttl_seconds=60)
+    there.clock.reboot()
+    made = await there.create(ttl_seconds=600)
+    assert made.queued_at == there.clock.now()
+    extended = await there.services.sandboxes.extend(old.id, 600, Intent(actor=ME))
+    assert extended.expires_at == there.clock.now() + timedelta(seconds=600)
+    await guard_of(there).watch()
+    await there.settle(made.id)
+    assert (await there.sandbox(made.id)).state is SandboxState.RUNNING
+    await ends_after(600, there, reaper, old.id)
 
 
 async def test_i10_nothing_is_reaped_between_a_step_and_its_shift(there: World) -> None:
@@ -309,7 +329,7 @@ class Stopped(ManualClock):
 async def test_a_reading_that_was_interrupted_says_nothing(there: World) -> None:
     made = await leased(there)
     clock = Stopped(there.clock.now())
-    guard = ClockGuard(there.store, clock, BOOT)
+    guard = ClockGuard(there.store, clock)
     await guard.watch()
     clock.stops = True
     await guard.watch()

@@ -27,7 +27,7 @@ from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from scheduler.service.requests import DrainHost
 from tests.clocks import ManualClock
-from tests.control.world import BOOT, IMAGE, ME, World, world
+from tests.control.world import IMAGE, ME, World, world
 from tests.hosts.fake import FakeDriver
 from tests.waits import until
 
@@ -210,7 +210,6 @@ async def test_a_bug_in_a_loop_ends_them_all(there: World) -> None:
         fleet=there.fleet,
         journal=there.journal,
         pace=Pace(),
-        boot_id=BOOT,
         shelf=there.shelf,
         guests=there.guests,
         tally=Broken(),

@@ -20,7 +20,7 @@ from scheduler.service.requests import AdoptOrphan, Because, ForgetSandbox, Rebu
 from scheduler.service.services import Services
 from tests.clocks import ManualClock
 from tests.control.trust import trusting
-from tests.control.world import BOOT, ME, World, world
+from tests.control.world import ME, World, world
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 
 NAMES = ("alpha", "beta")
@@ -106,7 +106,7 @@ async def test_i10_a_lease_rebuilt_between_a_step_and_its_shift_is_whole(
     disaster: Disaster,
 ) -> None:
     async with disaster.new_world() as there:
-        guard = ClockGuard(there.store, disaster.clock, BOOT)
+        guard = ClockGuard(there.store, disaster.clock)
         await guard.watch()
         services = await seen(there)
         disaster.clock.set_wall(-7000)

@@ -61,7 +61,6 @@ CLUSTER = UUID("0e2b9a34-64a0-4d5e-8f6a-3f1d6f2b7c55")
 IMAGE = "golden.qcow2"
 ME = "uid:1000"
 SMALL = {"vcpus": 1, "memory_mb": 512, "storage_mb": 1024}
-BOOT = "this-boot"
 DATABASE = "state.db"
 STEP_SECONDS = 0.25
 RELEASING = AllocationState.RELEASING
@@ -285,7 +284,6 @@ class World:
             fleet=self.fleet,
             journal=self.journal,
             pace=Pace(limits=self.limits, **pace),  # type: ignore[arg-type]
-            boot_id=BOOT,
             shelf=self.shelf,
             guests=self.guests,
         )

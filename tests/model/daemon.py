@@ -182,7 +182,6 @@ async def daemon(
             fleet=fleet,
             journal=journal,
             pace=PACE,
-            boot_id=clock.boot_id,
             guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
             shelf=await stack.enter_async_context(Shelf.open(Path(gettempdir()), opened, TERMS)),
         )

@@ -56,8 +56,11 @@ def next_step(publication: Publication, now: datetime) -> Step:
 
 
 def pause_seconds(publication: Publication, now: datetime) -> float:
-    """Return how long the next step is to be waited for."""
-    if publication.retry_at is None:
+    """Return how long the next step is to be waited for.
+
+    A pause that seems to begin later than now was written down by a clock that was wrong.
+    """
+    if publication.retry_at is None or now < publication.updated_at:
         return 0.0
     return max(0.0, (publication.retry_at - now).total_seconds())
 

@@ -14,17 +14,15 @@ from functools import partial
 import structlog
 
 from scheduler.clock import Clock
-from scheduler.lifecycle.clock_steps import step_of
-from scheduler.model import DrainState, Event
+from scheduler.lifecycle.clock_steps import moved_pause, step_of
+from scheduler.model import Event, HostResources, ImageState, Publication
 from scheduler.service.lease_time import (
     BOOT_SETTING,
     OFFSET_SETTING,
     clock_offset,
     kept_offset,
 )
-from scheduler.store import DrainFilter, ListOptions, Store, Transaction
-
-_MOST_DRAINS = 1000
+from scheduler.store import Store, Transaction
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -75,10 +73,8 @@ class ClockGuard:
 def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
     """Move every end by the step: leases, drains' deadlines, and waits of work under way."""
     leases = tx.sandboxes.shift_expiries(step)
-    active = tx.drains.find(DrainFilter(state=DrainState.ACTIVE), ListOptions(limit=_MOST_DRAINS))
-    for drain in active.items:
-        if drain.deadline_at is not None:
-            tx.drains.replace(replace(drain, deadline_at=drain.deadline_at + step))
+    for host in tx.hosts.all():
+        _shift_host(tx, host, step, now)
     for sandbox in tx.sandboxes.unsettled():
         tx.sandboxes.transition(
             sandbox.id,
@@ -89,6 +85,17 @@ def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
             phase_at=_moved(sandbox.phase_at, step),
             retry_at=_moved(sandbox.retry_at, step),
         )
+    for replica in tx.replicas.all():
+        if replica.retry_at is not None:
+            retry_at = moved_pause(replica.retry_at, replica.updated_at, step, now)
+            tx.replicas.replace(replace(replica, retry_at=retry_at, updated_at=now))
+    for publication_id in tx.publications.unsettled():
+        _shift_publication(tx, tx.publications.get(publication_id), step, now)
+    for image in tx.images.all():
+        if image.state is ImageState.RECEIVING:
+            # How long nobody went on with it.
+            moved = replace(image, updated_at=image.updated_at + step)
+            tx.images.replace(moved, expected=image.state)
     seconds = step.total_seconds()
     tx.events.add(
         Event(
@@ -99,6 +106,33 @@ def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
             evidence={"seconds": seconds, "leases": leases},
         )
     )
+
+
+def _shift_host(tx: Transaction, host: HostResources, step: timedelta, now: datetime) -> None:
+    """Move the deadline of its drain, and the times for which builds are kept off it."""
+    drain = tx.drains.active(host.id)
+    if drain is not None and drain.deadline_at is not None:
+        tx.drains.replace(replace(drain, deadline_at=drain.deadline_at + step))
+    if host.breakers:
+        moved = (
+            replace(one, since=one.since + step, retry_at=one.retry_at + step)
+            for one in host.breakers
+        )
+        tx.hosts.set_breakers(host.id, tuple(moved), at=now)
+
+
+def _shift_publication(
+    tx: Transaction, publication: Publication, step: timedelta, now: datetime
+) -> None:
+    """Move the pause of its next step, and since when its request waits for somebody."""
+    retry_at, since = publication.retry_at, publication.updated_at
+    moved = replace(
+        publication,
+        retry_at=None if retry_at is None else moved_pause(retry_at, since, step, now),
+        opened_at=_moved(publication.opened_at, step),
+        updated_at=now,
+    )
+    tx.publications.replace(moved, before=publication)
 
 
 def _moved(at: datetime | None, step: timedelta) -> datetime | None:

@@ -20,6 +20,7 @@ from scheduler.hosts import ObjectBusy
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.image_files import ImageFiles
 from scheduler.hosts.plans import NewReplica
+from scheduler.lifecycle.clock_steps import pausing
 from scheduler.model import HostHealth, HostResources, Replica, ReplicaState
 from scheduler.model.images import DIGEST_PREFIX
 
@@ -93,8 +94,8 @@ class Replicator:
             return None
         if standing.host.health is HostHealth.DOWN:
             return HOST_AGAIN_SECONDS
-        retry_at = standing.replica.retry_at
-        if retry_at is not None and retry_at > standing.now:
+        retry_at, since = standing.replica.retry_at, standing.replica.updated_at
+        if retry_at is not None and pausing(retry_at, since, standing.now):
             return (retry_at - standing.now).total_seconds()
         try:
             _check_pool(standing)

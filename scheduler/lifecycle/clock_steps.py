@@ -1,12 +1,13 @@
 """Steps of the wall clock: what to add to every recorded end, so that none is early or late (I10).
 
 CLOCK_REALTIME minus CLOCK_BOOTTIME is constant within one boot, since both follow the same slew;
-only a step changes it. Across a reboot nothing can be told from it, and the wall clock is trusted.
+only a step changes it. Across a reboot nothing can be told from it, and the wall clock is trusted:
+a pause that seems to begin later than now was written down by a clock that was wrong, and is over.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 TOLERANCE_SECONDS = 0.5
 """Reading two clocks takes time; what is smaller is noise."""
@@ -27,3 +28,19 @@ def step_of(
     if not same_boot or abs(stepped) <= tolerance:
         return None
     return timedelta(seconds=stepped)
+
+
+def pausing(until: datetime | None, since: datetime, now: datetime) -> bool:
+    """Return whether a pause that was written down at `since` lasts still.
+
+    It does not once the clock was set back to before it, else it would last as long as the step.
+    """
+    return until is not None and since <= now < until
+
+
+def moved_pause(until: datetime, since: datetime, step: timedelta, now: datetime) -> datetime:
+    """Return the end of a pause after a step; `now` is told by the clock that was set.
+
+    Never later than the whole pause from now: it may have been written down after the step.
+    """
+    return min(until + step, now + (until - since))

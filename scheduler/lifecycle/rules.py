@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from scheduler.lifecycle import readiness
 from scheduler.lifecycle.alternates import elsewhere, only_built, story
+from scheduler.lifecycle.clock_steps import pausing
 from scheduler.lifecycle.sightings import Absent, Doubt, Seen, Unknown, transient
 from scheduler.lifecycle.steps import (
     Barred,
@@ -284,7 +285,7 @@ def shut_down(case: Case) -> Step:
     if case.now - sandbox.phase_at >= timedelta(seconds=case.limits.shutdown_seconds):
         return power_off(case)
     # No call has been answered since the intent: a daemon died on the way.
-    if sandbox.retry_at is None or case.now >= sandbox.retry_at:
+    if not pausing(sandbox.retry_at, sandbox.updated_at, case.now):
         return ShutDown()
     return Wait(code="shutting_down", message="the guest was asked to shut down")
 
@@ -326,8 +327,8 @@ def _kept_out(case: Case) -> Relocate | Become | Note | Wait | None:
 
 def backing_off(case: Case, phase: Phase) -> Wait | None:
     """Wait out the pause after a failed try of this phase; another phase starts at once."""
-    until = case.sandbox.retry_at
-    if case.sandbox.phase is not phase or until is None or case.now >= until:
+    sandbox, until = case.sandbox, case.sandbox.retry_at
+    if sandbox.phase is not phase or not pausing(until, sandbox.updated_at, case.now):
         return None
     return Wait(code="backing_off", message=f"trying again at {until:%H:%M:%S} UTC")
 

@@ -13,8 +13,8 @@ from datetime import datetime
 from scheduler.errors import ConstraintImpossible
 from scheduler.lifecycle import layers
 from scheduler.lifecycle.expiry import endings
-from scheduler.lifecycle.rules import Case, Look, look_of
-from scheduler.lifecycle.steps import ConditionKind, Discard, Freeze, GiveUp, Revert, Step, Wait
+from scheduler.lifecycle.rules import Case, Look, backing_off, look_of
+from scheduler.lifecycle.steps import ConditionKind, Discard, Freeze, GiveUp, Revert, Step
 from scheduler.model import (
     DesiredState,
     HostResources,
@@ -153,7 +153,7 @@ def reverted(sandbox: Sandbox, snapshot: Snapshot, now: datetime) -> Sandbox:
 
 def _creating(case: Case, snapshot: Snapshot, look: Look) -> Step | None:
     if snapshot.reason is not None:
-        return _pausing(case, Phase.SNAPSHOT) or Discard(snapshot_id=snapshot.id)
+        return backing_off(case, Phase.SNAPSHOT) or Discard(snapshot_id=snapshot.id)
     why = None
     if case.sandbox.state is SandboxState.ERROR:
         why = f"the sandbox failed meanwhile: {case.sandbox.reason_message}"
@@ -186,18 +186,11 @@ def _tried(case: Case, phase: Phase, snapshot: Snapshot) -> Step | None:
     sandbox = case.sandbox
     if sandbox.phase is phase and sandbox.attempts >= TRIES:
         # Giving up asks the host once more, which may refuse that too: then it is no hurry.
-        if sandbox.attempts > TRIES and (wait := _pausing(case, phase)) is not None:
+        if sandbox.attempts > TRIES and (wait := backing_off(case, phase)) is not None:
             return wait
         failing = [c.message for c in sandbox.conditions if c.kind == ConditionKind.FAILING]
         return GiveUp(snapshot_id=snapshot.id, message=failing[-1] if failing else "it failed")
-    return _pausing(case, phase)
-
-
-def _pausing(case: Case, phase: Phase) -> Wait | None:
-    until = case.sandbox.retry_at
-    if case.sandbox.phase is not phase or until is None or case.now >= until:
-        return None
-    return Wait(code="backing_off", message=f"trying again at {until:%H:%M:%S} UTC")
+    return backing_off(case, phase)
 
 
 def _told(look: Look) -> str:

@@ -64,6 +64,13 @@ def test_each_status_has_its_step(status: PublicationStatus, step: Step) -> None
     assert rules.next_step(waiting, NOW + timedelta(seconds=9)) is step
 
 
+def test_a_pause_of_a_clock_that_was_wrong_is_over() -> None:
+    ahead = timedelta(hours=1)
+    waiting = publication(retry_at=NOW + ahead, updated_at=NOW + ahead - timedelta(seconds=9))
+    assert rules.next_step(waiting, NOW) is Step.COMMIT
+    assert rules.next_step(waiting, NOW + ahead - timedelta(seconds=5)) is Step.WAIT
+
+
 def test_the_way_forward() -> None:
     planned = rules.planned(
         publication(), base="main", base_sha="b" * 40, commit_sha="c" * 40, now=NOW

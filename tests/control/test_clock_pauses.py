@@ -31,6 +31,7 @@ HOUR = 3600
 @pytest.fixture
 async def alpha(there: World) -> FakeDriver:
     (driver,) = there.drivers.by_host.values()
+    assert isinstance(driver, FakeDriver)
     return driver
 
 

@@ -106,6 +106,13 @@ def test_a_failed_try_is_repeated_after_its_pause() -> None:
     assert judged(record, Absent(), after=4) == Build()
 
 
+def test_a_pause_of_a_clock_that_was_wrong_is_over() -> None:
+    record = sandbox(phase=Phase.BUILD, attempts=1, retry_at=NOW + timedelta(hours=1, seconds=4))
+    assert isinstance(judged(record, Absent()), Wait)
+    ahead = replace(record, updated_at=NOW + timedelta(hours=1))
+    assert judged(ahead, Absent()) == Build()
+
+
 def test_a_destroy_does_not_wait_for_the_pause_of_a_build() -> None:
     record = sandbox(
         desired_state=DesiredState.DESTROYED,

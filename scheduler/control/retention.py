@@ -1,7 +1,8 @@
 """Removes what was kept long enough, so that the database stays as small as the fleet is busy.
 
 Each round looks on a reader's connection and removes in a short unit of work, so that no writer
-waits for a long one. What is left after a pass's share is removed by the next one, soon.
+waits for a long one. What is left after a pass's share is removed by the next one, soon. What a
+clock makes old that is suddenly far ahead is spared until it has stayed so for a day.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.control.pace import Keep
+from scheduler.lifecycle.clock_trust import ClockTrust, Reading, ahead, judged
+from scheduler.model import Event
+from scheduler.service.clock_trust import clock_trust, keep_clock_trust, reading
 from scheduler.store import OutdatedRows, Store, Transaction
 
 BATCH = 500
@@ -47,6 +51,10 @@ class Retention:
 
     async def sweep(self) -> float | None:
         """Remove what is outdated; return when to go on if that was not all."""
+        trust = await self._store.submit(partial(_judge, reading(self._clock)))
+        if trust.until is not None:
+            _log.warning("nothing outdated is removed", until=trust.until.isoformat())
+            return None
         left = self._batches
         for kind, search in self._searches():
             removed = 0
@@ -90,3 +98,24 @@ class Retention:
 
 def _remove(found: OutdatedRows, tx: Transaction) -> int:
     return tx.outdated.remove(found)
+
+
+def _judge(now: Reading, tx: Transaction) -> ClockTrust:
+    """Write down what is thought of the clock, with an event when it begins to be doubted."""
+    before = clock_trust(tx)
+    trust = judged(before, now)
+    keep_clock_trust(tx, trust)
+    if trust.until is not None and trust != before:
+        seconds = ahead(trust).total_seconds()
+        tx.events.add(
+            Event(
+                at=now.at,
+                kind="clock.doubted",
+                reason_code="clock_ahead",
+                message=f"the wall clock is {seconds:.0f} s ahead of what has passed: nothing that "
+                f"is kept is removed before {trust.until:%Y-%m-%d %H:%M} UTC; set it right until "
+                "then if it is wrong",
+                evidence={"seconds": seconds},
+            )
+        )
+    return trust

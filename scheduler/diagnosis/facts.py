@@ -82,6 +82,8 @@ class StoreFacts:
     hosts: int = 0
     clock_steps: Mapping[datetime, float] = field(default_factory=dict)
     """When the wall clock was lately set, and by how many seconds."""
+    clock_doubted_until: datetime | None = None
+    """Until when nothing that is kept is removed, since the clock is suddenly far ahead."""
     authorities: tuple[SshAuthority, ...] = ()
     guests_by_authority: Mapping[str, int] = field(default_factory=dict)
     """How many live guests trust each SSH authority, by its fingerprint."""

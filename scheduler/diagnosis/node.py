@@ -138,6 +138,11 @@ def _forge(forge: ForgeFacts) -> Check:
 
 
 def _clock(store: StoreFacts) -> Check:
+    until = store.clock_doubted_until
+    if until is not None:
+        message = "it is suddenly far ahead of what has passed: what is kept and old by it is "
+        message += f"removed from {until:%Y-%m-%d %H:%M} UTC on, unless it is set right before"
+        return _check("clock", Verdict.WARNING, message, "timedatectl set-ntp true")
     if not store.clock_steps:
         return _check("clock", Verdict.OK, "it was not set within the last day")
     steps = sorted(store.clock_steps.items())

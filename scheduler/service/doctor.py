@@ -20,6 +20,7 @@ from scheduler.diagnosis.node import check_node, check_store
 from scheduler.errors import SandboxdError
 from scheduler.hosts.local_files import look_at_ssh_files
 from scheduler.model import HostResources
+from scheduler.service.clock_trust import clock_trust
 from scheduler.service.sightings import Sightings
 from scheduler.store import EventFilter, Store, Transaction
 
@@ -63,10 +64,11 @@ class DoctorService:
 
     async def _ask_store(self, now: datetime) -> tuple[StoreFacts, Collection[HostResources]]:
         def read(tx: Transaction) -> tuple[StoreFacts, Collection[HostResources]]:
-            hosts = tx.hosts.all()
+            hosts, trust = tx.hosts.all(), clock_trust(tx)
             facts = StoreFacts(
                 hosts=len(hosts),
                 clock_steps=_clock_steps(tx, now),
+                clock_doubted_until=None if trust is None else trust.until,
                 authorities=tx.ssh_authorities.all(),
                 guests_by_authority=tx.ssh_authorities.guest_counts(),
             )

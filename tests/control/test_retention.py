@@ -124,3 +124,52 @@ async def test_a_tombstone_stays_while_a_host_may_still_hold_its_volumes(there: 
     await sweeper(there).sweep()
     with pytest.raises(NotFound):
         await there.sandbox(dead.id)
+
+
+async def gone_for_a_minute(there: World) -> Sandbox:
+    """Return a sandbox that was just destroyed, in a world where all that is old was swept out."""
+    await sweeper(there).sweep()
+    dead = await there.created()
+    await there.services.sandboxes.destroy(dead.id, INTENT)
+    await there.settle(dead.id)
+    there.clock.advance(60.0)
+    return dead
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_is_years_ahead_for_a_while_costs_nothing(
+    there: World, restarted: bool
+) -> None:
+    """Nothing of it could be brought back once the clock is right again."""
+    dead = await gone_for_a_minute(there)
+    before = await there.events()
+    keep = sweeper(there)
+    if restarted:
+        there.clock.reboot()
+        keep = sweeper(there)
+    there.clock.set_wall(3 * 365 * DAY)
+    for _ in range(23):
+        assert await keep.sweep() is None
+        there.clock.advance(3600.0)
+    there.clock.set_wall(-3 * 365 * DAY)
+    await keep.sweep()
+    assert not (await there.sandbox(dead.id)).live
+    assert (await there.services.sandboxes.decision(dead.id)).id == dead.decision_id
+    *kept, doubted = await there.events()
+    assert kept == before
+    assert (doubted.kind, doubted.reason_code) == ("clock.doubted", "clock_ahead")
+    assert "nothing that is kept is removed before 2029-01-0" in doubted.message
+
+
+async def test_a_clock_that_stays_ahead_is_believed_a_day_later(there: World) -> None:
+    dead = await gone_for_a_minute(there)
+    there.clock.set_wall(3 * 365 * DAY)
+    keep = sweeper(there)
+    await keep.sweep()
+    there.clock.advance(DAY - 1)
+    await keep.sweep()
+    assert not (await there.sandbox(dead.id)).live
+    there.clock.advance(1)
+    await keep.sweep()
+    with pytest.raises(NotFound):
+        await there.sandbox(dead.id)

@@ -149,6 +149,16 @@ def test_a_clock_that_was_set_is_told() -> None:
     assert check.remedy == "timedatectl set-ntp true"
 
 
+def test_a_clock_that_is_doubted_is_told_before_its_steps() -> None:
+    until = NOW + timedelta(days=1)
+    check = asked(clock_steps={NOW: 9e7}, clock_doubted_until=until)["clock"]
+    assert (check.verdict, check.remedy) == (Verdict.WARNING, "timedatectl set-ntp true")
+    assert check.message == (
+        "it is suddenly far ahead of what has passed: what is kept and old by it is removed from "
+        "2026-01-06 12:00 UTC on, unless it is set right before"
+    )
+
+
 def test_a_fleet_without_hosts_is_told_how_to_get_one() -> None:
     check = asked(hosts=0)["fleet"]
     assert (check.verdict, check.remedy) == (Verdict.WARNING, "sandboxctl host add --help")

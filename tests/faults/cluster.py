@@ -33,6 +33,7 @@ from tests.fleet.process import wait_until
 Document = dict[str, Any]
 
 READY_S = 60.0
+CORRECTION_S = 5.0
 LOG_TAIL = 6000
 
 
@@ -141,8 +142,18 @@ class Cluster:
 
     def set_clock_forward(self, seconds: float) -> None:
         """Have the daemon's wall clock be wrong by as much."""
+        self._set_clocks(seconds, slept=0)
+
+    def sleep(self, seconds: float) -> None:
+        """Have the machine have been suspended for so long, and its wall clock corrected then.
+
+        Of the correction the daemon tells at its start, so that no event of before is the newest.
+        """
+        self._set_clocks(CORRECTION_S, slept=seconds)
+
+    def _set_clocks(self, step: float, *, slept: float) -> None:
         draft = self.directory / f"{CLOCK_STEP}.draft"
-        draft.write_text(str(seconds))
+        draft.write_text(f"{step} {slept}")
         draft.replace(self.directory / CLOCK_STEP)
 
     def set_clock_right(self) -> None:

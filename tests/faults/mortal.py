@@ -138,13 +138,20 @@ class Migration:
 
 
 class SteppedClock(SystemClock):
-    """The machine's clocks, the wall clock set forward or back by whoever writes the file."""
+    """The machine's clocks, set and put to sleep by whoever writes the file."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / CLOCK_STEP
 
     def now(self) -> datetime:
-        return super().now() + timedelta(seconds=float(self._file.read_text()))
+        return super().now() + timedelta(seconds=sum(self._moved()))
+
+    def boottime(self) -> float:
+        return super().boottime() + self._moved()[1]
+
+    def _moved(self) -> tuple[float, float]:
+        step, slept = map(float, self._file.read_text().split())
+        return step, slept
 
 
 def outside(directory: Path) -> Outside:

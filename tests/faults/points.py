@@ -86,6 +86,7 @@ COMMITS: Mapping[str, type[Story]] = {
     "replicas.prove": images.Prefetch,
     "replicas.strike": images.Evict,
     "replicas.want": images.Clone,
+    "retention.judge": lives.Forgotten,
     "retention.remove": lives.Forgotten,
     "sandboxes.grant": lives.Stop,
     "sandboxes.record": births.Create,

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.control.pace import Keep
+from scheduler.control.retention import Retention
 from scheduler.diagnosis.checks import CONTROL_NODE, Check, Verdict
 from scheduler.errors import ReadOnly, Unavailable
 from scheduler.model import Event, HostHealth
@@ -62,6 +64,15 @@ async def test_steps_of_the_clock_are_told_for_a_day(cloud: Plane, clock: Manual
     assert (told.verdict, "-90.5 s" in told.message) == (Verdict.WARNING, True)
     clock.advance(timedelta(days=1, seconds=1).total_seconds())
     assert (await examined(cloud))[CONTROL_NODE, "clock"].verdict is Verdict.OK
+
+
+async def test_a_clock_that_is_doubted_is_told(cloud: Plane, clock: ManualClock) -> None:
+    keep = Retention(cloud.store, clock, Keep())
+    await keep.sweep()
+    clock.set_wall(timedelta(days=900).total_seconds())
+    await keep.sweep()
+    told = (await examined(cloud))[CONTROL_NODE, "clock"]
+    assert (told.verdict, "far ahead" in told.message) == (Verdict.WARNING, True)
 
 
 class Full(Store):

@@ -186,7 +186,7 @@ class SnapshotEffects:
         volumes = await self._snapshots.volumes(sandbox)
         layer = layers.planned(volumes, on=task.snapshot.ref)
         if layer is not None:
-            if await task.driver.live_layer(task.uuid) == layer.name:
+            if await task.driver.settled_layer(task.uuid) == layer.name:
                 # It is kept only once the definition says so too: the next start goes by that.
                 await self._restate(task, sandbox, volumes, layers.put_live(volumes, layer.name))
                 await self._snapshots.made(sandbox, task.snapshot, Taken())
@@ -284,7 +284,7 @@ class SnapshotEffects:
         return await self._snapshots.struck(sandbox, name)
 
     async def _delete(self, task: Task, name: str) -> None:
-        if await task.driver.live_layer(task.uuid) == name:
+        if await task.driver.settled_layer(task.uuid) == name:
             raise HostRefused(
                 f"the domain of {task.sandbox.id} writes to {name}, which is to be removed",
                 remedy="somebody changed its definition; look at it on its host",

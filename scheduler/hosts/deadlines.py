@@ -2,7 +2,7 @@
 
 `POWER_OFF` allows for a QEMU that answers nothing, which libvirt itself waits ten seconds for
 before it kills; `START` for a busy host's firmware and storage; `SNAPSHOT` for a guest's memory,
-`FLATTEN` for a whole disk.
+`FLATTEN` for a whole disk; `SETTLE` for the half minute after which libvirt gives up a turn.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Verb(StrEnum):
     TRANSFER = "carry a part of an image"
     SNAPSHOT = "make, go back to or remove a snapshot"
     FREEZE = "freeze a disk"
+    SETTLE = "see what is done to a disk"
     MERGE = "merge layers of a disk"
     FLUSH = "write down what a disk holds in memory"
 
@@ -61,6 +62,7 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.TRANSFER: 120,
     Verb.SNAPSHOT: 600,
     Verb.FREEZE: 60,
+    Verb.SETTLE: 45,
     Verb.MERGE: 60,
     Verb.FLUSH: 120,
 }

@@ -124,6 +124,13 @@ class HostDriver(Protocol):
         """Return the volume that our domain writes to; None when there is no domain."""
         ...
 
+    async def settled_layer(self, uuid: str) -> str | None:
+        """Return the same once no job is on our domain; raises ObjectBusy while one is.
+
+        Before a layer is deleted: a call without an answer may be putting the guest on it.
+        """
+        ...
+
     async def create_layer(self, name: str, on: str) -> None:
         """Make an empty layer on one of our volumes; an equal one that is there is fine."""
         ...

@@ -326,10 +326,14 @@ class LibvirtDriver(SnapshotVerbs):
     async def _on_domain(self, verb: Verb, uuid: str, function: Callable[[Handle], None]) -> None:
         await self._mutating.call(verb, function, subject=uuid)
 
-    async def _on_pool(self, verb: Verb, function: Callable[[Handle, str], T]) -> T:
+    async def _on_pool(
+        self, verb: Verb, function: Callable[[Handle, str], T], *, subject: str | None = None
+    ) -> T:
         """Run `function` on the pool when it is its turn."""
         pool = self._host.pool
-        call = partial(self._mutating.call, verb, lambda handle: function(handle, pool))
+        call = partial(
+            self._mutating.call, verb, lambda handle: function(handle, pool), subject=subject
+        )
         return await self._turns.take(verb, call)
 
     async def _refresh_when_due(self) -> None:

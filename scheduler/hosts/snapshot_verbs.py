@@ -29,7 +29,9 @@ class SnapshotVerbs(Protocol):
         self, verb: Verb, uuid: str, function: Callable[[Handle], None]
     ) -> None: ...
 
-    async def _on_pool(self, verb: Verb, function: Callable[[Handle, str], T]) -> T: ...
+    async def _on_pool(
+        self, verb: Verb, function: Callable[[Handle, str], T], *, subject: str | None = None
+    ) -> T: ...
 
     async def refresh_pool(self) -> None: ...
 
@@ -65,6 +67,14 @@ class SnapshotVerbs(Protocol):
             Verb.LOOK_UP, lambda handle: snapshots.live_layer(handle, uuid, self._keyring)
         )
 
+    async def settled_layer(self, uuid: str) -> str | None:
+        """Return the same once no job is on our domain; raises ObjectBusy while one is."""
+        return await self._observing.call(
+            Verb.SETTLE,
+            lambda handle: snapshots.settled_layer(handle, uuid, self._keyring),
+            subject=uuid,
+        )
+
     async def create_layer(self, name: str, on: str) -> None:
         """Make an empty layer on one of our volumes."""
         await self._on_pool(
@@ -76,6 +86,7 @@ class SnapshotVerbs(Protocol):
         quiet = await self._on_pool(
             Verb.FREEZE,
             lambda handle, pool: snapshots.freeze(handle, pool, uuid, self._keyring, layer),
+            subject=uuid,
         )
         self._note_refresh()
         return quiet

@@ -46,11 +46,7 @@ def take(handle: Handle, uuid: str, keyring: Keyring, name: str) -> bool:
     found = _find(domain, name)
     if found is not None and handle.abilities.hypervisor:
         # QEMU's driver lists a snapshot as it begins to make it, and strikes it off if that fails.
-        if _is_worked_on(domain):
-            raise ObjectBusy(
-                f"the snapshot {name} of the domain {uuid} is being made still",
-                remedy="it is looked at again by itself until that has ended",
-            )
+        _check_settled(handle, domain, f"the snapshot {name} of the domain {uuid} is being made")
         found = _find(domain, name)
     if found is None:
         found = domain.snapshotCreateXML(_internal_xml(domain, name), 0)
@@ -84,12 +80,27 @@ def live_layer(handle: Handle, uuid: str, keyring: Keyring) -> str | None:
     return None if domain is None else PurePosixPath(_chain(domain)[0]).name
 
 
+def settled_layer(handle: Handle, uuid: str, keyring: Keyring) -> str | None:
+    """Return the same once no job is on the domain; raises ObjectBusy while one is.
+
+    A call that nobody waits for any more may be putting the guest on another layer just now.
+    """
+    domain = find_ours(handle, uuid, keyring)
+    if domain is None:
+        return None
+    _check_settled(handle, domain, f"the disk of the domain {uuid} is being worked on")
+    return PurePosixPath(_chain(domain)[0]).name
+
+
 def freeze(handle: Handle, pool: str, uuid: str, keyring: Keyring, layer: str) -> bool:
     """Have the guest write to a new layer from now on; return whether it was held still for it.
 
     Of a domain that is off only the layer is made: its definition is stated anew by the caller.
     """
     domain = _present(handle, uuid, keyring)
+    # A call of a daemon that died may be freezing it still: that one's layer must not go, and what
+    # the guest writes to is asked only after it.
+    _check_settled(handle, domain, f"the disk of the domain {uuid} is being worked on")
     live = PurePosixPath(_chain(domain)[0])
     if live.name == layer:
         if volumes.find_volume(handle, pool, layer) is None:  # the pool was busy after it was made
@@ -248,6 +259,14 @@ def _present(handle: Handle, uuid: str, keyring: Keyring) -> libvirt.virDomain:
             details={"domain_uuid": uuid},
         )
     return domain
+
+
+def _check_settled(handle: Handle, domain: libvirt.virDomain, busy: str) -> None:
+    """Raise ObjectBusy while a job is on the domain; only a hypervisor's take any time."""
+    if handle.abilities.hypervisor and _is_worked_on(domain):
+        raise ObjectBusy(
+            f"{busy} still", remedy="it is looked at again by itself until that has ended"
+        )
 
 
 def _is_worked_on(domain: libvirt.virDomain) -> bool:

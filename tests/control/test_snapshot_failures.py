@@ -69,6 +69,32 @@ async def test_one_that_was_frozen_after_all_is_kept(box: Bench, verb: str, time
     await box.check()
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+async def test_a_layer_that_an_unanswered_call_may_put_the_guest_on_is_not_deleted(
+    box: Bench, frozen: bool
+) -> None:
+    """The daemon that asked is dead, and this one is refused: who works on the disk is asked."""
+    box.write(0, "before")
+    snapshot, host = await box.ask("odd"), box.driver.host
+    (layer,) = [v for v in await box.world.volumes(box.sandbox_id) if v.backing == snapshot.ref]
+    box.driver.fail("freeze", HostRefused("an external snapshot file exists"))
+    host.disks.jobs.add(box.uuid)
+    await box.driver.create_layer(layer.name, snapshot.ref)
+    for _ in range(3):
+        assert await box.world.converger.converge(box.sandbox_id) == BUSY_AGAIN_SECONDS
+        assert layer.name in host.volumes
+        box.world.clock.advance(BUSY_AGAIN_SECONDS)
+    host.disks.jobs.clear()
+    if frozen:
+        host.domains[box.uuid].disks = (layer.name,)
+    await box.world.settle(box.sandbox_id)
+    made = await box.get("odd")
+    assert made.state is (SnapshotState.READY if frozen else SnapshotState.FAILED)
+    box.write(1, "after")
+    assert box.read() == {0: "before", 1: "after"}
+    await box.check()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_revert_that_fails_leaves_an_error_and_the_snapshot(box: Bench, kind: str) -> None:
     await box.make("clean", kind)
@@ -84,7 +110,7 @@ async def test_a_revert_that_fails_leaves_an_error_and_the_snapshot(box: Bench, 
     await box.check()
 
 
-REVERT_CALLS = ["power_off", "create_layer", "restate", "live_layer"]
+REVERT_CALLS = ["power_off", "create_layer", "restate", "live_layer", "settled_layer"]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -251,7 +277,7 @@ VERBS = {
         "power_off",
         "create_layer",
         "restate",
-        "live_layer",
+        "settled_layer",
         "delete_volume",
         "volumes_absent",
     ),
@@ -259,7 +285,7 @@ VERBS = {
         "merge",
         "flush",
         "restate",
-        "live_layer",
+        "settled_layer",
         "delete_volume",
         "volumes_absent",
     ),

@@ -36,7 +36,7 @@ T = TypeVar("T")
 LOOKS = frozenset(
     {
         *("inventory", "domain", "volume", "read_volume", "users_of"),
-        *("inspect_base", "addresses", "live_layer", "aclose"),
+        *("inspect_base", "addresses", "live_layer", "settled_layer", "aclose"),
         "foreign_machine",
     }
 )

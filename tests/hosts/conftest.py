@@ -6,12 +6,20 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import libvirt
 import pytest
 
+from scheduler.hosts import domains, volumes
+from scheduler.hosts.abilities import TEST_IN_PROCESS
+from scheduler.hosts.events import start_event_loop
+from scheduler.hosts.handles import Handle, open_handle
+from scheduler.hosts.plans import BaseImage
+from scheduler.hosts.simulated import SimulatedHost, SimulatedImage, write_node_file
 from tests.fleet.farm import LibvirtdFarm
 from tests.fleet.fleet import Fleet
 from tests.hosts import subjects
 from tests.hosts.calls import Gate
+from tests.hosts.races import KEYRING, MIB, PLAN, UUID
 from tests.hosts.subjects import Subject
 
 MakeFarm = Callable[[int], LibvirtdFarm]
@@ -36,6 +44,34 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     """Each kind of host that the port has an adapter to."""
     async with _open(request, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def handle(tmp_path: Path) -> Iterator[Handle]:
+    """A connection to libvirt's test driver, for tests that act between two calls on it."""
+    start_event_loop()
+    host = SimulatedHost(
+        name="sim",
+        cpus=4,
+        memory_mb=4096,
+        images=[SimulatedImage(name="golden.qcow2", capacity_mb=64)],
+    )
+    made = open_handle(write_node_file(tmp_path, host), TEST_IN_PROCESS, None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def base(handle: Handle) -> BaseImage:
+    return volumes.inspect_base(handle, "default", "golden.qcow2")
+
+
+@pytest.fixture
+def domain(handle: Handle, base: BaseImage) -> Callable[[], libvirt.virDomain]:
+    """Return the way to our domain, defined and stopped, behind the code under test."""
+    volumes.create_overlay(handle, "default", PLAN.overlay, base, 64 * MIB)
+    domains.define(handle, PLAN, KEYRING)
+    return lambda: handle.conn.lookupByUUIDString(UUID)
 
 
 def _open(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[Subject]:

@@ -43,6 +43,8 @@ class FakeDisks:
     """What the memory of a running guest holds."""
     unwritten: dict[str, tuple[Blocks, str | None]] = field(default_factory=dict)
     """What a live layer took up and holds in memory only, and what it lay on before."""
+    jobs: set[str] = field(default_factory=set)
+    """The domains, by UUID, that a call without an answer is working on."""
     merging: set[tuple[str, str]] = field(default_factory=set)
     merges_take: int = 1
     """How often a merge is asked for before it is done."""
@@ -102,6 +104,9 @@ class FakeSnapshots:
     async def live_layer(self, uuid: str) -> str | None:
         return await self._call("live_layer", lambda: self._live(uuid))
 
+    async def settled_layer(self, uuid: str) -> str | None:
+        return await self._call("settled_layer", lambda: self._settled(uuid))
+
     async def create_layer(self, name: str, on: str) -> None:
         await self._call("create_layer", lambda: self._layer(name, on))
 
@@ -152,6 +157,12 @@ class FakeSnapshots:
         domain = self._ours(uuid)
         return None if domain is None else domain.disks[0]
 
+    def _settled(self, uuid: str) -> str | None:
+        domain = self._ours(uuid)
+        if domain is not None and uuid in self.host.disks.jobs:
+            raise ObjectBusy(f"the disk of the domain {uuid} is being worked on still")
+        return None if domain is None else domain.disks[0]
+
     def _layer(self, name: str, on: str) -> None:
         below = self.host.volumes.get(on)
         if below is None:
@@ -169,7 +180,7 @@ class FakeSnapshots:
 
     def _freeze(self, uuid: str, layer: str) -> bool:
         domain = self._present(uuid)
-        if domain.disks[0] == layer:
+        if self._settled(uuid) == layer:
             return False
         if domain.active:
             self._check_able()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scheduler.errors import HostUnreachable
+from scheduler.errors import HostTimeout, HostUnreachable
 from scheduler.hosts import Drivers, Keyring
 from scheduler.hosts.connection import Backoff
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
@@ -23,6 +24,7 @@ from scheduler.hosts.simulated import (
 from scheduler.model.hosts import HostResources, Transport
 from scheduler.model.observations import DomainState
 from tests.clocks import HurriedClock, ManualClock
+from tests.hosts.races import PLAN
 from tests.hosts.subjects import CLUSTER, host_record
 
 SIMULATED_POOL_BYTES = 100 * 2**30
@@ -111,6 +113,24 @@ async def test_a_simulated_host_stays_itself_when_its_calls_hang(
         inventory = await driver.inventory()
         assert inventory.pool is not None
         assert "kept.qcow2" in {volume.name for volume in inventory.pool.volumes}
+
+
+async def test_no_second_call_on_a_disk_is_begun_while_one_hangs(
+    tmp_path: Path, record: HostResources, clock: ManualClock
+) -> None:
+    """It would delete the layer that the first one is putting the guest on."""
+    keyring, hung = Keyring.open(tmp_path / "cluster.key", str(CLUSTER)), threading.Event()
+    short = {**DEADLINE_SECONDS, Verb.FREEZE: 0.01}
+    opened = Drivers.open(tmp_path, keyring, clock, lambda _: None, deadlines=short)
+    async with opened as drivers:
+        driver = drivers.get(record)
+        assert isinstance(driver, LibvirtDriver)
+        with pytest.raises(HostTimeout):
+            await driver._on_pool(Verb.FREEZE, lambda *_: hung.wait(30), subject=PLAN.uuid)
+        for attempt in (driver.freeze(PLAN.uuid, "l"), driver.settled_layer(PLAN.uuid)):
+            with pytest.raises(HostUnreachable, match="still hangs"):
+                await attempt
+        hung.set()
 
 
 def _spin(hung: asyncio.Event) -> None:

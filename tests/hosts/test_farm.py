@@ -218,6 +218,7 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "revert_snapshot": lambda driver: driver.revert_snapshot(NOBODY, "x"),
     "delete_snapshot": lambda driver: driver.delete_snapshot(NOBODY, "x"),
     "live_layer": lambda driver: driver.live_layer(NOBODY),
+    "settled_layer": lambda driver: driver.settled_layer(NOBODY),
     "create_layer": lambda driver: driver.create_layer("x", "y"),
     "freeze": lambda driver: driver.freeze(NOBODY, "x"),
     "merge": lambda driver: driver.merge(NOBODY, "x", "y", runs=False),

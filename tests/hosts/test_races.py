@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import libvirt
 import pytest
 
 from scheduler.errors import HostRefused
-from scheduler.hosts import DomainPlan, Keyring, domains, snapshots, volumes
-from scheduler.hosts.abilities import QEMU, TEST_IN_PROCESS
-from scheduler.hosts.events import start_event_loop
-from scheduler.hosts.failures import ObjectAbsent, ObjectBusy
-from scheduler.hosts.handles import Handle, open_handle
+from scheduler.hosts import Keyring, domains, volumes
+from scheduler.hosts.abilities import QEMU
+from scheduler.hosts.failures import ObjectAbsent
+from scheduler.hosts.handles import Handle
 from scheduler.hosts.inventory import find_domain
 from scheduler.hosts.plans import BaseImage
-from scheduler.hosts.simulated import SimulatedHost, SimulatedImage, write_node_file
-from scheduler.model.hosts import VirtType
 from scheduler.model.observations import DomainState
 from tests.hosts.interleaved import Hook, after, interleaved, libvirt_error, raising
-
-UUID = "118918d4-1948-5170-83c1-c35854a3d51b"
-MIB = 2**20
-KEYRING = Keyring([b"k" * 32], "c")
-PLAN = DomainPlan(
-    uuid=UUID,
-    name="sbx-1",
-    vcpus=1,
-    memory_mb=64,
-    mac="52:54:00:a3:d5:1b",
-    network="default",
-    virt_type=VirtType.TEST,
-    pool="default",
-    overlay="sbx-1.qcow2",
-    mark_document={"sandbox_id": "SBX-1", "domain_uuid": UUID},
-)
-
-
-def other_fault() -> libvirt.libvirtError:
-    """Return an error that stands for no state of anything."""
-    return libvirt_error(libvirt.VIR_FROM_QEMU, libvirt.VIR_ERR_INTERNAL_ERROR)
-
-
-@pytest.fixture
-def handle(tmp_path: Path) -> Iterator[Handle]:
-    start_event_loop()
-    host = SimulatedHost(
-        name="sim",
-        cpus=4,
-        memory_mb=4096,
-        images=[SimulatedImage(name="golden.qcow2", capacity_mb=64)],
-    )
-    made = open_handle(write_node_file(tmp_path, host), TEST_IN_PROCESS, None)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def base(handle: Handle) -> BaseImage:
-    return volumes.inspect_base(handle, "default", "golden.qcow2")
-
-
-@pytest.fixture
-def domain(handle: Handle, base: BaseImage) -> Callable[[], libvirt.virDomain]:
-    """Return the way to our domain, defined and stopped, behind the code under test."""
-    volumes.create_overlay(handle, "default", PLAN.overlay, base, 64 * MIB)
-    domains.define(handle, PLAN, KEYRING)
-    return lambda: handle.conn.lookupByUUIDString(UUID)
+from tests.hosts.races import KEYRING, MIB, PLAN, UUID, other_fault
 
 
 def vanish(domain: Callable[[], libvirt.virDomain]) -> None:
@@ -275,62 +224,6 @@ def test_a_volume_that_cannot_be_deleted_is_told(handle: Handle) -> None:
     broken = interleaved(handle, {"delete": raising(other_fault())})
     with pytest.raises(libvirt.libvirtError, match="told so"):
         volumes.delete_volume(broken, "default", "golden.qcow2")
-
-
-NO_JOB = {"controlInfo": lambda _: [0, 0, 0], "jobInfo": lambda _: [0] * 12}
-OFF = raising(libvirt_error(libvirt.VIR_FROM_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID))
-LOCKED = raising(libvirt_error(libvirt.VIR_FROM_NONE, libvirt.VIR_ERR_OPERATION_TIMEOUT))
-
-
-@pytest.mark.parametrize(
-    "hooks",
-    [
-        {"controlInfo": lambda _: [libvirt.VIR_DOMAIN_CONTROL_JOB, 0, 61_000]},
-        {"controlInfo": lambda _: [libvirt.VIR_DOMAIN_CONTROL_OCCUPIED, 0, 1]},
-        {**NO_JOB, "jobInfo": LOCKED},
-        {**NO_JOB, "jobInfo": lambda _: [libvirt.VIR_DOMAIN_JOB_UNBOUNDED, *[0] * 11]},
-        {"controlInfo": OFF, "jobInfo": LOCKED},
-    ],
-)
-def test_a_snapshot_that_is_being_made_is_not_taken_for_made(
-    handle: Handle, domain: Callable[[], libvirt.virDomain], hooks: dict[str, Hook]
-) -> None:
-    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
-    at_work = interleaved(handle, hooks, abilities=QEMU)
-    with pytest.raises(ObjectBusy, match="being made still"):
-        snapshots.take(at_work, UUID, KEYRING, "s")
-
-
-@pytest.mark.parametrize("hooks", [NO_JOB, {"controlInfo": OFF, "jobInfo": OFF}])
-def test_a_snapshot_that_nobody_works_on_is_made(
-    handle: Handle, domain: Callable[[], libvirt.virDomain], hooks: dict[str, Hook]
-) -> None:
-    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
-    hooks = {**hooks, "snapshotCreateXML": raising(other_fault())}
-    assert snapshots.take(interleaved(handle, hooks, abilities=QEMU), UUID, KEYRING, "s") is False
-
-
-def test_a_snapshot_whose_making_failed_meanwhile_is_made_anew(
-    handle: Handle, domain: Callable[[], libvirt.virDomain]
-) -> None:
-    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
-
-    def fail(_method: object) -> object:
-        domain().snapshotLookupByName("s").delete(0)
-        domain().create()
-        return [0] * 12
-
-    failing = interleaved(handle, {**NO_JOB, "jobInfo": fail}, abilities=QEMU)
-    assert snapshots.take(failing, UUID, KEYRING, "s") is True
-
-
-def test_a_job_that_nobody_can_tell_of_is_told(
-    handle: Handle, domain: Callable[[], libvirt.virDomain]
-) -> None:
-    domain().snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
-    broken = interleaved(handle, {"controlInfo": raising(other_fault())}, abilities=QEMU)
-    with pytest.raises(libvirt.libvirtError, match="told so"):
-        snapshots.take(broken, UUID, KEYRING, "s")
 
 
 def pool(handle: Handle) -> libvirt.virStoragePool:

@@ -114,6 +114,50 @@ async def test_a_snapshot_that_a_dead_daemon_began_is_not_taken_for_made(
     assert [line.split()[1] for line in kept.splitlines()[2:]] == ["s"]
 
 
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_layer_that_a_dead_daemon_freezes_onto_is_not_deleted(
+    subject: Subject, host: Host, tmp_path: Path, made: bool
+) -> None:
+    """The file is there, and QEMU puts the guest on it when it comes to; or it never does."""
+    plan = subject.plan()
+    layer = f"{plan.name}-l1.qcow2"
+    await subject.build(plan)
+    await subject.driver.start(plan.uuid)
+    host.suspend_guest(plan.name)
+    dying = asyncio.create_task(subject.driver.freeze(plan.uuid, layer))
+
+    async def begun() -> bool:
+        return "async='snapshot'" in host.run("cat", f"/run/libvirt/qemu/{plan.name}.xml")
+
+    await until_answer(begun, what="the freezing to begin")
+    host.run("touch", f"{IMAGES}/{layer}")
+    dying.cancel()
+    await asyncio.wait({dying})
+    with pytest.raises(HostUnreachable, match="still hangs"):
+        await subject.driver.freeze(plan.uuid, layer)
+    async with next_daemon(subject, tmp_path) as driver:
+        for attempt in (driver.settled_layer(plan.uuid), driver.freeze(plan.uuid, layer)):
+            with pytest.raises(ObjectBusy, match="worked on still"):
+                await attempt
+        if made:
+            host.resume_guest(plan.name)
+        else:
+            await driver.power_off(plan.uuid)
+
+        async def settled() -> bool:
+            try:
+                live = await driver.settled_layer(plan.uuid)
+            except ObjectBusy:
+                return False
+            return live == (layer if made else plan.overlay)
+
+        await until_answer(settled, what="the job's end")
+        await driver.refresh_pool()
+        assert await driver.freeze(plan.uuid, layer) is False
+        await driver.power_off(plan.uuid)
+    assert layer in host.run("ls", IMAGES)
+
+
 async def test_i8_a_host_does_everything_else_while_it_copies_a_disk(
     subject: Subject, host: Host
 ) -> None:

@@ -57,9 +57,11 @@ async def test_a_snapshot_inside_the_disk_and_back_each_step_twice(subject: Subj
 
 async def test_layers_of_a_domain_that_is_off(subject: Subject) -> None:
     driver, plan = subject.driver, subject.plan()
-    assert await driver.live_layer(plan.uuid) is None
+    for asked in (driver.live_layer, driver.settled_layer):
+        assert await asked(plan.uuid) is None
     await subject.build(plan)
-    assert await driver.live_layer(plan.uuid) == plan.overlay
+    for asked in (driver.live_layer, driver.settled_layer):
+        assert await asked(plan.uuid) == plan.overlay
     layer = f"{plan.name}-l1.qcow2"
     for _ in range(2):
         assert await driver.freeze(plan.uuid, layer) is False
@@ -122,7 +124,8 @@ async def test_layers_of_a_domain_that_runs(subject: Subject) -> None:
         for _ in range(2):
             assert await driver.freeze(plan.uuid, names[number]) is False
         await driver.restate(stacked(plan, names[: number + 1]))
-    assert await driver.live_layer(plan.uuid) == names[4]
+    for asked in (driver.live_layer, driver.settled_layer):
+        assert await asked(plan.uuid) == names[4]
     await merged(subject, plan, names[3], names[4], runs=True)
     assert await driver.flush(plan.uuid)
     await driver.restate(stacked(plan, [*names[:3], names[4]]))
@@ -201,6 +204,7 @@ async def test_domains_that_are_not_ours_are_not_frozen(subject: Subject) -> Non
         driver.merge(uuid, "a", "b", runs=False),
         driver.flush(uuid),
         driver.live_layer(uuid),
+        driver.settled_layer(uuid),
     ):
         with pytest.raises(HostRefused, match="mark"):
             await attempt

@@ -23,6 +23,7 @@ from scheduler.model import (
     Volume,
     VolumeRole,
 )
+from scheduler.model.images import MIB
 from scheduler.service.images import image_event
 from scheduler.service.source_images import known_source
 from scheduler.sources.frozen import Frozen, NotFrozen, frozen_disk, unchanged
@@ -54,7 +55,7 @@ class Freezer:
         if isinstance(frozen, NotFrozen):
             raise HostRefused(frozen.reason, remedy=frozen.remedy)
         await self._check_idle(driver, host, frozen)
-        await self._store.submit(partial(self._begin, image, host, frozen))
+        image = await self._store.submit(partial(self._begin, image, host, frozen))
         await driver.ensure_pool()
         await driver.flatten_volume(frozen.volume, copy)
         await self._check_idle(driver, host, frozen)
@@ -86,24 +87,34 @@ class Freezer:
                 remedy="shut it down, and freeze it again",
             )
 
-    def _begin(self, image: Image, host: HostResources, frozen: Frozen, tx: Transaction) -> None:
-        """Charge the host with the room that the copy may take, and list the copy."""
+    def _begin(self, image: Image, host: HostResources, frozen: Frozen, tx: Transaction) -> Image:
+        """Charge the host with the room that the copy may take, and list the copy.
+
+        The room is recorded with the image, so that each look at the host charges it again. A disk
+        that grew between two tries is charged what it grew by.
+        """
         now, name = self._clock.now(), image.source_volume or ""
-        if any(volume.name == name for volume in tx.volumes.of_owner(image.id)):
-            return
-        what = f"a copy of the disk of {image.source_vm}"
-        remedy = "make room there, and freeze it again"
-        charge_copy(tx, host, frozen.capacity_mb, what, remedy=remedy, at=now)
-        tx.volumes.add(
-            Volume(
-                owner=image.id,
-                host_id=host.id,
-                pool=host.pool,
-                name=name,
-                role=VolumeRole.IMAGE,
-                created_at=now,
+        listed = any(volume.name == name for volume in tx.volumes.of_owner(image.id))
+        charged_mb = (image.virtual_bytes or 0) // MIB if listed else 0
+        if frozen.capacity_mb > charged_mb:
+            what = f"a copy of the disk of {image.source_vm}"
+            remedy = "make room there, and freeze it again"
+            more_mb = frozen.capacity_mb - charged_mb
+            charge_copy(tx, host, more_mb, what, remedy=remedy, at=now)
+        if not listed:
+            tx.volumes.add(
+                Volume(
+                    owner=image.id,
+                    host_id=host.id,
+                    pool=host.pool,
+                    name=name,
+                    role=VolumeRole.IMAGE,
+                    created_at=now,
+                )
             )
-        )
+        room_mb = max(charged_mb, frozen.capacity_mb)
+        begun = replace(image, virtual_bytes=room_mb * MIB, updated_at=now)
+        return tx.images.replace(begun, expected=ImageState.FREEZING)
 
     def _frozen(self, image: Image, host: HostResources, frozen: Frozen, tx: Transaction) -> Image:
         now = self._clock.now()

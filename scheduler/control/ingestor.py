@@ -176,7 +176,8 @@ class Ingestor:
         tx.events.add(image_event(kind, after, message, at=after.updated_at))
 
     def _hold(self, image: Image, message: str, tx: Transaction) -> None:
-        tx.images.replace(replace(image, reason=message), expected=image.state)
+        current = tx.images.get(image.id)  # a turn may have written what this one did not read
+        tx.images.replace(replace(current, reason=message), expected=image.state)
 
     async def _refuse(self, image: Image, message: str) -> bool:
         """Say no to an image that is being taken in; return whether it still was."""

@@ -38,7 +38,7 @@ _CHARGED_AS_SEEN = frozenset({VolumeRole.IMAGE, VolumeRole.DISK})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arriving:
-    """A replica that a host is being given, or a disk made whole, and the bytes it may have."""
+    """A replica that a host is being given, or a disk copied, and the bytes it may have."""
 
     volume: str
     size_bytes: int
@@ -136,11 +136,12 @@ class Looker:
     async def look(self, host_id: str) -> Look:
         """Look at a host once and record it; raises `NotFound` when the host was removed."""
         records = await self._records(host_id)
+        charged = records.host.unmanaged_storage_mb
         try:
             inventory = await self._drivers(records.host).inventory()
             if not records.explains(inventory):
                 records = records.with_newer(await self._records(host_id))
-            host = await self._seen(records, inventory)
+            host = await self._seen(records, inventory, charged)
         except HostError as error:
             self._listings.lost(host_id)
             host = await self._missed(records.host, error)
@@ -183,7 +184,10 @@ class Looker:
 
         return await self._store.submit(write)
 
-    async def _seen(self, records: HostRecords, inventory: Inventory) -> HostResources:
+    async def _seen(
+        self, records: HostRecords, inventory: Inventory, charged: int
+    ) -> HostResources:
+        """Write down what was seen; `charged` is what the host was charged before it was asked."""
         host = records.host
         _check_identity(host, inventory, ())
         verdict = self._judge(host, reason=None)
@@ -199,7 +203,8 @@ class Looker:
             for volume in tx.volumes.of_host(host.id) if appeared else ():
                 if volume.name in appeared and _shown(volume, host):
                     tx.volumes.mark_created(volume.host_id, volume.pool, volume.name)
-            if _arriving(tx, host) != records.arriving:
+            current = tx.hosts.get(host.id).unmanaged_storage_mb
+            if current != charged or _arriving(tx, host) != records.arriving:
                 # A copy was begun or ended meanwhile: what it is charged is not ours to undo.
                 facts.pop("unmanaged_storage_mb", None)
             return tx.hosts.observe(host.id, at=now, **facts)
@@ -232,8 +237,8 @@ def _planned(volume: Volume, host: HostResources) -> bool:
     return volume.state is VolumeState.PLANNED and volume.pool == host.pool
 
 
-_TOLD_BY_THEIR_STEP = frozenset({VolumeRole.DISK, VolumeRole.LAYER})
-"""A disk that is there may be half of one, and a layer that is there need not be written to yet."""
+_TOLD_BY_THEIR_STEP = frozenset({VolumeRole.DISK, VolumeRole.IMAGE, VolumeRole.LAYER})
+"""A copy that is there may be half of one, and a layer that is there need not be written to yet."""
 
 
 def _shown(volume: Volume, host: HostResources) -> bool:
@@ -264,12 +269,21 @@ def _arriving(tx: Transaction, host: HostResources) -> tuple[Arriving, ...]:
 
 
 def _flattening(tx: Transaction, host: HostResources) -> Iterator[Arriving]:
-    """Yield the disks of sandboxes here that are being made whole, to become images."""
+    """Yield the disks here that are being copied whole, to become images.
+
+    Of a source VM for as long as the copy is listed: a host may be at one that is of no use now.
+    """
     for volume in tx.volumes.planned(host.id):
-        if volume.role is VolumeRole.DISK and _planned(volume, host):
+        if not _planned(volume, host):
+            continue
+        if volume.role is VolumeRole.DISK:
             sandbox = _live(tx, volume.owner)
             if sandbox is not None:
                 yield Arriving(volume=volume.name, size_bytes=sandbox.storage_mb * _MIB)
+        elif volume.role is VolumeRole.IMAGE:
+            image = tx.images.get(volume.owner)
+            if image.source_vm is not None and image.source_volume == volume.name:
+                yield Arriving(volume=volume.name, size_bytes=image.virtual_bytes or 0)
 
 
 def _live(tx: Transaction, sandbox_id: str) -> Sandbox | None:

@@ -56,7 +56,8 @@ class Image:
     """`qcow2` or `raw`, once it was checked."""
     size_bytes: int = 0
     virtual_bytes: int | None = None
-    """What a guest sees as its disk's size, once it was checked."""
+    """What a guest sees as its disk's size, once it was checked; until then what a source VM's
+    host said of its disk, which a copy of it may come to take."""
     source_host_id: str | None = None
     source_volume: str | None = None
     """The volume that it was read from; None for an upload."""

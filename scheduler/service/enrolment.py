@@ -7,7 +7,7 @@ same unit, so that what is merely written down never counts twice against the li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound
@@ -38,7 +38,7 @@ def enrol(tx: Transaction, restoration: Restoration, inventory: Inventory, order
     sandbox, claim = restoration.sandbox, restoration.claim
     _check_free(tx, restoration)
     before = tx.hosts.get(claim.host_id)
-    _observe(tx, before, _foreign_beside(tx, restoration, inventory), order.at)
+    _observe(tx, before, _beside(tx, before, restoration, inventory), order.at)
     try:
         exceeded = _charge(tx, restoration, beyond_limits=order.beyond_limits)
     except Conflict:
@@ -102,16 +102,21 @@ def _check_free(tx: Transaction, restoration: Restoration) -> None:
         )
 
 
-def _foreign_beside(tx: Transaction, restoration: Restoration, inventory: Inventory) -> Resources:
-    """Return what others use of the host once the domain and its volumes count as ours."""
-    host_id = restoration.claim.host_id
-    ours = {one.domain_uuid for one in tx.sandboxes.of_host(host_id) if one.domain_uuid}
-    listed = {one.name for one in tx.volumes.of_host(host_id)}
-    return unmanaged(
-        inventory,
-        {*ours, restoration.sandbox.domain_uuid or ""},
-        {*listed, *(volume.name for volume in restoration.volumes)},
-    )
+def _beside(
+    tx: Transaction, host: HostResources, restoration: Restoration, inventory: Inventory
+) -> Resources:
+    """Return what the host is charged beside claims once the domain and its volumes count as ours.
+
+    Of storage that is less by what they take: all else stays charged, images and copies under way
+    to the host included, of which a listing shows a part at most.
+    """
+    ours = {one.domain_uuid for one in tx.sandboxes.of_host(host.id) if one.domain_uuid}
+    listed = {one.name for one in tx.volumes.of_host(host.id)}
+    its = {volume.name for volume in restoration.volumes}
+    foreign = unmanaged(inventory, ours, listed)
+    others = unmanaged(inventory, {*ours, restoration.sandbox.domain_uuid or ""}, {*listed, *its})
+    left_mb = host.unmanaged_storage_mb - (foreign.storage_mb - others.storage_mb)
+    return replace(others, storage_mb=max(others.storage_mb, left_mb))
 
 
 def _observe(tx: Transaction, host: HostResources, foreign: Resources, at: datetime) -> None:

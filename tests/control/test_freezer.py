@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from dataclasses import replace
@@ -10,12 +11,28 @@ from pathlib import Path
 import pytest
 
 from scheduler.control.listings import Listings
-from scheduler.errors import AlreadyExists, Conflict, HostRefused, HostTimeout, NotFound
+from scheduler.errors import (
+    AlreadyExists,
+    Conflict,
+    ConstraintImpossible,
+    HostRefused,
+    HostTimeout,
+    NotFound,
+)
 from scheduler.hosts import ObjectBusy
-from scheduler.model import DomainState, Image, ImageState, ObservedVolume, SourceVM, VolumeRole
+from scheduler.model import (
+    DomainState,
+    Image,
+    ImageState,
+    ObservedVolume,
+    SourceVM,
+    VolumeRole,
+    VolumeState,
+)
 from scheduler.service.intents import Intent
 from scheduler.service.requests import CreateSandbox, FreezeSource
 from scheduler.service.sightings import Sightings
+from scheduler.service.source_images import copy_volume
 from scheduler.service.source_vms import SourceVMService
 from scheduler.service.terms import SourceTerms
 from scheduler.sources.preparations import Preparation, to_json
@@ -23,6 +40,7 @@ from tests.clocks import ManualClock
 from tests.control.imagery import Imagery, content
 from tests.control.world import ME, World, world
 from tests.hosts.fake import FakeDomain, FakeDriver
+from tests.waits import until
 
 AUTHORITY = "SHA256:authority"
 UUID = "6b0f1e9c-5a51-4d5e-8f6a-000000000009"
@@ -216,6 +234,60 @@ async def test_a_copy_that_was_cut_short_is_made_anew(there: World, driver: Fake
     assert (listed.role, listed.name in driver.host.volumes) == (VolumeRole.IMAGE, True)
     assert (await ingested(there, asked)).usable
     assert listed.name not in driver.host.volumes
+
+
+async def test_i1_the_room_of_a_copy_stays_charged_while_it_is_made(
+    there: World, driver: FakeDriver
+) -> None:
+    """However often its host is looked at, with half of it there or none."""
+    await put(there, driver)
+    asked = await freeze(there)
+    resized(driver, 50_000)
+    at_rest, gate = await there.host(), asyncio.Event()
+    driver.gates["flatten_volume"] = gate
+    copying = asyncio.create_task(Imagery(there).ingestor.ingest(asked))
+    await until(lambda: driver.calls["flatten_volume"] == 1)
+    copy = copy_volume(asked)
+    for physical_mb in (None, 20_000):
+        if physical_mb is not None:
+            driver.host.add_image(copy, 50_000, physical_mb)
+        await there.look()
+        during = await there.host()
+        assert at_rest.limit_storage_mb - during.limit_storage_mb == 50_000
+        with pytest.raises(ConstraintImpossible):
+            await there.create(storage_mb=during.limit_storage_mb + 1)
+        (listed,) = await there.store.read(lambda tx: tx.volumes.of_owner(asked))
+        assert listed.state is VolumeState.PLANNED, "half of it is there"
+    gate.set()
+    await copying
+    await there.look()
+    assert (await there.host()).limit_storage_mb == at_rest.limit_storage_mb
+
+
+async def test_i1_a_disk_that_grew_between_two_tries_is_charged_what_it_grew_by(
+    there: World, driver: FakeDriver
+) -> None:
+    await put(there, driver)
+    asked, at_rest = await freeze(there), await there.host()
+    for size_mb, error in (
+        (100, HostTimeout("it hangs")),
+        (40_000, ObjectBusy("the volume is still being allocated")),
+        (200, HostTimeout("it hangs")),
+    ):
+        resized(driver, size_mb)
+        driver.fail("flatten_volume", error)
+        with pytest.raises(type(error)):
+            await Imagery(there).ingestor.ingest(asked)
+        await there.look()
+        charged = at_rest.limit_storage_mb - (await there.host()).limit_storage_mb
+        assert charged == max(size_mb, 100 if size_mb == 100 else 40_000)
+    resized(driver, 16)
+    assert (await ingested(there, asked)).virtual_bytes == 16 * 2**20, "as it was found to be"
+
+
+def resized(driver: FakeDriver, size_mb: int) -> None:
+    volume = driver.host.volumes[DISK]
+    driver.host.volumes[DISK] = replace(volume, capacity=size_mb * 2**20)
 
 
 async def test_a_copy_that_could_not_be_removed_is_removed_later_and_before_its_image(

@@ -12,7 +12,7 @@ import pytest
 from scheduler.control.replicator import HOST_AGAIN_SECONDS, PART_BYTES
 from scheduler.errors import Conflict, HostRefused, HostUnreachable
 from scheduler.hosts import ObjectBusy
-from scheduler.model import Event, HostHealth, ReplicaState, SandboxState, VolumeRole
+from scheduler.model import Event, HostHealth, Inventory, ReplicaState, SandboxState, VolumeRole
 from scheduler.model.images import replica_volume
 from scheduler.service.intents import Intent
 from scheduler.store import Transaction
@@ -220,6 +220,24 @@ async def test_the_room_of_a_copy_is_charged_with_its_beginning(
     after = await there.host()
     assert before.limit_storage_mb - after.limit_storage_mb in (image.size_mb, image.size_mb - 1)
     assert replica_volume(image.digest or "") not in after.observed_images
+
+
+async def test_i1_a_copy_that_began_and_ended_during_a_look_stays_charged(
+    there: World, alpha: FakeDriver, imagery: Imagery
+) -> None:
+    """The listing may have been made before the copy was there."""
+    image = await imagery.ready()
+    before, listing = await there.host(), alpha.inventory
+    await imagery.prefetch(image)
+
+    async def slow() -> Inventory:
+        listed = await listing()
+        await imagery.replicate(image)
+        return listed
+
+    alpha.inventory = slow  # type: ignore[method-assign]
+    await there.look()
+    assert before.limit_storage_mb - (await there.host()).limit_storage_mb == image.size_mb
 
 
 async def test_a_host_that_is_down_is_waited_for(

@@ -85,6 +85,18 @@ async def test_what_is_adopted_counts_once_against_the_limits(cloud: Plane, alph
     assert (after.unmanaged_cpus, after.limit_cpus, after.reserved_cpus) == (0, 8, 6)
 
 
+async def test_i1_what_images_on_their_way_may_take_stays_charged(
+    cloud: Plane, alpha: Machine
+) -> None:
+    """A listing shows a part of them at most, and nothing claims their room."""
+    gone = lost(alpha)
+    await alpha.see_and_record()
+    await cloud.poll(alpha.host, unmanaged_storage_mb=len(alpha.volumes) + 40_000)
+    await adopt(cloud, gone)
+    after = await cloud.services.hosts.get("alpha")
+    assert after.unmanaged_storage_mb == len(alpha.volumes) - 2 + 40_000
+
+
 async def test_i1_beyond_the_limits_it_takes_force_and_is_written_down(
     cloud: Plane, alpha: Machine
 ) -> None:

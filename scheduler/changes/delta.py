@@ -8,11 +8,12 @@ manifests list things does not matter.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from operator import attrgetter
 
+from scheduler.changes.explained_links import explained_links
 from scheduler.changes.noise import NoiseRules
 from scheduler.model import (
     Delta,
@@ -26,6 +27,7 @@ from scheduler.model import (
     PackageInfo,
     ServiceDifference,
     ServiceState,
+    unit_type,
 )
 
 UNREAD = "its content was not read on both sides"
@@ -45,10 +47,12 @@ def delta(before: Manifest, after: Manifest, noise: NoiseRules) -> Delta:
     if before.package_manager != after.package_manager:
         packages = ()
     changes = sorted(_files(before, after), key=lambda one: _identity(one.after or one.before))
-    kept, ignored = _without_noise(changes, rules)
+    told = explained_links(before, after, changes, packages_differ=bool(packages))
+    kept, ignored = _without_noise(changes, rules, told)
     changed = _Packages(packages)
+    types = {*before.unit_types} & {*after.unit_types}
     services = (
-        service_differences(before.services, after.services, rules)
+        service_differences(_of(types, before), _of(types, after), rules)
         if before.service_manager == after.service_manager
         else ()
     )
@@ -106,6 +110,11 @@ def service_differences(
         if not name.endswith("@")
         and _service_differs(old.get(name), new.get(name), restless=noise.restless(name))
     )
+
+
+def _of(types: Collection[str], manifest: Manifest) -> Iterator[ServiceState]:
+    """Yield the units of these types: the lack of another one says nothing."""
+    return (one for one in manifest.services if unit_type(one.name) in types)
 
 
 def _service_differs(
@@ -214,11 +223,11 @@ def unread(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
 
 
 def _without_noise(
-    changes: Iterable[FileChange], rules: NoiseRules
+    changes: Iterable[FileChange], rules: NoiseRules, told: Mapping[tuple[str, bool], str]
 ) -> tuple[list[FileChange], tuple[Ignored, ...]]:
     kept, ignored = [], Counter[str]()
     for one in changes:
-        rule = rules.rule_for(one.path)
+        rule = rules.rule_for(one.path) or told.get(_identity(one.after or one.before))
         if rule is None:
             kept.append(one)
         elif _differs(one.before, one.after):

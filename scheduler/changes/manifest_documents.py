@@ -25,7 +25,9 @@ from scheduler.model import (
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
+_SERVICES_ONLY = 1
+"""The version before units of other types and alternatives were told."""
 _ENTRY_FIELDS = tuple(one.name for one in fields(ManifestEntry))
 _KINDS = {kind.value: kind for kind in EntryKind}
 
@@ -41,6 +43,8 @@ def to_bytes(manifest: Manifest) -> bytes:
         "package_manager": manifest.package_manager,
         "services": _columns(manifest.services, _names(ServiceState)),
         "service_manager": manifest.service_manager,
+        "unit_types": manifest.unit_types,
+        "chosen_alternatives": manifest.chosen_alternatives,
         "omissions": _columns(manifest.omissions, _names(Omission)),
         "system": dict(sorted(manifest.system.items())),
     }
@@ -50,11 +54,14 @@ def to_bytes(manifest: Manifest) -> bytes:
 def from_bytes(data: bytes) -> Manifest:
     """Return the manifest; raises `Unavailable` for one that a newer sandboxd wrote."""
     document = json.loads(data)
-    if document["version"] != VERSION:
+    if document["version"] not in (VERSION, _SERVICES_ONLY):
         raise Unavailable(
             f"a manifest is of version {document['version']}, which this version does not know",
             remedy="a newer sandboxd wrote it: run that version",
         )
+    if document["version"] == _SERVICES_ONLY:
+        document |= {"unit_types": ("service",), "chosen_alternatives": None}
+    chosen = document["chosen_alternatives"]
     columns = document["entries"]
     columns["kind"] = [_KINDS[one] for one in columns["kind"]]
     return Manifest(
@@ -65,6 +72,8 @@ def from_bytes(data: bytes) -> Manifest:
         package_manager=document["package_manager"],
         services=_rows(ServiceState, document["services"]),
         service_manager=document["service_manager"],
+        unit_types=tuple(document["unit_types"]),
+        chosen_alternatives=None if chosen is None else tuple(chosen),
         omissions=_rows(Omission, document["omissions"]),
         system=document["system"],
     )

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scheduler.changes.secrets import secret_in
+from scheduler.changes.wanted_services import WantedService, wanted_services
 from scheduler.model import RPM_KEY, Delta, EntryKind, FileChange, ManifestEntry, PackageChange
-from scheduler.model.manifests import ServiceDifference
 
 MOST_CONTENT_BYTES = 64 * 2**20
 """How much all files of a change set may hold together."""
 
 ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/subuid"})
 
+_ALTERNATIVES = "/etc/alternatives/"
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 _PACKAGE = {
     "dpkg": re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(:[a-z0-9-]{1,32})?"),
@@ -29,7 +30,7 @@ _VERSION = {
     "dpkg": re.compile(r"([0-9]{1,9}:)?[0-9A-Za-z][0-9A-Za-z.+~-]{0,127}"),
     "rpm": re.compile(r"([0-9]{1,9}:)?[0-9A-Za-z][0-9A-Za-z.+~^_-]{0,127}"),
 }
-_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,255}")
+_NOTHING = ManifestEntry(path="/", kind=EntryKind.OTHER, mode=0, uid=0, gid=0)
 
 
 class Contents(Protocol):
@@ -78,15 +79,6 @@ class WantedPath:
     target: str = ""
     was: EntryKind | None = None
     """What it was, where that is something else."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedService:
-    """A service as it is to be; None leaves that as it is."""
-
-    name: str
-    enabled: bool | None
-    running: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +151,9 @@ def plan(delta: Delta, contents: Contents) -> Plan:
             _file(change, draft)
     for omission in delta.unknown:
         draft.review(omission.path, f"nobody looked there: {omission.reason}")
+    services, faults = wanted_services(delta)
+    for name, reason in faults:
+        draft.reviews.append(Review(kind="service", subject=name, reason=reason))
     return Plan(
         package_manager=delta.package_manager,
         absent_packages=tuple(one for one in gone if one not in purged),
@@ -170,7 +165,7 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         files=draft.of("files"),
         touched=draft.of("touched"),
         links=draft.of("links"),
-        services=tuple(_services(delta, draft)),
+        services=services,
         reviews=tuple(draft.reviews),
         notes=tuple(draft.notes),
     )
@@ -247,6 +242,8 @@ def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -
     elif after.kind is EntryKind.SYMLINK:
         if after.target:
             draft.wish("links", wanted)
+            if after.path.startswith(_ALTERNATIVES):
+                draft.note(after.path, "update-alternatives would tell the package manager, too")
         else:
             draft.review(after.path, "where this link points was not read")
     elif before is not None and before.kind is after.kind and _same_content(before, after):
@@ -323,32 +320,3 @@ def _topmost(draft: _Draft) -> tuple[WantedPath, ...]:
 def _above(path: str) -> Iterable[str]:
     while path := path.rpartition("/")[0]:
         yield path
-
-
-def _services(delta: Delta, draft: _Draft) -> Iterable[WantedService]:
-    for change in delta.services:
-        reason = _service_fault(change, delta.service_manager)
-        if reason is not None:
-            draft.reviews.append(Review(kind="service", subject=change.name, reason=reason))
-        else:
-            assert change.after is not None
-            yield WantedService(
-                name=change.name, enabled=change.after.enabled, running=change.after.active
-            )
-
-
-def _service_fault(change: ServiceDifference, manager: str | None) -> str | None:
-    if manager != "systemd":
-        return "its service manager is not known here"
-    if not _UNIT.fullmatch(change.name):
-        return "this is no name that systemd allows"
-    if change.name.removesuffix(".service").endswith("@"):
-        return "it is a template: only instances of it can be enabled and run"
-    if change.after is None:
-        return "it is gone: that follows from the packages and files that go"
-    if change.after.enabled is None and change.after.active is None:
-        return "whether it is enabled or runs is not known"
-    return None
-
-
-_NOTHING = ManifestEntry(path="/", kind=EntryKind.OTHER, mode=0, uid=0, gid=0)

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 
 from scheduler.changes.plans import Plan, WantedPath
-from scheduler.model import EntryKind
+from scheduler.changes.wanted_services import WantedService
+from scheduler.model import EntryKind, unit_type
 
 LINE = 140
 """What puppet-lint takes for a long line."""
@@ -92,12 +93,19 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
     for one in plan.paths:
         yield _resource("file", one.path, [*_kind(one, module), *_owned(one)])
     for service in plan.services:
-        attributes: list[Attribute] = []
-        if service.running is not None:
-            attributes.append(("ensure", "running" if service.running else "stopped"))
-        if service.enabled is not None:
-            attributes.append(("enable", "true" if service.enabled else "false"))
-        yield _resource("service", service.name, attributes)
+        yield _resource("service", service.name, _run(service))
+
+
+def _run(service: WantedService) -> list[Attribute]:
+    attributes: list[Attribute] = []
+    if service.running is not None:
+        attributes.append(("ensure", "running" if service.running else "stopped"))
+    if service.enabled is not None:
+        attributes.append(("enable", "true" if service.enabled else "false"))
+    if unit_type(service.name) != "service":
+        # Other providers would look for a service of that name.
+        attributes.append(("provider", "systemd"))
+    return attributes
 
 
 def _kind(one: WantedPath, module: str) -> list[Attribute]:

@@ -165,7 +165,10 @@ class _Reader:
 
 
 SECTIONS = frozenset(
-    ("passwd", "group", "system", "dpkg", "rpm", "files", "units", "owned", "sums")
+    (
+        *("passwd", "group", "system", "dpkg", "rpm", "owned", "sums"),
+        *("alternatives", "files", "units"),
+    )
 )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from shlex import quote
 
+from scheduler.model import UNIT_TYPES
+
 # `stat` answers for many files at once; one that is gone meanwhile stands as "-".
 _CHUNK = r"""
 printf "C%d\0" $#
@@ -86,9 +88,14 @@ section passwd cut -d: -f1,3 /etc/passwd
 section group cut -d: -f1,3 /etc/group
 if [ -f /etc/os-release ]; then section system cat /etc/os-release; fi
 packages
+for directory in /var/lib/dpkg/alternatives /var/lib/alternatives; do
+    if [ -d "$directory" ]; then
+        told alternatives find "$directory" -type f -exec grep -H -e "" {} +
+    fi
+done
 if [ -d /run/systemd/system ]; then
-    told files systemctl list-unit-files --type=service --no-legend --no-pager --plain
-    told units systemctl list-units --type=service --all --no-legend --no-pager --plain
+    told files systemctl list-unit-files --type=@TYPES@ --no-legend --no-pager --plain
+    told units systemctl list-units --type=@TYPES@ --all --no-legend --no-pager --plain
 fi
 while IFS= read -r line; do
     case $line in
@@ -105,7 +112,11 @@ def _command(script: str) -> str:
     return f"exec sh -c {quote(script)}"
 
 
-LISTING = _command(_LISTING.replace("@CHUNK@", quote(_CHUNK)).replace("@LINKS@", quote(_LINKS)))
+LISTING = _command(
+    _LISTING.replace("@CHUNK@", quote(_CHUNK))
+    .replace("@LINKS@", quote(_LINKS))
+    .replace("@TYPES@", ",".join(UNIT_TYPES))
+)
 # Standard input of these: absolute names of files, each with NUL behind it.
 SHA256 = _command("LC_ALL=C; export LC_ALL; exec xargs -0 sha256sum 2>/dev/null")
 MD5 = _command("LC_ALL=C; export LC_ALL; exec xargs -0 md5sum 2>/dev/null")

@@ -1,4 +1,4 @@
-"""The tables of an answer: users, packages with what they own, services, the system's own name."""
+"""The tables of an answer: users, packages and what they own, units, the system's own name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from scheduler.guests.inventory_reader import pieces
-from scheduler.model import RPM_KEY, PackageInfo, ServiceState
+from scheduler.model import (
+    RPM_KEY,
+    UNIT_TYPES,
+    PackageInfo,
+    ServiceState,
+    unit_name,
+    unit_type,
+)
 
 MOST_PACKAGES = 50_000
 MOST_SERVICES = 10_000
@@ -104,35 +111,71 @@ def rpm(text: bytes) -> Packages:
 
 
 def services(files: bytes, units: bytes, instances: Iterable[str] = ()) -> tuple[ServiceState, ...]:
-    """Return systemd's services by name: what is enabled, and what runs.
+    """Return systemd's units by name: what is enabled, and what runs.
 
-    Another name of a service is no service: it comes and goes with the link that makes it. Nor is
-    a template, which can neither run nor be enabled; `instances` are those of its instances that
-    links enable, of which systemctl's list of unit files says nothing.
+    Another name of a unit is no unit: it comes and goes with the link that makes it. Nor is a
+    template, which can neither run nor be enabled; `instances` are those of its instances that
+    links enable, of which systemctl's list of unit files says nothing. Of other types than
+    services only those are told that can be enabled: mounts and targets come and go with what
+    others do, and a target runs when what it wants does.
     """
     told = {name: words[0] for name, words in _units(files, 1)}
     enabled = {name: _ENABLED.get(word) for name, word in told.items() if word != _ALIAS}
-    for name in instances:
-        if _UNIT.fullmatch(name):
-            enabled.setdefault(name, True)
+    for instance in instances:
+        if _UNIT.fullmatch(instance):
+            enabled.setdefault(unit_name(instance), True)
     active = {
         name: words[1] in _RUNNING
         for name, words in _units(units, 2)
         if words[0] != "not-found" and told.get(name) != _ALIAS
     }
-    return tuple(
-        ServiceState(name=name, enabled=enabled.get(name), active=active.get(name, False))
-        for name in sorted({*enabled, *active})[:MOST_SERVICES]
+    names = (
+        name
+        for name in sorted({*enabled, *active})
+        if unit_type(name) == "service" or enabled.get(name) is not None
     )
+    return tuple(
+        ServiceState(
+            name=name,
+            enabled=enabled.get(name),
+            active=None if unit_type(name) == "target" else active.get(name, False),
+        )
+        for name in islice(names, MOST_SERVICES)
+    )
+
+
+def automatic_alternatives(text: bytes) -> frozenset[bytes]:
+    """Return the names of the links that alternatives choose which nobody chose by hand.
+
+    A file says how its alternative is chosen and where its link is, then a name and a place for
+    each link that follows it, up to an empty line.
+    """
+    found: set[bytes] = set()
+    file, number = b"", 0
+    for line in pieces(text, b"\n"):
+        name, _, told = line.partition(b":")
+        if name != file:
+            file, number = name, 0
+            if told != b"auto":
+                continue
+            found.add(name.rpartition(b"/")[2])
+            number = 1
+        elif number and told:
+            number += 1
+            if number % 2:
+                found.add(told)
+        else:
+            number = 0
+    return frozenset(found)
 
 
 def _units(text: bytes, words: int) -> Iterator[tuple[str, list[str]]]:
     for line in _lines(text):
         first, *rest = line.lstrip("●* \t").split() or [""]
-        name = first.removesuffix(".service")
-        service = name != first and not name.endswith("@")
-        if service and len(rest) >= words and _UNIT.fullmatch(name):
-            yield name, rest
+        base, _, ending = first.rpartition(".")
+        unit = bool(base) and ending in UNIT_TYPES and not base.endswith("@")
+        if unit and len(rest) >= words and _UNIT.fullmatch(first):
+            yield unit_name(first), rest
 
 
 def _told_by(lines: bytes, ending: bytes) -> Iterator[tuple[bytes, bytes]]:

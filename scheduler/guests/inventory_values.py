@@ -12,17 +12,21 @@ from scheduler.guests.inventory_reader import Listing, Stat, shown
 from scheduler.guests.inventory_tables import (
     Packages,
     accounts,
+    automatic_alternatives,
     dpkg,
     rpm,
     services,
     system,
 )
-from scheduler.model import EntryKind, Manifest, ManifestEntry, Omission
+from scheduler.model import UNIT_TYPES, EntryKind, Manifest, ManifestEntry, Omission
 
 _INSTANCE = re.compile(
-    rb"/etc/systemd/system/[^/]+\.(?:wants|requires)/([^/]+@[^/]+)\.service", re.DOTALL
+    rb"/etc/systemd/system/[^/]+\.(?:wants|requires)/([^/]+@[^/]+\.(?:%s))"
+    % "|".join(UNIT_TYPES).encode(),
+    re.DOTALL,
 )
 """What links an instance of a template to what starts it."""
+_ALTERNATIVES = b"/etc/alternatives/"
 CACHES = (b".cache", b"__pycache__")
 _KINDS: Mapping[int, EntryKind] = {
     stat.S_IFREG: EntryKind.FILE,
@@ -75,6 +79,8 @@ class Draft:
                 services(sections["files"], sections["units"], self._instances()) if systemd else ()
             ),
             service_manager="systemd" if systemd else None,
+            unit_types=UNIT_TYPES,
+            chosen_alternatives=self._chosen_alternatives(),
             omissions=(*self._untold(), *self._not_entered(roots)),
             system=system(sections.get("system", b"")),
         )
@@ -110,10 +116,22 @@ class Draft:
         return None if brought is None or holds is None else brought == holds
 
     def _instances(self) -> Iterator[str]:
-        """Yield the services of templates that are enabled."""
+        """Yield the instances of templates that are enabled."""
         for name in sorted(self.listing.targets):
             if match := _INSTANCE.fullmatch(name):
                 yield match[1].decode("utf-8", "surrogateescape")
+
+    def _chosen_alternatives(self) -> tuple[str, ...] | None:
+        """Return the alternatives' links but those that the package manager chooses by itself."""
+        told = self.listing.sections.get("alternatives")
+        if told is None:
+            return None
+        automatic = automatic_alternatives(told)
+        return tuple(
+            self.path(name)
+            for name in sorted(self.listing.targets)
+            if name.startswith(_ALTERNATIVES) and name.removeprefix(_ALTERNATIVES) not in automatic
+        )
 
     def _untold(self) -> Iterator[Omission]:
         """Yield the programs of the guest that were asked, and failed."""

@@ -26,6 +26,7 @@ from scheduler.model.images import Image, ImageState, Replica, ReplicaState
 from scheduler.model.inspections import Inspection, InspectionStatus
 from scheduler.model.manifests import (
     RPM_KEY,
+    UNIT_TYPES,
     Delta,
     EntryKind,
     FileChange,
@@ -37,6 +38,8 @@ from scheduler.model.manifests import (
     PackageInfo,
     ServiceDifference,
     ServiceState,
+    unit_name,
+    unit_type,
 )
 from scheduler.model.observations import (
     AddressReport,
@@ -78,6 +81,7 @@ from scheduler.model.volumes import Volume, VolumeRole, VolumeState
 
 __all__ = [
     "RPM_KEY",
+    "UNIT_TYPES",
     "AddressReport",
     "Allocation",
     "AllocationState",
@@ -164,4 +168,6 @@ __all__ = [
     "Volume",
     "VolumeRole",
     "VolumeState",
+    "unit_name",
+    "unit_type",
 ]

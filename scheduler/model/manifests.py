@@ -13,6 +13,20 @@ from enum import StrEnum
 
 RPM_KEY = "gpg-pubkey"
 """As what rpm lists the keys that it trusts, which no repository could give."""
+UNIT_TYPES = ("service", "timer", "socket", "path", "mount", "automount", "swap", "target")
+"""The types of systemd's units that somebody enables, and that guests are asked for."""
+
+
+def unit_type(name: str) -> str:
+    """Return of which type a unit is, by the name that manifests give it."""
+    base, _, ending = name.rpartition(".")
+    return ending if base and ending in UNIT_TYPES else "service"
+
+
+def unit_name(unit: str) -> str:
+    """Return the name that manifests give a unit: whole, but services go without their ending."""
+    base = unit.removesuffix(".service")
+    return base if base and unit_type(base) == "service" else unit
 
 
 class EntryKind(StrEnum):
@@ -64,6 +78,7 @@ class ServiceState:
     """A service of the guest's service manager; None where the guest does not say."""
 
     name: str
+    """Of a unit that is no service: with its ending, as `backup.timer`."""
     enabled: bool | None = None
     active: bool | None = None
 
@@ -90,6 +105,11 @@ class Manifest:
     services: tuple[ServiceState, ...] = ()
     service_manager: str | None = None
     """`systemd`, or None when the guest has nothing that could be asked."""
+    unit_types: tuple[str, ...] = ("service",)
+    """Of which types `services` tells units; earlier versions asked for services only."""
+    chosen_alternatives: tuple[str, ...] | None = None
+    """Paths in `/etc/alternatives` that the package manager does not choose by itself; None where
+    it did not say."""
     omissions: tuple[Omission, ...] = ()
     system: Mapping[str, str] = field(default_factory=dict)
     """`os-release` of the guest: `ID`, `VERSION_ID` and the like."""

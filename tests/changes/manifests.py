@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from scheduler.model import (
+    UNIT_TYPES,
     EntryKind,
     Manifest,
     ManifestEntry,
@@ -67,7 +68,10 @@ _ENTRIES = st.builds(
 )
 _STATES = st.sampled_from([None, True, False])
 _SERVICES = st.builds(
-    ServiceState, name=st.sampled_from(["a", "b", "getty@1"]), enabled=_STATES, active=_STATES
+    ServiceState,
+    name=st.sampled_from(["a", "b", "getty@1", "a.timer"]),
+    enabled=_STATES,
+    active=_STATES,
 )
 _PACKAGES = st.builds(
     PackageInfo, name=st.sampled_from(["p", "q"]), version=st.sampled_from(["1", "2", "3"])
@@ -88,5 +92,9 @@ def manifests(omissions: bool = True) -> st.SearchStrategy[Manifest]:
         package_manager=st.sampled_from(["dpkg", "rpm"]) if omissions else st.just("dpkg"),
         services=st.lists(_SERVICES, max_size=3, unique_by=lambda one: one.name).map(tuple),
         service_manager=st.sampled_from(["systemd", None]) if omissions else st.just("systemd"),
+        unit_types=st.sampled_from([UNIT_TYPES, ("service",)])
+        if omissions
+        else st.just(UNIT_TYPES),
+        chosen_alternatives=st.sampled_from([None, (), ("/etc/alternatives/vi",)]),
         omissions=(st.lists(_OMISSIONS, max_size=2) if omissions else st.just([])).map(tuple),
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta, package_changes
 from scheduler.changes.noise import DEFAULT_NOISE, NoiseRule, NoiseRules
 from scheduler.model import (
+    UNIT_TYPES,
     Delta,
     FileChange,
     Ignored,
@@ -120,8 +121,28 @@ def test_links_of_enabled_services_are_noise_where_services_are_told(
     manager: str | None, *, noise: bool
 ) -> None:
     wants = link("/etc/systemd/system/multi-user.target.wants/x.service", "/x.service")
-    before, after = (manifest(*entries, service_manager=manager) for entries in ((), (wants,)))
-    assert delta(before, after, DEFAULT_NOISE).empty is noise
+    enabled = (ServiceState(name="x", enabled=True),)
+    before, after = (
+        manifest(*entries, service_manager=manager, services=services)
+        for entries, services in (((), ()), ((wants,), enabled))
+    )
+    found = delta(before, after, DEFAULT_NOISE)
+    assert [one.name for one in found.services] == ["x"]
+    assert paths(found.files) == ([] if noise else [wants.path])
+    assert bool(found.ignored) is noise
+
+
+def test_units_that_one_manifest_could_not_tell_are_neither_new_nor_gone() -> None:
+    timer = ServiceState(name="backup.timer", enabled=True, active=True)
+    wants = link("/etc/systemd/system/timers.target.wants/backup.timer", "/x")
+    older, newer = manifest(), manifest(wants, services=(timer,), unit_types=UNIT_TYPES)
+    for before, after in ((older, newer), (newer, older)):
+        found = delta(before, after, DEFAULT_NOISE)
+        assert found.services == ()
+        assert paths(found.files) == [wants.path]
+    none = replace(newer, entries=(), services=())
+    found = delta(none, newer, DEFAULT_NOISE)
+    assert ([one.name for one in found.services], found.files) == (["backup.timer"], ())
 
 
 def test_packages_come_go_and_change() -> None:

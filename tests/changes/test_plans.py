@@ -49,6 +49,12 @@ def test_each_kind_of_path_is_wished_for_as_what_it_is() -> None:
     assert made.reviews == ()
 
 
+def test_an_alternative_that_somebody_chose_is_a_link_and_deserves_a_look() -> None:
+    made = planned(added("/etc/alternatives/vi", SYMLINK, target="/usr/bin/vim", mode=0o777))
+    assert [one.target for one in made.links] == ["/usr/bin/vim"]
+    assert [one.subject for one in made.notes] == ["/etc/alternatives/vi"]
+
+
 def test_a_file_of_which_only_the_mode_changed_needs_no_content() -> None:
     change = FileChange(before=entry("/etc/f"), after=entry("/etc/f", mode=0o600))
     made = planned(change, contents={})

@@ -204,6 +204,7 @@ def everything() -> Delta:
         for state in (
             ServiceState(name="a", enabled=True),
             ServiceState(name="b", active=False),
+            ServiceState(name="c.timer", enabled=True, active=True),
         )
     )
     return Delta(
@@ -237,13 +238,15 @@ def test_every_kind_of_wish_has_its_task_and_its_resource() -> None:
     assert variables["web_services"] == [
         {"name": "a", "enabled": True},
         {"name": "b", "state": "stopped"},
+        {"name": "c.timer", "enabled": True, "state": "started"},
     ]
     manifest = made.files["puppet/web/manifests/init.pp"].decode()
     for text in ("ensure => absent", "force  => true", "enable => true", "ensure => stopped"):
         assert text in manifest
     assert "source" not in manifest
     assert "3 under" in made.files["REVIEW.md"].decode()
-    assert made.wishes == 8
+    assert manifest.count("provider => systemd") == 1
+    assert made.wishes == 9
 
 
 def test_accounts_are_there_before_the_directories_that_they_own() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from scheduler.changes.delta import delta
 from scheduler.changes.noise import DEFAULT_NOISE
-from scheduler.changes.verdicts import remainders
+from scheduler.changes.verdicts import expected_reviews, remainders
 from scheduler.model import (
+    UNIT_TYPES,
     Delta,
     EntryKind,
     Manifest,
@@ -53,6 +54,21 @@ def left_of(clone: Manifest) -> list[tuple[str, str, str]]:
         changed, before=(ETC, ETC), after=(BECAME, clone), noise=DEFAULT_NOISE, reviews=()
     )
     return [(one.kind, one.name, one.difference) for one in left]
+
+
+def test_a_timer_that_nobody_enabled_on_a_clone_is_missing() -> None:
+    timer = ServiceState(name="backup.timer", enabled=True, active=True)
+    before = replace(EMPTY, unit_types=UNIT_TYPES)
+    after = replace(before, services=(timer,))
+    changed = delta(before, after, DEFAULT_NOISE)
+    (left,) = remainders(
+        changed,
+        before=(before, before),
+        after=(after, before),
+        noise=DEFAULT_NOISE,
+        reviews=expected_reviews(changed, {}),
+    )
+    assert (left.kind, left.name, left.reviewed) == ("service", "backup.timer", False)
 
 
 FILE = entry("/etc/app.conf")

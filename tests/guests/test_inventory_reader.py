@@ -20,7 +20,14 @@ from scheduler.guests.inventory_reader import (
     read_odd_digests,
     shown,
 )
-from scheduler.guests.inventory_tables import accounts, dpkg, rpm, services, system
+from scheduler.guests.inventory_tables import (
+    accounts,
+    automatic_alternatives,
+    dpkg,
+    rpm,
+    services,
+    system,
+)
 from scheduler.guests.inventory_values import drafted
 from scheduler.model import PackageInfo, ServiceState
 from tests.changes.manifests import AT
@@ -109,6 +116,8 @@ MANY = 2**18
         lambda: dpkg(b"Conffiles:\n" + b" \n" * (MANY // 2), b"", b""),
         lambda: rpm(b"\n" * MANY),
         lambda: services(b"\n" * MANY, b""),
+        lambda: automatic_alternatives(b"\n" * MANY),
+        lambda: automatic_alternatives(b"f:auto\n" * (MANY // 7)),
         lambda: accounts(b"\n" * MANY),
         lambda: system(b"\n" * MANY),
     ],
@@ -300,6 +309,57 @@ def test_a_template_is_no_service_and_an_enabled_instance_of_it_is_one() -> None
         ServiceState(name="masked@x", enabled=False, active=False),
         ServiceState(name="wg-quick@wg0", enabled=True, active=True),
     )
+
+
+def test_units_of_other_types_are_told_where_somebody_can_enable_them() -> None:
+    files = (
+        b"backup.timer enabled enabled\npodman.socket disabled enabled\nstatic.timer static -\n"
+        b"data.mount enabled enabled\nnfs-client.target enabled enabled\nx@.timer disabled -\n"
+        b"odd.timer.service enabled enabled\nuser.slice enabled -\n.timer enabled -\n"
+    )
+    units = (
+        b"backup.timer loaded active waiting B\nstatic.timer loaded active waiting S\n"
+        b"run-docker.mount loaded active mounted /run/docker\nx@1.timer loaded active waiting X\n"
+        b"nfs-client.target loaded active active N\nmulti-user.target loaded active active M\n"
+    )
+    assert services(files, units, ["x@1.timer"]) == (
+        ServiceState(name="backup.timer", enabled=True, active=True),
+        ServiceState(name="data.mount", enabled=True, active=False),
+        ServiceState(name="nfs-client.target", enabled=True, active=None),
+        ServiceState(name="odd.timer.service", enabled=True, active=False),
+        ServiceState(name="podman.socket", enabled=False, active=False),
+        ServiceState(name="x@1.timer", enabled=True, active=True),
+    )
+
+
+ALTERNATIVES = b"".join(
+    b"/var/lib/dpkg/alternatives/" + line + b"\n"
+    for line in (
+        *(b"vi:auto", b"vi:/usr/bin/vi", b"vi:vi.1.gz", b"vi:/usr/share/man/vi.1.gz", b"vi:"),
+        *(b"vi:/usr/bin/vim.tiny", b"vi:15", b"vi:/usr/share/man/vim.1.gz", b"vi:"),
+        *(b"iptables:manual", b"iptables:/usr/sbin/iptables", b"iptables:iptables-save"),
+        *(b"iptables:/usr/sbin/iptables-save", b"iptables:", b"pager:auto", b"mad"),
+    )
+)
+
+
+def test_alternatives_that_the_package_manager_does_not_choose_are_told() -> None:
+    assert automatic_alternatives(ALTERNATIVES) == {b"vi", b"vi.1.gz", b"pager"}
+    names = [b"/etc/alternatives/" + one for one in (b"vi", b"vi.1.gz", b"iptables", b"own")]
+    links = b"".join(b"L%s\0/x\0" % name for name in names)
+    listed = b"R/etc\0C4\0%s\0%s\0%sD/etc\0Z\0" % (
+        *(b"\0".join(names), b"\n".join([b"a1ff 1 0 0 9"] * 4), links),
+    )
+
+    def chosen(told: bytes) -> tuple[str, ...] | None:
+        listing = read_listing(told + listed, [b"/etc"], 9)
+        assert listing.whole
+        return drafted(listing).manifest(AT, ("/etc",)).chosen_alternatives
+
+    told = b"Salternatives\0%s\0" % ALTERNATIVES
+    assert chosen(told) == ("/etc/alternatives/iptables", "/etc/alternatives/own")
+    assert chosen(told + b"Falternatives\0") is None
+    assert chosen(b"") is None
 
 
 def test_who_and_what_a_system_is() -> None:

@@ -129,4 +129,10 @@ class web {
   service { 'b':
     ensure => stopped,
   }
+
+  service { 'c.timer':
+    ensure   => running,
+    enable   => true,
+    provider => systemd,
+  }
 }

@@ -21,6 +21,8 @@ MOST_CONTENT_BYTES = 64 * 2**20
 ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/subuid"})
 
 _ALTERNATIVES = "/etc/alternatives/"
+_HOMES = ("/home/", "/root/")
+_READ_BY_ALL = 0o004
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 _PACKAGE = {
     "dpkg": re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(:[a-z0-9-]{1,32})?"),
@@ -255,6 +257,8 @@ def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -
         draft.note(after.path, "every account of the machine is replaced: make users instead")
     else:
         draft.wish("files", wanted)
+        if not after.mode & _READ_BY_ALL and not after.path.startswith(_HOMES):
+            draft.note(after.path, "not everybody may read it: see whether it holds a secret")
 
 
 def _wanted(before: ManifestEntry | None, after: ManifestEntry) -> WantedPath:

@@ -125,6 +125,18 @@ def test_a_content_that_is_a_secret_is_not_taken_along_wherever_it_lies() -> Non
     assert "a key or a token" in reasons(made)["/srv/motd"]
 
 
+def test_a_file_that_not_everybody_may_read_deserves_a_look_outside_of_homes() -> None:
+    made = planned(
+        added("/etc/app.conf", mode=0o640),
+        added("/etc/own", mode=0o600),
+        added("/etc/plain"),
+        added("/root/.profile", mode=0o600),
+    )
+    assert len(made.files) == 4
+    assert [one.subject for one in made.notes] == ["/etc/app.conf", "/etc/own"]
+    assert "holds a secret" in made.notes[0].reason
+
+
 def test_one_content_is_kept_from_a_secret_place_and_taken_from_another() -> None:
     made = planned(added("/a/f"), added("/etc/ssl/private/f"))
     assert [one.path for one in made.files] == ["/a/f"]

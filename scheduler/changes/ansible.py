@@ -44,9 +44,7 @@ def files(plan: Plan, role: str, title: str) -> dict[str, bytes]:
         f"roles/{role}/defaults/main.yml": write(
             {f"{role}_{name}": values for name, values in there.items()}
         ),
-        f"roles/{role}/tasks/main.yml": write(
-            [task for name in there for task in _TASKS[name](f"{role}_{name}", plan)]
-        ),
+        f"roles/{role}/tasks/main.yml": write(_tasks([*there], role, plan)),
     }
     return {path: text.encode("ascii") for path, text in texts.items()}
 
@@ -56,6 +54,26 @@ def contents(plan: Plan, role: str) -> dict[str, str]:
     hidden = {one.subject for one in inexpressible(plan)}
     digests = {one.sha256 for one in plan.written if one.path not in hidden and one.sha256}
     return {f"roles/{role}/files/{digest}": digest for digest in sorted(digests)}
+
+
+def _tasks(names: Sequence[str], role: str, plan: Plan) -> list[Document]:
+    """Return the tasks for these variables, in their order.
+
+    Where services are restarted, each that may make something new says whether it did.
+    """
+    tasks: list[Document] = []
+    done: list[str] = []
+    restarting = any(one.restarts for one in plan.services)
+    for name in names:
+        variable = f"{role}_{name}"
+        if name == "services":
+            tasks += _services(variable, done)
+            continue
+        tasks += _TASKS[name](variable, plan)
+        if restarting:
+            tasks[-1] |= {"register": f"{variable}_done"}
+            done.append(f"{variable}_done")
+    return tasks
 
 
 def _play(role: str) -> Document:
@@ -108,6 +126,7 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
                 "name": Name(one.name),
                 **({} if one.enabled is None else {"enabled": one.enabled}),
                 **({} if one.running is None else {"state": _RUNS[one.running]}),
+                **({"restart": True} if one.restarts else {}),
             }
             for one in plan.services
         ],
@@ -220,19 +239,31 @@ def _links(variable: str, _plan: Plan) -> list[Document]:
     return [{"name": "Make symbolic links", "ansible.builtin.file": parameters, **_each(variable)}]
 
 
-def _services(variable: str, _plan: Plan) -> list[Document]:
+def _services(variable: str, done: Sequence[str]) -> list[Document]:
+    """Return what has units enabled and run; one of those that restart starts once, not twice."""
+    state = "item.state | default(omit)"
+    new: Document = {}
+    if done:
+        came = " or ".join(f"{one} is changed" for one in done)
+        new = {"vars": {f"{variable}_changed": f"{{{{ {came} }}}}"}}
+        restarted = f"item.restart | default(false) and {variable}_changed | bool"
+        state = f"'restarted' if {restarted} else {state}"
     parameters = {
         "name": "{{ item.name }}",
         "enabled": "{{ item.enabled | default(omit) }}",
-        "state": "{{ item.state | default(omit) }}",
-        "daemon_reload": True,
+        "state": f"{{{{ {state} }}}}",
     }
     return [
+        {
+            "name": "Have systemd read its units again",
+            "ansible.builtin.systemd_service": {"daemon_reload": True},
+        },
         {
             "name": "Enable and start services",
             "ansible.builtin.systemd_service": parameters,
             **_each(variable, "name"),
-        }
+            **new,
+        },
     ]
 
 
@@ -254,9 +285,8 @@ _TASKS: Mapping[str, Callable[[str, Plan], list[Document]]] = {
     "files": _files,
     "touched": _touched,
     "links": _links,
-    "services": _services,
 }
-"""Who writes the tasks for which of the role's variables."""
+"""Who writes the tasks for which of the role's variables; services come after all of them."""
 
 
 def _review(one: WantedPath, reason: str) -> Review:

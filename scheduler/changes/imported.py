@@ -34,6 +34,7 @@ def imported(delta: Delta, contents: Contents) -> Imported:
     wanted = plan(delta, contents)
     reviews = [*wanted.reviews, *ansible.inexpressible(wanted)]
     hidden = {one.subject for one in ansible.inexpressible(wanted)}
+    reviews += _unrestarted(wanted)
     tasks: list[PlannedTask] = []
     for what, subject, params in _wishes(wanted, contents, hidden):
         fault = params if isinstance(params, str) else fault_of_params(params[1])
@@ -64,8 +65,10 @@ def _wishes(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish
             yield "", one.path, f"it was a {one.was.value}: a task would need a condition"
         else:
             yield _path(one, contents)
+    if wanted.services:
+        yield "Have systemd read its units again", "systemd", (_SERVICE, {"daemon_reload": True})
     for service in wanted.services:
-        wish: dict[str, object] = {"name": service.name, "daemon_reload": True}
+        wish: dict[str, object] = {"name": service.name}
         if service.enabled is not None:
             wish["enabled"] = service.enabled
         if service.running is not None:
@@ -74,6 +77,15 @@ def _wishes(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish
 
 
 _SERVICE = "ansible.builtin.systemd_service"
+
+
+def _unrestarted(wanted: Plan) -> Iterator[Review]:
+    """Yield the services that may run since before what they read came."""
+    if wanted.packages or wanted.removed or wanted.paths:
+        reason = "it may have to be restarted after the first play: a task would need a condition"
+        for one in wanted.services:
+            if one.restarts:
+                yield Review(kind="service", subject=one.name, reason=reason, tool=ansible.TOOL)
 
 
 def _packages(wanted: Plan) -> Iterator[Wish]:

@@ -12,8 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scheduler.changes.secrets import secret_in
-from scheduler.changes.wanted_services import WantedService, wanted_services
-from scheduler.model import RPM_KEY, Delta, EntryKind, FileChange, ManifestEntry, PackageChange
+from scheduler.changes.wanted_services import WantedService, may_restart, wanted_services
+from scheduler.model import (
+    RPM_KEY,
+    Delta,
+    EntryKind,
+    FileChange,
+    ManifestEntry,
+    PackageChange,
+    unit_type,
+)
 
 MOST_CONTENT_BYTES = 64 * 2**20
 """How much all files of a change set may hold together."""
@@ -156,6 +164,10 @@ def plan(delta: Delta, contents: Contents) -> Plan:
     services, faults = wanted_services(delta)
     for name, reason in faults:
         draft.reviews.append(Review(kind="service", subject=name, reason=reason))
+    for one in services:
+        if one.running and unit_type(one.name) == "service" and not may_restart(one.name):
+            reason = "it is never restarted: the play, or who is logged in, could lose its way"
+            draft.notes.append(Review(kind="service", subject=one.name, reason=reason))
     return Plan(
         package_manager=delta.package_manager,
         absent_packages=tuple(one for one in gone if one not in purged),

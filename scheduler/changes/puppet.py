@@ -81,6 +81,7 @@ def _manifest(plan: Plan, module: str, title: str) -> str:
 
 def _resources(plan: Plan, module: str) -> Iterable[str]:
     """Yield every resource; each list waits for the one before it, as Puppet follows the order."""
+    yield from _restarts(plan)
     for name in plan.absent_packages:
         yield _resource("package", name, [("ensure", "absent")])
     for name in plan.purged_packages:
@@ -94,6 +95,16 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
         yield _resource("file", one.path, [*_kind(one, module), *_owned(one)])
     for service in plan.services:
         yield _resource("service", service.name, _run(service))
+
+
+def _restarts(plan: Plan) -> Iterable[str]:
+    """Yield what has services restarted by whatever of the others changes something."""
+    services = [string(one.name) for one in plan.services if one.restarts]
+    told = "".join(f"      Service[{name}],\n" for name in services)
+    packages = plan.absent_packages or plan.purged_packages or plan.packages
+    for kind, there in (("Package", packages), ("File", plan.removed or plan.paths)):
+        if services and there:
+            yield _linted(f"  {kind} {{\n    notify => [\n{told}    ],\n  }}")
 
 
 def _run(service: WantedService) -> list[Attribute]:
@@ -129,7 +140,10 @@ def _resource(kind: str, title: str, attributes: list[Attribute]) -> str:
     width = max(len(name) for name, _ in attributes)
     lines = [f"  {kind} {{ {string(title)}:"]
     lines += [f"    {name:<{width}} => {value}," for name, value in attributes]
-    text = "\n".join([*lines, "  }"])
+    return _linted("\n".join([*lines, "  }"]))
+
+
+def _linted(text: str) -> str:
     ignored = _ignored(text)
     if not ignored:
         return f"{text}\n"

@@ -24,7 +24,10 @@ def markdown(title: str, delta: Delta, reviews: Sequence[Review], notes: Sequenc
         _section("Left out as noise", [_counted(one) for one in delta.ignored]),
         _section(
             "To be known",
-            [_PACKAGES] if delta.packages else [],
+            [
+                *([_PACKAGES] if delta.packages else []),
+                *([_RESTARTS] if any(one.package is None for one in delta.files) else []),
+            ],
         ),
     ]
     said = [section for section in sections if section]
@@ -37,6 +40,12 @@ _PACKAGES = (
     "Packages are asked for by name and version from the machine's own repositories: one that was "
     "installed from a file has to be put into a repository first, and a version that a repository "
     "no longer has cannot be installed from it."
+)
+
+
+_RESTARTS = (
+    "Services of this change that are to run are restarted on a machine to which something of it "
+    "was new. Others may read the changed files as well: restart those where they do."
 )
 
 

@@ -13,6 +13,14 @@ from scheduler.model import Delta, ServiceDifference, ServiceState, unit_type
 
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,255}")
 _OWN_UNITS = "/etc/systemd/system/"
+_LEFT_RUNNING = re.compile(
+    # The way by which the play came may end with these, and every login with those.
+    r"(?:network(?:ing|d|-.*)?|NetworkManager.*|systemd-.*|dbus.*|ifup@.*|dhc.*|wpa_supplicant.*|wicked.*"
+    r"|connman.*|netctl.*|netplan.*|ovs-.*|openvswitch.*|cloud-.*"
+    r"|.*getty@.*|user@.*|user-runtime-dir@.*|display-manager|(?:g|k|lx|sd|x|light)dm3?|greetd"
+    # systemd refuses to stop it.
+    r"|auditd)(?:\.service)?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +30,9 @@ class WantedService:
     name: str
     enabled: bool | None
     running: bool | None
+    restarts: bool = False
+    """Whether it is restarted where something of the change was new to the machine: it may run
+    since before its configuration came."""
 
 
 def wanted_services(
@@ -38,9 +49,24 @@ def wanted_services(
             faults.append((change.name, reason))
         else:
             assert after is not None
-            name, enabled = change.name, after.enabled
-            wanted.append(WantedService(name=name, enabled=enabled, running=after.active))
+            wanted.append(
+                WantedService(
+                    name=change.name,
+                    enabled=after.enabled,
+                    running=after.active,
+                    restarts=bool(after.active) and may_restart(change.name),
+                )
+            )
     return tuple(wanted), tuple(faults)
+
+
+def may_restart(name: str) -> bool:
+    """Return whether a play can restart a unit without harm to itself or to who is logged in.
+
+    Of other types than services none has to be: systemd reads timers and paths anew, does not let
+    go of a socket whose service runs, and a mount would be taken from whoever uses it.
+    """
+    return unit_type(name) == "service" and not _LEFT_RUNNING.fullmatch(name)
 
 
 def _state(change: ServiceDifference, delta: Delta, gone: set[str]) -> ServiceState | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.changes.trees import change_tree
-from scheduler.model import Delta, EntryKind, FileChange
+from scheduler.model import Delta, EntryKind, FileChange, ServiceDifference, ServiceState
 from tests.changes.guests import CONTENT, EXPANDED, HOSTILE, added, digest, entry, hostile, removed
 
 TOOLS = Path(sys.prefix) / "bin"
@@ -38,7 +38,7 @@ NAMES = tuple(name for name in (*HOSTILE, *EXPANDED) if len(name.encode()) < 250
 
 def environment(home: Path) -> dict[str, str]:
     return {
-        "PATH": f"{TOOLS}:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": f"{home}/tools:{TOOLS}:/usr/bin:/bin:/usr/sbin:/sbin",
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
@@ -192,3 +192,55 @@ def test_puppet_takes_every_name_for_a_name(names: Sequence[str], tmp_path: Path
         Path(one.path).name for one in delta.files if one.after
     }
     run(module, command)
+
+
+SYSTEMCTL = """#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+verb=$1 unit=$2
+case $verb in
+show) active=inactive; [ -e "active-$unit" ] && active=active
+    printf 'Id=%s\\nLoadState=loaded\\nActiveState=%s\\n' "$unit" $active ;;
+is-enabled) if [ -e "enabled-$unit" ]; then echo enabled; else echo disabled; exit 1; fi ;;
+is-active) [ -e "active-$unit" ] ;;
+enable) : >"enabled-$unit" ;;
+start | restart) : >"active-$unit" ;;
+list-unit-files) echo "$unit enabled" ;;
+esac
+case $verb in enable | start | restart | daemon-reload) echo "$verb $unit" >>asked ;; esac
+"""
+"""A service manager of two units: what it was asked to change stands in `asked`."""
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_a_service_is_restarted_once_where_its_configuration_came_and_never_again(
+    tmp_path: Path,
+) -> None:
+    tools = tmp_path / "set" / "tools"
+    tools.mkdir(parents=True)
+    (tools / "systemctl").write_text(SYSTEMCTL)
+    (tools / "systemctl").chmod(0o755)
+    (tools / "active-ran").touch()
+    (tools / "active-network").touch()
+    services = tuple(
+        ServiceDifference(
+            name=name, before=None, after=ServiceState(name=name, enabled=True, active=True)
+        )
+        for name in ("network", "new", "ran")
+    )
+    delta = Delta(
+        files=(added(str(tmp_path / "conf")),), services=services, service_manager="systemd"
+    )
+    play = written(tmp_path / "set", delta) / "ansible"
+    variables = ["-e", f"ansible_python_interpreter={sys.executable}"]
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", *variables, "site.yml"]
+    run(play, command)
+    enabled = ["enable network", "enable new", "start new", "enable ran", "restart ran"]
+    asked = (tools / "asked").read_text().split("\n")
+    assert [one.strip() for one in asked if one] == ["daemon-reload", *enabled]
+    assert "changed=0" in run(play, command)
+    (tmp_path / "conf").write_text("somebody's")
+    run(play, command)
+    asked = (tools / "asked").read_text().split("\n")[1 + len(enabled) :]
+    assert [one.strip() for one in asked if one] == [
+        *("daemon-reload", "daemon-reload", "restart new", "restart ran")
+    ]

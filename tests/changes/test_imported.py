@@ -111,8 +111,12 @@ def test_each_kind_of_wish_is_a_task_in_the_order_of_the_role() -> None:
         ("copy", None),
         ("file", "file"),
         ("file", "link"),
+        ("systemd_service", None),
         ("systemd_service", "started"),
     ]
+    assert found.tasks[-2].params == {"daemon_reload": True}
+    (again,) = (one for one in found.reviews if one.subject == "nginx.service")
+    assert "restarted after the first play" in again.reason
     assert found.tasks[1].params["allow_downgrade"] is True
     assert found.tasks[4].params["content"] == "text"
     assert all(one.literal for one in found.tasks)
@@ -138,6 +142,7 @@ def test_a_guest_that_is_hostile_all_over_has_no_word_outside_of_data() -> None:
         "Remove a file or directory",
         "Make a directory",
         "Make a symbolic link",
+        "Have systemd read its units again",
         "Enable or start a service",
         "Install packages in the versions that were seen",
     }
@@ -159,8 +164,9 @@ def test_what_is_not_known_of_a_service_is_not_wanted(
 ) -> None:
     after = ServiceState(name="nginx.service", enabled=enabled, active=active)
     service = ServiceDifference(name="nginx.service", before=None, after=after)
-    (only,) = imported(Delta(services=(service,), service_manager="systemd"), {}).tasks
-    assert only.params == {"name": "nginx.service", "daemon_reload": True, **wanted}
+    found = imported(Delta(services=(service,), service_manager="systemd"), {})
+    assert found.tasks[-1].params == {"name": "nginx.service", **wanted}
+    assert found.reviews == ()
 
 
 def test_what_was_purged_is_purged_after_what_was_removed() -> None:

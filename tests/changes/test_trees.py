@@ -205,6 +205,8 @@ def everything() -> Delta:
             ServiceState(name="a", enabled=True),
             ServiceState(name="b", active=False),
             ServiceState(name="c.timer", enabled=True, active=True),
+            ServiceState(name="d", enabled=True, active=True),
+            ServiceState(name="networking", enabled=True, active=True),
         )
     )
     return Delta(
@@ -229,8 +231,16 @@ def test_every_kind_of_wish_has_its_task_and_its_resource() -> None:
         "Remove files and directories",
         "Set owners and modes",
         "Make symbolic links",
+        "Have systemd read its units again",
         "Enable and start services",
     ]
+    last = tasks[-1]["vars"]["web_services_changed"]
+    assert re.findall(r"web_(\w+)_done is changed", last) == [
+        *("absent_packages", "packages", "replaced", "removed", "touched", "links")
+    ]
+    assert {one["register"] for one in tasks if "register" in one} - {"web_replaced_seen"} == {
+        *re.findall(r"web_\w+_done", last)
+    }
     assert tasks[1]["ansible.builtin.dnf"]["allow_downgrade"] is True
     variables = read(made, f"{ROLE}/defaults/main.yml")
     assert isinstance(variables, dict)
@@ -239,6 +249,8 @@ def test_every_kind_of_wish_has_its_task_and_its_resource() -> None:
         {"name": "a", "enabled": True},
         {"name": "b", "state": "stopped"},
         {"name": "c.timer", "enabled": True, "state": "started"},
+        {"name": "d", "enabled": True, "state": "started", "restart": True},
+        {"name": "networking", "enabled": True, "state": "started"},
     ]
     manifest = made.files["puppet/web/manifests/init.pp"].decode()
     for text in ("ensure => absent", "force  => true", "enable => true", "ensure => stopped"):
@@ -246,7 +258,18 @@ def test_every_kind_of_wish_has_its_task_and_its_resource() -> None:
     assert "source" not in manifest
     assert "3 under" in made.files["REVIEW.md"].decode()
     assert manifest.count("provider => systemd") == 1
-    assert made.wishes == 9
+    for kind in ("Package", "File"):
+        assert f"  {kind} {{\n    notify => [\n      Service['d'],\n    ],\n  }}\n" in manifest
+    assert "never restarted" in made.files["REVIEW.md"].decode()
+    assert made.wishes == 11
+
+
+def test_services_that_nothing_of_the_change_could_reach_are_not_restarted() -> None:
+    made = tree(replace(everything(), files=(), packages=()))
+    tasks = read(made, f"{ROLE}/tasks/main.yml")
+    assert isinstance(tasks, list)
+    assert [one.get("vars") for one in tasks] == [None, None]
+    assert "notify" not in made.files["puppet/web/manifests/init.pp"].decode()
 
 
 def test_accounts_are_there_before_the_directories_that_they_own() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.changes.wanted_services import wanted_services
+from scheduler.changes.wanted_services import may_restart, wanted_services
 from scheduler.model import Delta, FileChange, PackageChange, ServiceDifference, ServiceState
 from tests.changes.guests import removed
 
@@ -62,3 +62,16 @@ def test_a_unit_that_runs_on_without_its_file_is_left_for_review(name: str) -> N
     file = removed(f"/etc/systemd/system/{'own.service' if name == 'own' else name}")
     assert asked(name, (True, True), (None, True), file) == ["its file is gone"]
     assert asked(name, (True, True), (False, True), file) == [(False, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "restarts"),
+    [
+        *((name, True) for name in ("nginx", "ssh", "ssh.service", "wg-quick@wg0", "network2x")),
+        *((name, False) for name in ("networking", "NetworkManager", "systemd-networkd", "dbus")),
+        *((name, False) for name in ("auditd.service", "getty@tty1", "user@0", "ifup@eth0")),
+        *((name, False) for name in ("lightdm", "gdm3", "backup.timer", "a.socket", "srv.mount")),
+    ],
+)
+def test_what_carries_the_play_or_a_login_is_never_restarted(name: str, *, restarts: bool) -> None:
+    assert may_restart(name) is restarts

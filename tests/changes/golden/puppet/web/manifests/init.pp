@@ -1,5 +1,17 @@
 # @summary what was done in a sandbox
 class web {
+  Package {
+    notify => [
+      Service['d'],
+    ],
+  }
+
+  File {
+    notify => [
+      Service['d'],
+    ],
+  }
+
   package { 'gone':
     ensure => absent,
   }
@@ -134,5 +146,15 @@ class web {
     ensure   => running,
     enable   => true,
     provider => systemd,
+  }
+
+  service { 'd':
+    ensure => running,
+    enable => true,
+  }
+
+  service { 'networking':
+    ensure => running,
+    enable => true,
   }
 }

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from scheduler.changes.ansible_yaml import Name, write
 from scheduler.changes.plans import Plan, Review, WantedPath
+from scheduler.changes.repositories import split
 from scheduler.model import EntryKind
 
 TOOL = "ansible"
+FIRST = "repository_"
+"""How the names of variables begin that are seen to before packages are asked for."""
 
 Document = dict[str, object]
 
@@ -69,7 +72,9 @@ def _tasks(names: Sequence[str], role: str, plan: Plan) -> list[Document]:
         if name == "services":
             tasks += _services(variable, done)
             continue
-        tasks += _TASKS[name](variable, plan)
+        tasks += _TASKS[name.removeprefix(FIRST)](variable, plan)
+        if name.startswith(FIRST):
+            tasks[-1] |= {"name": f"Repositories first: {str(tasks[-1]['name']).lower()}"}
         if restarting:
             tasks[-1] |= {"register": f"{variable}_done"}
             done.append(f"{variable}_done")
@@ -105,22 +110,29 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
     def shown(paths: Sequence[WantedPath]) -> list[WantedPath]:
         return [one for one in paths if one.path not in hidden]
 
+    def of_paths(part: Plan) -> dict[str, list[object]]:
+        return {
+            "removed": [Name(one.path) for one in shown(part.removed)],
+            "accounts": [{**_owned(one), "src": one.sha256} for one in shown(part.accounts)],
+            "directories": [_owned(one) for one in shown(part.directories)],
+            "files": [{**_owned(one), "src": one.sha256} for one in shown(part.files)],
+            "touched": [_owned(one) for one in shown(part.touched)],
+            "links": [{**_owned(one), "target": Name(one.target)} for one in shown(part.links)],
+        }
+
+    first, rest = split(plan)
     separator = "=" if plan.package_manager == "dpkg" else "-"
     return {
         "absent_packages": [Name(name) for name in plan.absent_packages],
         "purged_packages": [Name(name) for name in plan.purged_packages],
+        **{f"{FIRST}{name}": values for name, values in of_paths(first).items()},
         "packages": [Name(f"{one.name}{separator}{one.version}") for one in plan.packages],
         "replaced": [
             {"path": Name(one.path), "stays": _STAYS[one.kind]}
             for one in shown(plan.paths)
             if one.was is not None
         ],
-        "removed": [Name(one.path) for one in shown(plan.removed)],
-        "accounts": [{**_owned(one), "src": one.sha256} for one in shown(plan.accounts)],
-        "directories": [_owned(one) for one in shown(plan.directories)],
-        "files": [{**_owned(one), "src": one.sha256} for one in shown(plan.files)],
-        "touched": [_owned(one) for one in shown(plan.touched)],
-        "links": [{**_owned(one), "target": Name(one.target)} for one in shown(plan.links)],
+        **of_paths(rest),
         "services": [
             {
                 "name": Name(one.name),

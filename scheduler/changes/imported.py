@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from scheduler.changes import ansible
 from scheduler.changes.plans import Contents, Plan, Review, WantedPath, plan
 from scheduler.changes.plays import PlannedTask, fault_of_params
+from scheduler.changes.repositories import split
 from scheduler.model import Delta, EntryKind
 
 MOST_CONTENT_BYTES = 48 * 1024
@@ -53,18 +54,11 @@ Wish = tuple[str, str, tuple[str, Params] | str]
 
 
 def _wishes(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish]:
+    first, rest = split(wanted)
+    yield from _gone_packages(wanted)
+    yield from _paths(first, contents, hidden)
     yield from _packages(wanted)
-    for one in wanted.removed:
-        if one.path not in hidden:
-            params = {"path": one.path, "state": "absent"}
-            yield "Remove a file or directory", one.path, ("ansible.builtin.file", params)
-    for one in wanted.paths:
-        if one.path in hidden:
-            continue
-        if one.was is not None:
-            yield "", one.path, f"it was a {one.was.value}: a task would need a condition"
-        else:
-            yield _path(one, contents)
+    yield from _paths(rest, contents, hidden)
     if wanted.services:
         yield "Have systemd read its units again", "systemd", (_SERVICE, {"daemon_reload": True})
     for service in wanted.services:
@@ -88,7 +82,21 @@ def _unrestarted(wanted: Plan) -> Iterator[Review]:
                 yield Review(kind="service", subject=one.name, reason=reason, tool=ansible.TOOL)
 
 
-def _packages(wanted: Plan) -> Iterator[Wish]:
+def _paths(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish]:
+    for one in wanted.removed:
+        if one.path not in hidden:
+            params = {"path": one.path, "state": "absent"}
+            yield "Remove a file or directory", one.path, ("ansible.builtin.file", params)
+    for one in wanted.paths:
+        if one.path in hidden:
+            continue
+        if one.was is not None:
+            yield "", one.path, f"it was a {one.was.value}: a task would need a condition"
+        else:
+            yield _path(one, contents)
+
+
+def _gone_packages(wanted: Plan) -> Iterator[Wish]:
     module = ansible.PACKAGE_MODULES.get(wanted.package_manager or "", "")
     if wanted.absent_packages:
         gone: Params = {"name": list(wanted.absent_packages), "state": "absent"}
@@ -96,6 +104,10 @@ def _packages(wanted: Plan) -> Iterator[Wish]:
     if wanted.purged_packages:
         purged: Params = {"name": list(wanted.purged_packages), "state": "absent", "purge": True}
         yield "Remove packages and their configuration", "packages", (module, purged)
+
+
+def _packages(wanted: Plan) -> Iterator[Wish]:
+    module = ansible.PACKAGE_MODULES.get(wanted.package_manager or "", "")
     if wanted.packages:
         separator = "=" if wanted.package_manager == "dpkg" else "-"
         names = [f"{one.name}{separator}{one.version}" for one in wanted.packages]

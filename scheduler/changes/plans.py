@@ -89,6 +89,8 @@ class WantedPath:
     target: str = ""
     was: EntryKind | None = None
     """What it was, where that is something else."""
+    brought: bool = False
+    """A package that comes brings it, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,8 @@ class _Draft:
     kept: dict[str, str | None] = field(default_factory=dict)
     """Why a content cannot be taken along, by its digest; None for one that is."""
     bytes_left: int = MOST_CONTENT_BYTES
+    coming: frozenset[str] = frozenset()
+    """The packages that come."""
 
     def of(self, kind: str) -> tuple[WantedPath, ...]:
         return tuple(self.wishes.get(kind, ()))
@@ -153,7 +157,8 @@ class _Draft:
 
 def plan(delta: Delta, contents: Contents) -> Plan:
     """Return what brings a machine from before a delta to after it."""
-    draft = _Draft(contents)
+    coming = frozenset(one.name for one in delta.packages if one.before is None)
+    draft = _Draft(contents, coming=coming)
     gone, packages = _packages(delta, draft)
     purged = _purged(delta)
     for change in sorted(delta.files, key=lambda one: (one.path not in ACCOUNT_FILES, one.path)):
@@ -248,7 +253,7 @@ def _file(change: FileChange, draft: _Draft) -> None:
 
 
 def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -> None:
-    wanted = _wanted(before, after)
+    wanted = replace(_wanted(before, after), brought=after.package in draft.coming)
     if after.kind is EntryKind.OTHER:
         draft.review(after.path, "it is a device, a pipe or a socket")
     elif after.kind is EntryKind.DIRECTORY:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from scheduler.changes.plans import Plan, WantedPath
+from scheduler.changes.repositories import split
 from scheduler.changes.wanted_services import WantedService
 from scheduler.model import EntryKind, unit_type
 
@@ -86,15 +87,36 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
         yield _resource("package", name, [("ensure", "absent")])
     for name in plan.purged_packages:
         yield _resource("package", name, [("ensure", "purged")])
+    first, rest = split(plan)
+    yield from _paths(first, module)
+    if plan.package_manager == "dpkg" and plan.packages:
+        yield from _update(first, module)
     for package in plan.packages:
         yield _resource("package", package.name, [("ensure", string(package.version))])
+    yield from _paths(rest, module)
+    for service in plan.services:
+        yield _resource("service", service.name, _run(service))
+
+
+def _paths(plan: Plan, module: str) -> Iterable[str]:
     for one in plan.removed:
         forced = [("force", "true")] if one.kind is EntryKind.DIRECTORY else []
         yield _resource("file", one.path, [("ensure", "absent"), *forced])
     for one in plan.paths:
         yield _resource("file", one.path, [*_kind(one, module), *_owned(one)])
-    for service in plan.services:
-        yield _resource("service", service.name, _run(service))
+
+
+def _update(repositories: Plan, module: str) -> Iterable[str]:
+    """Yield what has apt look at repositories that changed, before it is asked for packages."""
+    paths = [*repositories.removed, *repositories.paths]
+    if paths:
+        told = "".join(f"      File[{string(one.path)}],\n" for one in paths)
+        attributes = [
+            ("command", "'/usr/bin/apt-get update'"),
+            ("refreshonly", "true"),
+            ("subscribe", f"[\n{told}    ]"),
+        ]
+        yield _resource("exec", f"{module}: apt-get update", attributes)
 
 
 def _restarts(plan: Plan) -> Iterable[str]:

@@ -37,9 +37,10 @@ def markdown(title: str, delta: Delta, reviews: Sequence[Review], notes: Sequenc
 
 
 _PACKAGES = (
-    "Packages are asked for by name and version from the machine's own repositories: one that was "
-    "installed from a file has to be put into a repository first, and a version that a repository "
-    "no longer has cannot be installed from it."
+    "Packages are asked for by name and version, from the repositories that a machine has and "
+    "those of this change, whose files and keys are put in place before: one that was installed "
+    "from a file has to be put into a repository first, and a version that a repository no longer "
+    "has cannot be installed from it."
 )
 
 

@@ -32,7 +32,8 @@ class ChangesSection(Section):
     """Manifests of guests and diffs of them."""
 
     roots: Annotated[GuestPaths, Field(min_length=1)] = (
-        *("/etc", "/home", "/opt", "/root", "/srv", "/usr/local", "/var/spool/cron", "/var/www"),
+        *("/etc", "/home", "/opt", "/root", "/srv", "/usr/local", "/usr/share/keyrings"),
+        *("/var/spool/cron", "/var/www"),
     )
     """The directories of a guest that a manifest lists."""
     exclude: GuestPaths = ()

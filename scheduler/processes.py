@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from scheduler import interpreter
 from scheduler.signs_of_life import within
@@ -32,6 +33,18 @@ class Ended:
     code: int | None
     output: str
     """The end of what it said on both of its outputs."""
+
+
+class Sieve(Protocol):
+    """What may be kept of an output, said of a stream that comes in pieces."""
+
+    def feed(self, data: bytes, /) -> bytes:
+        """Return what of all that came may be kept by now."""
+        ...
+
+    def end(self) -> bytes:
+        """Return the rest of it: nothing more comes."""
+        ...
 
 
 def program(name: str) -> Path | None:
@@ -60,10 +73,12 @@ async def run(
     limit_seconds: float,
     most_bytes: int,
     leashed: bool = False,
+    sieve: Sieve | None = None,
 ) -> Ended:
     """Run a program to its end, or to the end of its time; what it said first is forgotten first.
 
-    One that is `leashed` ends what it started by itself once its standard input ends.
+    One that is `leashed` ends what it started by itself once its standard input ends. What it says
+    goes through the `sieve` before anything is forgotten: the rest of a secret looks like nothing.
 
     Raises `OSError` when it cannot be started.
     """
@@ -80,21 +95,29 @@ async def run(
     said = bytearray()
     try:
         async with within(limit_seconds):
-            await _listen(process, said, most_bytes)
+            await _listen(process, said, most_bytes, sieve)
             code: int | None = await process.wait()
     except TimeoutError:
         code = None
     finally:
         await _kill(process)
+    if sieve is not None:
+        _keep(said, sieve.end(), most_bytes)
     return Ended(code=code, output=said.decode("utf-8", "replace"))
 
 
-async def _listen(process: asyncio.subprocess.Process, said: bytearray, most: int) -> None:
+async def _listen(
+    process: asyncio.subprocess.Process, said: bytearray, most: int, sieve: Sieve | None
+) -> None:
     assert process.stdout is not None
     while chunk := await process.stdout.read(READ_BYTES):
-        said += chunk
-        if len(said) > most:
-            del said[:-most]
+        _keep(said, chunk if sieve is None else sieve.feed(chunk), most)
+
+
+def _keep(said: bytearray, more: bytes, most: int) -> None:
+    said += more
+    if len(said) > most:
+        del said[:-most]
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

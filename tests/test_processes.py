@@ -6,6 +6,8 @@ import ast
 import sys
 from pathlib import Path
 
+import pytest
+
 from scheduler.processes import Ended, clean_environment, program, run
 from tests.waits import until
 
@@ -27,6 +29,37 @@ async def test_the_end_of_what_it_said_is_kept(tmp_path: Path) -> None:
     assert found.code == 3
     assert len(found.output) == 100
     assert found.output.endswith("end\n")
+
+
+class Shouter:
+    """Holds back the last byte, as whoever looks for secrets holds back what may begin one."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        data = self._held + data
+        self._held = data[-1:]
+        return data[:-1].upper()
+
+    def end(self) -> bytes:
+        return self._held.upper() + b"!"
+
+
+@pytest.mark.parametrize("limit", [60.0, 3.0])
+async def test_what_it_says_goes_through_a_sieve_before_anything_is_forgotten(
+    tmp_path: Path, limit: float
+) -> None:
+    code = "import sys, time; print('x' * 200_000 + 'end', flush=True); time.sleep(600 * (%d < 9))"
+    found = await run(
+        [sys.executable, "-c", code % limit],
+        cwd=tmp_path,
+        environment=clean_environment(tmp_path),
+        limit_seconds=limit,
+        most_bytes=10,
+        sieve=Shouter(),
+    )
+    assert found == Ended(code=0 if limit > 9 else None, output="XXXXXEND\n!")
 
 
 async def test_nothing_of_the_daemons_environment_goes_along(tmp_path: Path) -> None:

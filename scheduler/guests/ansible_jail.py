@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scheduler.guests import relay
+from scheduler.guests.redaction import Redactor
 from scheduler.jails import LIBRARIES, UNJAILED, JailPlan
 from scheduler.processes import Ended, run
 
@@ -55,7 +56,10 @@ def ansible_jail(
 async def run_jailed(
     plan: JailPlan, *argv: str | Path, cwd: Path, limit_seconds: float, most_bytes: int
 ) -> Ended:
-    """Run a command in the jail, which ends with all that it started when this is cancelled."""
+    """Run a command in the jail, which ends with all that it started when this is cancelled.
+
+    Secrets are taken out of what it says before the end of that is kept.
+    """
     return await run(
         plan.command(*argv),
         cwd=cwd,
@@ -63,6 +67,7 @@ async def run_jailed(
         limit_seconds=limit_seconds,
         most_bytes=most_bytes,
         leashed=True,
+        sieve=Redactor(),
     )
 
 

@@ -278,3 +278,22 @@ async def test_a_check_of_the_syntax_runs_nothing_outside(private: Path, state: 
     assert said is not None
     assert SECRET not in said
     assert not (state / "ran").exists()
+
+
+SHOUT = """
+import sys
+key = "-----BEGIN OPENSSH PRIVATE KEY-----\\n" + "b3BlbnNzaC1rZXkt\\n" * 60 + "-----END OPENSSH "
+sys.stdout.write("glpat-" + "a" * 40 + "\\n" + key + "PRIVATE KEY-----\\n" + "x\\n" * 100)
+"""
+
+
+@pytest.mark.parametrize("most", [230, 700, 1300])
+async def test_the_end_of_what_was_said_has_no_rest_of_a_secret(private: Path, most: int) -> None:
+    jail = ansible_jail(PYTHON, private, {}, cpu_seconds=60)
+    ended = await run_jailed(
+        jail, PYTHON, "-c", SHOUT, cwd=private, limit_seconds=60, most_bytes=most
+    )
+    assert ended.code == 0
+    assert ended.output.endswith("x\n")
+    assert "b3Bl" not in ended.output
+    assert "aaaa" not in ended.output

@@ -31,6 +31,11 @@ ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/sub
 _ALTERNATIVES = "/etc/alternatives/"
 _HOMES = ("/home/", "/root/")
 _READ_BY_ALL = 0o004
+_ORDINARY = {
+    EntryKind.FILE: {(0o644, 0, 0), (0o755, 0, 0)},
+    EntryKind.DIRECTORY: {(0o755, 0, 0)},
+}
+"""Modes and owners with which packages bring most of what they do."""
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 _PACKAGE = {
     "dpkg": re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(:[a-z0-9-]{1,32})?"),
@@ -164,6 +169,8 @@ def plan(delta: Delta, contents: Contents) -> Plan:
     for change in sorted(delta.files, key=lambda one: (one.path not in ACCOUNT_FILES, one.path)):
         if change.package is None:
             _file(change, draft)
+        else:
+            _brought(change, draft)
     for omission in delta.unknown:
         draft.review(omission.path, f"nobody looked there: {omission.reason}")
     services, faults = wanted_services(delta)
@@ -250,6 +257,25 @@ def _file(change: FileChange, draft: _Draft) -> None:
             draft.note(change.path, "this directory is removed with all that is in it")
     else:
         _become(before, after, draft)
+
+
+def _brought(change: FileChange, draft: _Draft) -> None:
+    """Wish for the owner and mode of what a package brought, where those may not be its own.
+
+    No package manager says which they were; of what came with ordinary ones nothing is said.
+    """
+    before, after = change.before, change.after
+    if after is None or not after.literal or after.kind not in _ORDINARY:
+        return
+    was = _ORDINARY[after.kind] if before is None else {_rights(before)}
+    if (before is None or before.kind is after.kind) and _rights(after) not in was:
+        kind = "touched" if after.kind is EntryKind.FILE else "directories"
+        draft.wish(kind, replace(_wanted(before, after), sha256=None, brought=True))
+        draft.note(after.path, "a package brought it: the code sets owner and mode as they were")
+
+
+def _rights(entry: ManifestEntry) -> tuple[int, int, int]:
+    return entry.mode, entry.uid, entry.gid
 
 
 def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -> None:

@@ -12,6 +12,7 @@ from scheduler.model import (
     Delta,
     EntryKind,
     FileChange,
+    ManifestEntry,
     Omission,
     PackageChange,
     ServiceDifference,
@@ -99,6 +100,33 @@ def test_nothing_is_removed_below_what_went_whole_or_became_a_link() -> None:
 def test_files_that_a_package_explains_come_with_it() -> None:
     change = FileChange(before=None, after=entry("/usr/bin/hello"), package="hello")
     assert planned(change, contents={}) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wished"),
+    [
+        (None, entry("/etc/p", mode=0o600), True),
+        (None, entry("/etc/p", uid=33, owner="www-data"), True),
+        (None, entry("/etc/p", mode=0o755), False),
+        (None, entry("/etc/p", DIRECTORY, mode=0o750), True),
+        (None, entry("/etc/p", DIRECTORY), False),
+        (None, entry("/etc/p", SYMLINK, target="x", mode=0o777), False),
+        (None, entry("/etc/p", literal=False, mode=0o600), False),
+        (entry("/etc/p"), entry("/etc/p", mode=0o755), True),
+        (entry("/etc/p", mode=0o600), entry("/etc/p", mode=0o600, sha256=digest(b"")), False),
+        (entry("/etc/p", SYMLINK, target="x"), entry("/etc/p", mode=0o600), False),
+        (entry("/etc/p"), None, False),
+    ],
+)
+def test_owner_and_mode_of_what_a_package_brought_are_set_where_they_may_be_somebodys(
+    before: ManifestEntry | None, after: ManifestEntry | None, *, wished: bool
+) -> None:
+    made = planned(FileChange(before=before, after=after, package="p"), contents={})
+    told = [(one.path, one.mode, one.sha256) for one in (*made.touched, *made.directories)]
+    assert told == ([("/etc/p", f"{after.mode:04o}", None)] if wished and after else [])
+    assert [one.subject for one in made.notes] == ["/etc/p"] * wished
+    assert made.files == ()
+    assert made.reviews == ()
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scheduler.changes.secrets import secret_in
+from scheduler.changes.wanted_packages import WantedPackage, wanted_packages
 from scheduler.changes.wanted_services import WantedService, may_restart, wanted_services
-from scheduler.model import (
-    RPM_KEY,
-    Delta,
-    EntryKind,
-    FileChange,
-    ManifestEntry,
-    PackageChange,
-    unit_type,
-)
+from scheduler.model import Delta, EntryKind, FileChange, ManifestEntry, unit_type
 
 MOST_CONTENT_BYTES = 64 * 2**20
 """How much all files of a change set may hold together."""
@@ -37,14 +30,6 @@ _ORDINARY = {
 }
 """Modes and owners with which packages bring most of what they do."""
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
-_PACKAGE = {
-    "dpkg": re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(:[a-z0-9-]{1,32})?"),
-    "rpm": re.compile(r"[A-Za-z0-9_][A-Za-z0-9+._-]{0,127}"),
-}
-_VERSION = {
-    "dpkg": re.compile(r"([0-9]{1,9}:)?[0-9A-Za-z][0-9A-Za-z.+~-]{0,127}"),
-    "rpm": re.compile(r"([0-9]{1,9}:)?[0-9A-Za-z][0-9A-Za-z.+~^_-]{0,127}"),
-}
 _NOTHING = ManifestEntry(path="/", kind=EntryKind.OTHER, mode=0, uid=0, gid=0)
 
 
@@ -67,16 +52,6 @@ class Review:
     reason: str
     tool: str | None = None
     """The tool that cannot say it; None for every one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedPackage:
-    """A package in one version."""
-
-    name: str
-    version: str
-    replaces: bool = False
-    """Another version was there before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +139,9 @@ def plan(delta: Delta, contents: Contents) -> Plan:
     """Return what brings a machine from before a delta to after it."""
     coming = frozenset(one.name for one in delta.packages if one.before is None)
     draft = _Draft(contents, coming=coming)
-    gone, packages = _packages(delta, draft)
-    purged = _purged(delta)
+    packages, faults = wanted_packages(delta)
+    for name, reason in faults:
+        draft.reviews.append(Review(kind="package", subject=name, reason=reason))
     for change in sorted(delta.files, key=lambda one: (one.path not in ACCOUNT_FILES, one.path)):
         if change.package is None:
             _file(change, draft)
@@ -182,9 +158,9 @@ def plan(delta: Delta, contents: Contents) -> Plan:
             draft.notes.append(Review(kind="service", subject=one.name, reason=reason))
     return Plan(
         package_manager=delta.package_manager,
-        absent_packages=tuple(one for one in gone if one not in purged),
-        purged_packages=tuple(one for one in gone if one in purged),
-        packages=packages,
+        absent_packages=packages.absent,
+        purged_packages=packages.purged,
+        packages=packages.present,
         removed=_topmost(draft),
         accounts=draft.of("accounts"),
         directories=draft.of("directories"),
@@ -195,55 +171,6 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         reviews=tuple(draft.reviews),
         notes=tuple(draft.notes),
     )
-
-
-def _packages(delta: Delta, draft: _Draft) -> tuple[tuple[str, ...], tuple[WantedPackage, ...]]:
-    absent: list[str] = []
-    present: list[WantedPackage] = []
-    for change in delta.packages:
-        reason = _package_fault(change, delta.package_manager)
-        if reason is not None:
-            draft.reviews.append(Review(kind="package", subject=change.name, reason=reason))
-            continue
-        if change.before is not None and change.others:
-            reason = f"version {change.before} went and others stay: by its name all would go"
-            draft.reviews.append(Review(kind="package", subject=change.name, reason=reason))
-        elif change.after is None:
-            absent.append(change.name)
-        if change.after is not None:
-            replaces = change.before is not None
-            present.append(WantedPackage(name=change.name, version=change.after, replaces=replaces))
-    return tuple(absent), tuple(present)
-
-
-def _purged(delta: Delta) -> frozenset[str]:
-    """Return the packages of which a configuration file went that nobody had changed.
-
-    dpkg keeps such files of a package that is removed, and takes them when it is purged.
-    """
-    if delta.package_manager != "dpkg":
-        return frozenset()
-    return frozenset(
-        one.package
-        for one in delta.files
-        if one.package is not None
-        and one.after is None
-        and one.before is not None
-        and one.before.pristine
-        and one.path.startswith("/etc/")
-    )
-
-
-def _package_fault(change: PackageChange, manager: str | None) -> str | None:
-    if manager not in _PACKAGE:
-        return "its package manager is not known here"
-    if manager == "rpm" and change.name == RPM_KEY:
-        return "it is a key that rpm trusts, and no package"
-    if not _PACKAGE[manager].fullmatch(change.name):
-        return f"this is no name that {manager} allows"
-    if change.after is not None and not _VERSION[manager].fullmatch(change.after):
-        return f"its version is none that {manager} allows"
-    return None
 
 
 def _file(change: FileChange, draft: _Draft) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from scheduler.changes.plans import Plan, WantedPath
 from scheduler.changes.repositories import split
+from scheduler.changes.wanted_packages import WantedPackage
 from scheduler.changes.wanted_services import WantedService
 from scheduler.model import EntryKind, unit_type
 
@@ -92,7 +93,7 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
     if plan.package_manager == "dpkg" and plan.packages:
         yield from _update(first, module)
     for package in plan.packages:
-        yield _resource("package", package.name, [("ensure", string(package.version))])
+        yield _package(package)
     yield from _paths(rest, module)
     for service in plan.services:
         yield _resource("service", service.name, _run(service))
@@ -104,6 +105,15 @@ def _paths(plan: Plan, module: str) -> Iterable[str]:
         yield _resource("file", one.path, [("ensure", "absent"), *forced])
     for one in plan.paths:
         yield _resource("file", one.path, [*_kind(one, module), *_owned(one)])
+
+
+def _package(one: WantedPackage) -> str:
+    """Return what has a package installed; several versions of one need names that differ."""
+    if one.beside:
+        # rpm finds a version by this name, and asks for no epoch there.
+        title = f"{one.name}-{one.version.rpartition(':')[2]}"
+        return _resource("package", title, [("ensure", "installed")])
+    return _resource("package", one.name, [("ensure", string(one.version))])
 
 
 def _update(repositories: Plan, module: str) -> Iterable[str]:

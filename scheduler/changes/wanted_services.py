@@ -72,10 +72,15 @@ def may_restart(name: str) -> bool:
 def _state(change: ServiceDifference, delta: Delta, gone: set[str]) -> ServiceState | None:
     """Return what a unit is to be, None when it is gone."""
     before, after = change.before, change.after
-    if before is None or not before.enabled or "@" not in change.name:
+    if before is None or not before.enabled:
         return after
     if after is not None:
-        return replace(after, enabled=False) if after.enabled is None else after
+        # Diffs of earlier versions do not tell of the link that went, of what has no other way.
+        unlinked = any(map(_link(change.name).fullmatch, gone))
+        off = after.enabled is None and not unlinked and _file(change.name) not in gone
+        return replace(after, enabled=False) if off else after
+    if "@" not in change.name:
+        return None
     if _template(change.name) in gone or any(one.after is None for one in delta.packages):
         return None
     return ServiceState(name=change.name, enabled=False, active=False)
@@ -97,6 +102,11 @@ def _fault(
     if after.enabled is None and _file(name) in gone:
         return "its file is gone: it runs until somebody stops it"
     return None
+
+
+def _link(unit: str) -> re.Pattern[str]:
+    file = re.escape(_file(unit).removeprefix(_OWN_UNITS))
+    return re.compile(rf"{_OWN_UNITS}[^/]+\.(?:wants|requires)/{file}")
 
 
 def _template(instance: str) -> str:

@@ -243,6 +243,30 @@ def test_a_version_beside_others_is_not_removed_by_a_name_that_is_theirs_too(
 
 
 @pytest.mark.parametrize(
+    ("manager", "name", "doubtful"),
+    [
+        ("rpm", "kernel", True),
+        ("rpm", "kernel-rt-modules-extra", True),
+        ("rpm", "kmod-nvidia", True),
+        ("rpm", "kernel-headers", False),
+        ("rpm", "nginx", False),
+        ("dpkg", "kmod-dkms", False),
+    ],
+)
+def test_what_rpm_keeps_several_versions_of_is_not_removed_by_name_whatever_a_diff_tells(
+    manager: str, name: str, *, doubtful: bool
+) -> None:
+    gone = PackageChange(name=name, before="1", after=None)
+    made = plan(Delta(packages=(gone,), package_manager=manager), {})
+    assert made.absent_packages == (() if doubtful else (name,))
+    assert [one.subject for one in made.reviews] == ([name] if doubtful else [])
+    came = PackageChange(name=name, before="2", after="3")
+    made = plan(Delta(packages=(came, gone), package_manager=manager), {})
+    assert made.absent_packages == ()
+    assert "others may stay" in reasons(made)[name]
+
+
+@pytest.mark.parametrize(
     ("manager", "name", "version", "why"),
     [
         ("dpkg", "a;id", "1", "no name that dpkg allows"),

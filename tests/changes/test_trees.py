@@ -300,6 +300,22 @@ def test_what_was_purged_is_purged_after_what_was_removed() -> None:
     assert made.wishes == 2
 
 
+@pytest.mark.parametrize("others", [True, False], ids=["now", "before others were told"])
+def test_two_versions_of_a_package_that_came_are_two_resources(*, others: bool) -> None:
+    packages = tuple(
+        PackageChange(name="kernel-core", before=None, after=version, others=others)
+        for version in ("5.14-2", "1:5.14-3")
+    )
+    made = tree(Delta(packages=packages, package_manager="rpm"))
+    manifest = made.files["puppet/web/manifests/init.pp"].decode()
+    assert re.findall(r"package \{ '(.*)':\n    ensure => (.*),", manifest) == [
+        ("kernel-core-5.14-2", "installed"),
+        ("kernel-core-5.14-3", "installed"),
+    ]
+    variables = read(made, f"{ROLE}/defaults/main.yml")
+    assert variables == {"web_packages": ["kernel-core-5.14-2", "kernel-core-1:5.14-3"]}
+
+
 def test_a_change_of_nothing_is_a_role_of_nothing() -> None:
     made = tree(Delta())
     assert read(made, f"{ROLE}/tasks/main.yml") == []

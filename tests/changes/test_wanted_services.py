@@ -57,6 +57,13 @@ def test_an_instance_whose_template_may_have_gone_is_not_asked_for() -> None:
         assert asked(name, (True, True), None, template) == ["it is gone"]
 
 
+def test_a_unit_that_is_not_enabled_any_more_and_runs_on_is_disabled() -> None:
+    assert asked("nginx", (True, True), (False, True)) == [(False, True)]
+    assert asked("static", (True, True), (None, True)) == [(False, True)]
+    link = removed("/etc/systemd/system/multi-user.target.wants/static.service")
+    assert asked("static", (True, True), (None, True), link) == [(None, True)]
+
+
 @pytest.mark.parametrize("name", ["own", "own.service", "own.timer"])
 def test_a_unit_that_runs_on_without_its_file_is_left_for_review(name: str) -> None:
     file = removed(f"/etc/systemd/system/{'own.service' if name == 'own' else name}")

@@ -1,14 +1,14 @@
 """Makes an image of a sandbox's disk at its end: flattened on its host, taken in, then let go.
 
 Everything it goes by is recorded: the volume is listed before it is made, the image is a row that
-the ingestor works on, and only an image that is READY turns the sandbox's end into its destruction.
-So a restarted daemon goes on where the records are, and a volume of no further use is the
-sandbox's own, removed with it.
+the ingestor works on, and only one that is READY, of these very bytes, turns the sandbox's end into
+its destruction. So a restarted daemon goes on where the records are. A volume of no further use
+goes before the next end's is made, or with the sandbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from scheduler import ids
 from scheduler.clock import Clock
 from scheduler.control.copies import charge_copy
 from scheduler.control.records import Changed, put
-from scheduler.errors import HostRefused
+from scheduler.errors import Conflict, HostRefused
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle import layers, outcomes
 from scheduler.lifecycle.captures import ended_at, flat_volume, image_names
@@ -48,6 +48,10 @@ class _Standing:
     """The newest that was made of the volume, unless it is being removed."""
     refused: int
     """How many images of the volume were refused."""
+    twin: Image | None
+    """The image of the same content for which the newest was refused."""
+    former: tuple[Volume, ...]
+    """What was copied at ends before this one, and is not being taken in."""
 
 
 class Captures:
@@ -74,11 +78,14 @@ class Captures:
         disk = _disk_of(sandbox, standing)
         if standing.flat is None or sandbox.phase is not Phase.IMAGE:
             sandbox = await self._store.submit(partial(self._begin, sandbox, host, name))
+        if standing.former:
+            await self._remove(standing.former, driver)
+            return False
         if standing.flat is None or standing.flat.state is VolumeState.PLANNED:
             await driver.ensure_pool()
             await driver.flatten_volume(disk.name, name)
             await self._store.submit(partial(self._flattened, host, name))
-        image = standing.image
+        image = standing.twin or standing.image
         if image is None or (image.state is ImageState.REFUSED and _again(sandbox, standing)):
             taken = await self._store.submit(partial(self._take, sandbox, host, name, ended))
             self._wake(taken.id)
@@ -96,7 +103,8 @@ class Captures:
 
     def _begin(self, sandbox: Sandbox, host: HostResources, name: str, tx: Transaction) -> Sandbox:
         now = lease_time(tx, self._clock)
-        if all(volume.name != name for volume in tx.volumes.of_owner(sandbox.id)):
+        standing = _standing(sandbox, name, tx)
+        if standing.flat is None and not standing.former:
             self._claim(sandbox, host, tx, now)
             tx.volumes.add(
                 Volume(
@@ -115,6 +123,18 @@ class Captures:
         what = f"the whole disk of {sandbox.sandbox_name}"
         remedy = "make room there: it is tried again"
         charge_copy(tx, host, sandbox.storage_mb, what, remedy=remedy, at=now)
+
+    async def _remove(self, volumes: Collection[Volume], driver: HostDriver) -> None:
+        """Remove what was copied at former ends: it takes room that this end's copy needs."""
+        await driver.ensure_pool()
+        for volume in volumes:
+            await driver.delete_volume(volume.name)
+            if not await driver.volumes_absent([volume.name]):
+                raise HostRefused(f"the volume {volume.name} is there still")
+            await self._store.submit(partial(self._struck, volume))
+
+    def _struck(self, volume: Volume, tx: Transaction) -> None:
+        tx.volumes.remove(volume.host_id, volume.pool, volume.name)
 
     def _flattened(self, host: HostResources, name: str, tx: Transaction) -> None:
         tx.volumes.mark_created(host.id, host.pool, name)
@@ -145,6 +165,8 @@ class Captures:
 
     def _finish(self, sandbox: Sandbox, image: Image, tx: Transaction) -> Sandbox:
         now = lease_time(tx, self._clock)
+        if not tx.images.get(image.id).usable:
+            raise Conflict(f"image {image.name} is being removed")
         wanted = replace(
             sandbox,
             desired_state=DesiredState.DESTROYED,
@@ -158,19 +180,34 @@ class Captures:
 
 
 def _standing(sandbox: Sandbox, name: str, tx: Transaction) -> _Standing:
-    volumes = tx.volumes.of_sandbox(sandbox)
-    images = [
+    volumes, images = tx.volumes.of_sandbox(sandbox), tx.images.all()
+    here = [image for image in images if image.source_host_id == sandbox.host_id]
+    made = [
         image
-        for image in tx.images.all()
-        if (image.source_host_id, image.source_volume) == (sandbox.host_id, name)
-        and image.state is not ImageState.REMOVING
+        for image in here
+        if image.source_volume == name and image.state is not ImageState.REMOVING
     ]
+    newest = max(made, key=lambda one: (one.created_at, one.id), default=None)
+    fetched = {image.source_volume for image in here if image.state is ImageState.FETCHING}
     return _Standing(
         live=layers.live(volumes),
         flat=next((volume for volume in volumes if volume.name == name), None),
-        image=max(images, key=lambda one: (one.created_at, one.id), default=None),
-        refused=sum(image.state is ImageState.REFUSED for image in images),
+        image=newest,
+        refused=sum(image.state is ImageState.REFUSED for image in made),
+        twin=_twin(newest, images),
+        former=tuple(
+            volume
+            for volume in volumes
+            if volume.role is VolumeRole.DISK and volume.name != name and volume.name not in fetched
+        ),
     )
+
+
+def _twin(image: Image | None, images: Collection[Image]) -> Image | None:
+    """Return the image whose twin one was refused as; only such a refusal tells its digest."""
+    if image is None or image.state is not ImageState.REFUSED or image.digest is None:
+        return None
+    return next((one for one in images if one.usable and one.digest == image.digest), None)
 
 
 def _disk_of(sandbox: Sandbox, standing: _Standing) -> Volume:

@@ -20,6 +20,7 @@ from scheduler.errors import (
     HostRefused,
     HostTimeout,
     NotFound,
+    SandboxdError,
     Unavailable,
 )
 from scheduler.hosts import ObjectBusy
@@ -80,7 +81,7 @@ class Ingestor:
                 # A machine's trouble, not the image's: whoever waits for it is told.
                 await self._store.submit(partial(self._hold, image, error.message))
                 raise
-            if not await self._refuse(image, error.message):
+            if not await self._refuse(image, error):
                 return 0.0
         except Conflict:
             return 0.0  # its owner changed their mind
@@ -156,7 +157,10 @@ class Ingestor:
         """Record what the gate found, before the file has its final name."""
         for other in tx.images.all():
             if other.id != image.id and other.own_digest == digest:
-                raise AlreadyExists(f"image {other.name} ({other.id}) has the same content")
+                raise AlreadyExists(
+                    f"image {other.name} ({other.id}) has the same content",
+                    details={"digest": digest},
+                )
         found = replace(
             image,
             digest=digest,
@@ -179,16 +183,23 @@ class Ingestor:
         current = tx.images.get(image.id)  # a turn may have written what this one did not read
         tx.images.replace(replace(current, reason=message), expected=image.state)
 
-    async def _refuse(self, image: Image, message: str) -> bool:
-        """Say no to an image that is being taken in; return whether it still was."""
+    async def _refuse(self, image: Image, error: SandboxdError) -> bool:
+        """Say no to an image that is being taken in; return whether it still was.
+
+        One that would be another's twin keeps its digest, so that who wanted it finds that one.
+        """
         # It may have come further since this turn began, or its owner may want it gone.
         current = await self._store.read(lambda tx: tx.images.get(image.id))
         if current.state not in _TAKEN_IN:
             return False
         refused = replace(
-            current, state=ImageState.REFUSED, reason=message, updated_at=self._clock.now()
+            current,
+            state=ImageState.REFUSED,
+            digest=str(error.details.get("digest") or "") or current.digest,
+            reason=error.message,
+            updated_at=self._clock.now(),
         )
-        await self._become(current, refused, message)
+        await self._become(current, refused, error.message)
         await self._files.drop(image.id)
         return True
 

@@ -21,13 +21,12 @@ _NAME_LENGTH = 47
 def ended_at(sandbox: Sandbox) -> datetime | None:
     """Return when the lease ended whose sandbox is to become an image; None for any other.
 
-    One that was started or brought back since then ended anew: what was copied before that is not
-    its disk any more.
+    It is written once. One that was started or brought back since then has it dated anew: what was
+    copied before that is not its disk any more.
     """
     if sandbox.on_expire is not OnExpire.IMAGE or sandbox.desired_state is not DesiredState.STOPPED:
         return None
-    ended = next((ending.since for ending in endings(sandbox)), None)
-    return ended and max(ended, sandbox.queued_at or ended)
+    return next((ending.since for ending in endings(sandbox)), None)
 
 
 def capture_or_rest(case: Case) -> Step:

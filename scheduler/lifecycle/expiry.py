@@ -16,6 +16,8 @@ from scheduler.model import Condition, DesiredState, OnExpire, Sandbox, SandboxS
 _LEASED = frozenset({SandboxState.RUNNING, SandboxState.STOPPED, SandboxState.ERROR})
 LONGEST_TTL_SECONDS = 100 * 366 * 24 * 3600
 """A century: what lies beyond is a mistake, and the calendar ends."""
+_APART = timedelta(seconds=1)
+"""Names are made of the second in which a lease ended."""
 
 
 def lease(sandbox: Sandbox, now: datetime) -> datetime | None:
@@ -61,7 +63,7 @@ def _stopped(sandbox: Sandbox, what_next: str, now: datetime, later: datetime) -
     ended = Condition(
         kind=ConditionKind.EXPIRED,
         message=f"the lease ended and stopped the sandbox; {what_next}",
-        since=now,
+        since=max((_after(ending, now) for ending in endings(sandbox)), default=now),
     )
     others = tuple(c for c in sandbox.conditions if c.kind != ConditionKind.EXPIRED)
     return replace(
@@ -115,3 +117,19 @@ def endings(sandbox: Sandbox) -> tuple[Condition, ...]:
     Whoever drops the other conditions with a change of state keeps these.
     """
     return tuple(c for c in sandbox.conditions if c.kind == ConditionKind.EXPIRED)
+
+
+def run_anew(sandbox: Sandbox, now: datetime) -> tuple[Condition, ...]:
+    """Return its conditions once it is to run, or is brought back: an end is dated anew.
+
+    Its disk is another one from now on. The date tells the disk of one end from that of another:
+    nothing else moves it, and a clock that was set back gives no date twice.
+    """
+    return tuple(
+        replace(c, since=_after(c, now)) if c.kind == ConditionKind.EXPIRED else c
+        for c in sandbox.conditions
+    )
+
+
+def _after(ending: Condition, now: datetime) -> datetime:
+    return max(now, ending.since + _APART)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from scheduler.lifecycle.expiry import endings, lease
+from scheduler.lifecycle.expiry import endings, lease, run_anew
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import Condition, Phase, Sandbox, SandboxState
 
@@ -86,7 +86,7 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
             ssh_seen_at=None,
         )
     if step.state is SandboxState.STARTING and sandbox.state is not SandboxState.CREATED:
-        changed = replace(changed, queued_at=now)
+        changed = replace(changed, queued_at=now, conditions=run_anew(changed, now))
     if step.state is SandboxState.RUNNING and sandbox.state is not SandboxState.RUNNING:
         changed = replace(changed, running_at=now)
     if step.state in (SandboxState.RUNNING, SandboxState.STOPPED):

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from scheduler.errors import ConstraintImpossible
 from scheduler.lifecycle import layers
-from scheduler.lifecycle.expiry import endings
+from scheduler.lifecycle.expiry import endings, run_anew
 from scheduler.lifecycle.rules import Case, Look, backing_off, look_of
 from scheduler.lifecycle.steps import ConditionKind, Discard, Freeze, GiveUp, Revert, Step
 from scheduler.model import (
@@ -140,7 +140,7 @@ def reverted(sandbox: Sandbox, snapshot: Snapshot, now: datetime) -> Sandbox:
         attempts=0,
         retry_at=None,
         queued_at=now,
-        conditions=endings(sandbox),
+        conditions=run_anew(replace(sandbox, conditions=endings(sandbox)), now),
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from scheduler.errors import Conflict
 from scheduler.lifecycle.alternates import only_built
+from scheduler.lifecycle.expiry import run_anew
 from scheduler.model import DesiredState, Sandbox, SandboxState
 
 Wish = Callable[[Sandbox, datetime], Sandbox]
@@ -89,6 +90,7 @@ def _afresh(sandbox: Sandbox, desired: DesiredState, now: datetime) -> Sandbox:
         retry_at=None,
         failed_hosts=(),
         queued_at=now,
+        conditions=run_anew(sandbox, now),
     )
 
 

@@ -8,16 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.control.reaper import Reaper
 from scheduler.control.vitals import Stuck, find_stuck
 from scheduler.control.workers import Workers
 from scheduler.errors import HostRefused, HostTimeout, Invalid
 from scheduler.model import (
     DesiredState,
-    Image,
     ImageState,
     Phase,
-    Sandbox,
     SandboxState,
     VolumeRole,
     VolumeState,
@@ -26,13 +23,12 @@ from scheduler.service.intents import Intent
 from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms
 from tests.clocks import ManualClock
+from tests.control.endings import TTL, expire, expired, go_on, images
 from tests.control.imagery import Imagery, content, digest_of
 from tests.control.snapshots import Bench
 from tests.control.world import CLUSTER, ME, World, wanted, world
 from tests.hosts.fake import FakeDriver
 from tests.hosts.fake_snapshots import Blocks
-
-TTL = 60
 
 
 @pytest.fixture
@@ -47,43 +43,6 @@ def driver(there: World) -> FakeDriver:
     (found,) = there.drivers.by_host.values()
     assert isinstance(found, FakeDriver)
     return found
-
-
-async def expired(there: World, driver: FakeDriver, name: str | None = None) -> Sandbox:
-    """Return a sandbox whose lease has ended, and whose disk holds a sound image."""
-    made = await there.created(ttl_seconds=TTL, on_expire="image", sandbox_name=name)
-    driver.host.contents[f"{made.id.lower()}.qcow2"] = bytearray(content())
-    return await expire(there, made)
-
-
-async def expire(there: World, made: Sandbox) -> Sandbox:
-    """Let a sandbox's lease end."""
-    there.clock.advance(TTL)
-    reaper = Reaper(
-        there.store,
-        there.clock,
-        stopped_retention_seconds=86_400,
-        wake=there.nudged.append,
-        count=lambda _: None,
-    )
-    await reaper.reap()
-    return await there.sandbox(made.id)
-
-
-async def go_on(there: World, sandbox: Sandbox, *, turns: int = 8) -> Sandbox:
-    """Take turns with the sandbox and the images there are, time passing as they ask for."""
-    imagery = Imagery(there)
-    for _ in range(turns):
-        await there.look()
-        pause = await there.converger.converge(sandbox.id)
-        for image in await imagery.ingestor.pending():
-            await imagery.ingestor.ingest(image)
-        there.clock.advance(pause or 0.0)
-    return await there.sandbox(sandbox.id)
-
-
-async def images(there: World) -> tuple[Image, ...]:
-    return await there.store.read(lambda tx: tx.images.all())
 
 
 async def test_its_disk_is_an_image_before_it_is_destroyed(

@@ -176,6 +176,7 @@ EXEMPT: Mapping[str, str] = {
     "source_vms.ask": "as inspector.write",
     "image_keeper.record_end": "a wish like that of images.condemn",
     "image_keeper.thin_out": "a wish like that of images.evict",
+    "captures.struck": "as captures.finish: a former end's copy lies until its image is taken in",
     "captures.finish": "these hosts give no bytes: see tests/control/test_captures.py",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
     "ingestor.hold": "only a machine that judges no images, or a host that refuses, leads there",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -72,6 +72,27 @@ def test_one_that_was_started_again_ends_anew() -> None:
     assert again.desired_state is DesiredState.STOPPED
     assert ended_at(again) == later
     assert len(again.conditions) == 1
+
+
+@pytest.mark.parametrize("now", [NOW + timedelta(hours=1), NOW, NOW - timedelta(hours=1)])
+def test_an_end_is_dated_anew_by_a_new_run_and_by_nothing_else(now: datetime) -> None:
+    """Its disk is another one then; a clock that was set, or was set back, makes no difference."""
+    later = max(now, NOW + timedelta(seconds=1))
+    record = ended()
+    assert ended_at(replace(record, queued_at=now)) == NOW
+    (dated,) = expiry.run_anew(record, now)
+    assert dated == replace(record.conditions[0], since=later)
+    starting = Become(state=SandboxState.STARTING, reason_code="x", reason_message="x")
+    assert ended_at(outcomes.become(record, starting, now=now)) == later
+    stopped = Become(state=SandboxState.STOPPED, reason_code="x", reason_message="x")
+    assert ended_at(outcomes.become(record, stopped, now=now)) == NOW
+    started = replace(record, desired_state=DesiredState.RUNNING)
+    assert ended_at(expiry.expire(started, now, DAY)) == later
+
+
+def test_other_conditions_keep_their_time() -> None:
+    paused = Condition(kind=ConditionKind.PAUSED, message="so", since=NOW)
+    assert expiry.run_anew(ended(conditions=(paused,)), NOW + timedelta(days=1)) == (paused,)
 
 
 def test_one_that_never_ran_has_nothing_to_keep() -> None:

@@ -23,6 +23,7 @@ from scheduler.errors import AlreadyExists, Conflict, NotFound, SandboxdError, U
 from scheduler.guests.players import Played
 from scheduler.model import (
     ChangeSet,
+    Delta,
     Diff,
     HostResources,
     Manifest,
@@ -106,6 +107,19 @@ class Surroundings:
     files: ChangeFiles
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """A clone that was played on, and what it is compared with."""
+
+    clone: Sandbox
+    host: HostResources
+    diff: Diff
+    changed: Delta
+    before: tuple[Manifest, Manifest]
+    """The sandbox's and the clone's before anything was changed."""
+    became: Manifest
+
+
 class Verifier:
     """Works on one change set's verification at a time; `Workers` sees to it."""
 
@@ -170,13 +184,17 @@ class Verifier:
         """Return whether it may have a clone; with a place it may until its result is known.
 
         Nobody waits for a place with a clone, whose lease would run out. After a restart those who
-        have one already go first.
+        have one already go first; all others in the order in which they came.
         """
         unfinished = await self._store.read(lambda tx: tx.verifications.unfinished())
-        id, taken = verification.change_set_id, set(self._places)
-        if verification.clone_id is None:
-            taken |= {one.change_set_id for one in unfinished if _on_a_clone(one)}
-        if id not in self._places and len(taken) >= AT_ONCE:
+        id = verification.change_set_id
+        taken = self._places | {one.change_set_id for one in unfinished if _on_a_clone(one)}
+        waiting = [
+            one.change_set_id
+            for one in unfinished
+            if one.change_set_id not in taken and one.phase is not _Phase.CLEARING
+        ]
+        if id not in taken and id not in waiting[: max(0, AT_ONCE - len(taken))]:
             return False
         self._places.add(id)
         return True
@@ -184,7 +202,7 @@ class Verifier:
     async def _again(self, change_set: ChangeSet, verification: Verification) -> Verification:
         """Give up a clone on which a play was cut short, and take another one, or no more."""
         if verification.restarts >= MOST_RESTARTS:
-            why = "the daemon ended again and again while it was verified"
+            why = "it was cut short again and again: the daemon ended, or could not write it down"
             return await self._conclude(change_set, verification, _Result.ERROR, why)
         await self._give_up(verification.clone_id)
         afresh = replace(
@@ -214,19 +232,30 @@ class Verifier:
         return await self._become(change_set, named, f"on the clone {clone.id}"), clone
 
     async def _try(self, change_set: ChangeSet, verification: Verification, clone: Sandbox) -> None:
+        """Play on the clone and look at it, the newest record at hand whatever fails of the two."""
         playing = replace(verification, phase=_Phase.PLAYING)
         verification = await self._become(change_set, playing, "the play begins")
         try:
-            verification, result, reason = await self._judged(change_set, verification, clone)
+            trial, played = await self._play(change_set, clone)
+        except (Unavailable, Conflict):
+            raise
+        except SandboxdError as error:
+            await self._conclude(change_set, verification, _Result.ERROR, error.message)
+            return
+        said = replace(verification, phase=_Phase.COMPARING, log=played.log)
+        verification = await self._become(change_set, said, "the play has ended")
+        if not played.succeeded:
+            await self._conclude(change_set, verification, _Result.FAILED, played.reason)
+            return
+        try:
+            verification, result, reason = await self._judged(verification, trial)
         except (Unavailable, Conflict):
             raise
         except SandboxdError as error:
             result, reason = _Result.ERROR, error.message
         await self._conclude(change_set, verification, result, reason)
 
-    async def _judged(
-        self, change_set: ChangeSet, verification: Verification, clone: Sandbox
-    ) -> tuple[Verification, VerificationResult, str | None]:
+    async def _play(self, change_set: ChangeSet, clone: Sandbox) -> tuple[_Trial, Played]:
         around = self._with
         diff = await self._store.read(lambda tx: tx.diffs.get(change_set.diff_id))
         host = await self._store.read(lambda tx: tx.hosts.get(clone.host_id or ""))
@@ -235,18 +264,28 @@ class Verifier:
         fresh = await around.onlooker.manifest_of(clone, host)
         directory = around.files.directory(change_set.job_id, change_set.id) / "ansible"
         played = await around.player.play(directory, clone, host)
-        said = replace(verification, phase=_Phase.COMPARING, log=played.log)
-        verification = await self._become(change_set, said, "the play has ended")
-        if not played.succeeded:
-            return verification, _Result.FAILED, played.reason
-        after = await around.onlooker.manifest_of(clone, host)
-        reviews = await asyncio.to_thread(expected_reviews, changed, around.contents)
+        trial = _Trial(
+            clone=clone,
+            host=host,
+            diff=diff,
+            changed=changed,
+            before=(was, fresh),
+            became=became,
+        )
+        return trial, played
+
+    async def _judged(
+        self, verification: Verification, trial: _Trial
+    ) -> tuple[Verification, VerificationResult, str | None]:
+        around = self._with
+        after = await around.onlooker.manifest_of(trial.clone, trial.host)
+        reviews = await asyncio.to_thread(expected_reviews, trial.changed, around.contents)
         left = await asyncio.to_thread(
             remainders,
-            changed,
-            before=(was, fresh),
-            after=(became, after),
-            noise=around.evidence.noise_of(diff),
+            trial.changed,
+            before=trial.before,
+            after=(trial.became, after),
+            noise=around.evidence.noise_of(trial.diff),
             reviews=reviews,
         )
         wrong = [one for one in left if not one.reviewed]
@@ -284,7 +323,12 @@ class Verifier:
     async def _become(
         self, change_set: ChangeSet, verification: Verification, message: str
     ) -> Verification:
-        written = await self._store.submit(partial(self._record, change_set, verification, message))
+        unit = partial(self._record, change_set, verification, message)
+        try:
+            written = await self._store.submit(unit)
+        except Conflict as error:
+            # Nobody else writes one that is unfinished: this was an older record of our own.
+            raise RuntimeError(f"{change_set.id} was verified by an older record") from error
         self._told()
         return written
 

@@ -85,12 +85,15 @@ class Guests:
     """What the play brings about."""
     played: Played = WELL
     reached: bool = True
+    shuts_off: bool = False
+    """Whether the play leaves a guest that nobody reaches any more."""
     plays: list[str] = field(default_factory=list)
 
     async def play(self, directory: Path, clone: Sandbox, _host: HostResources) -> Played:
         assert (directory / "site.yml").is_file()
         self.plays.append(clone.id)
         self.holds = (*self.holds, *self.brought)
+        self.reached = not self.shuts_off
         return self.played
 
     async def manifest_of(self, _clone: Sandbox, _host: HostResources) -> Manifest:

@@ -20,6 +20,7 @@ from scheduler.guests.players import Played
 from scheduler.model import (
     DesiredState,
     EntryKind,
+    HostResources,
     Sandbox,
     SandboxState,
     VerificationPhase,
@@ -115,6 +116,31 @@ async def test_a_clone_that_cannot_be_reached_is_an_error(lab: Changing) -> None
     assert (done.result, done.reason) == (VerificationResult.ERROR, "the guest does not answer")
 
 
+async def test_a_guest_that_the_play_shut_off_is_an_error_with_the_plays_log(lab: Changing) -> None:
+    """It is played once: what it says and why it was not looked at are what came out."""
+    lab.guests.shuts_off = True
+    id, clone = await cloned(lab)
+    await finish(lab, id)
+    done = await lab.verification(id)
+    assert (done.result, done.reason) == (VerificationResult.ERROR, "the guest does not answer")
+    assert (done.log, done.restarts, lab.guests.plays) == ("ok", 0, [clone.id])
+
+
+async def test_an_older_record_of_our_own_is_a_bug(lab: Changing) -> None:
+    """Nobody else writes one that is unfinished, and trying again would play again."""
+    id, _ = await cloned(lab)
+    play = lab.guests.play
+
+    async def meanwhile(directory: Path, clone: Sandbox, _host: HostResources) -> Played:
+        newer = await lab.verification(id)
+        await lab.world.store.submit(lambda tx: tx.verifications.replace(newer))
+        return await play(directory, clone, _host)
+
+    lab.guests.play = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="older record"):
+        await lab.verifier.verify(id)
+
+
 async def test_a_clone_that_does_not_come_up_is_an_error(lab: Changing) -> None:
     made = await lab.made()
     await lab.service.verify(made.id, Intent(actor=ME))
@@ -197,6 +223,26 @@ async def test_no_clone_waits_for_others_to_be_played_on(lab: Changing) -> None:
     await lab.become(await lab.clone_of(waiting.id), STARTING, RUNNING)
     for id in (running[1][0], waiting.id):
         await finish(lab, id)
+
+
+async def test_who_came_first_has_the_next_clone(lab: Changing) -> None:
+    running = [await cloned(lab) for _ in range(AT_ONCE)]
+    waiting = [(await lab.made()).id for _ in range(AT_ONCE + 1)]
+    for id in waiting:
+        lab.world.clock.advance(1)
+        await lab.service.verify(id, Intent(actor=ME))
+    lab.verifier = lab.fresh_verifier()
+    for id, _ in running:
+        await finish(lab, id)
+    *first, last = waiting
+    for id in (last, *reversed(first)):
+        assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    assert (await lab.verification(last)).clone_id is None
+    for id in first:
+        await lab.become(await lab.clone_of(id), STARTING, RUNNING)
+    await finish(lab, first[0])
+    await lab.verifier.verify(last)
+    assert (await lab.clone_of(last)).state is SandboxState.CREATED
 
 
 async def test_after_a_restart_who_has_a_clone_goes_first(lab: Changing) -> None:

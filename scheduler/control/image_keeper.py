@@ -12,8 +12,8 @@ from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.control.rounds import each
-from scheduler.lifecycle.replicas import abandoned, surplus
-from scheduler.model import Image, ReplicaState
+from scheduler.lifecycle.replicas import Surplus, abandoned, surplus
+from scheduler.model import HostState, Image, Replica, ReplicaState
 from scheduler.service.images import condemned, given_up, image_event, replica_key
 from scheduler.store import Store, Transaction
 
@@ -29,6 +29,14 @@ class ImagePace:
     abandoned_seconds: float = 86400.0
     most_bytes: int = 65536 * 2**20
     most_virtual_bytes: int = 2**40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Thinning:
+    """The replicas that are to go, with their hosts' states, and those in use to be noted so."""
+
+    spare: tuple[tuple[HostState, Surplus], ...]
+    used: tuple[Replica, ...]
 
 
 class ImageKeeper:
@@ -47,37 +55,29 @@ class ImageKeeper:
         images = await self._store.read(lambda tx: tx.images.all())
         if not images:
             return None
-        for key in await self._store.submit(partial(self._thin_out, self._clock.now())):
-            self._wake(key)
+        now = self._clock.now()
+        thinning = await self._store.read(partial(self._plan, now))
+        if thinning.spare or thinning.used:
+            for key in await self._store.submit(partial(_thin_out, thinning, now)):
+                self._wake(key)
         await each("images", filter(self._abandoned, images), self._give_up)
         return None
 
-    def _thin_out(self, now: datetime, tx: Transaction) -> tuple[str, ...]:
-        """Condemn replicas that are too much, and note which of the others are in use."""
+    def _plan(self, now: datetime, tx: Transaction) -> _Thinning:
+        """Find what is too much and what is in use: a fleet's worth of rows, so by a reader."""
         images = {image.id: image for image in tx.images.all()}
-        used = {
-            (image.id, claim.host_id)
-            for image in images.values()
-            if image.digest is not None
-            for clone in tx.images.clones(image.digest)
-            for claim in tx.allocations.of_sandbox(clone.id)
-        }
-        woken: list[str] = []
+        cloned = tx.images.cloned()
+        spare: list[tuple[HostState, Surplus]] = []
+        used: list[Replica] = []
         for host in tx.hosts.all():
             replicas = tx.replicas.of_host(host.id)
-            for one in surplus(
-                host, replicas, images, used=used, limit_mb=self._pace.replicas_limit_mb
-            ):
-                tx.replicas.replace(condemned(one.replica, now=now))
-                image = images[one.replica.image_id]
-                tx.events.add(image_event("image.surplus", image, one.reason, at=now, host=host.id))
-                woken.append(replica_key(one.replica))
-            for replica in replicas:
-                there = (replica.image_id, replica.host_id)
-                ready = replica.state is ReplicaState.READY and replica_key(replica) not in woken
-                if ready and there in used and now - replica.used_at > USED_AGAIN_AFTER:
-                    tx.replicas.replace(replace(replica, used_at=now))
-        return tuple(woken)
+            needed = [one for one in replicas if (images[one.image_id].digest, host.id) in cloned]
+            there = {(one.image_id, one.host_id) for one in needed}
+            limit_mb = self._pace.replicas_limit_mb
+            found = surplus(host, replicas, images, used=there, limit_mb=limit_mb)
+            spare += ((host.state, one) for one in found)
+            used += (one for one in needed if _long_unnoted(one, now))
+        return _Thinning(spare=tuple(spare), used=tuple(used))
 
     def _abandoned(self, image: Image) -> bool:
         idle = (self._clock.now() - image.updated_at).total_seconds()
@@ -95,3 +95,33 @@ class ImageKeeper:
         tx.images.replace(given_up(image, now=now), expected=image.state)
         tx.events.add(image_event("image.abandoned", image, "nobody went on with it", at=now))
         return True
+
+
+def _thin_out(thinning: _Thinning, now: datetime, tx: Transaction) -> tuple[str, ...]:
+    """Condemn what is still as it was found, and unused; return its keys. Note what is in use."""
+    woken: list[str] = []
+    for state, one in thinning.spare:
+        replica = one.replica
+        if not _unchanged(replica, tx) or tx.hosts.get(replica.host_id).state is not state:
+            continue
+        image = tx.images.get(replica.image_id)
+        if tx.images.clones(image.digest or "", replica.host_id):
+            continue  # somebody was placed there meanwhile
+        tx.replicas.replace(condemned(replica, now=now))
+        event = image_event("image.surplus", image, one.reason, at=now, host=replica.host_id)
+        tx.events.add(event)
+        woken.append(replica_key(replica))
+    for replica in thinning.used:
+        if _unchanged(replica, tx):
+            tx.replicas.replace(replace(replica, used_at=now))
+    return tuple(woken)
+
+
+def _unchanged(replica: Replica, tx: Transaction) -> bool:
+    return tx.replicas.get(replica.image_id, replica.host_id) == replica
+
+
+def _long_unnoted(replica: Replica, now: datetime) -> bool:
+    """Return whether the note of a replica's last use is stale; one of a time to come is."""
+    noted = timedelta() <= now - replica.used_at <= USED_AGAIN_AFTER
+    return replica.state is ReplicaState.READY and not noted

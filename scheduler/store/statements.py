@@ -13,7 +13,20 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Delete, Insert, Select, Update, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Insert,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.engine import Dialect
 
 from scheduler.store.mapping import Mapper
@@ -60,6 +73,14 @@ class Statements:
         # What a clause states as a literal SQLAlchemy made a parameter of its own.
         constants = {name: compiled.params[name] for name in order if name not in statement.names}
         return Prepared(str(compiled), _binder(statement.names, order, constants))
+
+
+def constant(value: str) -> ColumnElement[str]:
+    """Return one of our own words as a part of a statement's text, never as a parameter.
+
+    A partial index serves only statements that say themselves what it is limited to.
+    """
+    return literal_column(f"'{value}'", Text())
 
 
 def inserted(mapper: Mapper[Any]) -> Statement:

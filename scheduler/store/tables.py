@@ -94,6 +94,22 @@ SANDBOXES = mapped(
     Index("ix_sandboxes_created_at_id", "created_at", "id"),
     Index("ix_sandboxes_host_live", "host_id", sqlite_where=_LIVE, postgresql_where=_LIVE),
     Index("ix_sandboxes_expires_at_live", "expires_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index(
+        "ix_sandboxes_agent_live",
+        "agent_id",
+        "created_at",
+        "id",
+        sqlite_where=_LIVE,
+        postgresql_where=_LIVE,
+    ),
+    Index(
+        "ix_sandboxes_image_live",
+        "image_digest",
+        "created_at",
+        "id",
+        sqlite_where=_LIVE,
+        postgresql_where=_LIVE,
+    ),
     Index("ix_sandboxes_deleted_at", "deleted_at", sqlite_where=_DEAD, postgresql_where=_DEAD),
 )
 
@@ -197,10 +213,18 @@ CHANGE_SETS = mapped(
     ForeignKeyConstraint(["diff_id"], ["diffs.id"]),
 )
 
+_UNDONE = text("phase <> 'DONE'")
 VERIFICATIONS = mapped(
     Verification,
     metadata,
     "verifications",
+    Index(
+        "ix_verifications_undone",
+        "started_at",
+        "change_set_id",
+        sqlite_where=_UNDONE,
+        postgresql_where=_UNDONE,
+    ),
     ForeignKeyConstraint(["change_set_id"], ["change_sets.id"]),
     key=("change_set_id",),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scheduler.control.image_keeper import ImageKeeper, ImagePace
+from scheduler.control.image_keeper import ImageKeeper, ImagePace, _thin_out
 from scheduler.model import HostState, Image, ImageState, ReplicaState
 from scheduler.service.intents import Intent
 from scheduler.service.requests import TakeImage
@@ -64,6 +65,59 @@ async def test_unused_replicas_beyond_the_limit_go_and_used_ones_stay(
     assert "more than 0 MiB" in event.message
     await imagery.replicate(unused)
     assert await imagery.replica(unused) is None
+
+
+async def unused(there: World, imagery: Imagery) -> Image:
+    """Return an image that a host holds and no sandbox needs any more."""
+    image = await imagery.ready()
+    box = await there.create(base_image=image.name)
+    await there.converger.converge(box.id)
+    await imagery.replicate(image)
+    await there.settle(box.id)
+    await there.services.sandboxes.destroy(box.id, INTENT)
+    await there.settle(box.id)
+    return image
+
+
+@pytest.mark.parametrize("meanwhile", ["placed", "pinned", "cordoned", "nothing"])
+async def test_what_changed_since_it_was_looked_for_is_left_alone(
+    there: World, imagery: Imagery, meanwhile: str
+) -> None:
+    """Looking takes as long as the fleet is large, so it is not done by the one writer."""
+    image = await unused(there, imagery)
+    host, now = await there.host(), there.clock.now()
+    found = await there.store.read(partial(keeper(there, [], replicas_limit_mb=0)._plan, now))
+    match meanwhile:
+        case "placed":
+            await there.create(base_image=image.name)
+        case "pinned":
+            await imagery.prefetch(image)
+        case "cordoned":
+            await there.store.submit(
+                lambda tx: tx.hosts.set_state(host.id, host.state, HostState.CORDONED, at=now)
+            )
+    woken = await there.store.submit(partial(_thin_out, found, now))
+    assert woken == (() if meanwhile != "nothing" else (f"{image.id}/{host.id}",))
+    state = await imagery.state(image)
+    assert state is (ReplicaState.REMOVING if woken else ReplicaState.READY)
+
+
+async def test_what_is_in_use_is_noted_so_from_time_to_time(there: World, imagery: Imagery) -> None:
+    image = await imagery.ready()
+    box = await there.create(base_image=image.name)
+    await there.converger.converge(box.id)
+    await imagery.replicate(image)
+    await there.settle(box.id)
+    first = await imagery.replica(image)
+    assert first is not None
+    await keeper(there, []).keep()
+    assert await imagery.replica(image) == first, "nothing is written for it"
+    for step in (3601.0, -7300.0):
+        there.clock.set_wall(step)
+        await keeper(there, []).keep()
+        noted = await imagery.replica(image)
+        assert noted is not None
+        assert noted.used_at == there.clock.now()
 
 
 async def test_what_an_operator_asked_for_stays_until_its_host_is_drained(

@@ -10,7 +10,7 @@ from scheduler.errors import Conflict, Invalid
 from scheduler.model import Command, CommandStatus
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import Statement, inserted, overwritten, selected
+from scheduler.store.statements import Statement, constant, inserted, overwritten, selected
 from scheduler.store.tables import COMMANDS, SANDBOXES
 from scheduler.store.values import micros
 
@@ -23,13 +23,12 @@ _ASKED = ("id", "sandbox_id", "command", "env_json", "started_at", "actor", "kil
 _INSERT = inserted(COMMANDS)
 _BY_ID = selected(COMMANDS, "id")
 _OVERWRITE = overwritten(COMMANDS, "id", "status", keep=_ASKED)
-_AT_WORK = Statement(
-    select(COMMANDS.table).where(_COLUMNS.status == _RUNNING).order_by(_COLUMNS.id)
-)
+# Without an order, which would have the database read all commands in that of their ids.
+_AT_WORK = Statement(select(COMMANDS.table).where(_COLUMNS.status == constant(_RUNNING)))
 _PLACES = Statement(
     select(_COLUMNS.sandbox_id, _HOST)
     .join(SANDBOXES.table, SANDBOXES.table.c.id == _COLUMNS.sandbox_id)
-    .where(_COLUMNS.status == _RUNNING)
+    .where(_COLUMNS.status == constant(_RUNNING))
 )
 _ASK_KILL = Statement(
     update(COMMANDS.table)
@@ -82,7 +81,7 @@ class Commands(Repository):
 
     def running(self) -> tuple[Command, ...]:
         """Return every command that has not ended, the oldest first."""
-        return self._all(COMMANDS, _AT_WORK)
+        return tuple(sorted(self._all(COMMANDS, _AT_WORK), key=lambda one: one.id))
 
     def places(self) -> tuple[tuple[str, str | None], ...]:
         """Return the sandbox and the host of every command that has not ended."""

@@ -40,6 +40,12 @@ _CLONES = Statement(
     .order_by(_BOXES.c.created_at, _BOXES.c.id),
     "of",
 )
+_CLONED = Statement(
+    select(_BOXES.c.image_digest, _CLAIMS.c.host_id)
+    .join(_CLAIMS, _CLAIMS.c.sandbox_id == _BOXES.c.id)
+    .where(_BOXES.c.image_digest.is_not(None), _BOXES.c.deleted_at.is_(None))
+    .distinct()
+)
 _CLONES_THERE = Statement(
     select(_BOXES)
     .where(
@@ -123,6 +129,10 @@ class Images(Repository):
         if host_id is None:
             return self._all(SANDBOXES, _CLONES, digest)
         return self._all(SANDBOXES, _CLONES_THERE, digest, host_id)
+
+    def cloned(self) -> frozenset[tuple[str, str]]:
+        """Return the digests from which live sandboxes were made, each with a host of theirs."""
+        return frozenset((str(row[0]), str(row[1])) for row in self._cursor.rows(_CLONED))
 
     def remove(self, id: str) -> None:
         """Forget an image of which nothing is left."""

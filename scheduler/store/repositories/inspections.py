@@ -8,7 +8,7 @@ from scheduler.errors import Conflict
 from scheduler.model import Inspection, InspectionStatus
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import Statement, inserted, overwritten, selected
+from scheduler.store.statements import Statement, constant, inserted, overwritten, selected
 from scheduler.store.tables import INSPECTIONS
 
 _TABLE = INSPECTIONS.table
@@ -17,7 +17,7 @@ _INSERT = inserted(INSPECTIONS)
 _BY_ID = selected(INSPECTIONS, "id")
 _WAITING = Statement(
     select(_TABLE)
-    .where(_COLUMNS.status == InspectionStatus.WAITING.value)
+    .where(_COLUMNS.status == constant(InspectionStatus.WAITING.value))
     .order_by(_COLUMNS.asked_at, _COLUMNS.id)
 )
 _FINISH = overwritten(INSPECTIONS, "id", "status", keep=("id", "source_id", "asked_at"))

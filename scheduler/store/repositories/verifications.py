@@ -9,7 +9,7 @@ from sqlalchemy import select
 from scheduler.errors import Conflict
 from scheduler.model import Verification, VerificationPhase
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.statements import Statement, inserted, overwritten, selected
+from scheduler.store.statements import Statement, constant, inserted, overwritten, selected
 from scheduler.store.tables import VERIFICATIONS
 
 _TABLE = VERIFICATIONS.table
@@ -17,7 +17,7 @@ _INSERT = inserted(VERIFICATIONS)
 _GET = selected(VERIFICATIONS, "change_set_id")
 _UNFINISHED = Statement(
     select(_TABLE)
-    .where(_TABLE.c.phase != VerificationPhase.DONE.value)
+    .where(_TABLE.c.phase != constant(VerificationPhase.DONE.value))
     .order_by(_TABLE.c.started_at, _TABLE.c.change_set_id)
 )
 _OVERWRITE = overwritten(VERIFICATIONS, "change_set_id", "generation", keep=("change_set_id",))

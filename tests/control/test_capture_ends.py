@@ -16,7 +16,7 @@ from scheduler.service.intents import Intent
 from tests.clocks import ManualClock
 from tests.control.endings import RETENTION_SECONDS, TTL, expire, expired, go_on, images, taking_in
 from tests.control.imagery import Imagery, content
-from tests.control.world import BOOT, ME, World, world
+from tests.control.world import ME, World, world
 from tests.hosts.fake import FakeDriver
 
 
@@ -75,7 +75,7 @@ async def test_an_image_that_is_being_removed_is_nobodys_end(
 async def test_a_clock_that_is_set_makes_no_other_end(
     there: World, driver: FakeDriver, seconds: float
 ) -> None:
-    guard = ClockGuard(there.store, there.clock, BOOT)
+    guard = ClockGuard(there.store, there.clock)
     await guard.watch()
     ended = await expired(there, driver)
     await taking_in(there, ended)

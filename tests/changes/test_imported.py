@@ -124,6 +124,13 @@ def test_each_kind_of_wish_is_a_task_in_the_order_of_the_role() -> None:
     assert "condition" in left.reason
 
 
+def test_what_would_not_be_restarted_anyway_needs_no_condition() -> None:
+    timer = ServiceState(name="backup.timer", enabled=True, active=True)
+    change = ServiceDifference(name="backup.timer", before=None, after=timer)
+    delta = Delta(files=(removed("/srv/e"),), services=(change,), service_manager="systemd")
+    assert imported(delta, {}).reviews == ()
+
+
 def test_accounts_are_there_before_the_directories_that_they_own() -> None:
     home = added("/home/alice", EntryKind.DIRECTORY, owner="alice", uid=1000)
     users = added("/etc/passwd", sha256=digest(b"alice"), size=5)

@@ -60,6 +60,7 @@ def test_an_instance_whose_template_may_have_gone_is_not_asked_for() -> None:
 def test_a_unit_that_is_not_enabled_any_more_and_runs_on_is_disabled() -> None:
     assert asked("nginx", (True, True), (False, True)) == [(False, True)]
     assert asked("static", (True, True), (None, True)) == [(False, True)]
+    assert asked("nginx", (True, True), None) == ["it is gone"]
     link = removed("/etc/systemd/system/multi-user.target.wants/static.service")
     assert asked("static", (True, True), (None, True), link) == [(None, True)]
 

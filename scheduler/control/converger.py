@@ -22,12 +22,14 @@ from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
 from scheduler.control.seekers import Seekers
 from scheduler.control.snapshot_effects import (
+    BUSY_AGAIN_SECONDS,
     SNAPSHOT_STEPS,
     SnapshotEffects,
     SnapshotStep,
     Task,
 )
 from scheduler.errors import Conflict, HostRefused, HostTimeout, NotFound
+from scheduler.hosts import ObjectBusy
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle.alternates import arriving, coming_up, stranded
 from scheduler.lifecycle.drift import judge, sight, witness
@@ -77,6 +79,9 @@ _PAUSES: Mapping[str, float | None] = {
     "breaker_probing": 1.0,
 }
 """How long each kind of waiting lasts; None means that the host's next poll will wake us."""
+
+_BUSY_PAUSES: Mapping[type[Step], float] = {TearDown: 30.0}
+"""A pool may be busy with one copy for an hour, and keep all that is being destroyed waiting."""
 
 RESTING = frozenset(
     {
@@ -277,16 +282,28 @@ class Converger:
     ) -> float:
         """Do host work; a plain refusal is recorded and judged, not raised.
 
-        Neither is a call without an answer, where another host may be tried instead.
+        Neither is a call without an answer, where another host may be tried instead. A host that
+        is only busy refuses nothing: it is asked again until the sandbox's own time is up.
         """
         judged = _JUDGED if isinstance(step, Build | Start) and coming_up(sandbox) else HostRefused
         try:
             with self._listings.mutating(sandbox.id):
                 await self._carriers[type(step)](sandbox, host, driver)
+        except ObjectBusy as error:
+            await self._tell_busy(sandbox, error)
+            return _BUSY_PAUSES.get(type(step), BUSY_AGAIN_SECONDS)
         except judged as error:
             failed = await self._records.refused(sandbox.id, error)
             return _left(failed.retry_at, failed.updated_at)
         return _AT_ONCE
+
+    async def _tell_busy(self, sandbox: Sandbox, error: ObjectBusy) -> None:
+        """Note what is waited for, without counting a try that was none."""
+        current = await self._records.again(sandbox)
+        if all(condition.message != error.message for condition in current.conditions):
+            await self._records.note(
+                current, Note(kind=ConditionKind.FAILING, message=error.message)
+            )
 
     async def _look(self, standing: Standing, driver: HostDriver) -> Seen:
         """Ask the host itself about a sandbox that is on its way, else trust its listings."""

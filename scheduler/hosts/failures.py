@@ -47,6 +47,8 @@ MEANINGS: Mapping[tuple[int | None, int], Failure] = {
     (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_INTERNAL_ERROR): Failure.BUSY,
     (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_OPERATION_INVALID): Failure.BUSY,
     (_ANY, libvirt.VIR_ERR_RESOURCE_BUSY): Failure.BUSY,
+    # "Cannot acquire state change lock": another job on the domain had it for half a minute.
+    (_ANY, libvirt.VIR_ERR_OPERATION_TIMEOUT): Failure.BUSY,
     (_ANY, libvirt.VIR_ERR_NO_DOMAIN): Failure.ABSENT,
     (_ANY, libvirt.VIR_ERR_NO_NETWORK): Failure.ABSENT,
     (_ANY, libvirt.VIR_ERR_NO_STORAGE_POOL): Failure.ABSENT,

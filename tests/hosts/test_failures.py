@@ -38,6 +38,7 @@ RPC, REMOTE, STORAGE, QEMU, DOM, TEST = 7, 13, 18, 10, 20, 12
         (STORAGE, 90, Failure.EXISTS),
         (QEMU, 42, Failure.ABSENT),
         (QEMU, 87, Failure.BUSY),
+        (QEMU, 68, Failure.BUSY),  # cannot acquire state change lock
         (QEMU, 55, Failure.REFUSED),
         (QEMU, 1, Failure.REFUSED),
         (QEMU, 9, Failure.REFUSED),  # the name is taken

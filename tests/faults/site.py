@@ -46,6 +46,7 @@ class Site:
         self._numbers = count(1)
         self._stack = ExitStack()
         self._cluster: Cluster | None = None
+        self._database_url: str | None = None
 
     @property
     def cluster(self) -> Cluster:
@@ -93,5 +94,8 @@ class Site:
 
     def _database(self, directory: Path) -> str:
         if self._postgres is not None:
-            return self._postgres.database()
+            if self._database_url is not None:  # hundreds of them take minutes to remove at the end
+                self._postgres.drop(self._database_url)
+            self._database_url = self._postgres.database()
+            return self._database_url
         return f"sqlite:///{directory / f'state-{next(self._numbers)}.db'}"

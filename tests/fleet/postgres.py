@@ -63,6 +63,12 @@ class PostgresCluster:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self._url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is connected to it; each is a thousand files."""
+        name = sql.Identifier(url.partition("?")[0].rpartition("/")[2])
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
     def suspend(self) -> None:
         """Freeze the postmaster: connections are accepted by the kernel and never answered."""
         self._server.suspend()

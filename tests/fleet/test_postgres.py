@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from tests.fleet.postgres import PostgresCluster
 
@@ -14,6 +15,16 @@ def test_every_database_is_new_and_empty(postgres: PostgresCluster) -> None:
     with psycopg.connect(second) as connection:
         row = connection.execute("SELECT to_regclass('mark'), current_setting('fsync')").fetchone()
     assert row == (None, "on")
+
+
+def test_a_dropped_database_is_gone_whoever_uses_it(postgres: PostgresCluster) -> None:
+    url = postgres.database()
+    with psycopg.connect(url) as used:
+        postgres.drop(url)
+        with pytest.raises(psycopg.OperationalError):
+            used.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(url)
 
 
 def test_a_commit_survives_a_crash() -> None:

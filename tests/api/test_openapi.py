@@ -158,16 +158,20 @@ def http(served: Served) -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def population(served: Served, http: httpx2.Client) -> Population:
+    return served.population(http)
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_no_request_that_the_document_allows_ends_in_an_error_of_ours(
-    served: Served, http: httpx2.Client, examples: int
+    served: Served, http: httpx2.Client, population: Population, examples: int
 ) -> None:
     load_all_checks()
     schema = schemathesis.openapi.from_dict(served.document)
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) > 20
-    population = served.population(http)
     missed = set()
     for operation in operations:
         answered = send_all(operation, http, examples, population)

@@ -15,7 +15,7 @@ from scheduler.cli.client import Client
 from tests.cli.running import Sandboxctl
 from tests.deploy.test_unit import needs_systemd, service
 from tests.fleet.process import Server, wait_until
-from tests.proof.daemon import START_LIMIT_S
+from tests.proof.daemon import START_LIMIT_S, Daemon
 
 FILTERED = Path(__file__).with_name("filtered.py")
 PYTHON = "/usr/bin/python3"
@@ -59,7 +59,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     server = Server.start([str(one) for one in argv], log=log, environment=environment)
     try:
-        server.wait_until_ready(socket(tmp_path).exists, limit_s=START_LIMIT_S)
+        sandboxd = Daemon(state_dir=socket(tmp_path).parent, config=config)
+        server.wait_until_ready(sandboxd.is_ready, limit_s=START_LIMIT_S)
         yield server
     finally:
         server.stop()

@@ -42,6 +42,9 @@ class Arriving:
 
     volume: str
     size_bytes: int
+    uncounted: bool = False
+    """Whether nothing of it is among what its pool says is used: while a host copies a disk the
+    pool's own numbers stand still, and what a listing tells of the copy does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,10 @@ class HostRecords:
         """Return the MiB that images on their way will take beside what is there of them."""
         pool = inventory.pool
         there = {v.name: v.physical for v in (() if pool is None else pool.volumes)}
-        left = (one.size_bytes - there.get(one.volume, 0) for one in self.arriving)
+        left = (
+            one.size_bytes - (0 if one.uncounted else there.get(one.volume, 0))
+            for one in self.arriving
+        )
         return -(-sum(max(0, size) for size in left) // _MIB)
 
     def appeared(self, inventory: Inventory) -> frozenset[str]:
@@ -279,11 +285,13 @@ def _flattening(tx: Transaction, host: HostResources) -> Iterator[Arriving]:
         if volume.role is VolumeRole.DISK:
             sandbox = _live(tx, volume.owner)
             if sandbox is not None:
-                yield Arriving(volume=volume.name, size_bytes=sandbox.storage_mb * _MIB)
+                size = sandbox.storage_mb * _MIB
+                yield Arriving(volume=volume.name, size_bytes=size, uncounted=True)
         elif volume.role is VolumeRole.IMAGE:
             image = tx.images.get(volume.owner)
             if image.source_vm is not None and image.source_volume == volume.name:
-                yield Arriving(volume=volume.name, size_bytes=image.virtual_bytes or 0)
+                size = image.virtual_bytes or 0
+                yield Arriving(volume=volume.name, size_bytes=size, uncounted=True)
 
 
 def _live(tx: Transaction, sandbox_id: str) -> Sandbox | None:

@@ -251,6 +251,7 @@ async def test_i1_the_room_of_a_copy_stays_charged_while_it_is_made(
     for physical_mb in (None, 20_000):
         if physical_mb is not None:
             driver.host.add_image(copy, 50_000, physical_mb)
+            driver.host.copying.add(copy)
         await there.look()
         during = await there.host()
         assert at_rest.limit_storage_mb - during.limit_storage_mb == 50_000
@@ -260,6 +261,7 @@ async def test_i1_the_room_of_a_copy_stays_charged_while_it_is_made(
         assert listed.state is VolumeState.PLANNED, "half of it is there"
     gate.set()
     await copying
+    driver.host.copying.clear()
     await there.look()
     assert (await there.host()).limit_storage_mb == at_rest.limit_storage_mb
 

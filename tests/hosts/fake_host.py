@@ -64,13 +64,16 @@ class FakeHost:
     freezes: bool = True
     agents: bool = False
     disks: FakeDisks = field(default_factory=FakeDisks)
+    copying: set[str] = field(default_factory=set)
+    """Volumes that a disk is being copied to: the pool's own numbers stand still meanwhile."""
     full: bool = False
     """Others filled its pool."""
 
     @property
     def available(self) -> int:
         """Bytes that the pool has room for."""
-        used = sum(volume.physical for volume in self.volumes.values())
+        volumes = self.volumes.values()
+        used = sum(volume.physical for volume in volumes if volume.name not in self.copying)
         return 0 if self.full else self.storage_mb * MIB - used
 
     def add_image(self, name: str, capacity_mb: int = 1024, physical_mb: int = 128) -> None:

@@ -163,9 +163,17 @@ async def test_i8_a_host_does_everything_else_while_it_copies_a_disk(
 ) -> None:
     driver, plan = subject.driver, subject.plan()
     await driver.volume(subject.image)
+    still = (await driver.inventory()).pool
     with slow_copies(host) as begun:
         copying = asyncio.create_task(driver.flatten_volume(subject.image, "flat.qcow2"))
         await until_answer(lambda: asyncio.to_thread(begun.exists), what="the copy to begin")
+        host.run("truncate", "--size=50M", f"{IMAGES}/flat.qcow2")
+        host.run("fallocate", "--length=50M", f"{IMAGES}/flat.qcow2")
+        pool = (await driver.inventory()).pool
+        assert pool is not None
+        assert still is not None
+        assert pool.allocation == still.allocation, "what is there of the copy is not among it"
+        assert [v.physical for v in pool.volumes if v.name == "flat.qcow2"] == [50 * 2**20]
         async with asyncio.timeout(60):
             await driver.ensure_pool()
             await subject.build(plan)

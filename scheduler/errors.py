@@ -65,6 +65,16 @@ class Unavailable(SandboxdError):
     code = "unavailable"
 
 
+class Unreadable(SandboxdError):
+    """A record holds what this version cannot read; it is left alone, and others go on."""
+
+    code = "unreadable"
+
+    def __init__(self, message: str, *, remedy: str | None = None, key: tuple[object, ...]) -> None:
+        super().__init__(message, remedy=remedy)
+        self.key = key
+
+
 class CapacityExhausted(SandboxdError):
     """Every host was weighed and none has room now; room may come back."""
 

@@ -37,6 +37,7 @@ STATUS: Mapping[str, HTTPStatus] = {
     "constraint_impossible": HTTPStatus.UNPROCESSABLE_ENTITY,
     "quota_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     "capacity_exhausted": HTTPStatus.INSUFFICIENT_STORAGE,
+    "unreadable": HTTPStatus.INTERNAL_SERVER_ERROR,
     "read_only": HTTPStatus.SERVICE_UNAVAILABLE,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "host_unreachable": HTTPStatus.SERVICE_UNAVAILABLE,

@@ -7,6 +7,7 @@ the shift is committed, `service.lease_time` tells the time that the recorded en
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from functools import partial
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.errors import Unreadable
 from scheduler.lifecycle.clock_steps import moved_pause, step_of
 from scheduler.model import Event, HostResources, ImageState, Publication
 from scheduler.service.lease_time import (
@@ -73,8 +75,9 @@ class ClockGuard:
 def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
     """Move every end by the step: leases, drains' deadlines, and waits of work under way."""
     leases = tx.sandboxes.shift_expiries(step)
-    for host in tx.hosts.all():
-        _shift_host(tx, host, step, now)
+    for host in tx.hosts.readable():
+        with suppress(Unreadable):
+            _shift_host(tx, host, step, now)
     for sandbox in tx.sandboxes.unsettled():
         tx.sandboxes.transition(
             sandbox.id,
@@ -85,13 +88,14 @@ def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
             phase_at=_moved(sandbox.phase_at, step),
             retry_at=_moved(sandbox.retry_at, step),
         )
-    for replica in tx.replicas.all():
+    for replica in tx.replicas.readable():
         if replica.retry_at is not None:
             retry_at = moved_pause(replica.retry_at, replica.updated_at, step, now)
             tx.replicas.replace(replace(replica, retry_at=retry_at, updated_at=now))
     for publication_id in tx.publications.unsettled():
-        _shift_publication(tx, tx.publications.get(publication_id), step, now)
-    for image in tx.images.all():
+        with suppress(Unreadable):
+            _shift_publication(tx, tx.publications.get(publication_id), step, now)
+    for image in tx.images.readable():
         if image.state is ImageState.RECEIVING:
             # How long nobody went on with it.
             moved = replace(image, updated_at=image.updated_at + step)

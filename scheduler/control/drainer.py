@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from scheduler.clock import Clock
-from scheduler.errors import Conflict, NotFound
+from scheduler.errors import Conflict, NotFound, Unreadable
 from scheduler.lifecycle import drains
 from scheduler.lifecycle.drains import DrainAction, DrainPlan, Verb
 from scheduler.model import DesiredState, Drain, DrainState, Event, HostState
@@ -83,7 +83,7 @@ class Drainer:
     async def _advance(self, drain: Drain) -> _Advance:
         try:
             return await self._store.submit(partial(_write, drain.id, self._clock))
-        except Conflict as error:
+        except (Conflict, Unreadable) as error:
             _log.warning("drain waits", host=drain.host_name, error=error.message)
             return _Advance()
 
@@ -100,7 +100,10 @@ def _agenda(clock: Clock, tx: Transaction) -> _Agenda:
 
 
 def _wants(tx: Transaction, drain: Drain, now: datetime) -> bool:
-    plan = _plan(tx, drain, now)
+    try:
+        plan = _plan(tx, drain, now)
+    except Unreadable:
+        return True  # which is told where it is tried
     if plan is None or plan.finished or plan.due:
         return True
     return plan.remaining != drain.remaining

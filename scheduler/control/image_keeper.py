@@ -5,6 +5,7 @@ What it decides is carried out by the replicator and the ingestor, as if an oper
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -52,7 +53,7 @@ class ImageKeeper:
 
     async def keep(self) -> float | None:
         """Condemn what is too much or abandoned."""
-        images = await self._store.read(lambda tx: tx.images.all())
+        images = await self._store.read(lambda tx: tx.images.readable())
         if not images:
             return None
         now = self._clock.now()
@@ -65,12 +66,16 @@ class ImageKeeper:
 
     def _plan(self, now: datetime, tx: Transaction) -> _Thinning:
         """Find what is too much and what is in use: a fleet's worth of rows, so by a reader."""
-        images = {image.id: image for image in tx.images.all()}
+        images = {image.id: image for image in tx.images.readable()}
         cloned = tx.images.cloned()
+        held: defaultdict[str, list[Replica]] = defaultdict(list)
+        for one in tx.replicas.readable():
+            if one.image_id in images:
+                held[one.host_id].append(one)
         spare: list[tuple[HostState, Surplus]] = []
         used: list[Replica] = []
-        for host in tx.hosts.all():
-            replicas = tx.replicas.of_host(host.id)
+        for host in tx.hosts.readable():
+            replicas = held[host.id]
             needed = [one for one in replicas if (images[one.image_id].digest, host.id) in cloned]
             there = {(one.image_id, one.host_id) for one in needed}
             limit_mb = self._pace.replicas_limit_mb

@@ -229,7 +229,7 @@ class Ingestor:
 
 def _busy(tx: Transaction) -> tuple[str, ...]:
     busy = (*_TAKEN_IN, ImageState.REMOVING)
-    images = tx.images.all()
+    images = tx.images.readable()
     return tuple(one.id for one in images if one.state in busy or copies_of(tx, one))
 
 

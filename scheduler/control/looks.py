@@ -7,13 +7,13 @@ its host was being listed is ours all the same: what the records do not explain 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.control.listings import Listings
-from scheduler.errors import HostError, IdentityChanged, NotFound, SandboxdError
+from scheduler.errors import HostError, IdentityChanged, NotFound, SandboxdError, Unreadable
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle import health
 from scheduler.lifecycle.health import Streak, Verdict
@@ -58,11 +58,14 @@ class HostRecords:
     """Images that are on their way to the host: what is still to come of them is spoken for."""
     leaving: tuple[Sandbox, ...] = ()
     """Live sandboxes that moved from here and may have left something, which is still charged."""
+    unreadable: Mapping[str, str | None] = field(default_factory=dict)
+    """The domain of each live sandbox here of which no more can be read: nothing is done to it."""
 
     def ours(self) -> frozenset[str]:
         """Return the UUIDs of the domains that a claim on this host stands for."""
         known = (*self.sandboxes, *self.leaving)
-        return frozenset(one.domain_uuid for one in known if one.domain_uuid is not None)
+        domains = (*(one.domain_uuid for one in known), *self.unreadable.values())
+        return frozenset(uuid for uuid in domains if uuid is not None)
 
     def explains(self, inventory: Inventory) -> bool:
         """Return whether a record stands for every domain that carries our mark."""
@@ -79,6 +82,7 @@ class HostRecords:
             volumes=tuple(volumes.values()),
             arriving=newer.arriving,
             leaving=newer.leaving,
+            unreadable=newer.unreadable,
         )
 
     def volume_names(self) -> frozenset[str]:
@@ -254,14 +258,16 @@ def _shown(volume: Volume, host: HostResources) -> bool:
 
 def _records(tx: Transaction, host_id: str, known: Iterable[Sandbox]) -> HostRecords:
     host = tx.hosts.get(host_id)
-    sandboxes, volumes = tx.sandboxes.of_host(host_id, known), tx.volumes.of_host(host_id)
-    owners = {volume.owner for volume in volumes} - {sandbox.id for sandbox in sandboxes}
+    placed, volumes = tx.sandboxes.placed_on(host_id, known), tx.volumes.of_host(host_id)
+    here = {sandbox.id for sandbox in placed.sandboxes} | placed.unreadable.keys()
+    owners = {volume.owner for volume in volumes} - here
     return HostRecords(
         host=host,
-        sandboxes=sandboxes,
+        sandboxes=placed.sandboxes,
         volumes=volumes,
         arriving=_arriving(tx, host),
-        leaving=tuple(one for one in map(partial(_live, tx), sorted(owners)) if one is not None),
+        leaving=tuple(one for one in map(partial(_leaving, tx), sorted(owners)) if one is not None),
+        unreadable=placed.unreadable,
     )
 
 
@@ -300,6 +306,14 @@ def _live(tx: Transaction, sandbox_id: str) -> Sandbox | None:
     except NotFound:
         return None
     return sandbox if sandbox.live else None
+
+
+def _leaving(tx: Transaction, sandbox_id: str) -> Sandbox | None:
+    """Return a live sandbox; what is left of one that cannot be read is charged as it is seen."""
+    try:
+        return _live(tx, sandbox_id)
+    except Unreadable:
+        return None
 
 
 def _health_fields(verdict: Verdict) -> HostFacts:

@@ -15,7 +15,7 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.control.vitals import NEVER, Turn
-from scheduler.errors import ReadOnly, Unavailable
+from scheduler.errors import ReadOnly, Unavailable, Unreadable
 from scheduler.statedir import DiskRefused
 
 STORE_AGAIN_SECONDS = 2.0
@@ -112,6 +112,10 @@ class Loop:
                 again = await self._work()
         except (ReadOnly, Unavailable) as error:
             return self._refused(error)
+        except Unreadable as error:
+            # Ending would not mend the row; what it has to do with waits for somebody who does.
+            _log.error("deferred", loop=self.name, code=error.code, error=error.message)
+            return None
         self._silent_since = None
         self._observe(self.name, self._clock.monotonic() - begun)
         return again

@@ -16,7 +16,7 @@ from scheduler.clock import Clock
 from scheduler.control.leftovers import key_of
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look
-from scheduler.errors import Invalid, NotFound
+from scheduler.errors import Invalid, NotFound, Unreadable
 from scheduler.lifecycle.orphans import (
     VOLUME_PREFIX,
     Budget,
@@ -93,15 +93,13 @@ class OrphanKeeper:
         A sandbox may have been built while the host was being listed, and is no orphan for that.
         """
         host_id = look.host.id
-        live: dict[str, Collection[str]] = {
-            s.id: {host_id} for s in look.records.sandboxes if s.live
-        }
+        live: dict[str, Collection[str]] = {sandbox_id: {host_id} for sandbox_id in _here(look)}
         listed = look.records.volume_names()
         marked = {d.mark.sandbox_id for d in inventory.domains if d.mark is not None}
         tombstones: Mapping[str, datetime] = {}
         if marked - live.keys():
             elsewhere, tombstones = await self._store.read(
-                lambda tx: _known(tx, marked - live.keys())
+                lambda tx: _known(tx, marked - live.keys(), host_id)
             )
             live.update(elsewhere)
         if inventory.pool is not None and any(
@@ -167,9 +165,13 @@ class OrphanKeeper:
 def _condemned(look: Look) -> frozenset[str]:
     """Return the sandboxes of which volumes are listed here, and which do not live here."""
     owned = (v for v in look.records.volumes if v.role is not VolumeRole.IMAGE)
-    return frozenset(v.owner for v in owned) - {
-        sandbox.id for sandbox in look.records.sandboxes if sandbox.live
-    }
+    return frozenset(v.owner for v in owned) - _here(look)
+
+
+def _here(look: Look) -> frozenset[str]:
+    """Return the sandboxes that live here, those included of which no more can be read."""
+    records = look.records
+    return frozenset(s.id for s in records.sandboxes if s.live) | records.unreadable.keys()
 
 
 def _left_volumes(
@@ -191,15 +193,21 @@ def _key(step: OrphanStep) -> str:
 
 
 def _known(
-    tx: Transaction, sandbox_ids: set[str]
+    tx: Transaction, sandbox_ids: set[str], host_id: str
 ) -> tuple[Mapping[str, set[str]], Mapping[str, datetime]]:
-    """Return the hosts of each live sandbox, and when each destroyed one was buried."""
+    """Return the hosts of each live sandbox, and when each destroyed one was buried.
+
+    One that cannot be read may live where its domain is, for all that anybody can tell.
+    """
     live: dict[str, set[str]] = {}
     tombstones: dict[str, datetime] = {}
     for sandbox_id in sandbox_ids:
         try:
             sandbox = tx.sandboxes.get(sandbox_id)
         except NotFound:
+            continue
+        except Unreadable:
+            live[sandbox_id] = {host_id}
             continue
         if sandbox.state is SandboxState.DESTROYED:
             tombstones[sandbox_id] = sandbox.deleted_at or sandbox.updated_at

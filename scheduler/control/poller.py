@@ -102,7 +102,7 @@ class Poller:
 
     async def _meet(self) -> None:
         """Begin to poll new hosts, and stop polling those that were removed."""
-        known = {host.id for host in await self._store.read(lambda tx: tx.hosts.all())}
+        known = {host.id for host in await self._store.read(lambda tx: tx.hosts.readable())}
         for host_id in known - self._loops.keys():
             self._begin(host_id)
         for host_id in self._loops.keys() - known:

@@ -55,7 +55,7 @@ class Preparer:
 
     async def pending(self) -> tuple[str, ...]:
         """Return the ids of the sources whose preparation is not over."""
-        sources = await self._store.read(lambda tx: tx.source_vms.all())
+        sources = await self._store.read(lambda tx: tx.source_vms.readable())
         return tuple(one.id for one in sources if _running(one) is not None)
 
     async def _step(self, source: SourceVM, way: _Way) -> SourceVM | None:

@@ -61,7 +61,7 @@ class Reaper:
 
     def _look(self, tx: Transaction) -> _Leases:
         now = lease_time(tx, self._clock)
-        upcoming = tx.sandboxes.next_expiry()
+        upcoming = tx.sandboxes.next_expiry(now)
         return _Leases(
             due=tuple(sandbox.id for sandbox in tx.sandboxes.due(now, BATCH)),
             next_in_seconds=None if upcoming is None else (upcoming - now).total_seconds(),

@@ -98,7 +98,7 @@ class ReplicaRecords:
 
     async def pending(self) -> tuple[str, ...]:
         """Return the keys of the replicas that have work to do."""
-        replicas = await self._store.read(lambda tx: tx.replicas.all())
+        replicas = await self._store.read(lambda tx: tx.replicas.readable())
         return tuple(replica_key(one) for one in replicas if one.state is not ReplicaState.READY)
 
     def _standing(self, key: str, tx: Transaction) -> Standing | None:

@@ -84,6 +84,8 @@ class StoreFacts:
     """When the wall clock was lately set, and by how many seconds."""
     clock_doubted_until: datetime | None = None
     """Until when nothing that is kept is removed, since the clock is suddenly far ahead."""
+    unreadable: tuple[str, ...] = ()
+    """What is wrong with each row that was passed over, in words."""
     authorities: tuple[SshAuthority, ...] = ()
     guests_by_authority: Mapping[str, int] = field(default_factory=dict)
     """How many live guests trust each SSH authority, by its fingerprint."""

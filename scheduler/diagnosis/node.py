@@ -25,6 +25,7 @@ _LOG = "journalctl -u sandboxd -n 100"
 def check_store(store: StoreFacts) -> Iterator[Check]:
     """Yield every check that the store's answers allow."""
     yield _store(store)
+    yield _records(store)
     yield _clock(store)
     yield _fleet(store)
 
@@ -135,6 +136,15 @@ def _forge(forge: ForgeFacts) -> Check:
             message = f"{file.path} may be used by others (mode {file.mode:04o})"
             return _check(name, Verdict.WARNING, message, f"chmod 600 {path}")
     return _check(name, Verdict.OK, f"{forge.url} can be published to")
+
+
+def _records(store: StoreFacts) -> Check:
+    if not store.unreadable:
+        return _check("records", Verdict.OK, "every record that was met can be read")
+    others = len(store.unreadable) - 1
+    message = f"{store.unreadable[0]}; it is passed over"
+    message += f", and so are {others} others" if others else ""
+    return _check("records", Verdict.FAILED, message, _LOG)
 
 
 def _clock(store: StoreFacts) -> Check:

@@ -63,7 +63,7 @@ class Snapshots:
 
     def _take(self, tx: Transaction) -> MetricsSnapshot:
         now = self._clock.now()
-        hosts = tx.hosts.all()
+        hosts = tx.hosts.readable()
         draining = (tx.drains.active(h.id) for h in hosts if h.state is HostState.DRAINING)
         return MetricsSnapshot(
             taken_at=now,
@@ -72,7 +72,7 @@ class Snapshots:
             drains=tuple(drain for drain in draining if drain is not None),
             authorities=tuple(one for one in tx.ssh_authorities.all() if not one.over),
             guests_by_authority=tx.ssh_authorities.guest_counts(),
-            images=tx.images.all(),
-            replicas=tx.replicas.all(),
+            images=tx.images.readable(),
+            replicas=tx.replicas.readable(),
             expired=len(tx.sandboxes.due(now, MOST_EXPIRED)),
         )

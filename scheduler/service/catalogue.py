@@ -31,7 +31,7 @@ class Catalogue:
 
     async def load(self) -> None:
         """Read every image from the store."""
-        images = await self._store.read(lambda tx: tx.images.all())
+        images = await self._store.read(lambda tx: tx.images.readable())
         self._images = {image.id: image for image in images if image.usable}
 
     def put(self, image: Image) -> None:

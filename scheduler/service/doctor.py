@@ -64,11 +64,12 @@ class DoctorService:
 
     async def _ask_store(self, now: datetime) -> tuple[StoreFacts, Collection[HostResources]]:
         def read(tx: Transaction) -> tuple[StoreFacts, Collection[HostResources]]:
-            hosts, trust = tx.hosts.all(), clock_trust(tx)
+            hosts, trust = tx.hosts.readable(), clock_trust(tx)
             facts = StoreFacts(
                 hosts=len(hosts),
                 clock_steps=_clock_steps(tx, now),
                 clock_doubted_until=None if trust is None else trust.until,
+                unreadable=tuple(error.message for error in tx.unreadable()),
                 authorities=tx.ssh_authorities.all(),
                 guests_by_authority=tx.ssh_authorities.guest_counts(),
             )

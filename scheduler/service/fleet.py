@@ -185,12 +185,12 @@ def _hosts_and_groups(
     for allocation in tx.allocations.all():
         if allocation.anti_affinity_group is not None:
             groups[allocation.host_id].append(allocation.anti_affinity_group)
-    digests = {image.id: image.digest or "" for image in tx.images.all()}
+    digests = {image.id: image.digest or "" for image in tx.images.readable()}
     holders: dict[str, list[str]] = defaultdict(list)
-    for replica in tx.replicas.all():
-        if replica.state is ReplicaState.READY:
+    for replica in tx.replicas.readable():
+        if replica.state is ReplicaState.READY and replica.image_id in digests:
             holders[digests[replica.image_id]].append(replica.host_id)
-    return tx.hosts.all(), groups, holders
+    return tx.hosts.readable(), groups, holders
 
 
 def _holders_of(image_id: str, tx: Transaction) -> tuple[str, list[str]]:

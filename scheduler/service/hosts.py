@@ -11,9 +11,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from scheduler import ids
 from scheduler.clock import Clock
-from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, SetInFile, StaleRevision
+from scheduler.errors import (
+    AlreadyExists,
+    Conflict,
+    Invalid,
+    NotFound,
+    SetInFile,
+    StaleRevision,
+    Unreadable,
+)
 from scheduler.model import Event, HostResources, HostState, Transport, VirtType
 from scheduler.service.fleet import FleetView
 from scheduler.service.identities import accept, acceptable
@@ -25,6 +35,8 @@ from scheduler.validation.hosts import AddHost, EditHost, unreachable
 FROM_FILE = "configuration"
 """The actor of what the configuration file asks for."""
 _LOCAL = "localhost"
+
+_log = structlog.get_logger("scheduler.service")
 
 
 class HostService:
@@ -52,9 +64,10 @@ class HostService:
         ensured = await self._store.submit(
             lambda tx: tuple(self._ensure(tx, host) for host in wanted)
         )
-        for host in ensured:
+        known = tuple(host for host in ensured if host is not None)
+        for host in known:
             self._committed(host)
-        return ensured
+        return known
 
     async def add(self, request: AddHost, intent: Intent[HostResources]) -> HostResources:
         """Take a host into the fleet; raises `AlreadyExists` for a name in use."""
@@ -171,11 +184,15 @@ class HostService:
 
         return await self._store.read(unit)
 
-    def _ensure(self, tx: Transaction, wanted: AddHost) -> HostResources:
+    def _ensure(self, tx: Transaction, wanted: AddHost) -> HostResources | None:
+        """Return the host as the file wants it; None when its record cannot be read."""
         try:
             host = tx.hosts.by_name(wanted.name)
         except NotFound:
             return self._add(tx, wanted, FROM_FILE)
+        except Unreadable as error:
+            _log.error("host passed over", host=wanted.name, error=error.message)
+            return None
         return self._changed(tx, host, _fields(wanted), FROM_FILE)
 
     def _add(self, tx: Transaction, request: AddHost, actor: str) -> HostResources:

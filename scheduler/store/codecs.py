@@ -21,7 +21,6 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Boolean, Double, LargeBinary, Text
 from sqlalchemy.types import TypeEngine
 
-from scheduler.errors import Unavailable
 from scheduler.store.documents import Convert, document, without_none
 from scheduler.store.values import micros, moment, storable
 
@@ -68,9 +67,8 @@ def _enum(kind: type[StrEnum]) -> Convert:
         try:
             return members[value]
         except KeyError:
-            raise Unavailable(
-                f"a row holds {kind.__name__} {value!r}, which this version does not know",
-                remedy="A newer sandboxd wrote it: run that version; the row was left alone.",
+            raise ValueError(
+                f"{kind.__name__} {value!r}, which this version does not know"
             ) from None
 
     return decode

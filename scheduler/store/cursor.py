@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select
 from scheduler.errors import ReadOnly
 from scheduler.store.faults import driver_errors, translate
 from scheduler.store.statements import Statement, Statements
+from scheduler.store.unreadable import UnreadableRows
 
 Row = Sequence[Any]
 
@@ -38,6 +39,11 @@ class Cursor:
     def engine(self) -> str:
         """Return `sqlite` or `postgresql`."""
         return self._connection.dialect.name
+
+    @property
+    def unreadable(self) -> UnreadableRows:
+        """Return where rows are noted that are passed over."""
+        return self._statements.unreadable
 
     def rows(self, statement: Statement, *parameters: Any) -> Sequence[Row]:
         """Return what a select of fixed shape finds."""

@@ -79,6 +79,7 @@ class SandboxesFace(Face):
     find = awaited(Sandboxes.find)
     live = awaited(Sandboxes.live)
     of_host = awaited(Sandboxes.of_host)
+    placed_on = awaited(Sandboxes.placed_on)
     counts = awaited(Sandboxes.counts)
     due = awaited(Sandboxes.due)
     next_expiry = awaited(Sandboxes.next_expiry)
@@ -97,6 +98,7 @@ class HostsFace(Face):
     by_name = awaited(Hosts.by_name)
     find = awaited(Hosts.find)
     all = awaited(Hosts.all)
+    readable = awaited(Hosts.readable)
     of_machine = awaited(Hosts.of_machine)
     replace = awaited(Hosts.replace)
     upsert = awaited(Hosts.upsert)
@@ -292,6 +294,7 @@ class SourceVMsFace(Face):
     get = awaited(SourceVMs.get)
     find = awaited(SourceVMs.find)
     all = awaited(SourceVMs.all)
+    readable = awaited(SourceVMs.readable)
     replace = awaited(SourceVMs.replace)
 
 
@@ -323,6 +326,7 @@ class ImagesFace(Face):
     by_reference = awaited(Images.by_reference)
     find = awaited(Images.find)
     all = awaited(Images.all)
+    readable = awaited(Images.readable)
     replace = awaited(Images.replace)
     clones = awaited(Images.clones)
     remove = awaited(Images.remove)
@@ -336,6 +340,7 @@ class ReplicasFace(Face):
     of_image = awaited(Replicas.of_image)
     of_host = awaited(Replicas.of_host)
     all = awaited(Replicas.all)
+    readable = awaited(Replicas.readable)
     replace = awaited(Replicas.replace)
     remove = awaited(Replicas.remove)
 

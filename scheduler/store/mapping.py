@@ -14,10 +14,14 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table
 from sqlalchemy.schema import SchemaItem
 
+from scheduler.errors import Unreadable
 from scheduler.store.codecs import Codec, codec_of
 from scheduler.store.values import storable
 
 E = TypeVar("E")
+
+_FAULTS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+"""What decoding may raise of a value that no version of ours wrote."""
 
 # SQLite numbers rows by itself only in a column of exactly this type.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -53,12 +57,25 @@ class Mapper(Generic[E]):
         return values
 
     def entity(self, row: Sequence[Any]) -> E:
-        """Return the entity that a whole row stands for."""
-        values = list(row)
-        for index, decode in self._decoders:
-            if values[index] is not None:
-                values[index] = decode(values[index])
+        """Return the entity that a whole row stands for; `Unreadable` when it cannot be told."""
+        values, index = list(row), 0
+        try:
+            for index, decode in self._decoders:
+                if values[index] is not None:
+                    values[index] = decode(values[index])
+        except _FAULTS as error:
+            raise self._unreadable(row, self.columns[index], error) from error
         return self.kind(**dict(zip(self.columns, values, strict=True)))
+
+    def _unreadable(self, row: Sequence[Any], column: str, error: Exception) -> Unreadable:
+        name = self.table.name
+        key = tuple(row[self.columns.index(one.name)] for one in self.table.primary_key)
+        return Unreadable(
+            f"row {'/'.join(map(str, key))} of {name} cannot be read: its {column} holds {error}",
+            remedy="If a newer sandboxd wrote it, run that version; else mend it in the database, "
+            "or restore a copy: it is left alone.",
+            key=key,
+        )
 
     def encode(self, column: str, value: Any) -> Any:
         """Return one field's value as it is stored."""

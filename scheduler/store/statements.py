@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from scheduler.store.mapping import Mapper
+from scheduler.store.unreadable import UnreadableRows
 
 Clause = Select[Any] | Insert | Update | Delete
 Bind = Callable[[Sequence[Any]], Sequence[Any]]
@@ -59,6 +61,8 @@ class Statements:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._prepared: dict[Statement, Prepared] = {}
+        self.unreadable = UnreadableRows()
+        """The rows that were passed over, by whatever connection."""
 
     def prepared(self, statement: Statement) -> Prepared:
         """Return the statement's text, compiled the first time it is asked for."""
@@ -104,6 +108,12 @@ def selected(mapper: Mapper[Any], *keys: str) -> Statement:
     """Return the select of whole rows whose columns `keys` equal the parameters."""
     wanted = [mapper.table.c[key] == bindparam(key) for key in keys]
     return Statement(select(mapper.table).where(*wanted), *keys)
+
+
+@cache
+def selected_by_key(mapper: Mapper[Any]) -> Statement:
+    """Return the select of the row with a primary key."""
+    return selected(mapper, *(column.name for column in mapper.table.primary_key))
 
 
 def removed(mapper: Mapper[Any], *keys: str) -> Statement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from scheduler.clock import Clock
+from scheduler.errors import Unreadable
 from scheduler.store.cursor import Cursor
 from scheduler.store.repositories.allocations import Allocations
 from scheduler.store.repositories.authorities import SshAuthorities
@@ -32,7 +33,7 @@ from scheduler.store.repositories.ssh import SshCertificates, SshSessions
 from scheduler.store.repositories.user_data import UserData
 from scheduler.store.repositories.verifications import Verifications
 from scheduler.store.repositories.volumes import Volumes
-from scheduler.store.statements import Statements
+from scheduler.store.statements import Statements, selected_by_key
 
 
 class Transaction:
@@ -69,3 +70,16 @@ class Transaction:
         self.ssh_certificates = SshCertificates(cursor, clock)
         self.ssh_sessions = SshSessions(cursor, clock)
         self.settings = Settings(cursor, clock)
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Return what is wrong with the rows that loops pass over, as far as it still is."""
+        found: list[Unreadable] = []
+        for mapper, error in self.cursor.unreadable.noted():
+            row = self.cursor.row(selected_by_key(mapper), *error.key)
+            try:
+                if row is not None:
+                    mapper.entity(row)
+                self.cursor.unreadable.mended(mapper, error.key)
+            except Unreadable as still:
+                found.append(still)
+        return tuple(found)

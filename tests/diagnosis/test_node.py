@@ -37,6 +37,7 @@ def test_a_node_without_fault_passes_every_check() -> None:
         "loop lag",
         "loops",
         "permissions",
+        "records",
     ]
 
 
@@ -136,6 +137,17 @@ def test_a_database_that_refuses_is_told_with_its_remedy_and_hides_no_hosts() ->
     assert (check.verdict, check.message) == (Verdict.FAILED, "its disk is full; Free space.")
     assert asked(fault="it does not answer")["database"].message == "it does not answer"
     assert asked(fault="it does not answer", hosts=0)["fleet"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("others", "words"), [((), "; it is passed over"), (("b", "c"), ", and so are 2 others")]
+)
+def test_records_that_cannot_be_read_are_told(others: tuple[str, ...], words: str) -> None:
+    check = asked(unreadable=("row SBX-1 of sandboxes cannot be read", *others))["records"]
+    assert check.verdict is Verdict.FAILED
+    assert check.message.startswith("row SBX-1 of sandboxes cannot be read; it is passed over")
+    assert check.message.endswith(words)
+    assert check.remedy == "journalctl -u sandboxd -n 100"
 
 
 def test_a_clock_that_was_set_is_told() -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from scheduler.errors import Invalid, Unavailable
+from scheduler.errors import Invalid, Unreadable
 from scheduler.model import ChangeDiff, CommandSummary, Condition
 from scheduler.store import StoreConfig, engines, tables
 from scheduler.store.cursor import Cursor
@@ -135,7 +135,27 @@ def test_output_keeps_bytes_that_text_columns_refuse() -> None:
 def test_an_unknown_enum_value_makes_its_row_unreadable() -> None:
     row = tables.SANDBOXES.row(samples.sandbox())
     row[tables.SANDBOXES.columns.index("state")] = "HIBERNATED"
-    with pytest.raises(Unavailable, match="'HIBERNATED', which this version does not know"):
+    with pytest.raises(
+        Unreadable, match=r"row SBX-1 of sandboxes .* its state holds SandboxState 'HIBERNATED'"
+    ) as met:
+        tables.SANDBOXES.entity(row)
+    assert met.value.key == ("SBX-1",)
+
+
+@pytest.mark.parametrize(
+    "document", ["{", '["paused"]', '[{"kind":"paused"}]', "7", "[" * 100_000, '[{"since":"x"}]']
+)
+def test_a_document_that_is_none_makes_its_row_unreadable(document: str) -> None:
+    row = tables.SANDBOXES.row(samples.sandbox())
+    row[tables.SANDBOXES.columns.index("conditions")] = document
+    with pytest.raises(Unreadable, match=r"row SBX-1 of sandboxes .* its conditions holds"):
+        tables.SANDBOXES.entity(row)
+
+
+def test_a_time_beyond_all_times_makes_its_row_unreadable() -> None:
+    row = tables.SANDBOXES.row(samples.sandbox())
+    row[tables.SANDBOXES.columns.index("created_at")] = 2**62
+    with pytest.raises(Unreadable, match="its created_at holds"):
         tables.SANDBOXES.entity(row)
 
 

@@ -66,7 +66,7 @@ class ChangeSets(Repository):
 
     def unfinished(self) -> tuple[ChangeSet, ...]:
         """Return the change sets that have work to do, the oldest first."""
-        return self._all(CHANGE_SETS, _UNFINISHED)
+        return self._readable(CHANGE_SETS, _UNFINISHED)
 
     def replace(self, change_set: ChangeSet, *, expected: ChangeSetState) -> ChangeSet:
         """Write a change set that was in the expected state; `Conflict` when it is in another."""

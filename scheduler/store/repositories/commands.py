@@ -81,7 +81,7 @@ class Commands(Repository):
 
     def running(self) -> tuple[Command, ...]:
         """Return every command that has not ended, the oldest first."""
-        return tuple(sorted(self._all(COMMANDS, _AT_WORK), key=lambda one: one.id))
+        return tuple(sorted(self._readable(COMMANDS, _AT_WORK), key=lambda one: one.id))
 
     def places(self) -> tuple[tuple[str, str | None], ...]:
         """Return the sandbox and the host of every command that has not ended."""

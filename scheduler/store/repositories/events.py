@@ -54,7 +54,7 @@ class Events(Repository):
             )
         query = _matching(select(EVENTS.table).where(_COLUMNS.seq > since), filter)
         rows = self._cursor.search(query.order_by(_COLUMNS.seq).limit(min(limit, MAX_LIMIT)))
-        return tuple(map(EVENTS.entity, rows))
+        return self._each(EVENTS, rows)
 
     def before_last(self, count: int, filter: EventFilter | None = None) -> int:
         """Return the number after which the newest `count` events begin, 0 with no more than that.

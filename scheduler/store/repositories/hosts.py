@@ -63,6 +63,10 @@ class Hosts(Repository):
         """Return every host, by name."""
         return self._all(HOSTS, queries.ALL)
 
+    def readable(self) -> tuple[HostResources, ...]:
+        """Return those that can be read: nothing may follow from one that is not there."""
+        return self._readable(HOSTS, queries.ALL)
+
     def of_machine(self, host_uuid: str) -> tuple[HostResources, ...]:
         """Return the records that say they are the machine of this UUID; one at most."""
         return self._all(HOSTS, queries.OF_MACHINE, host_uuid)

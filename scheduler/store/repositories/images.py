@@ -109,6 +109,10 @@ class Images(Repository):
         """Return every image, the oldest first."""
         return self._all(IMAGES, _ALL)
 
+    def readable(self) -> tuple[Image, ...]:
+        """Return those that can be read: nothing may follow from one that is not there."""
+        return self._readable(IMAGES, _ALL)
+
     def replace(self, image: Image, *, expected: ImageState) -> Image:
         """Write an image that was in the expected state; `Conflict` when it is in another.
 

@@ -40,7 +40,7 @@ class Inspections(Repository):
 
     def waiting(self) -> tuple[Inspection, ...]:
         """Return those that have not ended, the oldest first."""
-        return self._all(INSPECTIONS, _WAITING)
+        return self._readable(INSPECTIONS, _WAITING)
 
     def find(self, source_id: str, options: ListOptions | None = None) -> Page[Inspection]:
         """Return a page of a source's, newest first."""

@@ -40,7 +40,7 @@ class PlaybookRuns(Repository):
 
     def unfinished(self) -> tuple[PlaybookRun, ...]:
         """Return those that have work to do, the oldest first."""
-        return self._all(PLAYBOOK_RUNS, _UNFINISHED)
+        return self._readable(PLAYBOOK_RUNS, _UNFINISHED)
 
     def find(self, playbook_id: str, options: ListOptions | None = None) -> Page[PlaybookRun]:
         """Return a page of a playbook's, newest first."""

@@ -56,6 +56,10 @@ class Replicas(Repository):
         """Return every replica on every host."""
         return self._all(REPLICAS, _ALL)
 
+    def readable(self) -> tuple[Replica, ...]:
+        """Return those that can be read: nothing may follow from one that is not there."""
+        return self._readable(REPLICAS, _ALL)
+
     def replace(self, replica: Replica) -> Replica:
         """Write a replica as it was read but for its changes; `Conflict` when it has moved on."""
         written = replace(replica, generation=replica.generation + 1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 
 from scheduler.clock import Clock
-from scheduler.errors import AlreadyExists, NotFound
+from scheduler.errors import AlreadyExists, NotFound, Unreadable
 from scheduler.store.cursor import Cursor
 from scheduler.store.mapping import Mapper
 from scheduler.store.options import ListOptions, Order, Page
@@ -50,6 +50,22 @@ class Repository:
 
     def _all(self, mapper: Mapper[E], statement: Statement, *keys: Any) -> tuple[E, ...]:
         return tuple(map(mapper.entity, self._cursor.rows(statement, *keys)))
+
+    def _readable(self, mapper: Mapper[E], statement: Statement, *keys: Any) -> tuple[E, ...]:
+        """Return those that can be read: one that cannot must not stop a loop over all others.
+
+        Only where nothing follows from one that is missing; it is noted.
+        """
+        return self._each(mapper, self._cursor.rows(statement, *keys))
+
+    def _each(self, mapper: Mapper[E], rows: Iterable[Sequence[Any]]) -> tuple[E, ...]:
+        found: list[E] = []
+        for row in rows:
+            try:
+                found.append(mapper.entity(row))
+            except Unreadable as error:
+                self._cursor.unreadable.note(mapper, error)
+        return tuple(found)
 
     def _matching(self, mapper: Mapper[E], filter: object, *names: str) -> Select[Any]:
         """Return the search for rows whose columns `names` equal what the filter gives."""

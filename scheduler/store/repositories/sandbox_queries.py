@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, func, or_, select, update
 
-from scheduler.model import DesiredState, SandboxState
+from scheduler.model import DesiredState, Sandbox, SandboxState
 from scheduler.store.labels import labelled
 from scheduler.store.options import Order
 from scheduler.store.statements import Statement, inserted, overwritten, selected
@@ -52,7 +52,10 @@ COUNTS = Statement(
     .where(_LIVE)
     .group_by(_COLUMNS.host_id, _COLUMNS.state)
 )
-NEXT_EXPIRY = Statement(select(func.min(_COLUMNS.expires_at)).where(_LEASED))
+NEXT_EXPIRY = Statement(
+    select(func.min(_COLUMNS.expires_at)).where(_LEASED, _COLUMNS.expires_at > bindparam("after")),
+    "after",
+)
 UNSETTLED = Statement(
     select(_TABLE)
     .where(
@@ -85,6 +88,14 @@ ORDER = Order(
     id=_COLUMNS.id,
     default="created_at",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The live sandboxes on a host; `unreadable` has the domains of those that cannot be read."""
+
+    sandboxes: tuple[Sandbox, ...]
+    unreadable: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,13 @@ from scheduler.store.repositories import sandbox_queries as queries
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.repository import Repository
 from scheduler.store.repositories.sandbox_changes import SandboxChanges, checked, journalled
-from scheduler.store.repositories.sandbox_queries import SandboxFilter
+from scheduler.store.repositories.sandbox_queries import Placed, SandboxFilter
 from scheduler.store.repositories.user_data import UserData
 from scheduler.store.tables import SANDBOXES
 from scheduler.store.values import micros, moment
 
-_ID, _GENERATION = map(SANDBOXES.columns.index, ("id", "generation"))
+_ID, _GENERATION, _DOMAIN = map(SANDBOXES.columns.index, ("id", "generation", "domain_uuid"))
+_STATES = frozenset(state.value for state in SandboxState)
 
 
 class Sandboxes(Repository):
@@ -57,32 +58,42 @@ class Sandboxes(Repository):
         """Return every sandbox that is not destroyed, oldest first."""
         return self._all(SANDBOXES, queries.LIVE)
 
-    def of_host(self, host_id: str, known: Iterable[Sandbox] = ()) -> tuple[Sandbox, ...]:
-        """Return the live sandboxes that are placed on a host, oldest first.
+    def of_host(self, host_id: str) -> tuple[Sandbox, ...]:
+        """Return the live sandboxes that are placed on a host, oldest first."""
+        return self._all(SANDBOXES, queries.OF_HOST, host_id)
+
+    def placed_on(self, host_id: str, known: Iterable[Sandbox] = ()) -> Placed:
+        """Return the live sandboxes that are placed on a host, and those that cannot be read.
 
         Those of `known` that nobody has written since come back as they are: every write raises
         the generation, and to read a row costs many times what it costs to compare two columns.
         """
         unchanged = {(one.id, one.generation): one for one in known}
-        return tuple(
-            unchanged.get((row[_ID], row[_GENERATION])) or SANDBOXES.entity(row)
-            for row in self._cursor.rows(queries.OF_HOST, host_id)
-        )
+        found: list[Sandbox] = []
+        unreadable: dict[str, str | None] = {}
+        for row in self._cursor.rows(queries.OF_HOST, host_id):
+            same = unchanged.get((row[_ID], row[_GENERATION]))
+            read = (same,) if same is not None else self._each(SANDBOXES, (row,))
+            found += read
+            if not read:
+                unreadable[row[_ID]] = row[_DOMAIN]
+        return Placed(sandboxes=tuple(found), unreadable=unreadable)
 
     def counts(self) -> Mapping[tuple[str | None, SandboxState], int]:
         """Return how many live sandboxes each host has in each state."""
         return {
             (host_id, SandboxState(state)): count
             for host_id, state, count in self._cursor.rows(queries.COUNTS)
+            if state in _STATES
         }
 
     def due(self, now: datetime, limit: int = 1000) -> tuple[Sandbox, ...]:
         """Return the sandboxes whose lease has ended and that nobody is destroying, first first."""
-        return self._all(SANDBOXES, queries.DUE, micros(now), limit)
+        return self._readable(SANDBOXES, queries.DUE, micros(now), limit)
 
-    def next_expiry(self) -> datetime | None:
-        """Return when the next lease ends, or None when no sandbox has one."""
-        row = self._cursor.row(queries.NEXT_EXPIRY)
+    def next_expiry(self, after: datetime) -> datetime | None:
+        """Return when the next lease ends after a time, or None when none does."""
+        row = self._cursor.row(queries.NEXT_EXPIRY, micros(after))
         return None if row is None or row[0] is None else moment(row[0])
 
     def unsettled(self) -> tuple[Sandbox, ...]:
@@ -90,7 +101,7 @@ class Sandboxes(Repository):
 
         One in ERROR that should run is settled: only a retry, which sets a phase, moves it.
         """
-        return self._all(SANDBOXES, queries.UNSETTLED)
+        return self._readable(SANDBOXES, queries.UNSETTLED)
 
     def replace(self, sandbox: Sandbox, *, expected_generation: int) -> Sandbox:
         """Write a user's edit; the state cannot change here.

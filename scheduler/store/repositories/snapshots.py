@@ -44,6 +44,10 @@ _ORDER = Order(
 )
 
 
+_KINDS = frozenset(kind.value for kind in SnapshotKind)
+_STATES = frozenset(state.value for state in SnapshotState)
+
+
 class Snapshots(Repository):
     """The snapshots' repository."""
 
@@ -73,13 +77,14 @@ class Snapshots(Repository):
 
     def unfinished(self) -> tuple[Snapshot, ...]:
         """Return the snapshots for which something is still to be done on a host."""
-        return self._all(SNAPSHOTS, _UNFINISHED)
+        return self._readable(SNAPSHOTS, _UNFINISHED)
 
     def counts(self) -> Mapping[tuple[SnapshotKind, SnapshotState], int]:
         """Return how many snapshots there are of each kind in each state."""
         return {
             (SnapshotKind(kind), SnapshotState(state)): count
             for kind, state, count in self._cursor.rows(_COUNTS)
+            if kind in _KINDS and state in _STATES
         }
 
     def manifest_refs(self) -> frozenset[str]:

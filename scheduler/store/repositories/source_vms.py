@@ -78,6 +78,10 @@ class SourceVMs(Repository):
         """Return every source VM that anything is recorded of."""
         return self._all(SOURCE_VMS, _ALL)
 
+    def readable(self) -> tuple[SourceVM, ...]:
+        """Return those that can be read: nothing may follow from one that is not there."""
+        return self._readable(SOURCE_VMS, _ALL)
+
     def replace(self, source_vm: SourceVM) -> SourceVM:
         """Write one as it was read but for its changes; `Conflict` when it moved on."""
         written = replace(source_vm, generation=source_vm.generation + 1)

@@ -116,7 +116,7 @@ class SshSessions(Repository):
 
     def unended(self, most: int) -> tuple[SshSession, ...]:
         """Return those that nobody has ended yet, the oldest first."""
-        return self._all(SSH_SESSIONS, _OPEN_SESSIONS, most)
+        return self._readable(SSH_SESSIONS, _OPEN_SESSIONS, most)
 
     def replace(self, session: SshSession) -> SshSession:
         """Write one that has ended."""

@@ -39,7 +39,7 @@ class Verifications(Repository):
 
     def unfinished(self) -> tuple[Verification, ...]:
         """Return the verifications that have work to do, the oldest first."""
-        return self._all(VERIFICATIONS, _UNFINISHED)
+        return self._readable(VERIFICATIONS, _UNFINISHED)
 
     def replace(self, verification: Verification) -> Verification:
         """Write a verification as it was read but for its changes; `Conflict` when it moved on."""

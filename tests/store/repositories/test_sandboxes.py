@@ -239,7 +239,7 @@ async def test_leases_are_due_in_order_until_somebody_destroys(store: Store) -> 
         sandbox("SBX-5", expires_at=later(30)),
     )
     await store.submit(lambda tx: tx.sandboxes.bury("SBX-5", at=START))
-    assert await store.read(lambda tx: tx.sandboxes.next_expiry()) == later(10)
+    assert await store.read(lambda tx: tx.sandboxes.next_expiry(START)) == later(10)
 
     async def due(seconds: float, limit: int = 10) -> list[str]:
         now = later(seconds)
@@ -253,7 +253,7 @@ async def test_leases_are_due_in_order_until_somebody_destroys(store: Store) -> 
 
 async def test_without_leases_nothing_expires(store: Store) -> None:
     await added(store, sandbox())
-    assert await store.read(lambda tx: tx.sandboxes.next_expiry()) is None
+    assert await store.read(lambda tx: tx.sandboxes.next_expiry(START)) is None
 
 
 async def test_i10_a_stepped_clock_moves_every_live_lease(store: Store) -> None:
@@ -314,19 +314,19 @@ async def test_live_and_of_host_leave_tombstones_out(store: Store) -> None:
     assert [one.id for one in there] == ["SBX-2", "SBX-1"]
 
 
-async def test_of_host_reads_again_only_what_was_written(store: Store) -> None:
+async def test_of_what_is_placed_only_what_was_written_is_read_again(store: Store) -> None:
     await added(
         store,
         sandbox("SBX-1", host_id="HST-1", state=RUNNING),
         sandbox("SBX-2", host_id="HST-1", created_at=later(1)),
         sandbox("SBX-3", host_id="HST-1", created_at=later(2)),
     )
-    known = await store.read(lambda tx: tx.sandboxes.of_host("HST-1"))
+    known = (await store.read(lambda tx: tx.sandboxes.placed_on("HST-1"))).sandboxes
     await store.submit(lambda tx: tx.sandboxes.bury("SBX-2", at=START))
     await store.submit(
         lambda tx: tx.sandboxes.transition("SBX-1", RUNNING, RUNNING, at=START, ssh_ca="another")
     )
-    now = await store.read(lambda tx: tx.sandboxes.of_host("HST-1", known))
+    now = (await store.read(lambda tx: tx.sandboxes.placed_on("HST-1", known))).sandboxes
     assert now == await store.read(lambda tx: tx.sandboxes.of_host("HST-1"))
     assert now[0].ssh_ca == "another"
     assert now[1] is known[2]

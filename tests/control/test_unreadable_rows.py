@@ -1,0 +1,164 @@
+"""One row that cannot be read costs what it is about, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from scheduler.control.loop import Loop
+from scheduler.control.reaper import Reaper
+from scheduler.diagnosis.checks import Check, Verdict
+from scheduler.errors import Unreadable
+from scheduler.model import DesiredState, Sandbox, SandboxState
+from scheduler.service.intents import Intent
+from scheduler.validation.hosts import AddHost
+from tests.clocks import ManualClock
+from tests.control.world import ME, World
+from tests.waits import until_answer
+
+FAULTS = ["conditions = '{'", "state = 'HIBERNATED'", "created_at = 4611686018427387904"]
+
+
+def damage(there: World, table: str, change: str, id: str) -> None:
+    path = there.store.config.sqlite_path
+    with closing(sqlite3.connect(str(path))) as database, database:
+        database.execute(f"UPDATE {table} SET {change} WHERE id = ?", (id,))
+
+
+async def unreadable(there: World) -> tuple[str, ...]:
+    found = await there.store.read(lambda tx: tx.unreadable())
+    return tuple("/".join(map(str, one.key)) for one in found)
+
+
+async def records(there: World) -> Check:
+    report = await there.services.doctor.examine()
+    (check,) = (check for check in report.checks if check.name == "records")
+    return check
+
+
+async def wanted(there: World, box: Sandbox) -> DesiredState:
+    return (await there.sandbox(box.id)).desired_state
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_leases_of_all_others_end_in_time(there: World, fault: str) -> None:
+    bad = await there.created(ttl_seconds=60)
+    good, later = await there.created(ttl_seconds=60), await there.created(ttl_seconds=90)
+    damage(there, "sandboxes", fault, bad.id)
+    there.clock.advance(61)
+    reaper = Reaper(
+        there.store,
+        there.clock,
+        stopped_retention_seconds=1,
+        wake=lambda _: None,
+        count=lambda _: None,
+    )
+    assert await reaper.reap() == 0.0
+    assert await wanted(there, good) is DesiredState.DESTROYED
+    assert 0.0 < (await reaper.reap() or 0.0) <= 30.0, "what cannot be ended is not waited for"
+    there.clock.advance(30)
+    await reaper.reap()
+    assert await wanted(there, later) is DesiredState.DESTROYED
+    assert await unreadable(there) == (bad.id,)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_daemon_goes_on_and_the_domain_is_left_alone(there: World, fault: str) -> None:
+    bad, good = await there.created(), await there.created()
+    damage(there, "sandboxes", fault, bad.id)
+    (driver,) = there.drivers.by_host.values()
+    domains = {domain.uuid for domain in (await driver.inventory()).domains}
+    host = await there.host()
+    async with there.running():
+        await there.services.sandboxes.destroy(good.id, Intent(actor=ME))
+
+        async def gone() -> bool:
+            return (await there.sandbox(good.id)).state is SandboxState.DESTROYED
+
+        await there.until(gone, what="the end of the other one")
+        looked_at = there.clock.now()
+
+        async def seen() -> bool:
+            return ((await there.host()).observed_at or looked_at) > looked_at
+
+        for _ in range(3):
+            await there.until(seen, what="another look")
+            looked_at = there.clock.now()
+    there_now = {domain.uuid for domain in (await driver.inventory()).domains}
+    assert there_now == domains - {good.domain_uuid}
+    assert await there.events(kind="host.orphan") == []
+    after = await there.host()
+    assert (after.unmanaged_cpus, after.unmanaged_memory_mb) == (
+        host.unmanaged_cpus,
+        host.unmanaged_memory_mb,
+    ), "what it holds is charged once"
+    assert after.reserved_cpus == bad.vcpus, "and stays so"
+    with pytest.raises(Unreadable):
+        await there.sandbox(bad.id)
+
+
+async def test_it_is_told_once_and_by_the_doctor_until_it_is_mended(
+    there: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = await there.create()
+    assert (await records(there)).verdict is Verdict.OK
+    damage(there, "sandboxes", "phase = 'DREAMING'", bad.id)
+    for _ in range(3):
+        await there.store.read(lambda tx: tx.sandboxes.unsettled())
+    assert capsys.readouterr().out.count("unreadable row") == 1
+    check = await records(there)
+    assert check.verdict is Verdict.FAILED
+    assert bad.id in check.message
+    assert "DREAMING" in check.message
+    damage(there, "sandboxes", "phase = NULL", bad.id)
+    assert (await records(there)).verdict is Verdict.OK
+
+
+async def test_a_host_that_cannot_be_read_takes_no_part(there: World) -> None:
+    await there.add_seen_host("beta")
+    beta = await there.store.read(lambda tx: tx.hosts.by_name("beta"))
+    damage(there, "hosts", "breakers = '{'", beta.id)
+    wishes = [
+        AddHost(name=name, transport="test", uri="test:///default", ratio_cpu=1.0)
+        for name in ("alpha", "beta")
+    ]
+    ensured = await there.services.hosts.ensure_from_file(wishes)
+    assert [host.name for host in ensured] == ["alpha"]
+    await there.fleet.load()
+    assert [host.name for host in there.fleet.hosts()] == ["alpha"]
+    async with there.running():
+        made = await there.create()
+
+        async def up() -> bool:
+            return (await there.sandbox(made.id)).state is SandboxState.RUNNING
+
+        await there.until(up, what="a sandbox on the other one")
+
+
+async def test_a_pass_that_needs_the_row_is_put_off_and_the_daemon_goes_on() -> None:
+    clock, passes = ManualClock(), 0
+
+    async def work() -> float | None:
+        nonlocal passes
+        passes += 1
+        raise Unreadable("row 1 of drains cannot be read", key=(1,))
+
+    loop = Loop("drain", work, every=60.0, limit=None, clock=clock)
+    await _turned(loop, clock, lambda: passes)
+    assert passes >= 2
+
+
+async def _turned(loop: Loop, clock: ManualClock, passes: Callable[[], int]) -> None:
+    running = asyncio.create_task(loop.run())
+
+    async def twice() -> bool:
+        clock.advance(60.0)
+        return running.done() or passes() >= 2
+
+    await until_answer(twice)
+    loop.stop()
+    await running

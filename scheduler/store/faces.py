@@ -329,6 +329,7 @@ class ImagesFace(Face):
     readable = awaited(Images.readable)
     replace = awaited(Images.replace)
     clones = awaited(Images.clones)
+    cloned = awaited(Images.cloned)
     remove = awaited(Images.remove)
 
 

@@ -182,9 +182,8 @@ def _hosts_and_groups(
     tx: Transaction,
 ) -> tuple[Collection[HostResources], dict[str, list[str]], dict[str, list[str]]]:
     groups: dict[str, list[str]] = defaultdict(list)
-    for allocation in tx.allocations.all():
-        if allocation.anti_affinity_group is not None:
-            groups[allocation.host_id].append(allocation.anti_affinity_group)
+    for host_id, group in tx.allocations.groups():
+        groups[host_id].append(group)
     digests = {image.id: image.digest or "" for image in tx.images.readable()}
     holders: dict[str, list[str]] = defaultdict(list)
     for replica in tx.replicas.readable():

@@ -121,6 +121,7 @@ class AllocationsFace(Face):
     of_host = awaited(Allocations.of_host)
     of_sandbox = awaited(Allocations.of_sandbox)
     all = awaited(Allocations.all)
+    groups = awaited(Allocations.groups)
     audit = awaited(Allocations.audit)
 
 

@@ -6,13 +6,15 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
+from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.loop import Loop
 from scheduler.control.reaper import Reaper
 from scheduler.diagnosis.checks import Check, Verdict
-from scheduler.errors import Unreadable
+from scheduler.errors import CapacityExhausted, Unreadable
 from scheduler.model import DesiredState, Sandbox, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.validation.hosts import AddHost
@@ -137,6 +139,32 @@ async def test_a_host_that_cannot_be_read_takes_no_part(there: World) -> None:
             return (await there.sandbox(made.id)).state is SandboxState.RUNNING
 
         await there.until(up, what="a sandbox on the other one")
+
+
+async def test_the_fleet_is_placed_on_beside_a_claim_that_cannot_be_read(there: World) -> None:
+    """Its group is a plain column, and the store has the last word on room."""
+    made = await there.created(anti_affinity_group="db")
+    path = there.store.config.sqlite_path
+    with closing(sqlite3.connect(str(path))) as database, database:
+        database.execute("UPDATE allocations SET state = 'lent'")
+    await there.fleet.load()
+    with pytest.raises(CapacityExhausted):
+        await there.create(anti_affinity_group="db")
+    assert (await there.create()).host_id == made.host_id
+
+
+async def test_a_step_of_the_clock_moves_all_others(there: World) -> None:
+    made = await there.created(ttl_seconds=600)
+    await there.add_seen_host("beta")
+    beta = await there.store.read(lambda tx: tx.hosts.by_name("beta"))
+    guard = ClockGuard(there.store, there.clock)
+    await guard.watch()
+    damage(there, "hosts", "breakers = '{'", beta.id)
+    there.clock.set_wall(3600.0)
+    await guard.watch()
+    moved = (await there.sandbox(made.id)).expires_at
+    assert made.expires_at is not None
+    assert moved == made.expires_at + timedelta(hours=1)
 
 
 async def test_a_pass_that_needs_the_row_is_put_off_and_the_daemon_goes_on() -> None:

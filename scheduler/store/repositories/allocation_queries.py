@@ -115,6 +115,11 @@ OF_SANDBOX = Statement(
     .order_by(_ROWS.claimed_at, _ROWS.host_id),
     "sandbox",
 )
+GROUPS = Statement(
+    select(_ROWS.host_id, _ROWS.anti_affinity_group)
+    .where(_ROWS.anti_affinity_group.is_not(None))
+    .order_by(_ROWS.host_id, _ROWS.anti_affinity_group)
+)
 ALL = Statement(select(ALLOCATIONS.table).order_by(_ROWS.host_id, _ROWS.sandbox_id))
 SET_STATE = Statement(
     update(ALLOCATIONS.table)

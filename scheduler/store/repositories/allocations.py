@@ -134,6 +134,10 @@ class Allocations(Repository):
         """Return the whole ledger, by host."""
         return self._all(ALLOCATIONS, queries.ALL)
 
+    def groups(self) -> tuple[tuple[str, str], ...]:
+        """Return every host that holds one of a group, with the group; no other column is read."""
+        return tuple((str(row[0]), str(row[1])) for row in self._cursor.rows(queries.GROUPS))
+
     def audit(self, *, heal: bool = False, actor: str = SYSTEM) -> tuple[Discrepancy, ...]:
         """Return the hosts whose counters are not the sum of their rows; `heal` corrects them."""
         hosts = {host.id: host for host in self._all(HOSTS, host_queries.ALL)}

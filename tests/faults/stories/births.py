@@ -117,7 +117,7 @@ class Probe(BuildInVain):
         super().mend()
 
     def act(self) -> None:
-        self.cluster.set_clock_forward(LONG_S)
+        self.cluster.sleep(LONG_S)
         wait_until(self._is_taken, what="facts that are fresh by the new time")
 
     def is_done(self) -> bool:

@@ -267,7 +267,8 @@ def _take(entry: ManifestEntry, draft: _Draft) -> str | None:
     content = draft.contents.get(entry.sha256 or "")
     if content is None:
         return "its content was not kept: it is too large, a secret, or changed while it was read"
-    if (secret := secret_in(entry.path, content)) is not None:
+    # What is nothing is no secret: other empty files may be taken along.
+    if content and (secret := secret_in(entry.path, content)) is not None:
         return secret
     if len(content) > draft.bytes_left:
         return f"all files together hold more than {MOST_CONTENT_BYTES // 2**20} MiB"

@@ -193,11 +193,16 @@ class Manifests:
         """Return the files whose content is to be kept and is not yet: path, size and digest."""
         left = self._limits.total_content_bytes - self.contents.total_bytes()
         left = min(left, self._limits.manifest_content_bytes)
-        secret = {one.sha256 for one in manifest.entries if secret_in(one.path, b"") is not None}
+        hidden = [one for one in manifest.entries if secret_in(one.path, b"") is not None]
+        places = {one.path for one in hidden}
+        # What is nothing is no secret, wherever else it lies.
+        secret = {one.sha256 for one in hidden if one.size}
         wanted: dict[str, tuple[str, int, str]] = {}
         for one in manifest.entries:
             digest = one.sha256
-            if digest is None or digest in wanted or digest in secret or not self._small(one):
+            if digest is None or digest in wanted or digest in secret or one.path in places:
+                continue
+            if not self._small(one):
                 continue
             if self.contents.claim(digest):
                 continue

@@ -171,6 +171,17 @@ def test_one_content_is_kept_from_a_secret_place_and_taken_from_another() -> Non
     assert list(reasons(made)) == ["/etc/ssl/private/f"]
 
 
+def test_an_empty_file_at_a_secret_place_takes_no_other_one_with_it() -> None:
+    empty = digest(b"")
+    made = planned(
+        added("/etc/ssl/private/f", sha256=empty),
+        added("/opt/f", sha256=empty),
+        contents={empty: b""},
+    )
+    assert [one.path for one in made.files] == ["/opt/f"]
+    assert list(reasons(made)) == ["/etc/ssl/private/f"]
+
+
 def test_all_contents_together_are_bounded_and_a_twin_costs_nothing() -> None:
     half = b"x" * (MOST_CONTENT_BYTES // 2 + 1)
     other = b"y" * (MOST_CONTENT_BYTES // 2)

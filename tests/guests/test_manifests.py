@@ -62,6 +62,16 @@ async def test_a_guest_is_taken_and_found_again(manifests: Manifests, root: Path
         assert await manifests.content(digest(unkept)) is None
 
 
+async def test_an_empty_file_is_kept_though_another_one_lies_where_secrets_do(
+    manifests: Manifests, root: Path
+) -> None:
+    (root / ".ssh" / "id_ed25519").touch()
+    (root / "empty").touch()
+    async with guest_here(None) as connection:
+        await manifests.take(connection)
+    assert await manifests.content(digest(b"")) == b""
+
+
 async def test_there_is_room_for_so_much(tmp_path: Path, root: Path) -> None:
     limits = Limits(bounds=Bounds(roots=(str(root),)), manifest_content_bytes=3, noise=NoiseRules())
     async with (

@@ -10,6 +10,7 @@ import pytest
 from tests.clocks import ManualClock
 from tests.control.snapshots import Bench, bench
 from tests.control.world import World, world
+from tests.hosts.fake import FakeDriver
 
 
 @pytest.fixture
@@ -29,6 +30,14 @@ async def there(empty: World) -> World:
     """A world with one host, `alpha`, that was looked at and takes sandboxes."""
     await empty.add_seen_host("alpha")
     return empty
+
+
+@pytest.fixture
+def driver(there: World) -> FakeDriver:
+    """The way to that host."""
+    (found,) = there.drivers.by_host.values()
+    assert isinstance(found, FakeDriver)
+    return found
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -13,25 +11,10 @@ from scheduler.errors import Conflict, HostTimeout
 from scheduler.lifecycle.captures import ended_at
 from scheduler.model import ImageState, SandboxState, VolumeRole
 from scheduler.service.intents import Intent
-from tests.clocks import ManualClock
 from tests.control.endings import RETENTION_SECONDS, TTL, expire, expired, go_on, images, taking_in
 from tests.control.imagery import Imagery, content
-from tests.control.world import ME, World, world
+from tests.control.world import ME, World
 from tests.hosts.fake import FakeDriver
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, ManualClock()) as made:
-        await made.add_seen_host()
-        yield made
-
-
-@pytest.fixture
-def driver(there: World) -> FakeDriver:
-    (found,) = there.drivers.by_host.values()
-    assert isinstance(found, FakeDriver)
-    return found
 
 
 async def test_a_disk_that_is_an_image_already_ends_with_that_one(

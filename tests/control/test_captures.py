@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -26,23 +24,9 @@ from tests.clocks import ManualClock
 from tests.control.endings import TTL, expire, expired, go_on, images
 from tests.control.imagery import Imagery, content, digest_of
 from tests.control.snapshots import Bench
-from tests.control.world import CLUSTER, ME, World, wanted, world
+from tests.control.world import CLUSTER, ME, World, wanted
 from tests.hosts.fake import FakeDriver
 from tests.hosts.fake_snapshots import Blocks
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, ManualClock()) as made:
-        await made.add_seen_host()
-        yield made
-
-
-@pytest.fixture
-def driver(there: World) -> FakeDriver:
-    (found,) = there.drivers.by_host.values()
-    assert isinstance(found, FakeDriver)
-    return found
 
 
 async def test_its_disk_is_an_image_before_it_is_destroyed(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -36,29 +34,14 @@ from scheduler.service.source_images import copy_volume
 from scheduler.service.source_vms import SourceVMService
 from scheduler.service.terms import SourceTerms
 from scheduler.sources.preparations import Preparation, to_json
-from tests.clocks import ManualClock
 from tests.control.imagery import Imagery, content
-from tests.control.world import ME, World, world
+from tests.control.world import ME, World
 from tests.hosts.fake import FakeDomain, FakeDriver
 from tests.waits import until
 
 AUTHORITY = "SHA256:authority"
 UUID = "6b0f1e9c-5a51-4d5e-8f6a-000000000009"
 DISK = "golden-disk.qcow2"
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, ManualClock()) as made:
-        await made.add_seen_host()
-        yield made
-
-
-@pytest.fixture
-def driver(there: World) -> FakeDriver:
-    (found,) = there.drivers.by_host.values()
-    assert isinstance(found, FakeDriver)
-    return found
 
 
 async def put(there: World, driver: FakeDriver, *, cloud_init: bool = True) -> FakeDomain:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +11,11 @@ from scheduler.control.image_keeper import ImageKeeper, ImagePace, _thin_out
 from scheduler.model import HostState, Image, ImageState, ReplicaState
 from scheduler.service.intents import Intent
 from scheduler.service.requests import TakeImage
-from tests.clocks import ManualClock
 from tests.control.imagery import Imagery, chunks, content, digest_of
-from tests.control.world import ME, World, world
+from tests.control.world import ME, World
 
 DAY = 86_400
 INTENT: Intent[Any] = Intent(actor=ME)
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, ManualClock()) as opened:
-        await opened.add_seen_host("alpha")
-        yield opened
 
 
 @pytest.fixture

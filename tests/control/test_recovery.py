@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from scheduler.errors import HostRefused
 from scheduler.model import (
@@ -18,16 +14,8 @@ from scheduler.model import (
     StateReason,
 )
 from scheduler.service.intents import Intent
-from tests.clocks import ManualClock
-from tests.control.world import ME, World, world
+from tests.control.world import ME, World
 from tests.hosts.fake import FakeDriver
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, ManualClock()) as made:
-        await made.add_seen_host()
-        yield made
 
 
 async def starved(there: World) -> tuple[Sandbox, FakeDriver]:

@@ -7,12 +7,15 @@ In CI Hypothesis draws the same examples each run, so that a red build is red fo
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -54,3 +57,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB, mounted for the test; only root may."""
     with mounted(tmp_path / "disk", "3m") as disk:
         yield disk
+
+
+@pytest.fixture
+def logs_as_before() -> Iterator[None]:
+    """Logging is configured for the whole process, which other tests share."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where a service manager is told how its service is; reading it never waits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        yield listener

@@ -5,15 +5,14 @@ It is failures that quote: configurations that are refused, a database that cann
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from scheduler import daemon
 from tests.canaries import Canaries
+
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,17 +37,6 @@ BAD_FILES = (
     '[store]\npassword = "{}"',
     '[store]\ndatabase_url = {{ password = "{}" }}',
 )
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before() -> Iterator[None]:
-    """The daemon configures logging for its process; other tests share this one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("url", BAD_URLS)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import structlog
 
 from scheduler import daemon
 from scheduler.api.listener import Listener
@@ -46,6 +44,8 @@ from tests.hosts.fake import FakeDriver, FakeHost
 from tests.proof.daemon import Daemon, Document, running
 from tests.waits import until, until_answer
 
+pytestmark = pytest.mark.usefixtures("logs_as_before")
+
 MakeFarm = Callable[[int], LibvirtdFarm]
 
 QUICK = """
@@ -56,17 +56,6 @@ listen = "127.0.0.1:0"
 """
 DEMO_IMAGE = "debian-12.qcow2"
 SMALL = {"agent_id": "test", "vcpus": 1, "memory_mb": 256, "storage_mb": 2048}
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before() -> Iterator[None]:
-    """The daemon configures logging for its process; other tests share this one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def main(*arguments: object) -> int:

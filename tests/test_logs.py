@@ -6,12 +6,13 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from scheduler import logs
+
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 SECRET = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -19,17 +20,6 @@ SECRET = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before() -> Iterator[None]:
-    """Logging is configured for the whole process, which other tests share."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def refuse(token: str) -> None:

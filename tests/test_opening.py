@@ -38,14 +38,6 @@ class Database:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.setblocking(False)
-        yield listener
-
-
-@pytest.fixture
 def notifier(tmp_path: Path, supervisor: socket.socket) -> Iterator[Notifier]:
     assert supervisor.fileno() >= 0
     with closing(Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})) as told:

@@ -46,7 +46,7 @@ def delta(before: Manifest, after: Manifest, noise: NoiseRules) -> Delta:
     packages = package_changes(before.packages, after.packages)
     if before.package_manager != after.package_manager:
         packages = ()
-    changes = sorted(_files(before, after), key=lambda one: _identity(one.after or one.before))
+    changes = sorted(_files(before, after), key=_identity)
     told = explained_links(before, after, changes, packages_differ=bool(packages))
     kept, ignored = _without_noise(changes, rules, told)
     changed = _Packages(packages)
@@ -227,7 +227,7 @@ def _without_noise(
 ) -> tuple[list[FileChange], tuple[Ignored, ...]]:
     kept, ignored = [], Counter[str]()
     for one in changes:
-        rule = rules.rule_for(one.path) or told.get(_identity(one.after or one.before))
+        rule = rules.rule_for(one.path) or told.get(_identity(one))
         if rule is None:
             kept.append(one)
         elif _differs(one.before, one.after):

@@ -35,7 +35,7 @@ def explained_links(
     directories: dict[str, tuple[Path, str]] = {}
     telling: dict[str, set[bool]] = {}
     for change in changes:
-        path = change.path, _literal(change)
+        path = change.path, change.literal
         if wants := _WANTS.match(change.path):
             pattern = f"/etc/systemd/system/*.{wants[2]}/**"
             if change.path == wants[1] and _came_or_went(change):
@@ -134,8 +134,3 @@ def _is_link(change: FileChange) -> bool:
 
 def _came_or_went(change: FileChange) -> bool:
     return change.before is None or change.after is None
-
-
-def _literal(change: FileChange) -> bool:
-    entry = change.after or change.before
-    return entry is not None and entry.literal

@@ -22,7 +22,7 @@ MOST_CONTENT_BYTES = 64 * 2**20
 ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/subuid"})
 
 _ALTERNATIVES = "/etc/alternatives/"
-_HOMES = ("/home/", "/root/")
+_HOMES = re.compile(r"/(home|root)/")
 _READ_BY_ALL = 0o004
 _ORDINARY = {
     EntryKind.FILE: {(0o644, 0, 0), (0o755, 0, 0)},
@@ -227,7 +227,7 @@ def _become(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -
         draft.note(after.path, "every account of the machine is replaced: make users instead")
     else:
         draft.wish("files", wanted)
-        if not after.mode & _READ_BY_ALL and not after.path.startswith(_HOMES):
+        if not after.mode & _READ_BY_ALL and not _HOMES.match(after.path):
             draft.note(after.path, "not everybody may read it: see whether it holds a secret")
 
 

@@ -131,6 +131,13 @@ class FileChange:
         assert entry is not None
         return entry.path
 
+    @property
+    def literal(self) -> bool:
+        """Return whether the path's text is its name, on both sides alike."""
+        entry = self.after or self.before
+        assert entry is not None
+        return entry.literal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageChange:

@@ -21,6 +21,8 @@ from scheduler.model import (
 from tests.changes.guests import CONTENT, added, digest, entry, purged, removed
 
 DIRECTORY, SYMLINK, OTHER = EntryKind.DIRECTORY, EntryKind.SYMLINK, EntryKind.OTHER
+HOME = "/root"
+"""Where root lives in a guest."""
 KEPT = {digest(CONTENT): CONTENT}
 
 
@@ -158,7 +160,7 @@ def test_a_file_that_not_everybody_may_read_deserves_a_look_outside_of_homes() -
         added("/etc/app.conf", mode=0o640),
         added("/etc/own", mode=0o600),
         added("/etc/plain"),
-        added("/root/.profile", mode=0o600),
+        added(f"{HOME}/.profile", mode=0o600),
     )
     assert len(made.files) == 4
     assert [one.subject for one in made.notes] == ["/etc/app.conf", "/etc/own"]

@@ -9,6 +9,9 @@ import pytest
 
 from scheduler.changes.secrets import secret_in
 
+HOME = "/root"
+"""Where root lives in a guest."""
+
 
 @pytest.mark.parametrize(
     "path",
@@ -43,10 +46,10 @@ from scheduler.changes.secrets import secret_in
         "/etc/credstore/db",
         "/srv/app/.env",
         "/srv/app/.env.production",
-        "/root/.docker/config.json",
-        "/root/.pgpass",
-        "/root/.my.cnf",
-        "/root/.config/gh/hosts.yml",
+        f"{HOME}/.docker/config.json",
+        f"{HOME}/.pgpass",
+        f"{HOME}/.my.cnf",
+        f"{HOME}/.config/gh/hosts.yml",
         "/srv/infra/terraform.tfstate",
     ],
 )

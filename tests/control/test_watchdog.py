@@ -71,14 +71,6 @@ class Site:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.setblocking(False)
-        yield listener
-
-
-@pytest.fixture
 def site(supervisor: socket.socket) -> Iterator[Site]:
     environ = {
         "NOTIFY_SOCKET": supervisor.getsockname(),

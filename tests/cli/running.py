@@ -9,6 +9,7 @@ import pty
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,17 +41,28 @@ class Ran:
         return [line.split() for line in self.out.splitlines()]
 
 
+_alone = threading.Lock()
+"""Held by the one command that has this process's environment and outputs."""
+
+
 @dataclass(frozen=True)
 class Sandboxctl:
-    """Runs commands against one socket."""
+    """Runs commands against one socket, one at a time: `started` runs another beside it."""
 
     socket: Path
 
     def __call__(self, *arguments: str, stdin: str = "") -> Ran:
         environment = {"SANDBOXD_SOCKET": str(self.socket), "USER": "ana", "LOGNAME": "ana"}
-        result = CliRunner().invoke(
-            cli, arguments, input=stdin, env=environment, catch_exceptions=False
-        )
+        if not _alone.acquire(blocking=False):
+            raise RuntimeError(
+                "two at once would leave each other's environment and outputs behind"
+            )
+        try:
+            result = CliRunner().invoke(
+                cli, arguments, input=stdin, env=environment, catch_exceptions=False
+            )
+        finally:
+            _alone.release()
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     async def run(self, *arguments: str, stdin: str = "") -> Ran:

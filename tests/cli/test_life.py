@@ -10,8 +10,8 @@ from scheduler.cli.failures import Failure
 from scheduler.cli.goals import parse
 from scheduler.model import SandboxState
 from tests.cli.fleet import Fleet
-from tests.cli.running import Sandboxctl
-from tests.waits import until_answer
+from tests.cli.running import Sandboxctl, started
+from tests.waits import until
 
 
 async def test_stop_and_start(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
@@ -23,8 +23,8 @@ async def test_stop_and_start(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
         "stop requested: desired state RUNNING -> STOPPED",
         "RUNNING -> STOPPED: the test says so",
     ], "only what is new is told"
-    started = await sandboxctl.run("start", "web", "-o", "json")
-    assert (started.code, started.document["state"]) == (0, "RUNNING")
+    again = await sandboxctl.run("start", "web", "-o", "json")
+    assert (again.code, again.document["state"]) == (0, "RUNNING")
     assert (await sandboxctl.run("start", "web")).code == 0, "there already is fine"
 
 
@@ -158,18 +158,13 @@ async def test_wait_gives_up_on_what_can_no_longer_be(fleet: Fleet, sandboxctl: 
     redirected = await sandboxctl.run("wait", "web")
     assert redirected.code == 1
     assert "will not run: it is now meant to be STOPPED" in redirected.err
-    waiting = asyncio.create_task(
-        sandboxctl.run("wait", sandbox_id, "--for", "state=RUNNING,ERROR")
-    )
-
-    async def watched() -> bool:
-        return fleet.plane.journal._waiting > 0
-
-    await until_answer(watched)
-    await sandboxctl.run("delete", "web", "-y")
-    gone = await waiting
-    assert gone.code == 1
-    assert "has been destroyed" in gone.err
+    either = ("wait", sandbox_id, "--for", "state=RUNNING,ERROR")
+    with started(sandboxctl.socket, *either) as waiting:
+        await until(lambda: fleet.plane.journal._waiting > 0)
+        await sandboxctl.run("delete", "web", "-y")
+        _, told = await asyncio.to_thread(waiting.communicate, timeout=60)
+    assert waiting.returncode == 1
+    assert "has been destroyed" in told
 
 
 async def test_wait_tells_what_it_can_wait_for(sandboxctl: Sandboxctl) -> None:

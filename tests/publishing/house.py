@@ -7,9 +7,9 @@ real sshd; the API is one of `dialects`. What was asked, and with which headers,
 from __future__ import annotations
 
 import base64
-import getpass
 import json
 import os
+import pwd
 import ssl
 import subprocess
 import threading
@@ -102,7 +102,8 @@ class House:
         return f"{self.url}/{OWNER}/{name}.git"
 
     def ssh(self, name: str = "site") -> str:
-        return f"ssh://{getpass.getuser()}@{ADDRESS}:{self.ssh_port}/{OWNER}/{name}.git"
+        user = pwd.getpwuid(os.getuid()).pw_name
+        return f"ssh://{user}@{ADDRESS}:{self.ssh_port}/{OWNER}/{name}.git"
 
     def repository(self, name: str = "site") -> Path:
         """Return a repository, made with one commit on main when it is new."""

@@ -96,7 +96,7 @@ class Fuse:
             file.write(f"{line}\n")
 
 
-def numbered(trace: list[str]) -> list[tuple[str, int]]:
+def numbered(trace: Iterable[str]) -> list[tuple[str, int]]:
     """Each point of a trace with how often it had been reached by then, from 1."""
     seen: Counter[str] = Counter()
     steps = []
@@ -104,6 +104,26 @@ def numbered(trace: list[str]) -> list[tuple[str, int]]:
         seen[point] += 1
         steps.append((point, seen[point]))
     return steps
+
+
+def begun_within(trace: Sequence[str]) -> list[str]:
+    """A trace without the ends of what began before it.
+
+    Whoever waits for a commit sees it before the daemon passes the point behind it: that point
+    belongs to what was prepared, and the next telling may well have it there.
+    """
+    open_acts: Counter[str] = Counter()
+    kept = []
+    for point in trace:
+        act = act_of(point)
+        if point.endswith(".before"):
+            open_acts[act] += 1
+        elif point.endswith(".after"):
+            if not open_acts[act]:
+                continue
+            open_acts[act] -= 1
+        kept.append(point)
+    return kept
 
 
 def act_of(point: str) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import libvirt
 
 from scheduler.cli.failures import Failure
-from tests.faults.fuse import act_of, numbered
+from tests.faults.fuse import act_of, begun_within, numbered
 from tests.faults.site import Site
 from tests.faults.story import Story
 from tests.faults.trial import Death, NeverReached, Trial
@@ -56,7 +56,7 @@ def watch(story: type[Story], site: Site) -> tuple[Row, ...]:
     trace = Trial(cluster=site.cluster, story=story(site.cluster)).watch()
     deaths = [
         Death(point=point, nth=nth)
-        for point, nth in numbered(trace)
+        for point, nth in numbered(begun_within(trace))
         if story.counts(act_of(point), nth)
     ]
     if story.calls_land_late:

@@ -20,6 +20,7 @@ from scheduler.config.sources import credentials_of
 from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.change_loops import ChangeLoops
+from scheduler.control.clones import Clones
 from scheduler.control.evidence import GuestOnlooker
 from scheduler.control.loop import Loop
 from scheduler.control.pace import pace_of
@@ -27,7 +28,6 @@ from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.publication_loops import Publishing
 from scheduler.control.source_loops import SourceLoops
-from scheduler.control.verifier import Clones
 from scheduler.control.watchdog import Watchdog, writer_loop
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections

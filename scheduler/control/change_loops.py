@@ -12,11 +12,12 @@ from typing import Self
 from scheduler.clock import Clock
 from scheduler.control.bugs import BugReport
 from scheduler.control.change_set_writer import ChangeSetWriter
+from scheduler.control.clones import Clones
 from scheduler.control.evidence import GuestOnlooker, RecordedEvidence
 from scheduler.control.loop import Loop
 from scheduler.control.manifest_keeper import ManifestKeeper
 from scheduler.control.tally import Tally
-from scheduler.control.verifier import Clones, Surroundings, Verifier
+from scheduler.control.verifier import Surroundings, Verifier
 from scheduler.control.vitals import Turn
 from scheduler.control.workers import Workers
 from scheduler.guests.connections import GuestConnections

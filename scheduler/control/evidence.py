@@ -5,6 +5,7 @@ from __future__ import annotations
 from scheduler.changes.noise import DEFAULT_NOISE, NoiseRules
 from scheduler.errors import NotFound
 from scheduler.guests.connections import GuestConnections
+from scheduler.guests.first_boot import FirstBoot, first_boot
 from scheduler.guests.manifests import Manifests
 from scheduler.model import Delta, Diff, HostResources, Manifest, Sandbox
 from scheduler.store import Store
@@ -59,6 +60,11 @@ class GuestOnlooker:
     def __init__(self, guests: GuestConnections, manifests: Manifests) -> None:
         self._guests = guests
         self._manifests = manifests
+
+    async def first_boot(self, sandbox: Sandbox, host: HostResources) -> FirstBoot:
+        """Tell how far a guest's first boot is; raises `GuestUnreachable`."""
+        async with self._guests.connected(sandbox, host) as connection:
+            return await first_boot(connection)
 
     async def manifest_of(self, sandbox: Sandbox, host: HostResources) -> Manifest:
         """Take a guest's manifest; raises `GuestUnreachable`."""

@@ -19,7 +19,16 @@ from scheduler.changes.plans import Contents
 from scheduler.changes.verdicts import expected_reviews, remainders
 from scheduler.clock import Clock
 from scheduler.control.change_set_writer import Deltas
+from scheduler.control.clones import (
+    Clones,
+    has_booted,
+    judged,
+    origin_of,
+    request_of,
+    will_run,
+)
 from scheduler.errors import AlreadyExists, Conflict, NotFound, SandboxdError, Unavailable
+from scheduler.guests.first_boot import FirstBoot
 from scheduler.guests.players import Played
 from scheduler.model import (
     ChangeSet,
@@ -27,9 +36,7 @@ from scheduler.model import (
     Diff,
     HostResources,
     Manifest,
-    Readiness,
     Sandbox,
-    SandboxState,
     Verification,
     VerificationPhase,
     VerificationResult,
@@ -37,34 +44,15 @@ from scheduler.model import (
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.change_sets import change_set_event
 from scheduler.service.intents import Intent
-from scheduler.service.requests import CreateSandbox
 from scheduler.store import Store, Transaction
 
 ACTOR = "system:verification"
-LEASE_SECONDS = 3600
 AGAIN_SECONDS = 2.0
 MOST_RESTARTS = 2
 AT_ONCE = 2
 """Clones at once, of all change sets together: each is played on as soon as it runs."""
-LABEL = "sandboxd/verifies"
 
 _Phase, _Result = VerificationPhase, VerificationResult
-
-
-class Clones(Protocol):
-    """Where clones come from: the service that everybody's sandboxes come from."""
-
-    async def create(self, request: CreateSandbox, intent: Intent[Sandbox], /) -> Sandbox:
-        """Place and record a sandbox."""
-        ...
-
-    async def get(self, reference: str, /) -> Sandbox:
-        """Return one by id or name."""
-        ...
-
-    async def destroy(self, reference: str, intent: Intent[Sandbox], /) -> Sandbox:
-        """Wish one gone."""
-        ...
 
 
 class Player(Protocol):
@@ -76,7 +64,11 @@ class Player(Protocol):
 
 
 class Onlooker(Protocol):
-    """Who tells what a guest holds."""
+    """Who tells how far a guest is, and what it holds."""
+
+    async def first_boot(self, clone: Sandbox, host: HostResources, /) -> FirstBoot:
+        """Tell how far a guest's first boot is; raises `SandboxdError`."""
+        ...
 
     async def manifest_of(self, clone: Sandbox, host: HostResources, /) -> Manifest:
         """Take a guest's manifest; raises `SandboxdError`."""
@@ -166,19 +158,24 @@ class Verifier:
             return AGAIN_SECONDS
         try:
             verification, clone = await self._cloned(change_set, verification)
+            boot = await self._booted(clone)
         except (Unavailable, Conflict):
             raise
         except SandboxdError as error:
             await self._conclude(change_set, verification, _Result.ERROR, error.message)
             return 0.0
-        if clone.state in (SandboxState.CREATED, SandboxState.STARTING):
+        if boot is None:
             return AGAIN_SECONDS
-        if clone.state is not SandboxState.RUNNING:
-            why = f"the clone {clone.id} is {clone.state}: {clone.reason_message or 'no reason'}"
-            await self._conclude(change_set, verification, _Result.ERROR, why)
-            return 0.0
-        await self._try(change_set, verification, clone)
+        await self._try(change_set, verification, clone, boot)
         return 0.0
+
+    async def _booted(self, clone: Sandbox) -> FirstBoot | None:
+        """Return what became of a clone's first boot, None while it is at it."""
+        if will_run(clone):
+            return None
+        host = await self._store.read(lambda tx: tx.hosts.get(clone.host_id or ""))
+        boot = await self._with.onlooker.first_boot(clone, host)
+        return boot if has_booted(clone, boot, self._clock.now()) else None
 
     async def _has_place(self, verification: Verification) -> bool:
         """Return whether it may have a clone; with a place it may until its result is known.
@@ -222,16 +219,19 @@ class Verifier:
         clones = self._with.clones()
         if verification.clone_id is not None:
             return verification, await clones.get(verification.clone_id)
-        origin = await self._store.read(lambda tx: tx.sandboxes.get(change_set.sandbox_id))
+        origin, user_data = await self._store.read(partial(origin_of, change_set))
         name = f"verify-{change_set.id.lower()}-{verification.attempts}"
         try:
-            clone = await clones.create(_request(origin, change_set, name), Intent(actor=ACTOR))
+            request = request_of(origin, user_data, change_set, name)
+            clone = await clones.create(request, Intent(actor=ACTOR))
         except AlreadyExists:
             clone = await clones.get(name)
         named = replace(verification, clone_id=clone.id)
         return await self._become(change_set, named, f"on the clone {clone.id}"), clone
 
-    async def _try(self, change_set: ChangeSet, verification: Verification, clone: Sandbox) -> None:
+    async def _try(
+        self, change_set: ChangeSet, verification: Verification, clone: Sandbox, boot: FirstBoot
+    ) -> None:
         """Play on the clone and look at it, the newest record at hand whatever fails of the two."""
         playing = replace(verification, phase=_Phase.PLAYING)
         verification = await self._become(change_set, playing, "the play begins")
@@ -245,7 +245,8 @@ class Verifier:
         said = replace(verification, phase=_Phase.COMPARING, log=played.log)
         verification = await self._become(change_set, said, "the play has ended")
         if not played.succeeded:
-            await self._conclude(change_set, verification, _Result.FAILED, played.reason)
+            result, reason = judged(_Result.FAILED, played.reason, boot)
+            await self._conclude(change_set, verification, result, reason)
             return
         try:
             verification, result, reason = await self._judged(verification, trial)
@@ -253,6 +254,7 @@ class Verifier:
             raise
         except SandboxdError as error:
             result, reason = _Result.ERROR, error.message
+        result, reason = judged(result, reason, boot)
         await self._conclude(change_set, verification, result, reason)
 
     async def _play(self, change_set: ChangeSet, clone: Sandbox) -> tuple[_Trial, Played]:
@@ -344,20 +346,3 @@ class Verifier:
 
 def _on_a_clone(verification: Verification) -> bool:
     return verification.clone_id is not None and verification.phase is not _Phase.CLEARING
-
-
-def _request(origin: Sandbox, change_set: ChangeSet, name: str) -> CreateSandbox:
-    """Return the request for a sandbox as the original was when it was fresh."""
-    return CreateSandbox(
-        base_image=origin.image_digest or origin.base_image,
-        network=origin.network,
-        vcpus=origin.vcpus,
-        memory_mb=origin.memory_mb,
-        storage_mb=origin.storage_mb,
-        agent_id=origin.agent_id,
-        job_id=origin.job_id,
-        sandbox_name=name,
-        ttl_seconds=LEASE_SECONDS,
-        labels={LABEL: change_set.id},
-        ready=Readiness.SSH,
-    )

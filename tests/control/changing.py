@@ -13,6 +13,7 @@ from scheduler.changes.noise import DEFAULT_NOISE, NoiseRules
 from scheduler.control.change_set_writer import ChangeSetWriter
 from scheduler.control.verifier import Surroundings, Verifier
 from scheduler.errors import GuestUnreachable
+from scheduler.guests.first_boot import FirstBoot
 from scheduler.guests.players import Played
 from scheduler.model import (
     ChangeDiff,
@@ -87,6 +88,7 @@ class Guests:
     reached: bool = True
     shuts_off: bool = False
     """Whether the play leaves a guest that nobody reaches any more."""
+    boot: FirstBoot = FirstBoot.ABSENT
     plays: list[str] = field(default_factory=list)
 
     async def play(self, directory: Path, clone: Sandbox, _host: HostResources) -> Played:
@@ -95,6 +97,9 @@ class Guests:
         self.holds = (*self.holds, *self.brought)
         self.reached = not self.shuts_off
         return self.played
+
+    async def first_boot(self, _clone: Sandbox, _host: HostResources) -> FirstBoot:
+        return self.boot
 
     async def manifest_of(self, _clone: Sandbox, _host: HostResources) -> Manifest:
         if not self.reached:
@@ -188,9 +193,11 @@ class Changing:
 
 
 @asynccontextmanager
-async def changing(world: World, directory: Path, *, job: str = "JOB-1") -> AsyncIterator[Changing]:
-    """Yield the parts over a world with one sandbox and a diff of it."""
-    origin = await world.create(sandbox_name="origin", job_id=job)
+async def changing(
+    world: World, directory: Path, *, job: str = "JOB-1", **asked: object
+) -> AsyncIterator[Changing]:
+    """Yield the parts over a world with one sandbox, created as asked, and a diff of it."""
+    origin = await world.create(sandbox_name="origin", job_id=job, **asked)
     diff = replace(DIFF, sandbox_id=origin.id)
     await world.store.submit(lambda tx: tx.diffs.add(diff))
     files = ChangeFiles(directory)

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.control.verifier import (
-    AGAIN_SECONDS,
-    AT_ONCE,
-    LABEL,
-    LEASE_SECONDS,
-    MOST_RESTARTS,
-)
+from scheduler.control.clones import LABEL, LEASE_SECONDS
+from scheduler.control.verifier import AGAIN_SECONDS, AT_ONCE, MOST_RESTARTS
 from scheduler.errors import Conflict
 from scheduler.guests.players import Played
 from scheduler.model import (

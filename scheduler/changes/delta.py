@@ -32,6 +32,15 @@ from scheduler.model import (
 
 UNREAD = "its content was not read on both sides"
 ONE_SIDED = "only one of the two manifests looked here"
+ONCE_TOLD: Mapping[str, str] = {
+    "package": "packages were told by one manifest only",
+    "service": "services were told by one manifest only",
+}
+NEVER_TOLD: Mapping[str, str] = {
+    "package": "no package manager that is known here answered: which packages came is not told",
+    "service": "no service manager that is known here answered: what is enabled is not told",
+}
+"""Why nothing is said of packages or services, which omissions of the whole guest give."""
 
 _identity = attrgetter("path", "literal")
 
@@ -65,6 +74,12 @@ def delta(before: Manifest, after: Manifest, noise: NoiseRules) -> Delta:
         unknown=_unknown(before, after, kept, rules),
         ignored=ignored,
     )
+
+
+def untold(omission: Omission) -> str | None:
+    """Return of what nothing is said, `package` or `service`; None where it is about a path."""
+    told = ((kind, one[kind]) for one in (ONCE_TOLD, NEVER_TOLD) for kind in one)
+    return next((kind for kind, reason in told if omission.reason == reason), None)
 
 
 def bounded(whole: Delta, most_files: int) -> Delta:
@@ -263,7 +278,9 @@ def _unknown(
         ("service", (before.service_manager, after.service_manager)),
     ):
         if managers[0] != managers[1]:
-            found.add(Omission(path="/", reason=f"{what}s were told by one manifest only"))
+            found.add(Omission(path="/", reason=ONCE_TOLD[what]))
+        elif managers[0] is None:
+            found.add(Omission(path="/", reason=NEVER_TOLD[what]))
     return tuple(sorted(found, key=_omission_key))
 
 

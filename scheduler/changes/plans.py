@@ -11,14 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from scheduler.changes.delta import untold
 from scheduler.changes.secrets import secret_in
 from scheduler.changes.wanted_packages import WantedPackage, wanted_packages
 from scheduler.changes.wanted_services import WantedService, may_restart, wanted_services
-from scheduler.model import Delta, EntryKind, FileChange, ManifestEntry, unit_type
+from scheduler.model import Delta, EntryKind, FileChange, ManifestEntry, Omission, unit_type
 
 MOST_CONTENT_BYTES = 64 * 2**20
 """How much all files of a change set may hold together."""
 
+ALL = "*"
+"""The name of all packages or services, where nobody knows which."""
 ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/subuid"})
 
 _ALTERNATIVES = "/etc/alternatives/"
@@ -148,7 +151,7 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         else:
             _brought(change, draft)
     for omission in delta.unknown:
-        draft.review(omission.path, f"nobody looked there: {omission.reason}")
+        draft.reviews.append(_unknown(omission))
     services, faults = wanted_services(delta)
     for name, reason in faults:
         draft.reviews.append(Review(kind="service", subject=name, reason=reason))
@@ -171,6 +174,13 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         reviews=tuple(draft.reviews),
         notes=tuple(draft.notes),
     )
+
+
+def _unknown(omission: Omission) -> Review:
+    if (kind := untold(omission)) is not None:
+        return Review(kind=kind, subject=ALL, reason=omission.reason)
+    reason = f"nobody looked there: {omission.reason}"
+    return Review(kind="path", subject=omission.path, reason=reason)
 
 
 def _file(change: FileChange, draft: _Draft) -> None:

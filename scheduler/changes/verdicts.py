@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from scheduler.changes import ansible
-from scheduler.changes.delta import Unseen, delta, unread
+from scheduler.changes.delta import Unseen, delta, unread, untold
 from scheduler.changes.noise import FRESH_CLONE_NOISE, NoiseRules
-from scheduler.changes.plans import Contents, Review, plan
+from scheduler.changes.plans import ALL, Contents, Review, plan
 from scheduler.model import Delta, Manifest, Remainder
 
 Key = tuple[str, str]
@@ -57,7 +57,7 @@ def remainders(
 
 
 def _unseen(changed: Delta, clone: Manifest, rules: NoiseRules) -> Iterator[Key]:
-    """Yield what a delta changed and a clone's manifest says nothing of."""
+    """Yield what a delta changed, or may have, and a clone's manifest says nothing of."""
     there = {one.path: one for one in clone.entries}
     looked = Unseen(clone)
     for file in changed.files:
@@ -65,6 +65,7 @@ def _unseen(changed: Delta, clone: Manifest, rules: NoiseRules) -> Iterator[Key]
         missing = entry is None and looked.covers(file.path)
         if rules.rule_for(file.path) is None and (missing or unread(file.after, entry)):
             yield "path", file.path
+    yield from ((kind, ALL) for kind in map(untold, changed.unknown) if kind is not None)
     if clone.package_manager != changed.package_manager:
         yield from (("package", one.name) for one in changed.packages)
     if clone.service_manager != changed.service_manager:

@@ -87,6 +87,8 @@ def wanted_packages(delta: Delta) -> tuple[WantedPackages, tuple[tuple[str, str]
 
 
 def _fault(change: PackageChange, manager: str | None) -> str | None:
+    if manager == "apk":
+        return "add or remove it with apk: neither Ansible's own modules nor Puppet's know apk"
     if manager not in _PACKAGE:
         return "its package manager is not known here"
     if manager == "rpm" and change.name == RPM_KEY:

@@ -166,7 +166,7 @@ class _Reader:
 
 SECTIONS = frozenset(
     (
-        *("passwd", "group", "system", "dpkg", "rpm", "owned", "sums"),
+        *("passwd", "group", "system", "dpkg", "rpm", "apk", "owned", "sums"),
         *("alternatives", "files", "units"),
     )
 )

@@ -61,6 +61,10 @@ packages() {
             /var/lib/dpkg/status
     elif command -v rpm >/dev/null; then
         told rpm rpm -qa --qf "%{NAME}\t%{EPOCHNUM}\t%{VERSION}-%{RELEASE}\n"
+    elif [ -f /lib/apk/db/installed ]; then
+        told apk grep -E "^[PV]:" /lib/apk/db/installed
+    elif [ -f /usr/lib/apk/db/installed ]; then
+        told apk grep -E "^[PV]:" /usr/lib/apk/db/installed
     fi
 }
 

@@ -110,6 +110,24 @@ def rpm(text: bytes) -> Packages:
     return Packages(installed=_by_name(packages))
 
 
+def apk(text: bytes) -> Packages:
+    """Return what apk knows: a name and a version each; it is not asked what belongs to a package.
+
+    What was added as one for its dependencies only (`.build-deps`) is a package to it, too.
+    """
+    packages: set[PackageInfo] = set()
+    name = ""
+    for line in _lines(text):
+        key, _, value = line.partition(":")
+        if key == "P":
+            name = value
+        elif key == "V" and len(packages) < MOST_PACKAGES:
+            if _PACKAGE.fullmatch(name.removeprefix(".")) and _VERSION.fullmatch(value):
+                packages.add(PackageInfo(name=name, version=value))
+            name = ""
+    return Packages(installed=_by_name(packages))
+
+
 def services(files: bytes, units: bytes, instances: Iterable[str] = ()) -> tuple[ServiceState, ...]:
     """Return systemd's units by name: what is enabled, and what runs.
 

@@ -12,6 +12,7 @@ from scheduler.guests.inventory_reader import Listing, Stat, shown
 from scheduler.guests.inventory_tables import (
     Packages,
     accounts,
+    apk,
     automatic_alternatives,
     dpkg,
     rpm,
@@ -38,6 +39,7 @@ _TOLD_BY: Mapping[str, str] = {
     "units": "/usr/bin/systemctl",
     "dpkg": "/usr/bin/dpkg",
     "rpm": "/usr/bin/rpm",
+    "apk": "/sbin/apk",
 }
 """Where an omission stands of what is no path. (dpkg's own table is read, but no rule hides this
 one's path as noise.)"""
@@ -67,7 +69,7 @@ class Draft:
         """Return the manifest of what is known by now."""
         sections = self.listing.sections
         entries = sorted(self._entries(), key=lambda one: (one.path, one.literal))
-        managers = [one for one in ("dpkg", "rpm") if one in sections]
+        managers = [one for one in ("dpkg", "rpm", "apk") if one in sections]
         systemd = "files" in sections and "units" in sections
         return Manifest(
             taken_at=taken_at,
@@ -167,4 +169,6 @@ def drafted(listing: Listing) -> Draft:
         packages = dpkg(sections["dpkg"], owned, sums)
     elif "rpm" in sections:
         packages = rpm(sections["rpm"])
+    elif "apk" in sections:
+        packages = apk(sections["apk"])
     return Draft(listing=listing, packages=packages)

@@ -101,7 +101,7 @@ class Manifest:
     entries: tuple[ManifestEntry, ...] = ()
     packages: tuple[PackageInfo, ...] = ()
     package_manager: str | None = None
-    """`dpkg` or `rpm`, None when the guest has neither."""
+    """`dpkg`, `rpm` or `apk`, None when the guest has none of them."""
     services: tuple[ServiceState, ...] = ()
     service_manager: str | None = None
     """`systemd`, or None when the guest has nothing that could be asked."""

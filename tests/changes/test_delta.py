@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta, package_changes
+from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta, package_changes, untold
 from scheduler.changes.noise import DEFAULT_NOISE, NoiseRule, NoiseRules
 from scheduler.model import (
     UNIT_TYPES,
@@ -183,6 +183,15 @@ def test_nothing_is_said_of_what_only_one_side_asked() -> None:
         "packages were told by one manifest only",
         "services were told by one manifest only",
     ]
+
+
+def test_where_nobody_could_be_asked_that_is_told() -> None:
+    """Silence of both sides is no agreement: what came may be anything."""
+    silent = manifest(package_manager=None, service_manager=None)
+    found = delta(silent, silent, NONE)
+    assert found.empty
+    assert [untold(one) for one in found.unknown] == ["package", "service"]
+    assert untold(Omission(path="/", reason="no time")) is None
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,8 @@ def test_what_rpm_keeps_several_versions_of_is_not_removed_by_name_whatever_a_di
         ("rpm", "https://x/y.rpm", "1", "no name that rpm allows"),
         ("rpm", "gpg-pubkey", "350d275d-6279464b", "a key that rpm trusts"),
         ("rpm", "hello", "--x", "none that rpm allows"),
-        ("apk", "hello", "1", "not known here"),
+        ("apk", "hello", "1", "add or remove it with apk"),
+        ("portage", "hello", "1", "not known here"),
         (None, "hello", "1", "not known here"),
     ],
 )

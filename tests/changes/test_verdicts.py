@@ -71,6 +71,35 @@ def test_a_timer_that_nobody_enabled_on_a_clone_is_missing() -> None:
     assert (left.kind, left.name, left.reviewed) == ("service", "backup.timer", False)
 
 
+@pytest.mark.parametrize("before", [EMPTY, replace(EMPTY, package_manager=None)])
+def test_packages_of_which_nobody_tells_are_not_proven(before: Manifest) -> None:
+    after = replace(EMPTY, package_manager=None)
+    changed = delta(before, after, DEFAULT_NOISE)
+    left = remainders(
+        changed,
+        before=(before, before),
+        after=(after, before),
+        noise=DEFAULT_NOISE,
+        reviews=expected_reviews(changed, {}),
+    )
+    told = [(one.kind, one.name, one.difference, one.reviewed) for one in left]
+    assert told == [("package", "*", "not seen", True)]
+
+
+def test_a_package_of_alpines_is_told_as_left_to_somebody() -> None:
+    before = replace(EMPTY, package_manager="apk")
+    after = replace(before, packages=(PackageInfo(name="nginx", version="1.26-r0"),))
+    changed = delta(before, after, DEFAULT_NOISE)
+    (left,) = remainders(
+        changed,
+        before=(before, before),
+        after=(after, before),
+        noise=DEFAULT_NOISE,
+        reviews=expected_reviews(changed, {}),
+    )
+    assert (left.name, left.difference, left.reviewed) == ("nginx", "missing", True)
+
+
 FILE = entry("/etc/app.conf")
 ETC = replace(EMPTY, entries=(entry("/etc", EntryKind.DIRECTORY),))
 BECAME = replace(SANDBOX, entries=(*ETC.entries, FILE))

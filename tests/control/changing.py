@@ -41,6 +41,8 @@ BEFORE = Manifest(
     taken_at=START,
     roots=("/etc", "/srv"),
     entries=(entry("/etc/base"), entry("/etc/used", uid=7)),
+    package_manager="dpkg",
+    service_manager="systemd",
 )
 AFTER = replace(
     BEFORE, entries=(*BEFORE.entries, entry("/etc/motd"), entry("/srv/web", mode=0o600))

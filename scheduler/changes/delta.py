@@ -14,6 +14,7 @@ from itertools import zip_longest
 from operator import attrgetter
 
 from scheduler.changes.explained_links import explained_links
+from scheduler.changes.file_attributes import Attributes, differing
 from scheduler.changes.noise import NoiseRules
 from scheduler.model import (
     Delta,
@@ -155,11 +156,15 @@ def _files(before: Manifest, after: Manifest) -> Iterator[FileChange]:
     """Yield every path that is or may be different; what one side did not see is left out."""
     old, new = _by_path(before.entries), _by_path(after.entries)
     unseen = Unseen(before), Unseen(after)
+    attributes = Attributes(before, after)
     for key, entry in old.items():
         twin = new.get(key)
         if twin is not None:
-            if twin is not entry and twin != entry and _may_differ(entry, twin):
-                yield FileChange(before=entry, after=twin)
+            if twin is entry or twin == entry:
+                continue
+            was, now = attributes.comparable(entry), attributes.comparable(twin)
+            if _may_differ(was, now):
+                yield FileChange(before=was, after=now)
         elif not unseen[1].covers(key[0]):
             yield FileChange(before=entry, after=None)
     for key, entry in new.items():
@@ -210,6 +215,11 @@ def _may_differ(before: ManifestEntry, after: ManifestEntry) -> bool:
 
 
 def _differs(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
+    return otherwise(before, after) or bool(differing(before, after))
+
+
+def otherwise(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
+    """Return whether a path differs in anything but its capabilities and its access list."""
     if before is None or after is None:
         return True
     if (before.kind, before.uid, before.gid) != (after.kind, after.uid, after.gid):
@@ -272,6 +282,7 @@ def _unknown(
         *(Omission(path=one.path, reason=UNREAD) for one in changes if _unread_change(one)),
         *_one_sided(before, after),
         *_one_sided(after, before),
+        *(one for one in Attributes(before, after).unknown() if not rules.rule_for(one.path)),
     }
     for what, managers in (
         ("package", (before.package_manager, after.package_manager)),

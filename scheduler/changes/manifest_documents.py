@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from scheduler.errors import Unavailable
 from scheduler.model import (
+    FILE_ATTRIBUTES,
     EntryKind,
     Manifest,
     ManifestEntry,
@@ -25,9 +26,9 @@ from scheduler.model import (
 
 T = TypeVar("T")
 
-VERSION = 2
-_SERVICES_ONLY = 1
-"""The version before units of other types and alternatives were told."""
+VERSION = 3
+_SERVICES_ONLY, _NO_ATTRIBUTES = 1, 2
+"""The versions before units of other types and alternatives were told, and before capabilities."""
 _ENTRY_FIELDS = tuple(one.name for one in fields(ManifestEntry))
 _KINDS = {kind.value: kind for kind in EntryKind}
 
@@ -45,6 +46,7 @@ def to_bytes(manifest: Manifest) -> bytes:
         "service_manager": manifest.service_manager,
         "unit_types": manifest.unit_types,
         "chosen_alternatives": manifest.chosen_alternatives,
+        "attributes": manifest.attributes,
         "omissions": _columns(manifest.omissions, _names(Omission)),
         "system": dict(sorted(manifest.system.items())),
     }
@@ -54,7 +56,7 @@ def to_bytes(manifest: Manifest) -> bytes:
 def from_bytes(data: bytes) -> Manifest:
     """Return the manifest; raises `Unavailable` for one that a newer sandboxd wrote."""
     document = json.loads(data)
-    if document["version"] not in (VERSION, _SERVICES_ONLY):
+    if document["version"] not in (VERSION, _NO_ATTRIBUTES, _SERVICES_ONLY):
         raise Unavailable(
             f"a manifest is of version {document['version']}, which this version does not know",
             remedy="a newer sandboxd wrote it: run that version",
@@ -63,6 +65,9 @@ def from_bytes(data: bytes) -> Manifest:
         document |= {"unit_types": ("service",), "chosen_alternatives": None}
     chosen = document["chosen_alternatives"]
     columns = document["entries"]
+    if document["version"] != VERSION:
+        document["attributes"] = ()
+        columns |= dict.fromkeys(FILE_ATTRIBUTES, [None] * len(columns["path"]))
     columns["kind"] = [_KINDS[one] for one in columns["kind"]]
     return Manifest(
         taken_at=datetime.fromisoformat(document["taken_at"]),
@@ -74,6 +79,7 @@ def from_bytes(data: bytes) -> Manifest:
         service_manager=document["service_manager"],
         unit_types=tuple(document["unit_types"]),
         chosen_alternatives=None if chosen is None else tuple(chosen),
+        attributes=tuple(document["attributes"]),
         omissions=_rows(Omission, document["omissions"]),
         system=document["system"],
     )

@@ -11,11 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from scheduler.changes.delta import untold
+from scheduler.changes.delta import otherwise, untold
+from scheduler.changes.file_attributes import WORDS, differing
 from scheduler.changes.secrets import secret_in
 from scheduler.changes.wanted_packages import WantedPackage, wanted_packages
 from scheduler.changes.wanted_services import WantedService, may_restart, wanted_services
-from scheduler.model import Delta, EntryKind, FileChange, ManifestEntry, Omission, unit_type
+from scheduler.model import (
+    FILE_ATTRIBUTES,
+    Delta,
+    EntryKind,
+    FileChange,
+    ManifestEntry,
+    Omission,
+    unit_type,
+)
 
 MOST_CONTENT_BYTES = 64 * 2**20
 """How much all files of a change set may hold together."""
@@ -49,7 +58,7 @@ class Review:
     """Something that somebody has to look at, because it is not in the code."""
 
     kind: str
-    """`path`, `package` or `service`."""
+    """`path`, `attributes` (of a path), `package` or `service`."""
     subject: str
     """Its name, as the guest chose it."""
     reason: str
@@ -193,7 +202,24 @@ def _file(change: FileChange, draft: _Draft) -> None:
         if before.kind is EntryKind.DIRECTORY:
             draft.note(change.path, "this directory is removed with all that is in it")
     else:
-        _become(before, after, draft)
+        if otherwise(before, after):
+            _become(before, after, draft)
+        _have(before, after, draft)
+
+
+def _have(before: ManifestEntry | None, after: ManifestEntry, draft: _Draft) -> None:
+    """Leave for review what a file has that no module sets, and that goes when it is written."""
+    written = before is None or (after.kind is EntryKind.FILE and not _same_content(before, after))
+    differ = differing(before, after)
+    for name in FILE_ATTRIBUTES:
+        told = getattr(after, name)
+        if told is not None and (written or name in differ):
+            reason = f"the code does not set its {WORDS[name]}: {told}"
+        elif name in differ:
+            reason = f"the code does not remove its {WORDS[name]}, which went"
+        else:
+            continue
+        draft.reviews.append(Review(kind="attributes", subject=after.path, reason=reason))
 
 
 def _brought(change: FileChange, draft: _Draft) -> None:

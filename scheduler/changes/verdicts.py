@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from scheduler.changes import ansible
-from scheduler.changes.delta import Unseen, delta, unread, untold
+from scheduler.changes.delta import Unseen, delta, otherwise, unread, untold
+from scheduler.changes.file_attributes import differing
 from scheduler.changes.noise import FRESH_CLONE_NOISE, NoiseRules
 from scheduler.changes.plans import ALL, Contents, Review, plan
 from scheduler.model import Delta, Manifest, Remainder
@@ -65,6 +66,8 @@ def _unseen(changed: Delta, clone: Manifest, rules: NoiseRules) -> Iterator[Key]
         missing = entry is None and looked.covers(file.path)
         if rules.rule_for(file.path) is None and (missing or unread(file.after, entry)):
             yield "path", file.path
+        if {*differing(file.before, file.after)} - {*clone.attributes}:
+            yield "attributes", file.path
     yield from ((kind, ALL) for kind in map(untold, changed.unknown) if kind is not None)
     if clone.package_manager != changed.package_manager:
         yield from (("package", one.name) for one in changed.packages)
@@ -75,7 +78,10 @@ def _unseen(changed: Delta, clone: Manifest, rules: NoiseRules) -> Iterator[Key]
 def _differences(found: Delta) -> Iterator[tuple[Key, str, str]]:
     """Yield what is different, how, and the package that explains it, if one does."""
     for file in found.files:
-        yield ("path", file.path), _how(file.before, file.after), file.package or ""
+        if otherwise(file.before, file.after):
+            yield ("path", file.path), _how(file.before, file.after), file.package or ""
+        if differing(file.before, file.after):
+            yield ("attributes", file.path), "different", file.package or ""
     for package in found.packages:
         yield ("package", package.name), _how(package.before, package.after), ""
     for service in found.services:

@@ -167,7 +167,7 @@ class _Reader:
 SECTIONS = frozenset(
     (
         *("passwd", "group", "system", "dpkg", "rpm", "apk", "owned", "sums"),
-        *("alternatives", "files", "units"),
+        *("alternatives", "files", "units", "capabilities", "acl"),
     )
 )
 

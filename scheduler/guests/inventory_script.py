@@ -82,6 +82,16 @@ walk() {
     find "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune -o \
         -type l -exec sh -c "$links" sh {} + </dev/null 2>/dev/null
     if [ "$ended$?" = 00 ]; then printf "D%s\0" "$root"; else printf "E%s\0" "$root"; fi
+    if command -v getcap >/dev/null; then
+        told capabilities find "$root" -xdev \
+            -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
+            -o -type f -exec getcap {} +
+    fi
+    if command -v getfacl >/dev/null; then
+        told acl find "$root" -xdev \
+            -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
+            -o \( -type f -o -type d \) -exec getfacl -E -n -p -s {} +
+    fi
     if [ -d "$info" ]; then
         section owned find "$info" -name "*.list" -exec grep -H -F -e "${root%/}/" {} +
         section sums find "$info" -name "*.md5sums" -exec grep -H -F -e "  ${root#/}/" {} +

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from scheduler.guests.inventory_attributes import access_lists, capabilities
 from scheduler.guests.inventory_reader import Listing, Stat, shown
 from scheduler.guests.inventory_tables import (
     Packages,
@@ -19,7 +20,14 @@ from scheduler.guests.inventory_tables import (
     services,
     system,
 )
-from scheduler.model import UNIT_TYPES, EntryKind, Manifest, ManifestEntry, Omission
+from scheduler.model import (
+    FILE_ATTRIBUTES,
+    UNIT_TYPES,
+    EntryKind,
+    Manifest,
+    ManifestEntry,
+    Omission,
+)
 
 _INSTANCE = re.compile(
     rb"/etc/systemd/system/[^/]+\.(?:wants|requires)/([^/]+@[^/]+\.(?:%s))"
@@ -40,6 +48,8 @@ _TOLD_BY: Mapping[str, str] = {
     "dpkg": "/usr/bin/dpkg",
     "rpm": "/usr/bin/rpm",
     "apk": "/sbin/apk",
+    "capabilities": "/usr/sbin/getcap",
+    "acl": "/usr/bin/getfacl",
 }
 """Where an omission stands of what is no path. (dpkg's own table is read, but no rule hides this
 one's path as noise.)"""
@@ -83,6 +93,7 @@ class Draft:
             service_manager="systemd" if systemd else None,
             unit_types=UNIT_TYPES,
             chosen_alternatives=self._chosen_alternatives(),
+            attributes=tuple(one for one in FILE_ATTRIBUTES if self._tells(one)),
             omissions=(*self._untold(), *self._not_entered(roots)),
             system=system(sections.get("system", b"")),
         )
@@ -90,6 +101,8 @@ class Draft:
     def _entries(self) -> Iterator[ManifestEntry]:
         owners = accounts(self.listing.sections.get("passwd", b""))
         groups = accounts(self.listing.sections.get("group", b""))
+        able = capabilities(self._attributes("capabilities"), self.listing.stats)
+        open_to = access_lists(self._attributes("acl"), self.listing.stats)
         for name, one in self.listing.stats.items():
             path, literal = shown(name)
             kind = _KINDS.get(stat.S_IFMT(one.mode), EntryKind.OTHER)
@@ -109,9 +122,18 @@ class Draft:
                 target=None if target is None else shown(target)[0],
                 package=self.packages.owners.get(name),
                 pristine=self._pristine(name) if regular else None,
+                capabilities=able.get(name) if regular else None,
+                acl=open_to.get(name),
             )
             if regular and literal:
                 self.names[path] = name
+
+    def _tells(self, section: str) -> bool:
+        """Return whether a program was there for all roots, and answered for each."""
+        return section in self.listing.sections and section not in self.listing.untold
+
+    def _attributes(self, section: str) -> bytes:
+        return self.listing.sections[section] if self._tells(section) else b""
 
     def _pristine(self, name: bytes) -> bool | None:
         brought, holds = self.packages.sums.get(name), self.sums.get(name)

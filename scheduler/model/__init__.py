@@ -25,6 +25,7 @@ from scheduler.model.idempotency import IdempotencyRecord
 from scheduler.model.images import Image, ImageState, Replica, ReplicaState
 from scheduler.model.inspections import Inspection, InspectionStatus
 from scheduler.model.manifests import (
+    FILE_ATTRIBUTES,
     RPM_KEY,
     UNIT_TYPES,
     Delta,
@@ -80,6 +81,7 @@ from scheduler.model.verifications import (
 from scheduler.model.volumes import Volume, VolumeRole, VolumeState
 
 __all__ = [
+    "FILE_ATTRIBUTES",
     "RPM_KEY",
     "UNIT_TYPES",
     "AddressReport",

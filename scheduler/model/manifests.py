@@ -16,6 +16,9 @@ RPM_KEY = "gpg-pubkey"
 UNIT_TYPES = ("service", "timer", "socket", "path", "mount", "automount", "swap", "target")
 """The types of systemd's units that somebody enables, and that guests are asked for."""
 
+FILE_ATTRIBUTES = ("capabilities", "acl")
+"""What an entry may have beside owner and mode, by the name of its field."""
+
 
 def unit_type(name: str) -> str:
     """Return of which type a unit is, by the name that manifests give it."""
@@ -71,6 +74,10 @@ class ManifestEntry:
     """The package that lists this path as its own, where the package manager was asked."""
     pristine: bool | None = None
     """Whether a file holds what its package brought; None when nobody can tell."""
+    capabilities: str | None = None
+    """What a program may do without being root's, as `setcap` takes it; None for nothing."""
+    acl: str | None = None
+    """For whom an access list opens it beside owner and mode, as `setfacl` takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,8 @@ class Manifest:
     chosen_alternatives: tuple[str, ...] | None = None
     """Paths in `/etc/alternatives` that the package manager does not choose by itself; None where
     it did not say."""
+    attributes: tuple[str, ...] = ()
+    """Which of `FILE_ATTRIBUTES` were told: where the guest has the program that can."""
     omissions: tuple[Omission, ...] = ()
     system: Mapping[str, str] = field(default_factory=dict)
     """`os-release` of the guest: `ID`, `VERSION_ID` and the like."""

@@ -41,7 +41,7 @@ class Remainder:
     """One thing in which the clone differs from the sandbox after the play."""
 
     kind: str
-    """`path`, `package` or `service`."""
+    """`path`, `attributes` (of a path), `package` or `service`."""
     name: str
     difference: str
     """`missing`, `surplus`, `different`, or `not seen` on the clone."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from scheduler.model import (
+    FILE_ATTRIBUTES,
     UNIT_TYPES,
     EntryKind,
     Manifest,
@@ -65,6 +66,8 @@ _ENTRIES = st.builds(
     target=st.sampled_from([None, "x", "y"]),
     package=st.sampled_from([None, "p", "q"]),
     pristine=st.sampled_from([None, True, False]),
+    capabilities=st.sampled_from([None, None, "cap_x=ep"]),
+    acl=st.sampled_from([None, None, "user:33:r--"]),
 )
 _STATES = st.sampled_from([None, True, False])
 _SERVICES = st.builds(
@@ -96,5 +99,8 @@ def manifests(omissions: bool = True) -> st.SearchStrategy[Manifest]:
         if omissions
         else st.just(UNIT_TYPES),
         chosen_alternatives=st.sampled_from([None, (), ("/etc/alternatives/vi",)]),
+        attributes=st.sampled_from([FILE_ATTRIBUTES, ()])
+        if omissions
+        else st.just(FILE_ATTRIBUTES),
         omissions=(st.lists(_OMISSIONS, max_size=2) if omissions else st.just([])).map(tuple),
     )

@@ -14,6 +14,7 @@ from tests.changes.manifests import file, manifest, manifests
 
 WHOLE = manifest(
     file("/etc/\U0001f600\n\u202e", owner="r", group="g", package="p", pristine=True),
+    attributes=("capabilities",),
     system={"VERSION_ID": "12", "ID": "debian"},
     services=(ServiceState(name="backup.timer", enabled=True, active=True),),
     unit_types=UNIT_TYPES,
@@ -33,14 +34,21 @@ def test_a_whole_manifest_is_read_as_it_was() -> None:
 
 
 def test_one_of_a_newer_version_is_refused() -> None:
-    newer = json.dumps({"version": 3}).encode()
-    with pytest.raises(Unavailable, match="version 3"):
+    newer = json.dumps({"version": 4}).encode()
+    with pytest.raises(Unavailable, match="version 4"):
         from_bytes(newer)
 
 
-def test_one_of_the_version_that_asked_for_services_only_is_read() -> None:
-    document = json.loads(to_bytes(manifest(services=(ServiceState(name="ssh"),)))) | {"version": 1}
-    del document["unit_types"], document["chosen_alternatives"]
+@pytest.mark.parametrize("version", [1, 2])
+def test_one_of_an_earlier_version_is_read_with_what_it_did_not_ask_for(version: int) -> None:
+    document = json.loads(to_bytes(WHOLE)) | {"version": version}
+    del document["attributes"], document["entries"]["capabilities"], document["entries"]["acl"]
+    if version == 1:
+        del document["unit_types"], document["chosen_alternatives"]
     older = from_bytes(json.dumps(document).encode())
-    assert [one.name for one in older.services] == ["ssh"]
-    assert (older.unit_types, older.chosen_alternatives) == (("service",), None)
+    assert [one.name for one in older.services] == ["backup.timer"]
+    told = UNIT_TYPES if version == 2 else ("service",)
+    assert (older.unit_types, older.chosen_alternatives is None) == (told, version == 1)
+    (entry,) = older.entries
+    assert (older.attributes, entry.capabilities, entry.acl) == ((), None, None)
+    assert entry.path == WHOLE.entries[0].path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from scheduler.changes import ansible_services as units
 from scheduler.changes.ansible_yaml import Name, write
 from scheduler.changes.plans import Plan, Review, WantedPath
 from scheduler.changes.repositories import split
@@ -66,11 +67,10 @@ def _tasks(names: Sequence[str], role: str, plan: Plan) -> list[Document]:
     """
     tasks: list[Document] = []
     done: list[str] = []
-    restarting = any(one.restarts for one in plan.services)
+    restarting = bool(plan.reconfigured) or any(one.restarts for one in plan.services)
     for name in names:
         variable = f"{role}_{name}"
-        if name == "services":
-            tasks += _services(variable, done)
+        if name in _UNITS:
             continue
         tasks += _TASKS[name.removeprefix(FIRST)](variable, plan)
         if name.startswith(FIRST):
@@ -78,7 +78,33 @@ def _tasks(names: Sequence[str], role: str, plan: Plan) -> list[Document]:
         if restarting:
             tasks[-1] |= {"register": f"{variable}_done"}
             done.append(f"{variable}_done")
+    first = units.ended(f"{role}_ended") if plan.ended else []
+    return [*first, *tasks, *_last(role, plan, done)]
+
+
+_UNITS = ("ended", "reconfigured", "services")
+"""Variables whose tasks come before all others, or after them."""
+
+
+def _last(role: str, plan: Plan, done: Sequence[str]) -> list[Document]:
+    """Return what makes use of all that the other tasks put in place."""
+    tasks: list[Document] = [dict(_LIBRARIES)] if plan.libraries else []
+    if plan.services or plan.rereads:
+        tasks.append(units.reread())
+    if plan.reconfigured:
+        tasks += units.reconfigured(f"{role}_reconfigured", done)
+    if plan.services:
+        tasks.append(units.services(f"{role}_services", done))
     return tasks
+
+
+LDCONFIG: Mapping[str, object] = {"argv": ["/sbin/ldconfig"], "removes": "/etc/ld.so.cache"}
+"""Where there is no cache, as with musl, nothing reads one."""
+_LIBRARIES: Document = {
+    "name": "Have the linker look at its libraries again",
+    "ansible.builtin.command": dict(LDCONFIG),
+    "changed_when": False,
+}
 
 
 def _play(role: str) -> Document:
@@ -123,6 +149,7 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
     first, rest = split(plan)
     separator = "=" if plan.package_manager == "dpkg" else "-"
     return {
+        "ended": [Name(name) for name in plan.ended],
         "absent_packages": [Name(name) for name in plan.absent_packages],
         "purged_packages": [Name(name) for name in plan.purged_packages],
         **{f"{FIRST}{name}": values for name, values in of_paths(first).items()},
@@ -133,6 +160,7 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
             if one.was is not None
         ],
         **of_paths(rest),
+        "reconfigured": [Name(name) for name in plan.reconfigured],
         "services": [
             {
                 "name": Name(one.name),
@@ -251,34 +279,6 @@ def _links(variable: str, _plan: Plan) -> list[Document]:
     return [{"name": "Make symbolic links", "ansible.builtin.file": parameters, **_each(variable)}]
 
 
-def _services(variable: str, done: Sequence[str]) -> list[Document]:
-    """Return what has units enabled and run; one of those that restart starts once, not twice."""
-    state = "item.state | default(omit)"
-    new: Document = {}
-    if done:
-        came = " or ".join(f"{one} is changed" for one in done)
-        new = {"vars": {f"{variable}_changed": f"{{{{ {came} }}}}"}}
-        restarted = f"item.restart | default(false) and {variable}_changed | bool"
-        state = f"'restarted' if {restarted} else {state}"
-    parameters = {
-        "name": "{{ item.name }}",
-        "enabled": "{{ item.enabled | default(omit) }}",
-        "state": f"{{{{ {state} }}}}",
-    }
-    return [
-        {
-            "name": "Have systemd read its units again",
-            "ansible.builtin.systemd_service": {"daemon_reload": True},
-        },
-        {
-            "name": "Enable and start services",
-            "ansible.builtin.systemd_service": parameters,
-            **_each(variable, "name"),
-            **new,
-        },
-    ]
-
-
 def _each(variable: str, label: str = "path") -> Document:
     return {
         "loop": f"{{{{ {variable} }}}}",
@@ -298,7 +298,7 @@ _TASKS: Mapping[str, Callable[[str, Plan], list[Document]]] = {
     "touched": _touched,
     "links": _links,
 }
-"""Who writes the tasks for which of the role's variables; services come after all of them."""
+"""Who writes the tasks for which of the role's variables, but for those of units."""
 
 
 def _review(one: WantedPath, reason: str) -> Review:

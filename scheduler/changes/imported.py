@@ -59,7 +59,10 @@ def _wishes(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish
     yield from _paths(first, contents, hidden)
     yield from _packages(wanted)
     yield from _paths(rest, contents, hidden)
-    if wanted.services:
+    if wanted.libraries:
+        task = ("ansible.builtin.command", ansible.LDCONFIG)
+        yield "Have the linker look at its libraries again", "libraries", task
+    if wanted.services or wanted.rereads:
         yield "Have systemd read its units again", "systemd", (_SERVICE, {"daemon_reload": True})
     for service in wanted.services:
         wish: dict[str, object] = {"name": service.name}
@@ -74,12 +77,17 @@ _SERVICE = "ansible.builtin.systemd_service"
 
 
 def _unrestarted(wanted: Plan) -> Iterator[Review]:
-    """Yield the services that may run since before what they read came."""
+    """Yield what may run since before what it reads came, or went."""
     if wanted.packages or wanted.removed or wanted.paths:
         reason = "it may have to be restarted after the first play: a task would need a condition"
         for one in wanted.services:
             if one.restarts:
                 yield Review(kind="service", subject=one.name, reason=reason, tool=ansible.TOOL)
+        for name in wanted.reconfigured:
+            yield Review(kind="service", subject=name, reason=reason, tool=ansible.TOOL)
+    for name in wanted.ended:
+        reason = "it has to be stopped before its file goes: a task would need a condition"
+        yield Review(kind="service", subject=name, reason=reason, tool=ansible.TOOL)
 
 
 def _paths(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish]:

@@ -7,15 +7,21 @@ in here, so every tool's writer decides for itself how, and whether, it can writ
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from scheduler.changes.delta import otherwise, untold
 from scheduler.changes.file_attributes import WORDS, differing
 from scheduler.changes.secrets import secret_in
+from scheduler.changes.unit_files import is_unit_file
 from scheduler.changes.wanted_packages import WantedPackage, wanted_packages
-from scheduler.changes.wanted_services import WantedService, may_restart, wanted_services
+from scheduler.changes.wanted_services import (
+    WantedService,
+    WantedServices,
+    may_restart,
+    wanted_services,
+)
 from scheduler.model import (
     FILE_ATTRIBUTES,
     Delta,
@@ -34,6 +40,10 @@ ALL = "*"
 ACCOUNT_FILES = frozenset({"/etc/group", "/etc/passwd", "/etc/subgid", "/etc/subuid"})
 
 _ALTERNATIVES = "/etc/alternatives/"
+_LIBRARY = re.compile(
+    r"/(?:.*/)?lib[^/]*/(?:.*/)?[^/]+\.so(?:\.[^/]*)?|/etc/ld\.so\.conf.*", re.DOTALL
+)
+"""What `ldconfig` looks at, or may: to run it once too often does no harm."""
 _HOMES = re.compile(r"/(home|root)/")
 _READ_BY_ALL = 0o004
 _ORDINARY = {
@@ -90,6 +100,8 @@ class Plan:
     """Everything that is to be brought about, in this order; reviews for what is not."""
 
     package_manager: str | None = None
+    ended: tuple[str, ...] = ()
+    """Units that are to be stopped where they are loaded: their files go."""
     absent_packages: tuple[str, ...] = ()
     purged_packages: tuple[str, ...] = ()
     """What is to go with its configuration, which dpkg keeps otherwise."""
@@ -104,6 +116,12 @@ class Plan:
     touched: tuple[WantedPath, ...] = ()
     """Files of which only owner or mode are to be others."""
     links: tuple[WantedPath, ...] = ()
+    libraries: bool = False
+    """Whether the linker has to look again at which libraries there are."""
+    rereads: bool = False
+    """Whether systemd has to read its units again, be there services or not."""
+    reconfigured: tuple[str, ...] = ()
+    """Services that restart where they run, and are left alone where they do not."""
     services: tuple[WantedService, ...] = ()
     reviews: tuple[Review, ...] = ()
     notes: tuple[Review, ...] = ()
@@ -140,11 +158,20 @@ class _Draft:
     def wish(self, kind: str, path: WantedPath) -> None:
         self.wishes.setdefault(kind, []).append(path)
 
+    def changed(self) -> tuple[str, ...]:
+        """Return every path of which anything is wished."""
+        return tuple(one.path for wishes in self.wishes.values() for one in wishes)
+
     def review(self, path: str, reason: str) -> None:
         self.reviews.append(Review(kind="path", subject=path, reason=reason))
 
     def note(self, path: str, reason: str) -> None:
         self.notes.append(Review(kind="path", subject=path, reason=reason))
+
+
+def is_library(path: str) -> bool:
+    """Return whether `ldconfig` has to be run when this path has changed."""
+    return _LIBRARY.fullmatch(path) is not None
 
 
 def plan(delta: Delta, contents: Contents) -> Plan:
@@ -164,10 +191,8 @@ def plan(delta: Delta, contents: Contents) -> Plan:
     services, faults = wanted_services(delta)
     for name, reason in faults:
         draft.reviews.append(Review(kind="service", subject=name, reason=reason))
-    for one in services:
-        if one.running and unit_type(one.name) == "service" and not may_restart(one.name):
-            reason = "it is never restarted: the play, or who is logged in, could lose its way"
-            draft.notes.append(Review(kind="service", subject=one.name, reason=reason))
+    draft.notes += _unrestarted(services)
+    changed = draft.changed()
     return Plan(
         package_manager=delta.package_manager,
         absent_packages=packages.absent,
@@ -179,10 +204,25 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         files=draft.of("files"),
         touched=draft.of("touched"),
         links=draft.of("links"),
-        services=services,
+        ended=services.ended,
+        rereads=delta.service_manager == "systemd" and any(map(is_unit_file, changed)),
+        reconfigured=tuple(filter(may_restart, services.reconfigured)),
+        services=services.present,
+        libraries=any(map(is_library, changed)),
         reviews=tuple(draft.reviews),
         notes=tuple(draft.notes),
     )
+
+
+def _unrestarted(services: WantedServices) -> Iterator[Review]:
+    """Yield the services that would be restarted, and must not be."""
+    running = [
+        one.name for one in services.present if one.running and unit_type(one.name) == "service"
+    ]
+    for name in (*running, *services.reconfigured):
+        if not may_restart(name):
+            reason = "it is never restarted: the play, or who is logged in, could lose its way"
+            yield Review(kind="service", subject=name, reason=reason)
 
 
 def _unknown(omission: Omission) -> Review:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
-from scheduler.changes.plans import Plan, WantedPath
+from scheduler.changes.plans import Plan, WantedPath, is_library
 from scheduler.changes.repositories import split
+from scheduler.changes.unit_files import is_unit_file
 from scheduler.changes.wanted_packages import WantedPackage
 from scheduler.changes.wanted_services import WantedService
 from scheduler.model import EntryKind, unit_type
@@ -26,6 +28,8 @@ _RESERVED = frozenset(
         *("site", "true", "type", "undef", "unit", "unless"),
     }
 )
+_SYSTEMCTL = "/bin/systemctl"
+_STOPPED = partial(WantedService, enabled=None, running=False)
 _NEEDS_ESCAPES = re.compile(r"[^\x20-\x7e]")
 
 Attribute = tuple[str, str]
@@ -83,7 +87,9 @@ def _manifest(plan: Plan, module: str, title: str) -> str:
 
 def _resources(plan: Plan, module: str) -> Iterable[str]:
     """Yield every resource; each list waits for the one before it, as Puppet follows the order."""
-    yield from _restarts(plan)
+    yield from _restarts(plan, module)
+    for name in plan.ended:
+        yield _resource("service", name, _run(_STOPPED(name=name)))
     for name in plan.absent_packages:
         yield _resource("package", name, [("ensure", "absent")])
     for name in plan.purged_packages:
@@ -95,6 +101,19 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
     for package in plan.packages:
         yield _package(package)
     yield from _paths(rest, module)
+    if plan.libraries:
+        yield _refreshed(
+            f"{module}: ldconfig",
+            "/sbin/ldconfig",
+            _changed(plan, is_library),
+            ("onlyif", "'/usr/bin/test -e /etc/ld.so.cache'"),
+        )
+    if plan.rereads:
+        reload = f"{_SYSTEMCTL} daemon-reload"
+        yield _refreshed(f"{module}: systemctl daemon-reload", reload, _changed(plan, is_unit_file))
+    for name in plan.reconfigured:
+        # A shell takes such names for themselves, in quotes.
+        yield _refreshed(_restart(name, module), f"{_SYSTEMCTL} try-restart -- '{name}.service'")
     for service in plan.services:
         yield _resource("service", service.name, _run(service))
 
@@ -120,19 +139,34 @@ def _update(repositories: Plan, module: str) -> Iterable[str]:
     """Yield what has apt look at repositories that changed, before it is asked for packages."""
     paths = [*repositories.removed, *repositories.paths]
     if paths:
-        told = "".join(f"      File[{string(one.path)}],\n" for one in paths)
-        attributes = [
-            ("command", "'/usr/bin/apt-get update'"),
-            ("refreshonly", "true"),
-            ("subscribe", f"[\n{told}    ]"),
-        ]
-        yield _resource("exec", f"{module}: apt-get update", attributes)
+        by = [one.path for one in paths]
+        yield _refreshed(f"{module}: apt-get update", "/usr/bin/apt-get update", by)
 
 
-def _restarts(plan: Plan) -> Iterable[str]:
+def _changed(plan: Plan, matters: Callable[[str], bool]) -> list[str]:
+    """Return the paths that matter; what goes with a directory is told by that directory."""
+    paths = [one.path for one in (*plan.removed, *plan.paths) if matters(one.path)]
+    return paths or [one.path for one in plan.removed if one.kind is EntryKind.DIRECTORY]
+
+
+def _restart(service: str, module: str) -> str:
+    return f"{module}: systemctl try-restart {service}"
+
+
+def _refreshed(title: str, command: str, by: Sequence[str] = (), *conditions: Attribute) -> str:
+    """Return a command that is run when something of these paths, or what notifies it, changed."""
+    attributes = [("command", string(command)), *conditions, ("refreshonly", "true")]
+    if by:
+        told = "".join(f"      File[{string(path)}],\n" for path in by)
+        attributes.append(("subscribe", f"[\n{told}    ]"))
+    return _resource("exec", title, attributes)
+
+
+def _restarts(plan: Plan, module: str) -> Iterable[str]:
     """Yield what has services restarted by whatever of the others changes something."""
-    services = [string(one.name) for one in plan.services if one.restarts]
-    told = "".join(f"      Service[{name}],\n" for name in services)
+    services = [f"Service[{string(one.name)}]" for one in plan.services if one.restarts]
+    services += [f"Exec[{string(_restart(one, module))}]" for one in plan.reconfigured]
+    told = "".join(f"      {name},\n" for name in services)
     packages = plan.absent_packages or plan.purged_packages or plan.packages
     for kind, there in (("Package", packages), ("File", plan.removed or plan.paths)):
         if services and there:

@@ -70,4 +70,5 @@ def _under(directory: str, files: Mapping[str, T]) -> dict[str, T]:
 
 def _wishes(wanted: Plan) -> int:
     packages = (wanted.absent_packages, wanted.purged_packages, wanted.packages)
-    return sum(map(len, (*packages, wanted.removed, wanted.paths, wanted.services)))
+    units = (wanted.ended, wanted.services)
+    return sum(map(len, (*packages, wanted.removed, wanted.paths, *units)))

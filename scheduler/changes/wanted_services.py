@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from scheduler.model import Delta, ServiceDifference, ServiceState, unit_type
+from scheduler.changes.unit_files import OWN_UNITS, own_files, own_files_of_instance, service_of
+from scheduler.model import Delta, EntryKind, FileChange, ServiceDifference, ServiceState, unit_type
 
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,255}")
-_OWN_UNITS = "/etc/systemd/system/"
+_STOPPED_FIRST = frozenset(("service", "timer", "socket", "path"))
+"""What stops without harm to others, as a mount or a target may not."""
 _LEFT_RUNNING = re.compile(
     # The way by which the play came may end with these, and every login with those.
     r"(?:network(?:ing|d|-.*)?|NetworkManager.*|systemd-.*|dbus.*|ifup@.*|dhc.*|wpa_supplicant.*|wicked.*"
@@ -35,20 +37,34 @@ class WantedService:
     since before its configuration came."""
 
 
-def wanted_services(
-    delta: Delta,
-) -> tuple[tuple[WantedService, ...], tuple[tuple[str, str], ...]]:
-    """Return the units that are wished for, and the names of the others with the reason."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedServices:
+    """What is to become of units."""
+
+    present: tuple[WantedService, ...]
+    ended: tuple[str, ...]
+    """What is to be stopped before the files that it is made of go; timers and the like first."""
+    reconfigured: tuple[str, ...]
+    """Services of which only the files of their units changed: where they run they restart."""
+
+
+def wanted_services(delta: Delta) -> tuple[WantedServices, tuple[tuple[str, str], ...]]:
+    """Return what is wished for units, and the names of the others with the reason."""
     wanted: list[WantedService] = []
+    ended: list[str] = []
     faults: list[tuple[str, str]] = []
     gone = {one.path for one in delta.files if one.after is None}
+    removed = {one.path for one in delta.files if one.after is None and one.package is None}
     for change in delta.services:
         after = _state(change, delta, gone)
-        reason = _fault(change.name, after, delta.service_manager, gone)
+        reason = _fault(change.name, after, delta, gone)
+        if reason is None and after is None:
+            reason = _fault_of_end(change.name, delta, removed)
+            if reason is None:
+                ended.append(change.name)
         if reason is not None:
             faults.append((change.name, reason))
-        else:
-            assert after is not None
+        elif after is not None:
             wanted.append(
                 WantedService(
                     name=change.name,
@@ -57,7 +73,27 @@ def wanted_services(
                     restarts=bool(after.active) and may_restart(change.name),
                 )
             )
-    return tuple(wanted), tuple(faults)
+    wishes = WantedServices(
+        present=tuple(wanted),
+        ended=tuple(sorted(ended, key=lambda name: unit_type(name) == "service")),
+        reconfigured=_reconfigured(delta),
+    )
+    return wishes, tuple(faults)
+
+
+def _reconfigured(delta: Delta) -> tuple[str, ...]:
+    told = {one.name for one in delta.services}
+    files = (one.path for one in delta.files if _is_somebodys(one))
+    found = {service_of(path) for path in files} if delta.service_manager == "systemd" else set()
+    return tuple(sorted(name for name in found if name is not None and name not in told))
+
+
+def _is_somebodys(change: FileChange) -> bool:
+    """Return whether what a file says changed, and no package did it; a link is another name."""
+    sides = [one for one in (change.before, change.after) if one is not None]
+    if change.package is not None or any(one.kind is EntryKind.SYMLINK for one in sides):
+        return False
+    return len({one.sha256 for one in sides}) > 1 or len(sides) == 1
 
 
 def may_restart(name: str) -> bool:
@@ -66,7 +102,11 @@ def may_restart(name: str) -> bool:
     Of other types than services none has to be: systemd reads timers and paths anew, does not let
     go of a socket whose service runs, and a mount would be taken from whoever uses it.
     """
-    return unit_type(name) == "service" and not _LEFT_RUNNING.fullmatch(name)
+    return unit_type(name) == "service" and not _is_left_running(name)
+
+
+def _is_left_running(name: str) -> bool:
+    return _LEFT_RUNNING.fullmatch(name) is not None
 
 
 def _state(change: ServiceDifference, delta: Delta, gone: set[str]) -> ServiceState | None:
@@ -77,44 +117,47 @@ def _state(change: ServiceDifference, delta: Delta, gone: set[str]) -> ServiceSt
     if after is not None:
         # Diffs of earlier versions do not tell of the link that went, of what has no other way.
         unlinked = any(map(_link(change.name).fullmatch, gone))
-        off = after.enabled is None and not unlinked and _file(change.name) not in gone
+        off = after.enabled is None and not unlinked and gone.isdisjoint(own_files(change.name))
         return replace(after, enabled=False) if off else after
     if "@" not in change.name:
         return None
-    if _template(change.name) in gone or any(one.after is None for one in delta.packages):
+    if any(one.after is None for one in delta.packages):
+        return None
+    if own_files_of_instance(change.name) & gone:
         return None
     return ServiceState(name=change.name, enabled=False, active=False)
 
 
-def _fault(
-    name: str, after: ServiceState | None, manager: str | None, gone: set[str]
-) -> str | None:
-    if manager != "systemd":
+def _fault(name: str, after: ServiceState | None, delta: Delta, gone: set[str]) -> str | None:
+    if delta.service_manager != "systemd":
         return "its service manager is not known here"
     if not _UNIT.fullmatch(name):
         return "this is no name that systemd allows"
     if name.removesuffix(".service").endswith("@"):
         return "it is a template: only instances of it can be enabled and run"
     if after is None:
-        return "it is gone: that follows from the packages and files that go"
+        return None
     if after.enabled is None and after.active is None:
         return "whether it is enabled or runs is not known"
-    if after.enabled is None and _file(name) in gone:
+    if after.enabled is None and own_files(name) & gone:
         return "its file is gone: it runs until somebody stops it"
     return None
 
 
+def _fault_of_end(name: str, delta: Delta, removed: set[str]) -> str | None:
+    """Return why a unit that is gone is not stopped by the code; None where it is."""
+    if (own_files(name) | own_files_of_instance(name)) & removed:
+        if unit_type(name) not in _STOPPED_FIRST:
+            return "it is gone with its file: where it is active it stays until somebody stops it"
+        if _is_left_running(name):
+            return "it is gone with its file, and never stopped: the play could lose its way"
+        return None
+    if any(one.after is None for one in delta.packages):
+        return "it is gone: that follows from the packages that go"
+    return "it is gone, and nothing that the code does would stop it where it runs"
+
+
 def _link(unit: str) -> re.Pattern[str]:
-    file = re.escape(_file(unit).removeprefix(_OWN_UNITS))
-    return re.compile(rf"{_OWN_UNITS}[^/]+\.(?:wants|requires)/{file}")
-
-
-def _template(instance: str) -> str:
-    kind = unit_type(instance)
-    return _file(instance.partition("@")[0] + ("@" if kind == "service" else f"@.{kind}"))
-
-
-def _file(unit: str) -> str:
-    """Return where somebody's own file for a unit would be."""
     typed = unit_type(unit) != "service" or unit.endswith(".service")
-    return _OWN_UNITS + unit + ("" if typed else ".service")
+    file = re.escape(unit if typed else f"{unit}.service")
+    return re.compile(rf"{OWN_UNITS}[^/]+\.(?:wants|requires)/{file}")

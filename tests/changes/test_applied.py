@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.changes import unit_files
 from scheduler.changes.trees import change_tree
 from scheduler.model import Delta, EntryKind, FileChange, ServiceDifference, ServiceState
 from tests.changes.guests import CONTENT, EXPANDED, HOSTILE, added, digest, entry, hostile, removed
@@ -84,9 +86,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         before=entry("/was", EntryKind.DIRECTORY),
         after=entry("/was", EntryKind.SYMLINK, target="/"),
     )
+    gone = ServiceDifference(name="own", before=ServiceState(name="own", active=True), after=None)
+    units = (
+        removed("/etc/systemd/system/own.service"),
+        added(r"/etc/systemd/system/srv-a\x2db.service.d/o.conf"),
+        added("/usr/local/lib/libown.so.1"),
+    )
     return written(
         tmp_path_factory.mktemp("corpus") / "set",
-        replace(delta, files=(*delta.files, became, removed("/gone", EntryKind.DIRECTORY))),
+        replace(
+            delta,
+            files=(*delta.files, became, removed("/gone", EntryKind.DIRECTORY), *units),
+            services=(*delta.services, gone),
+        ),
     )
 
 
@@ -199,28 +211,44 @@ cd "$(dirname "$0")" || exit 1
 verb=$1 unit=$2
 case $verb in
 show) active=inactive; [ -e "active-$unit" ] && active=active
-    printf 'Id=%s\\nLoadState=loaded\\nActiveState=%s\\n' "$unit" $active ;;
+    loaded=loaded; [ -e "missing-$unit" ] && loaded=not-found
+    printf 'Id=%s\\nLoadState=%s\\nActiveState=%s\\n' "$unit" $loaded $active ;;
 is-enabled) if [ -e "enabled-$unit" ]; then echo enabled; else echo disabled; exit 1; fi ;;
 is-active) [ -e "active-$unit" ] ;;
 enable) : >"enabled-$unit" ;;
 start | restart) : >"active-$unit" ;;
+stop) rm "active-$unit" ;;
 list-unit-files) echo "$unit enabled" ;;
 esac
-case $verb in enable | start | restart | daemon-reload) echo "$verb $unit" >>asked ;; esac
+case $verb in enable | start | restart | stop | daemon-reload) echo "$verb $unit" >>asked ;; esac
 """
-"""A service manager of two units: what it was asked to change stands in `asked`."""
+"""A service manager of some units: what it was asked to change stands in `asked`."""
+
+
+def service_manager(place: Path, *active: str) -> Path:
+    """Make the tools of a machine on which these units run."""
+    tools = place / "tools"
+    tools.mkdir(parents=True)
+    (tools / "systemctl").write_text(SYSTEMCTL)
+    (tools / "systemctl").chmod(0o755)
+    for unit in active:
+        (tools / f"active-{unit}").touch()
+    return tools
+
+
+def asked(tools: Path) -> list[str]:
+    """Return what the service manager was asked to change since the last time."""
+    try:
+        return [one.strip() for one in (tools / "asked").read_text().splitlines()]
+    finally:
+        (tools / "asked").unlink(missing_ok=True)
 
 
 @pytest.mark.timeout(LIMIT_S)
 def test_a_service_is_restarted_once_where_its_configuration_came_and_never_again(
     tmp_path: Path,
 ) -> None:
-    tools = tmp_path / "set" / "tools"
-    tools.mkdir(parents=True)
-    (tools / "systemctl").write_text(SYSTEMCTL)
-    (tools / "systemctl").chmod(0o755)
-    (tools / "active-ran").touch()
-    (tools / "active-network").touch()
+    tools = service_manager(tmp_path / "set", "ran", "network")
     services = tuple(
         ServiceDifference(
             name=name, before=None, after=ServiceState(name=name, enabled=True, active=True)
@@ -235,12 +263,43 @@ def test_a_service_is_restarted_once_where_its_configuration_came_and_never_agai
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", *variables, "site.yml"]
     run(play, command)
     enabled = ["enable network", "enable new", "start new", "enable ran", "restart ran"]
-    asked = (tools / "asked").read_text().split("\n")
-    assert [one.strip() for one in asked if one] == ["daemon-reload", *enabled]
+    assert asked(tools) == ["daemon-reload", *enabled]
     assert "changed=0" in run(play, command)
+    assert asked(tools) == ["daemon-reload"]
     (tmp_path / "conf").write_text("somebody's")
     run(play, command)
-    asked = (tools / "asked").read_text().split("\n")[1 + len(enabled) :]
-    assert [one.strip() for one in asked if one] == [
-        *("daemon-reload", "daemon-reload", "restart new", "restart ran")
-    ]
+    assert asked(tools) == ["daemon-reload", "restart new", "restart ran"]
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_units_stop_before_their_files_go_and_restart_where_their_files_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they are not loaded, or do not run, nothing is asked for."""
+    units = f"{tmp_path}/units/"
+    monkeypatch.setattr(unit_files, "_PLACES", (units,))
+    monkeypatch.setattr(
+        unit_files, "_OF_A_SERVICE", re.compile(rf"{units}([^/]+)\.service(?:\.d(?:/.*)?)?")
+    )
+    tools = service_manager(tmp_path / "set", "foo", "runs")
+    (tools / "missing-bar").touch()
+    gone = tuple(
+        ServiceDifference(name=name, before=ServiceState(name=name, active=True), after=None)
+        for name in ("bar", "foo")
+    )
+    files = (
+        *(removed(f"{units}{name}.service") for name in ("bar", "foo")),
+        *(added(f"{units}{name}.service.d", EntryKind.DIRECTORY) for name in ("rests", "runs")),
+        *(added(f"{units}{name}.service.d/o.conf") for name in ("rests", "runs")),
+    )
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "foo.service").touch()
+    delta = Delta(files=files, services=gone, service_manager="systemd")
+    play = written(tmp_path / "set", delta) / "ansible"
+    variables = ["-e", f"ansible_python_interpreter={sys.executable}"]
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", *variables, "site.yml"]
+    run(play, command)
+    assert asked(tools) == ["stop foo", "daemon-reload", "restart runs"]
+    assert not (tmp_path / "units" / "foo.service").exists()
+    assert "changed=0" in run(play, command)
+    assert asked(tools) == ["daemon-reload"]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scheduler.changes.wanted_services import may_restart, wanted_services
-from scheduler.model import Delta, FileChange, PackageChange, ServiceDifference, ServiceState
-from tests.changes.guests import removed
+from scheduler.model import (
+    Delta,
+    EntryKind,
+    FileChange,
+    PackageChange,
+    ServiceDifference,
+    ServiceState,
+)
+from tests.changes.guests import added, entry, removed
 
 GONE = PackageChange(name="wireguard", before="1", after=None)
 
@@ -28,7 +37,8 @@ def asked(
         Delta(services=(change,), service_manager="systemd", files=files, packages=packages)
     )
     return [
-        *((one.enabled, one.running) for one in wanted),
+        *((one.enabled, one.running) for one in wanted.present),
+        *(f"{name} is stopped" for name in wanted.ended),
         *(reason.partition(":")[0] for _, reason in faults),
     ]
 
@@ -50,17 +60,104 @@ def test_an_instance_that_no_link_enables_any_more_is_disabled(name: str) -> Non
     assert asked(name, (None, True), (None, False)) == [(None, False)]
 
 
-def test_an_instance_whose_template_may_have_gone_is_not_asked_for() -> None:
+def test_an_instance_whose_template_has_gone_is_stopped_and_not_asked_for() -> None:
     assert asked("wg@0", (True, True), None, packages=(GONE,)) == ["it is gone"]
     for name, file in (("wg@0", "wg@.service"), ("wg@0.timer", "wg@.timer")):
         template = removed(f"/etc/systemd/system/{file}")
-        assert asked(name, (True, True), None, template) == ["it is gone"]
+        assert asked(name, (True, True), None, template) == [f"{name} is stopped"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("foo", "/etc/systemd/system/foo.service"),
+        ("foo", "/usr/local/lib/systemd/system/foo.service"),
+        ("foo", "/etc/init.d/foo"),
+        ("backup.timer", "/etc/systemd/system/backup.timer"),
+        ("odd.timer.service", "/etc/systemd/system/odd.timer.service"),
+    ],
+)
+@pytest.mark.parametrize("before", [(True, True), (True, False), (False, True), (None, True)])
+def test_a_unit_whose_own_file_goes_is_stopped_before(
+    name: str, path: str, before: tuple[bool | None, bool | None]
+) -> None:
+    """Nothing else would: it runs on without a file, everywhere."""
+    assert asked(name, before, None, removed(path)) == [f"{name} is stopped"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "reason"),
+    [
+        ("srv.mount", "/etc/systemd/system/srv.mount", "where it is active it stays"),
+        ("networking", "/etc/init.d/networking", "the play could lose its way"),
+    ],
+)
+def test_what_is_not_stopped_without_harm_is_left_to_somebody(
+    name: str, path: str, reason: str
+) -> None:
+    change = ServiceDifference(name=name, before=ServiceState(name=name), after=None)
+    delta = Delta(services=(change,), service_manager="systemd", files=(removed(path),))
+    wanted, ((told, why),) = wanted_services(delta)
+    assert (wanted.ended, told) == ((), name)
+    assert reason in why
+
+
+def test_timers_and_sockets_are_stopped_before_what_they_would_start_again() -> None:
+    names = ("a", "a.socket", "a.timer", "b")
+    changes = tuple(
+        ServiceDifference(name=name, before=ServiceState(name=name), after=None) for name in names
+    )
+    files = tuple(
+        removed(f"/etc/systemd/system/{name}{'' if '.' in name else '.service'}") for name in names
+    )
+    wanted, _ = wanted_services(Delta(services=changes, service_manager="systemd", files=files))
+    assert wanted.ended == ("a.socket", "a.timer", "a", "b")
+
+
+UNIT = "/etc/systemd/system/nginx.service"
+
+
+@pytest.mark.parametrize(
+    ("change", "services"),
+    [
+        (added(f"{UNIT}.d/o.conf"), ("nginx",)),
+        (removed(f"{UNIT}.d/o.conf"), ("nginx",)),
+        (removed(f"{UNIT}.d", EntryKind.DIRECTORY), ("nginx",)),
+        (added("/usr/local/lib/systemd/system/a@1.service"), ("a@1",)),
+        (FileChange(before=entry(UNIT, sha256="a" * 64), after=entry(UNIT)), ("nginx",)),
+        (FileChange(before=entry(UNIT, mode=0o600), after=entry(UNIT)), ()),
+        (replace(added(UNIT), package="nginx"), ()),
+        (added(UNIT, EntryKind.SYMLINK, target="/dev/null"), ()),
+        (added("/etc/systemd/system/a@.service"), ()),
+        (added("/etc/systemd/system/a-.service.d/o.conf"), ()),
+        (added("/etc/systemd/system/service.d/o.conf"), ()),
+        (added("/etc/systemd/system/nginx.socket.d/o.conf"), ()),
+        (added("/etc/systemd/system/$(id).service"), ()),
+        (added("/etc/systemd/system.conf"), ()),
+    ],
+)
+def test_services_of_which_only_a_units_file_changed_are_named(
+    change: FileChange, services: tuple[str, ...]
+) -> None:
+    wanted, _ = wanted_services(Delta(files=(change,), service_manager="systemd"))
+    assert wanted.reconfigured == services
+
+
+def test_a_service_that_is_told_is_reconfigured_by_that() -> None:
+    state = ServiceState(name="nginx", enabled=True, active=False)
+    change = ServiceDifference(name="nginx", before=None, after=state)
+    files = (added(f"{UNIT}.d/o.conf"),)
+    delta = Delta(files=files, services=(change,), service_manager="systemd")
+    assert wanted_services(delta)[0].reconfigured == ()
+    other = replace(delta, services=(), service_manager=None)
+    assert wanted_services(other)[0].reconfigured == ()
 
 
 def test_a_unit_that_is_not_enabled_any_more_and_runs_on_is_disabled() -> None:
     assert asked("nginx", (True, True), (False, True)) == [(False, True)]
     assert asked("static", (True, True), (None, True)) == [(False, True)]
-    assert asked("nginx", (True, True), None) == ["it is gone"]
+    gone = "it is gone, and nothing that the code does would stop it where it runs"
+    assert asked("nginx", (True, True), None) == [gone]
     link = removed("/etc/systemd/system/multi-user.target.wants/static.service")
     assert asked("static", (True, True), (None, True), link) == [(None, True)]
 

@@ -153,7 +153,15 @@ def _lists(plan: Plan, hidden: set[str]) -> dict[str, list[object]]:
         "absent_packages": [Name(name) for name in plan.absent_packages],
         "purged_packages": [Name(name) for name in plan.purged_packages],
         **{f"{FIRST}{name}": values for name, values in of_paths(first).items()},
+        "groups": [{"name": Name(one.name), "gid": one.gid} for one in plan.made.groups],
+        "users": [
+            {"name": Name(one.name), "uid": one.uid, "gid": one.gid, "home": Name(one.home)}
+            for one in plan.made.accounts
+        ],
         "packages": [Name(f"{one.name}{separator}{one.version}") for one in plan.packages],
+        "homes": [
+            {"path": Name(one.home), "owner": Name(one.name), "gid": one.gid} for one in plan.homes
+        ],
         "replaced": [
             {"path": Name(one.path), "stays": _STAYS[one.kind]}
             for one in shown(plan.paths)
@@ -208,6 +216,63 @@ def _packages(variable: str, plan: Plan) -> list[Document]:
     return [_of_packages("Install packages in the versions that were seen", variable, plan, **how)]
 
 
+def _groups(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {"name": "{{ item.name }}", "gid": "{{ item.gid }}", "system": True}
+    return [
+        {
+            "name": "Make groups with the numbers that were seen",
+            "ansible.builtin.group": parameters,
+            **_each(variable, "name"),
+        }
+    ]
+
+
+def _users(variable: str, _plan: Plan) -> list[Document]:
+    parameters = {
+        "name": "{{ item.name }}",
+        "uid": "{{ item.uid }}",
+        "group": "{{ item.gid }}",
+        "home": "{{ item.home }}",
+        "create_home": False,
+        "system": True,
+    }
+    return [
+        {
+            "name": "Make accounts with the numbers that were seen",
+            "ansible.builtin.user": parameters,
+            **_each(variable, "name"),
+        }
+    ]
+
+
+def _homes(variable: str, _plan: Plan) -> list[Document]:
+    looked = f"{variable}_seen"
+    return [
+        {
+            "name": "Look for homes that packages may have left to whoever makes the account",
+            "ansible.builtin.stat": {"path": "{{ item.path }}", **_NO_DETAILS},
+            **_each(variable),
+            "register": looked,
+        },
+        {
+            "name": "Make homes that are missing",
+            "ansible.builtin.file": {
+                "path": "{{ item.item.path }}",
+                "state": "directory",
+                "owner": "{{ item.item.owner }}",
+                "group": "{{ item.item.gid }}",
+                "mode": "0755",
+            },
+            "loop": f"{{{{ {looked}.results }}}}",
+            "loop_control": {"label": "{{ item.item.path }}"},
+            "when": ["not item.stat.exists"],
+        },
+    ]
+
+
+_NO_DETAILS = {"get_attributes": False, "get_checksum": False, "get_mime": False}
+
+
 def _of_packages(title: str, variable: str, plan: Plan, **how: object) -> Document:
     module = PACKAGE_MODULES[plan.package_manager or ""]
     return {"name": title, module: {"name": f"{{{{ {variable} }}}}", **how}}
@@ -221,9 +286,7 @@ def _replaced(variable: str, _plan: Plan) -> list[Document]:
             "ansible.builtin.stat": {
                 "path": "{{ item.path }}",
                 "follow": False,
-                "get_attributes": False,
-                "get_checksum": False,
-                "get_mime": False,
+                **_NO_DETAILS,
             },
             **_each(variable),
             "register": looked,
@@ -289,7 +352,10 @@ def _each(variable: str, label: str = "path") -> Document:
 _TASKS: Mapping[str, Callable[[str, Plan], list[Document]]] = {
     "absent_packages": _absent_packages,
     "purged_packages": _purged_packages,
+    "groups": _groups,
+    "users": _users,
     "packages": _packages,
+    "homes": _homes,
     "replaced": _replaced,
     "removed": _removed,
     "accounts": _accounts,

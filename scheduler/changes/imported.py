@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from scheduler.changes import ansible
-from scheduler.changes.plans import Contents, Plan, Review, WantedPath, plan
+from scheduler.changes.contents import Contents
+from scheduler.changes.plans import Plan, Review, WantedPath, plan
 from scheduler.changes.plays import PlannedTask, fault_of_params
 from scheduler.changes.repositories import split
 from scheduler.model import Delta, EntryKind
@@ -36,6 +37,7 @@ def imported(delta: Delta, contents: Contents) -> Imported:
     reviews = [*wanted.reviews, *ansible.inexpressible(wanted)]
     hidden = {one.subject for one in ansible.inexpressible(wanted)}
     reviews += _unrestarted(wanted)
+    reviews += _homeless(wanted)
     tasks: list[PlannedTask] = []
     for what, subject, params in _wishes(wanted, contents, hidden):
         fault = params if isinstance(params, str) else fault_of_params(params[1])
@@ -57,6 +59,7 @@ def _wishes(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish
     first, rest = split(wanted)
     yield from _gone_packages(wanted)
     yield from _paths(first, contents, hidden)
+    yield from _accounts(wanted)
     yield from _packages(wanted)
     yield from _paths(rest, contents, hidden)
     if wanted.libraries:
@@ -90,6 +93,12 @@ def _unrestarted(wanted: Plan) -> Iterator[Review]:
         yield Review(kind="service", subject=name, reason=reason, tool=ansible.TOOL)
 
 
+def _homeless(wanted: Plan) -> Iterator[Review]:
+    for one in wanted.homes:
+        reason = f"its package may leave it to whoever makes the account {one.name}, as this does"
+        yield Review(kind="path", subject=one.home, reason=reason, tool=ansible.TOOL)
+
+
 def _paths(wanted: Plan, contents: Contents, hidden: set[str]) -> Iterator[Wish]:
     for one in wanted.removed:
         if one.path not in hidden:
@@ -112,6 +121,22 @@ def _gone_packages(wanted: Plan) -> Iterator[Wish]:
     if wanted.purged_packages:
         purged: Params = {"name": list(wanted.purged_packages), "state": "absent", "purge": True}
         yield "Remove packages and their configuration", "packages", (module, purged)
+
+
+def _accounts(wanted: Plan) -> Iterator[Wish]:
+    for group in wanted.made.groups:
+        made: Params = {"name": group.name, "gid": group.gid, "system": True}
+        yield "Make a group", group.name, ("ansible.builtin.group", made)
+    for one in wanted.made.accounts:
+        params: Params = {
+            "name": one.name,
+            "uid": one.uid,
+            "group": str(one.gid),
+            "home": one.home,
+            "create_home": False,
+            "system": True,
+        }
+        yield "Make an account", one.name, ("ansible.builtin.user", params)
 
 
 def _packages(wanted: Plan) -> Iterator[Wish]:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
+from scheduler.changes.contents import Contents
 from scheduler.changes.delta import otherwise, untold
 from scheduler.changes.file_attributes import WORDS, differing
 from scheduler.changes.secrets import secret_in
 from scheduler.changes.unit_files import is_unit_file
+from scheduler.changes.wanted_accounts import (
+    WantedAccount,
+    WantedAccounts,
+    wanted_accounts,
+)
 from scheduler.changes.wanted_packages import WantedPackage, wanted_packages
 from scheduler.changes.wanted_services import (
     WantedService,
@@ -52,15 +57,8 @@ _ORDINARY = {
 }
 """Modes and owners with which packages bring most of what they do."""
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
+_NO_ACCOUNTS = WantedAccounts()
 _NOTHING = ManifestEntry(path="/", kind=EntryKind.OTHER, mode=0, uid=0, gid=0)
-
-
-class Contents(Protocol):
-    """Where what files held is kept, by its SHA-256 in hex digits."""
-
-    def get(self, sha256: str, /) -> bytes | None:
-        """Return a content, None when it was not kept."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +104,8 @@ class Plan:
     purged_packages: tuple[str, ...] = ()
     """What is to go with its configuration, which dpkg keeps otherwise."""
     packages: tuple[WantedPackage, ...] = ()
+    made: WantedAccounts = _NO_ACCOUNTS
+    """Accounts that are to be there, with their numbers, before packages come."""
     removed: tuple[WantedPath, ...] = ()
     """What is to go; a directory with all that is in it."""
     accounts: tuple[WantedPath, ...] = ()
@@ -126,6 +126,11 @@ class Plan:
     reviews: tuple[Review, ...] = ()
     notes: tuple[Review, ...] = ()
     """What is in the code, and deserves a look all the same."""
+
+    @property
+    def homes(self) -> tuple[WantedAccount, ...]:
+        """Return the accounts whose homes packages may leave to whoever made the account."""
+        return tuple(one for one in self.made.accounts if self.packages and one.leaves_home)
 
     @property
     def paths(self) -> tuple[WantedPath, ...]:
@@ -198,6 +203,7 @@ def plan(delta: Delta, contents: Contents) -> Plan:
         absent_packages=packages.absent,
         purged_packages=packages.purged,
         packages=packages.present,
+        made=wanted_accounts(delta, contents) if draft.of("accounts") else _NO_ACCOUNTS,
         removed=_topmost(draft),
         accounts=draft.of("accounts"),
         directories=draft.of("directories"),

@@ -87,20 +87,42 @@ def _manifest(plan: Plan, module: str, title: str) -> str:
 
 def _resources(plan: Plan, module: str) -> Iterable[str]:
     """Yield every resource; each list waits for the one before it, as Puppet follows the order."""
+    first, rest = split(plan)
     yield from _restarts(plan, module)
+    yield from _ends(plan)
+    yield from _paths(first, module)
+    yield from _accounts(plan)
+    yield from _packages(plan, first, module)
+    yield from _paths(rest, module)
+    yield from _looks(plan, module)
+    for service in plan.services:
+        yield _resource("service", service.name, _run(service))
+
+
+def _ends(plan: Plan) -> Iterable[str]:
     for name in plan.ended:
         yield _resource("service", name, _run(_STOPPED(name=name)))
     for name in plan.absent_packages:
         yield _resource("package", name, [("ensure", "absent")])
     for name in plan.purged_packages:
         yield _resource("package", name, [("ensure", "purged")])
-    first, rest = split(plan)
-    yield from _paths(first, module)
+
+
+def _packages(plan: Plan, repositories: Plan, module: str) -> Iterable[str]:
     if plan.package_manager == "dpkg" and plan.packages:
-        yield from _update(first, module)
+        yield from _update(repositories, module)
     for package in plan.packages:
         yield _package(package)
-    yield from _paths(rest, module)
+    for account in plan.homes:
+        # A shell takes such names and paths for themselves.
+        owner = f"-o {account.name} -g {account.gid}"
+        command = f"/usr/bin/install -d {owner} -m 0755 {account.home}"
+        attributes = [("command", string(command)), ("creates", string(account.home))]
+        yield _resource("exec", f"{module}: home of {account.name}", attributes)
+
+
+def _looks(plan: Plan, module: str) -> Iterable[str]:
+    """Yield what has the linker and systemd look at what came."""
     if plan.libraries:
         yield _refreshed(
             f"{module}: ldconfig",
@@ -114,8 +136,6 @@ def _resources(plan: Plan, module: str) -> Iterable[str]:
     for name in plan.reconfigured:
         # A shell takes such names for themselves, in quotes.
         yield _refreshed(_restart(name, module), f"{_SYSTEMCTL} try-restart -- '{name}.service'")
-    for service in plan.services:
-        yield _resource("service", service.name, _run(service))
 
 
 def _paths(plan: Plan, module: str) -> Iterable[str]:
@@ -124,6 +144,21 @@ def _paths(plan: Plan, module: str) -> Iterable[str]:
         yield _resource("file", one.path, [("ensure", "absent"), *forced])
     for one in plan.paths:
         yield _resource("file", one.path, [*_kind(one, module), *_owned(one)])
+
+
+def _accounts(plan: Plan) -> Iterable[str]:
+    for group in plan.made.groups:
+        attributes = [("ensure", "present"), ("gid", str(group.gid)), ("system", "true")]
+        yield _resource("group", group.name, attributes)
+    for one in plan.made.accounts:
+        attributes = [
+            ("ensure", "present"),
+            ("uid", str(one.uid)),
+            ("gid", str(one.gid)),
+            ("home", string(one.home)),
+            ("system", "true"),
+        ]
+        yield _resource("user", one.name, attributes)
 
 
 def _package(one: WantedPackage) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from scheduler.changes import ansible, puppet
-from scheduler.changes.plans import Contents, Plan, Review, plan
+from scheduler.changes.contents import Contents
+from scheduler.changes.plans import Plan, Review, plan
 from scheduler.changes.review import markdown
 from scheduler.model import Delta
 
@@ -71,4 +72,5 @@ def _under(directory: str, files: Mapping[str, T]) -> dict[str, T]:
 def _wishes(wanted: Plan) -> int:
     packages = (wanted.absent_packages, wanted.purged_packages, wanted.packages)
     units = (wanted.ended, wanted.services)
-    return sum(map(len, (*packages, wanted.removed, wanted.paths, *units)))
+    accounts = (wanted.made.groups, wanted.made.accounts)
+    return sum(map(len, (*packages, *accounts, wanted.removed, wanted.paths, *units)))

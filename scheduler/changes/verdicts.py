@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from scheduler.changes import ansible
+from scheduler.changes.contents import Contents
 from scheduler.changes.delta import Unseen, delta, otherwise, unread, untold
 from scheduler.changes.file_attributes import differing
 from scheduler.changes.noise import FRESH_CLONE_NOISE, NoiseRules
-from scheduler.changes.plans import ALL, Contents, Review, plan
+from scheduler.changes.plans import ALL, Review, plan
 from scheduler.model import Delta, Manifest, Remainder
 
 Key = tuple[str, str]

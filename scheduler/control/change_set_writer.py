@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.changes.plans import Contents
+from scheduler.changes.contents import Contents
 from scheduler.changes.trees import change_tree
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, Invalid, NotFound, Unavailable

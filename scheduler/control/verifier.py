@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from scheduler.changes.contents import Contents
 from scheduler.changes.noise import NoiseRules
-from scheduler.changes.plans import Contents
 from scheduler.changes.verdicts import expected_reviews, remainders
 from scheduler.clock import Clock
 from scheduler.control.change_set_writer import Deltas

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from scheduler.changes.archives import FILE_MODE, write_archive
-from scheduler.changes.plans import Contents
+from scheduler.changes.contents import Contents
 from scheduler.changes.trees import ChangeTree
 from scheduler.errors import Invalid
 from scheduler.statedir import on_disk

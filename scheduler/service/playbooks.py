@@ -14,8 +14,8 @@ from functools import partial
 from typing import NamedTuple
 
 from scheduler import ids
+from scheduler.changes.contents import Contents
 from scheduler.changes.imported import imported
-from scheduler.changes.plans import Contents
 from scheduler.changes.plays import MOST_TASKS, PlannedTask, parse
 from scheduler.clock import Clock
 from scheduler.errors import Invalid, NotFound, StaleRevision, Unavailable

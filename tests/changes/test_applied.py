@@ -21,6 +21,7 @@ from scheduler.changes import unit_files
 from scheduler.changes.trees import change_tree
 from scheduler.model import Delta, EntryKind, FileChange, ServiceDifference, ServiceState
 from tests.changes.guests import CONTENT, EXPANDED, HOSTILE, added, digest, entry, hostile, removed
+from tests.changes.test_wanted_accounts import CAME, GROUP, GROUPS, PASSWD, SHADOWS, Kept
 
 TOOLS = Path(sys.prefix) / "bin"
 LIMIT_S = 280
@@ -87,7 +88,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         after=entry("/was", EntryKind.SYMLINK, target="/"),
     )
     gone = ServiceDifference(name="own", before=ServiceState(name="own", active=True), after=None)
+    kept = Kept({digest(CONTENT): CONTENT})
+    accounts = tuple(
+        kept.changed(path, before, after)
+        for path, before, after in (("/etc/group", GROUP, GROUPS), ("/etc/passwd", PASSWD, CAME))
+    )
     units = (
+        *accounts,
+        *map(added, SHADOWS),
         removed("/etc/systemd/system/own.service"),
         added(r"/etc/systemd/system/srv-a\x2db.service.d/o.conf"),
         added("/usr/local/lib/libown.so.1"),
@@ -99,6 +107,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             files=(*delta.files, became, removed("/gone", EntryKind.DIRECTORY), *units),
             services=(*delta.services, gone),
         ),
+        kept,
     )
 
 

@@ -99,6 +99,12 @@ def will_run(clone: Sandbox) -> bool:
     return False
 
 
+def is_late(clone: Sandbox, now: datetime) -> bool:
+    """Return whether a clone has been at its first boot for longer than it may."""
+    since = clone.running_at or clone.created_at
+    return now - since > timedelta(seconds=BOOT_SECONDS)
+
+
 def has_booted(clone: Sandbox, boot: FirstBoot, now: datetime) -> bool:
     """Return whether a clone is as its user data makes it.
 
@@ -106,8 +112,7 @@ def has_booted(clone: Sandbox, boot: FirstBoot, now: datetime) -> bool:
     """
     if boot is not FirstBoot.RUNNING:
         return True
-    since = clone.running_at or clone.created_at
-    if now - since > timedelta(seconds=BOOT_SECONDS):
+    if is_late(clone, now):
         raise GuestUnreachable(
             f"cloud-init is still at work in the clone {clone.id} after {BOOT_SECONDS} s"
         )

@@ -22,12 +22,20 @@ from scheduler.control.change_set_writer import Deltas
 from scheduler.control.clones import (
     Clones,
     has_booted,
+    is_late,
     judged,
     origin_of,
     request_of,
     will_run,
 )
-from scheduler.errors import AlreadyExists, Conflict, NotFound, SandboxdError, Unavailable
+from scheduler.errors import (
+    AlreadyExists,
+    Conflict,
+    GuestUnreachable,
+    NotFound,
+    SandboxdError,
+    Unavailable,
+)
 from scheduler.guests.first_boot import FirstBoot
 from scheduler.guests.players import Played
 from scheduler.model import (
@@ -129,6 +137,8 @@ class Verifier:
         self._told = told
         self._places: set[str] = set()
         """The change sets whose verifications have a clone, or are about to ask for one."""
+        self._booting: set[str] = set()
+        """The clones in which cloud-init was seen at work."""
 
     async def pending(self) -> tuple[str, ...]:
         """Return the change sets whose verification has work to do."""
@@ -174,8 +184,18 @@ class Verifier:
         if will_run(clone):
             return None
         host = await self._store.read(lambda tx: tx.hosts.get(clone.host_id or ""))
-        boot = await self._with.onlooker.first_boot(clone, host)
-        return boot if has_booted(clone, boot, self._clock.now()) else None
+        now = self._clock.now()
+        try:
+            boot = await self._with.onlooker.first_boot(clone, host)
+        except GuestUnreachable:
+            # What works in it may restart sshd or the network, or the machine.
+            if clone.id in self._booting and not is_late(clone, now):
+                return None
+            raise
+        if not has_booted(clone, boot, now):
+            self._booting.add(clone.id)
+            return None
+        return boot
 
     async def _has_place(self, verification: Verification) -> bool:
         """Return whether it may have a clone; with a place it may until its result is known.
@@ -317,6 +337,7 @@ class Verifier:
     async def _give_up(self, clone_id: str | None) -> None:
         """Wish a clone gone; the loop of all sandboxes sees to it."""
         if clone_id is not None:
+            self._booting.discard(clone_id)
             try:
                 await self._with.clones().destroy(clone_id, Intent(actor=ACTOR))
             except NotFound:

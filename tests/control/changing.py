@@ -101,6 +101,8 @@ class Guests:
         return self.played
 
     async def first_boot(self, _clone: Sandbox, _host: HostResources) -> FirstBoot:
+        if not self.reached:
+            raise GuestUnreachable("the guest does not answer")
         return self.boot
 
     async def manifest_of(self, _clone: Sandbox, _host: HostResources) -> Manifest:

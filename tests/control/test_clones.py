@@ -72,6 +72,26 @@ async def test_nothing_is_played_while_the_clone_is_still_at_its_first_boot(lab:
     assert await ended(lab, id) == (PASSED, "")
 
 
+async def test_a_guest_whose_first_boot_cuts_connections_is_waited_for(lab: Changing) -> None:
+    """Its user data may restart sshd, or the machine."""
+    id, _ = await cloned(lab)
+    lab.guests.boot = FirstBoot.RUNNING
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    lab.guests.reached = False
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    lab.guests.reached, lab.guests.boot = True, FirstBoot.ENDED
+    assert await ended(lab, id) == (PASSED, "")
+
+
+async def test_a_guest_that_is_never_reached_again_is_an_error(lab: Changing) -> None:
+    id, _ = await cloned(lab)
+    lab.guests.boot = FirstBoot.RUNNING
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    lab.guests.reached = False
+    lab.world.clock.advance(BOOT_SECONDS + 1)
+    assert await ended(lab, id) == (ERROR, "the guest does not answer")
+
+
 async def test_a_first_boot_without_end_is_an_error(lab: Changing) -> None:
     id, _ = await cloned(lab)
     lab.guests.boot = FirstBoot.RUNNING

@@ -229,6 +229,9 @@ def _unrestarted(services: WantedServices) -> Iterator[Review]:
         if not may_restart(name):
             reason = "it is never restarted: the play, or who is logged in, could lose its way"
             yield Review(kind="service", subject=name, reason=reason)
+    for path in services.of_many:
+        reason = "which services run with it is not known: restart those where they do"
+        yield Review(kind="path", subject=path, reason=reason)
 
 
 def _unknown(omission: Omission) -> Review:

@@ -16,6 +16,9 @@ _READ_BY_GENERATORS = frozenset(("/etc/crypttab", "/etc/fstab"))
 _OF_A_SERVICE = re.compile(
     rf"(?:{'|'.join(_PLACES)})([A-Za-z0-9_][A-Za-z0-9:_.@\\-]{{0,255}})\.service(?:\.d(?:/.*)?)?"
 )
+_OF_MANY = re.compile(
+    rf"(?:{'|'.join(_PLACES)})(?:[^/]*[@-]\.service(?:\.d(?:/.*)?)?|service\.d(?:/.*)?)", re.DOTALL
+)
 
 
 def is_unit_file(path: str) -> bool:
@@ -30,6 +33,11 @@ def service_of(path: str) -> str | None:
     """
     match = _OF_A_SERVICE.fullmatch(path)
     return None if match is None or match[1].endswith(("@", "-")) else match[1]
+
+
+def is_of_many(path: str) -> bool:
+    """Return whether a path is a template of services, or a drop-in of more than one."""
+    return _OF_MANY.fullmatch(path) is not None
 
 
 def own_files(unit: str) -> frozenset[str]:

@@ -7,9 +7,16 @@ any more was disabled, unless its template may have gone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from scheduler.changes.unit_files import OWN_UNITS, own_files, own_files_of_instance, service_of
+from scheduler.changes.unit_files import (
+    OWN_UNITS,
+    is_of_many,
+    own_files,
+    own_files_of_instance,
+    service_of,
+)
 from scheduler.model import Delta, EntryKind, FileChange, ServiceDifference, ServiceState, unit_type
 
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,255}")
@@ -46,6 +53,8 @@ class WantedServices:
     """What is to be stopped before the files that it is made of go; timers and the like first."""
     reconfigured: tuple[str, ...]
     """Services of which only the files of their units changed: where they run they restart."""
+    of_many: tuple[str, ...]
+    """Files of units that changed, and of which nobody knows which services run with them."""
 
 
 def wanted_services(delta: Delta) -> tuple[WantedServices, tuple[tuple[str, str], ...]]:
@@ -77,15 +86,20 @@ def wanted_services(delta: Delta) -> tuple[WantedServices, tuple[tuple[str, str]
         present=tuple(wanted),
         ended=tuple(sorted(ended, key=lambda name: unit_type(name) == "service")),
         reconfigured=_reconfigured(delta),
+        of_many=tuple(one.path for one in _unit_files(delta) if is_of_many(one.path)),
     )
     return wishes, tuple(faults)
 
 
 def _reconfigured(delta: Delta) -> tuple[str, ...]:
     told = {one.name for one in delta.services}
-    files = (one.path for one in delta.files if _is_somebodys(one))
-    found = {service_of(path) for path in files} if delta.service_manager == "systemd" else set()
+    found = {service_of(one.path) for one in _unit_files(delta)}
     return tuple(sorted(name for name in found if name is not None and name not in told))
+
+
+def _unit_files(delta: Delta) -> Iterator[FileChange]:
+    if delta.service_manager == "systemd":
+        yield from filter(_is_somebodys, delta.files)
 
 
 def _is_somebodys(change: FileChange) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from scheduler.changes.plans import plan
 from scheduler.changes.wanted_services import may_restart, wanted_services
 from scheduler.model import (
     Delta,
@@ -15,7 +16,7 @@ from scheduler.model import (
     ServiceDifference,
     ServiceState,
 )
-from tests.changes.guests import added, entry, removed
+from tests.changes.guests import CONTENT, added, digest, entry, removed
 
 GONE = PackageChange(name="wireguard", before="1", after=None)
 
@@ -141,6 +142,26 @@ def test_services_of_which_only_a_units_file_changed_are_named(
 ) -> None:
     wanted, _ = wanted_services(Delta(files=(change,), service_manager="systemd"))
     assert wanted.reconfigured == services
+
+
+@pytest.mark.parametrize(
+    ("name", "of_many"),
+    [
+        ("a@.service", True),
+        ("a@.service.d/o.conf", True),
+        ("a-.service.d/o.conf", True),
+        ("service.d/o.conf", True),
+        ("a@1.service", False),
+        ("a.service.d/o.conf", False),
+        ("a@.timer", False),
+    ],
+)
+def test_files_of_many_services_are_named(name: str, *, of_many: bool) -> None:
+    change = added(f"/etc/systemd/system/{name}")
+    delta = Delta(files=(change,), service_manager="systemd")
+    assert wanted_services(delta)[0].of_many == ((change.path,) if of_many else ())
+    notes = {one.subject for one in plan(delta, {digest(CONTENT): CONTENT}).notes}
+    assert (change.path in notes) is of_many
 
 
 def test_a_service_that_is_told_is_reconfigured_by_that() -> None:

@@ -192,6 +192,7 @@ class Publisher:
         if request is None:
             await self._check_branch(publication)
             request = await self._opened(forge, proposal)
+        await self._check_head(publication, request)
         notes: tuple[str, ...] = ()
         if request.state is RequestState.OPEN:
             notes = tuple(await forge.decorate(proposal, request.number))
@@ -216,6 +217,21 @@ class Publisher:
                 f"{heads.branch_sha[:12]}, not {str(publication.commit_sha)[:12]} as pushed",
                 reason="diverged",
                 remedy="publish to another branch, or set that one back; then retry",
+            )
+
+    async def _check_head(self, publication: Publication, request: Request) -> None:
+        """Raise an error unless an open request is for what was pushed, and nothing else.
+
+        Labels may have a request merged, so none is put to what somebody else has pushed. A forge
+        that has not looked at the branch yet tells another commit, or none.
+        """
+        if request.state is not RequestState.OPEN or request.head_sha == publication.commit_sha:
+            return
+        await self._check_branch(publication)
+        if request.head_sha is not None:
+            raise RemoteUnavailable(
+                f"{request.url} is for {request.head_sha[:12]} still, not for what was pushed",
+                remedy="it is looked at again",
             )
 
     async def _opened(self, forge: Forge, proposal: Proposal) -> Request:

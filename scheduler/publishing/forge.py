@@ -44,7 +44,10 @@ class Forge(Protocol):
     """One forge; every method raises `RemoteRefused` and `RemoteUnavailable`."""
 
     async def find(self, proposal: Proposal) -> Request | None:
-        """Return the request from this branch to this base: an open one, or one of this commit."""
+        """Return the request from this branch to this base: an open one, or one of this commit.
+
+        Both are branches of the repository itself; what strangers propose from forks is not ours.
+        """
         ...
 
     async def create(self, proposal: Proposal) -> Request:
@@ -61,7 +64,10 @@ class Forge(Protocol):
 
 
 def chosen(found: Sequence[Request], commit_sha: str) -> Request | None:
-    """Return which of a branch's requests is meant: the open one, else one of this very commit."""
+    """Return which of a branch's requests is meant: the open one, else one of this very commit.
+
+    An open one may be of another commit; whoever takes it must look.
+    """
     still_open = [one for one in found if one.state is RequestState.OPEN]
     ours = [one for one in found if one.head_sha == commit_sha]
     return next(iter([*still_open, *ours]), None)

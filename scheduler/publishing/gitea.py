@@ -27,7 +27,7 @@ class Gitea:
         path = f"/repos/{proposal.repository}/pulls"
         for state in ("open", "closed"):
             pulls = await self._speaker.pages(path, state=state, sort="recentupdate", limit=50)
-            ours = [_request(pull) for pull in pulls if _is_between(pull, proposal)]
+            ours = [_request(pull) for pull in pulls if _is_ours(pull, proposal)]
             found = chosen(ours, proposal.commit_sha)
             if found is not None:
                 return found
@@ -76,9 +76,17 @@ class Gitea:
         return [known[name] for name in names if name in known], missing
 
 
-def _is_between(pull: Any, proposal: Proposal) -> bool:
+def _is_ours(pull: Any, proposal: Proposal) -> bool:
+    """Return whether a pull request is from this branch of the repository itself to this base.
+
+    Strangers' forks have branches of any name. `ref` is no branch any more once that was removed.
+    """
     head, base = member(pull, "head"), member(pull, "base")
-    return text(head, "ref") == proposal.branch and text(base, "ref") == proposal.base
+    return (
+        member(head, "repo_id") == number(base, "repo_id")
+        and proposal.branch in (text(head, "label"), text(head, "ref"))
+        and text(base, "ref") == proposal.base
+    )
 
 
 def _request(pull: Any) -> Request:

@@ -39,7 +39,8 @@ class GitHub:
             base=proposal.base,
             per_page=100,
         )
-        return chosen([_request(pull) for pull in found], proposal.commit_sha)
+        ours = [_request(pull) for pull in found if _is_ours(pull)]
+        return chosen(ours, proposal.commit_sha)
 
     async def create(self, proposal: Proposal) -> Request:
         """Open a pull request."""
@@ -76,6 +77,16 @@ class GitHub:
     async def get(self, repository: str, number: int) -> Request:
         """Return a pull request."""
         return _request(await self._speaker.get(f"/repos/{repository}/pulls/{number}"))
+
+
+def _is_ours(pull: Any) -> bool:
+    """Return whether a pull request is from the repository itself.
+
+    An organisation can have forks of its own, which the listing does not tell apart; the
+    repository of one that is gone is null.
+    """
+    source, target = (member(member(pull, end), "repo") for end in ("head", "base"))
+    return source is not None and member(source, "id") == number(target, "id")
 
 
 def _request(pull: Any) -> Request:

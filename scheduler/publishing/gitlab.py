@@ -40,7 +40,8 @@ class GitLab:
             target_branch=proposal.base,
             per_page=100,
         )
-        return chosen([_request(one) for one in found], proposal.commit_sha)
+        ours = [_request(one) for one in found if _is_ours(one)]
+        return chosen(ours, proposal.commit_sha)
 
     async def create(self, proposal: Proposal) -> Request:
         """Open a merge request."""
@@ -86,6 +87,14 @@ class GitLab:
 
 def _at(repository: str) -> str:
     return f"/projects/{quote(repository, safe='')}/merge_requests"
+
+
+def _is_ours(one: Any) -> bool:
+    """Return whether a merge request is from the project itself: a fork's branch may be called so.
+
+    The source of one whose fork is gone is null.
+    """
+    return bool(member(one, "source_project_id") == number(one, "target_project_id"))
 
 
 def _request(one: Any) -> Request:

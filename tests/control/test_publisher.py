@@ -230,6 +230,50 @@ async def test_a_twin_request_that_appears_meanwhile_is_taken(there: Desk, house
     assert (done.status, done.pr_number, len(house.dialect.requests)) == (PR_CREATED, 1, 1)
 
 
+async def test_a_request_for_what_somebody_else_pushed_is_not_taken(
+    there: Desk, house: House
+) -> None:
+    wish = await there.wish(labels=["sandbox"])
+    assert await there.publisher().publish(wish.id) == 0.0
+    ours = house.head("change/one")
+    house.write("site", {"theirs": "x"}, branch="change/one")
+    theirs = house.dialect.add("change/one")
+    diverged = await there.settle(await there.get(wish))
+    assert (diverged.status, diverged.reason_code) == (FAILED, "diverged")
+    assert (diverged.pr_number, theirs.labels) == (None, [])
+    git("update-ref", "refs/heads/change/one", str(ours), at=house.repository())
+    theirs.sha = str(ours)
+    assert (await there.retry(diverged)).pr_number == theirs.number
+
+
+async def test_a_forge_that_has_not_seen_the_push_yet_is_asked_again(
+    there: Desk, house: House
+) -> None:
+    """GitLab keeps a request whose branch was removed open, and looks at the new one later."""
+    wish = await there.wish(labels=["sandbox"])
+    assert await there.publisher().publish(wish.id) == 0.0
+    one = house.dialect.add("change/one", sha="b" * 40)
+    assert await there.publisher().publish(wish.id) == 5.0
+    waiting = await there.get(wish)
+    assert (waiting.status, waiting.reason_code, one.labels) == (COMMITTED, "deferred", [])
+    assert f"{'b' * 12} still" in (waiting.error_msg or "")
+    one.sha = str(house.head("change/one"))
+    there.clock.advance(5.0)
+    done = await there.settle(waiting)
+    assert (done.status, done.pr_number, one.labels) == (PR_CREATED, one.number, ["sandbox"])
+
+
+async def test_a_request_of_which_no_commit_is_told_is_judged_by_its_branch(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path / "house", "gitlab") as house:
+        async with desk(tmp_path, house, ManualClock()) as there:
+            id = await committed(there, house)
+            house.dialect.add("change/one").sha = ""
+            done = await there.settle(await there.plane.services.publications.get(id))
+            assert (done.status, done.pr_number) == (PR_CREATED, 1)
+
+
 async def test_a_request_that_was_merged_before_anybody_looked_is_found(
     there: Desk, house: House
 ) -> None:

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlencode
 
 Document = Any
 REPOSITORY = "infra/site"
+IDS = {REPOSITORY: 41, "mallory/site": 42, "infra/site-copy": 43}
+"""The repositories that there are; the others are forks of the first."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class One:
     text: str
     sha: str
     state: str = "open"
+    source: str | None = REPOSITORY
+    """Where its branch is; None when that was a fork that is gone."""
     labels: list[str] = field(default_factory=list)
     reviewers: list[str] = field(default_factory=list)
 
@@ -82,6 +86,7 @@ class Dialect:
                 one
                 for one in self.requests.values()
                 if (one.head, one.base, one.state) == (head, base, "open")
+                and one.source == REPOSITORY
             ),
             None,
         )
@@ -119,7 +124,8 @@ class GitHubDialect(Dialect):
             found = [
                 self.shown(one)
                 for one in reversed(self.requests.values())
-                if (one.head, one.base, owner) == (head, query["base"], "infra")
+                if (one.head, one.base) == (head, query["base"])
+                and owner == (one.source or "ghost/").partition("/")[0]
                 and (query["state"] == "all" or one.state == query["state"])
             ]
             return self.paged(path, query, found, "per_page")
@@ -162,8 +168,8 @@ class GitHubDialect(Dialect):
             "html_url": f"{self.origin}/{REPOSITORY}/pull/{one.number}",
             "state": "open" if one.state == "open" else "closed",
             "merged_at": "2026-01-05T12:00:00Z" if merged else None,
-            "head": {"ref": one.head, "sha": one.sha},
-            "base": {"ref": one.base},
+            "head": {"ref": one.head, "sha": one.sha, "repo": _repository(one.source)},
+            "base": {"ref": one.base, "repo": _repository(REPOSITORY)},
         }
         return {**told, "merged": merged} if whole else told
 
@@ -219,7 +225,9 @@ class GitLabDialect(Dialect):
             "state": {"open": "opened"}.get(one.state, one.state),
             "source_branch": one.head,
             "target_branch": one.base,
-            "sha": one.sha,
+            "source_project_id": IDS.get(one.source or ""),
+            "target_project_id": IDS[REPOSITORY],
+            "sha": one.sha or None,
         }
 
 
@@ -270,14 +278,30 @@ class GiteaDialect(Dialect):
         return Reply(201, self.shown(one))
 
     def shown(self, one: One) -> Document:
+        there = one.source is not None and self.shas(one.head) is not None
         return {
             "number": one.number,
             "html_url": f"{self.origin}/{REPOSITORY}/pulls/{one.number}",
             "state": "open" if one.state == "open" else "closed",
             "merged": one.state == "merged",
-            "head": {"ref": one.head, "sha": one.sha},
-            "base": {"ref": one.base},
+            "head": {
+                "label": one.head,
+                "ref": one.head if there else f"refs/pull/{one.number}/head",
+                "sha": one.sha,
+                "repo_id": IDS.get(one.source or "", -1),
+                "repo": _repository(one.source),
+            },
+            "base": {
+                "label": one.base,
+                "ref": one.base,
+                "repo_id": IDS[REPOSITORY],
+                "repo": _repository(REPOSITORY),
+            },
         }
+
+
+def _repository(name: str | None) -> Document:
+    return None if name is None else {"id": IDS[name], "full_name": name}
 
 
 class Make(Protocol):

@@ -95,6 +95,25 @@ async def test_a_merged_request_is_recognised_by_its_commit(house: House, forge:
     assert (found.number, found.state) == (ours.number, RequestState.MERGED)
 
 
+async def test_what_strangers_propose_from_forks_is_not_ours(house: House, forge: Forge) -> None:
+    for source in ("mallory/site", "infra/site-copy", None):
+        for state in RequestState:
+            house.dialect.add("change/one", state=state.value, source=source, sha="a" * 40)
+    assert await forge.find(WANTED) is None
+    made = await forge.create(WANTED)
+    assert await forge.find(WANTED) == made
+
+
+async def test_a_merged_request_is_found_when_its_branch_is_gone(
+    house: House, forge: Forge
+) -> None:
+    ours = house.dialect.add("change/one", state="merged", sha="a" * 40)
+    house.dialect.shas = lambda _branch: None
+    found = await forge.find(WANTED)
+    assert found is not None
+    assert (found.number, found.state) == (ours.number, RequestState.MERGED)
+
+
 async def test_a_request_is_found_on_a_later_page(house: House, forge: Forge) -> None:
     house.dialect.page = 3
     ours = house.dialect.add("change/one")

@@ -100,7 +100,7 @@ def merged(publication: Publication, *, now: datetime) -> Publication:
 
 def still_open(publication: Publication, rules: Rules, *, now: datetime) -> Publication:
     """Return a publication that nobody has decided on: it is looked at again, or given up."""
-    age = (now - (publication.opened_at or now)).total_seconds()
+    age = _followed_seconds(publication, now)
     if age >= rules.follow_seconds:
         days = rules.follow_seconds / 86400
         message = f"the request is open still, and nobody decided on it for {days:g} days"
@@ -142,16 +142,26 @@ def deferred(
     now: datetime,
     retry_after_seconds: float | None = None,
 ) -> Publication:
-    """Return a publication whose step did not succeed this time: later again, or never."""
+    """Return a publication whose step did not succeed this time: later again, or never.
+
+    A request goes on by itself while its forge is away, so a look at it that did not succeed is
+    none too many: what ends looking is the time that it is followed for, not a number of attempts.
+    """
     attempts = publication.attempts + 1
-    if attempts >= rules.attempts:
-        tried = replace(publication, attempts=attempts)
+    tried = replace(publication, attempts=attempts)
+    longest = LONGEST_PAUSE_SECONDS
+    if publication.status is PublicationStatus.PR_CREATED:
+        longest = max(FIRST_PAUSE_SECONDS, rules.poll_seconds)
+        if _followed_seconds(publication, now) >= rules.follow_seconds:
+            days = rules.follow_seconds / 86400
+            told = f"it was followed for {days:g} days; the last look at the request: {message}"
+            return failed(tried, "undecided", told, now=now)
+    elif attempts >= rules.attempts:
         told = f"given up after {attempts} attempts; the last: {message}"
         return failed(tried, "attempts_exhausted", told, now=now)
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 16))
+    pause = min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 16))
     return replace(
-        publication,
-        attempts=attempts,
+        tried,
         reason_code="deferred",
         error_msg=message[:LONGEST_MESSAGE],
         retry_at=now + timedelta(seconds=max(pause, min(retry_after_seconds or 0.0, 3600.0))),
@@ -168,6 +178,10 @@ def retried(publication: Publication, *, now: datetime) -> Publication:
         status = PublicationStatus.COMMITTED if proven else PublicationStatus.PENDING
     again = replace(publication, opened_at=now if publication.pr_url else None)
     return _reached(again, status, now)
+
+
+def _followed_seconds(publication: Publication, now: datetime) -> float:
+    return (now - (publication.opened_at or now)).total_seconds()
 
 
 def _reached(publication: Publication, status: PublicationStatus, now: datetime) -> Publication:

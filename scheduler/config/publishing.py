@@ -57,7 +57,10 @@ class PublishingSection(Section):
     author_email: EmailAddress = "sandboxd@localhost"
     """Who commits, as the repository's history shows it."""
     attempts: Attempts = 8
-    """So often in a row a step may not succeed before the publication has failed."""
+    """So often in a row a step may not succeed before the publication has failed.
+
+    Looks at an open request are not counted: `follow_seconds` bounds them.
+    """
     git_seconds: Seconds = 300
     """How long one call to a repository may take."""
     max_repository_mb: Annotated[Mebibytes, Field(ge=1)] = 1024

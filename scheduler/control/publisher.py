@@ -329,7 +329,10 @@ def _told(before: Publication, after: Publication) -> tuple[str, str] | None:
             "planned",
             f"{str(after.planned_sha)[:12]} on {after.base} {str(after.base_sha)[:12]}",
         )
-    return ("deferred", after.error_msg or "") if after.attempts > before.attempts else None
+    # An open request may be followed for months: that it cannot be looked at is told once.
+    told_already = after.status is PublicationStatus.PR_CREATED and before.attempts > 0
+    deferred = after.attempts > before.attempts and not told_already
+    return ("deferred", after.error_msg or "") if deferred else None
 
 
 def _words(error: RemoteRefused | RemoteUnavailable | Invalid) -> str:

@@ -27,7 +27,11 @@ MOST_PAGES = 50
 MOST_REDIRECTS = 3
 ANSWER_SECONDS = 30.0
 WHOLE_SECONDS = 60.0
+PAUSE_SECONDS = 60
+"""How long a server is left alone that has had enough and does not say for how long."""
 _NEXT = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?')
+_LIMITED = re.compile(r"secondary rate limit|rate limit exceeded|abuse detection", re.IGNORECASE)
+"""What GitHub says, with 403 and often no header, of requests that are too many at once."""
 _REASONS: Mapping[int, tuple[str, str]] = {
     401: ("unauthorised", "check the forge's token"),
     403: ("unauthorised", "give the token the right to open requests there"),
@@ -206,6 +210,8 @@ class Speaker:
         status = answer.status_code
         message = f"{_origin(self._api)} answers {status}: {said or 'without a word'}"
         patience = _patience(answer.headers, self._now())
+        if patience is None and status == 403 and _LIMITED.search(said):
+            patience = PAUSE_SECONDS
         limited = status == 429 or (status == 403 and patience is not None)
         if limited or status >= 500 or status == 408:
             details = {} if patience is None else {"retry_after": patience}
@@ -224,7 +230,7 @@ def _patience(headers: Mapping[str, str], now: float) -> int | None:
     if "0" not in (headers.get("x-ratelimit-remaining"), headers.get("ratelimit-remaining")):
         return None
     reset = headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or ""
-    return max(1, int(reset) - int(now)) if reset.isascii() and reset.isdigit() else 60
+    return max(1, int(reset) - int(now)) if reset.isascii() and reset.isdigit() else PAUSE_SECONDS
 
 
 def _said(document: object) -> str:

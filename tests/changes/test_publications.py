@@ -122,6 +122,21 @@ def test_pauses_grow_and_attempts_end() -> None:
     assert ended.error_msg == "given up after 3 attempts; the last: no net"
 
 
+def test_a_request_is_followed_through_any_trouble_of_its_forge() -> None:
+    one = publication(PR_CREATED, opened_at=NOW, pr_url="https://f/7")
+    now, pauses = NOW, []
+    while one.status is PR_CREATED:
+        one = rules.deferred(one, "no net", RULES, now=now)
+        pauses.append(rules.pause_seconds(one, now))
+        now += timedelta(seconds=pauses[-1])
+    assert pauses[:9] == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0]
+    assert sum(pauses) == pytest.approx(RULES.follow_seconds, abs=RULES.poll_seconds)
+    assert (one.status, one.reason_code) == (FAILED, "undecided")
+    assert one.error_msg == "it was followed for 1 days; the last look at the request: no net"
+    again = rules.retried(one, now=now)
+    assert rules.deferred(again, "no net", RULES, now=now).status is PR_CREATED
+
+
 @given(st.integers(0, 90), st.one_of(st.none(), st.floats(0, 10**9)))
 def test_no_pause_is_longer_than_is_borne(attempts: int, patience: float | None) -> None:
     many = Rules(attempts=100)

@@ -207,6 +207,22 @@ async def test_patience_ends(there: Desk, house: House) -> None:
     assert (await there.retry(done)).status is PR_CREATED
 
 
+async def test_a_request_is_followed_while_its_forge_is_away(there: Desk, house: House) -> None:
+    done = await there.settle(await there.wish())
+    there.clock.advance(await there.publisher().publish(done.id) or 0.0)
+    for attempts in range(1, 12):
+        house.replies.append(Reply(502, {"message": "down"}))
+        there.clock.advance(await there.publisher().publish(done.id) or 0.0)
+        waiting = await there.get(done)
+        assert (waiting.status, waiting.attempts) == (PR_CREATED, attempts)
+        assert "502: down" in (waiting.error_msg or "")
+    kinds = [event.kind for event in await there.events(done)]
+    assert kinds.count("publication.deferred") == 1
+    house.merge(done.pr_number or 0)
+    await there.publisher().publish(done.id)
+    assert (await there.get(done)).status is MERGED
+
+
 async def test_what_cannot_be_published_says_why(there: Desk, house: House) -> None:
     missing = await there.settle(await there.wish("one", base="absent"))
     assert (missing.status, missing.reason_code) == (FAILED, "base_missing")

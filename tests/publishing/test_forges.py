@@ -158,6 +158,24 @@ async def test_a_wish_for_patience_is_passed_on(house: House, forge: Forge) -> N
         assert limited.value.details.get("retry_after") == patience, headers
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "You have exceeded a secondary rate limit. Please wait a few minutes.",
+        "You have triggered an abuse detection mechanism. Please wait a few minutes.",
+        "API rate limit exceeded for user ID 7.",
+    ],
+)
+async def test_too_much_at_once_is_no_missing_right(house: House, forge: Forge, said: str) -> None:
+    """GitHub tells it by its words alone: there are requests left, and it asks for no pause."""
+    headers = {"x-ratelimit-remaining": "4711", "x-ratelimit-reset": "1767614400"}
+    for more, patience in (({}, 60), ({"retry-after": "90"}, 90)):
+        house.replies.append(Reply(403, {"message": said}, headers | more))
+        with pytest.raises(RemoteUnavailable, match="403: ") as limited:
+            await forge.find(WANTED)
+        assert limited.value.details.get("retry_after") == patience
+
+
 ERRORS = (
     (Reply(401, {"message": "Bad credentials"}), "unauthorised", "Bad credentials"),
     (Reply(403, {"message": "Forbidden"}), "unauthorised", "Forbidden"),

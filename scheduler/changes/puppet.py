@@ -30,6 +30,7 @@ _RESERVED = frozenset(
 )
 _SYSTEMCTL = "/bin/systemctl"
 _STOPPED = partial(WantedService, enabled=None, running=False)
+_LETTERS = (("r", 4), ("w", 2), ("x", 1))
 _NEEDS_ESCAPES = re.compile(r"[^\x20-\x7e]")
 
 Attribute = tuple[str, str]
@@ -234,7 +235,24 @@ def _kind(one: WantedPath, module: str) -> list[Attribute]:
 
 def _owned(one: WantedPath) -> list[Attribute]:
     owned = [("owner", string(one.owner)), ("group", string(one.group))]
-    return owned if one.kind is EntryKind.SYMLINK else [*owned, ("mode", string(one.mode))]
+    return owned if one.kind is EntryKind.SYMLINK else [*owned, ("mode", string(_mode(one)))]
+
+
+def _mode(one: WantedPath) -> str:
+    """Return a mode that Puppet sets as it is.
+
+    To a directory's digits it adds x wherever they have r. In letters it adds none, but leaves the
+    bits that they do not speak of: the special ones are taken away before they are given.
+    """
+    bits = int(one.mode, 8)
+    if one.kind is not EntryKind.DIRECTORY or not bits & 0o444 & ~(bits << 2):
+        return one.mode
+    classes = (("u", 6, "s", 0o4000), ("g", 3, "s", 0o2000), ("o", 0, "t", 0o1000))
+    told = ["a-st"]
+    for who, place, special, bit in classes:
+        held = "".join(letter for letter, of in _LETTERS if bits >> place & of)
+        told.append(f"{who}={held}{special if bits & bit else ''}")
+    return ",".join(told)
 
 
 def _resource(kind: str, title: str, attributes: list[Attribute]) -> str:

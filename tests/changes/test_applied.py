@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -213,6 +214,37 @@ def test_puppet_takes_every_name_for_a_name(names: Sequence[str], tmp_path: Path
         Path(one.path).name for one in delta.files if one.after
     }
     run(module, command)
+
+
+@pytest.mark.timeout(LIMIT_S)
+def test_directories_get_their_modes_and_no_others(tmp_path: Path) -> None:
+    """Puppet adds x to a directory's digits; whatever bits were there before are gone."""
+    target = tmp_path / "target"
+    modes = (0o640, 0o744, 0o2640, 0o7604, 0o1444, 0o2755)
+    paths = [str(target / f"{mode:04o}-{was}") for mode in modes for was in ("new", "there")]
+    delta = Delta(
+        files=tuple(
+            added(path, EntryKind.DIRECTORY, mode=mode)
+            for path, mode in zip(paths, (mode for mode in modes for _ in range(2)), strict=True)
+        )
+    )
+    made = written(tmp_path / "set", delta)
+    puppet = [
+        *("puppet", "apply", "--modulepath", str(made / "puppet"), "--detailed-exitcodes"),
+        *("--confdir", str(tmp_path / "conf"), "--vardir", str(tmp_path / "var")),
+        *("-e", "include changes"),
+    ]
+    variables = ["-e", f"ansible_python_interpreter={sys.executable}"]
+    ansible = ["ansible-playbook", "-i", "localhost,", "-c", "local", *variables, "site.yml"]
+    for tool, command, code in (("puppet", puppet, 2), ("ansible", ansible, 0)):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for path in paths[1::2]:
+            Path(path).mkdir()
+            Path(path).chmod(0o7175)
+        run(made / tool, command, code=code)
+        check(delta)
+    run(made / "puppet", puppet)
 
 
 SYSTEMCTL = """#!/bin/sh

@@ -43,10 +43,14 @@ _DEVICES = 1 << 6 | 1 << 11 | 1 << 15
 _TCP, _ABSTRACT_SOCKETS_AND_SIGNALS = 3, 3
 _SINCE_TCP, _SINCE_SCOPES = 4, 6
 
-_LOAD, _EQUAL, _AT_LEAST, _ANSWER = 0x20, 0x15, 0x35, 0x06
-_ALLOW, _KILL, _REFUSE = 0x7FFF0000, 0x80000000, 0x00050001
+_LOAD, _EQUAL, _AT_LEAST, _AND, _ANSWER = 0x20, 0x15, 0x35, 0x54, 0x06
+_ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_REFUSE, _UNKNOWN, _PRETEND = 0x00050001, 0x00050026, 0x00050000
+"""EPERM; ENOSYS, after which programs try older calls; success, though nothing is done."""
 _X32 = 0x40000000
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+_NONE = -1
+"""A call that arm64 does without."""
 _CALLS: Mapping[str, tuple[int, int]] = {
     # other processes: signals, memory, limits, places in the queue
     "kill": (62, 129),
@@ -85,13 +89,54 @@ _CALLS: Mapping[str, tuple[int, int]] = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
+    # owners and attributes of the user's files, which Landlock does not guard; nor always lengths
+    "chown": (92, _NONE),
+    "fchown": (93, 55),
+    "lchown": (94, _NONE),
+    "fchownat": (260, 54),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    "truncate": (76, 45),
 }
-_ARGUED: Sequence[tuple[tuple[int, int], int, tuple[int, ...], bool]] = (
+# Modes and times are no less, but programs that copy or unpack give up where these are refused.
+_PRETENDED: Mapping[str, tuple[int, int]] = {
+    "chmod": (90, _NONE),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "utime": (132, _NONE),
+    "utimes": (235, _NONE),
+    "futimesat": (261, _NONE),
+    "utimensat": (280, 88),
+}
+# What these are asked for stands in memory, where a filter cannot look.
+_UNREADABLE: Mapping[str, tuple[int, int]] = {"openat2": (437, 437), "clone3": (435, 435)}
+_ANSWERS = ((_CALLS, _REFUSE), (_PRETENDED, _PRETEND), (_UNREADABLE, _UNKNOWN))
+_WHOLE, _NAMESPACES, _HOW_OPENED = 0xFFFFFFFF, 0x7E020080, 0o1003
+# Without any right to read or write, and so to forbid; and cutting off what may be read only.
+_ODDLY_OPENED = (0o3, 0o1000, 0o1003)
+_ARGUED: Sequence[tuple[tuple[int, int], int, int, tuple[int, ...], bool]] = (
     # prlimit64 of another process; fcntl that has the kernel send signals to whom one likes
-    ((302, 261), 0, (0,), True),
-    ((72, 25), 1, (8, 10, 15), False),
+    ((302, 261), 0, _WHOLE, (0,), True),
+    ((72, 25), 1, _WHOLE, (8, 10, 15), False),
+    # clone into other namespaces; open and openat
+    ((56, 220), 0, _NAMESPACES, (0,), True),
+    ((2, _NONE), 1, _HOW_OPENED, _ODDLY_OPENED, False),
+    ((257, 56), 2, _HOW_OPENED, _ODDLY_OPENED, False),
+    # ioctl that sets flags, generation, attributes, verity or encryption of a file
+    (
+        *((16, 29), 1, _WHOLE),
+        *((0x40086602, 0x40087602, 0x401C5820, 0x40806685, 0x800C6613), False),
+    ),
 )
-"""Calls by which an argument is looked at: it must be one of these, or may not be."""
+"""Calls by which bits of an argument are looked at: they must be one of these, or may not be."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -194,6 +239,8 @@ def _close(plan: Mapping[str, Any]) -> None:
         hard = resource.getrlimit(number)[1]
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(number, (allowed, allowed))
+    # Who thinks that it has taken a file's rights away from others has never given any.
+    os.umask(0o077)
     if plan["nobody"]:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -264,12 +311,14 @@ def _allow(ruleset: int, beneath: int, rights: int) -> None:
 
 
 def _forbid_calls(allowed: Sequence[str]) -> None:
-    """Forbid the network, other processes and new namespaces."""
+    """Forbid the network, other processes, new namespaces and what files are beside their bytes.
+
+    Paths cannot be looked at by a filter, so it forbids these in the private directory, too.
+    """
     known = _ARCHITECTURES.get(os.uname().machine)
     if known is None:
         raise Unjailed(f"no filter of system calls is known for {os.uname().machine}")
     architecture, at = known
-    numbers = [call[at] for name, call in _CALLS.items() if name not in allowed]
     program = [
         (_LOAD, 0, 0, 4),
         (_EQUAL, 1, 0, architecture),
@@ -278,10 +327,13 @@ def _forbid_calls(allowed: Sequence[str]) -> None:
         (_AT_LEAST, 0, 1, _X32),
         (_ANSWER, 0, 0, _KILL),
     ]
-    for number in numbers:
-        program += [(_EQUAL, 0, 1, number), (_ANSWER, 0, 0, _REFUSE)]
-    for call, argument, values, only in _ARGUED:
-        program += _looked_at(call[at], argument, values, only=only)
+    for calls, answer in _ANSWERS:
+        for name, call in calls.items():
+            if name not in allowed and call[at] != _NONE:
+                program += [(_EQUAL, 0, 1, call[at]), (_ANSWER, 0, 0, answer)]
+    for call, argument, mask, values, only in _ARGUED:
+        if call[at] != _NONE:
+            program += _looked_at(call[at], argument, mask, values, only=only)
     program.append((_ANSWER, 0, 0, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
     packed = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
@@ -289,14 +341,14 @@ def _forbid_calls(allowed: Sequence[str]) -> None:
 
 
 def _looked_at(
-    number: int, argument: int, values: Sequence[int], *, only: bool
+    number: int, argument: int, mask: int, values: Sequence[int], *, only: bool
 ) -> list[tuple[int, int, int, int]]:
-    """Return the filter of a call by the lower half of an argument; others go past it."""
+    """Return the filter of a call by bits of an argument's lower half; others go past it."""
     tests = [(_EQUAL, len(values) - place - 1, 0, one) for place, one in enumerate(values[:-1])]
     last = (_EQUAL, 0, 1, values[-1])
     hit, miss = (_ALLOW, _REFUSE) if only else (_REFUSE, _ALLOW)
-    block = [(_LOAD, 0, 0, 16 + 8 * argument), *tests, last, (_ANSWER, 0, 0, hit)]
-    block.append((_ANSWER, 0, 0, miss))
+    block = [(_LOAD, 0, 0, 16 + 8 * argument), (_AND, 0, 0, mask), *tests, last]
+    block += [(_ANSWER, 0, 0, hit), (_ANSWER, 0, 0, miss)]
     return [(_EQUAL, 0, len(block), number), *block]
 
 

@@ -6,12 +6,13 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from scheduler import jails
 from scheduler.clock import SystemClock
 from scheduler.errors import GuestUnreachable
 from scheduler.guests.ansible import find_ansible, syntax_fault
@@ -21,7 +22,7 @@ from scheduler.guests.doors import door
 from scheduler.guests.players import AnsiblePlayer
 from scheduler.guests.seed import guest_access
 from scheduler.guests.ways import GuestWays
-from scheduler.jails import UNJAILED
+from scheduler.jails import JAIL, UNJAILED
 from scheduler.processes import Ended
 from tests.guests.sshd import HOST, SANDBOX, guest_sshd
 from tests.guests.test_players import directly
@@ -54,6 +55,7 @@ ESCAPES = {
     "another one's memory": "called(101, 16, {pid}, 0, 0)",
     "another one's place": "os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
     "a namespace": "called(272, 0x10000000)",
+    "a child in a namespace": "called(56, 0x10000011, 0, 0, 0, 0)",
     "a mount": "called(165, b'none', b'/tmp', b'tmpfs', 0, 0)",
     "root's rights": "os.chown('/usr/bin/true', 0, 0)",
     "too much memory": "bytearray(5 * 2**30)",
@@ -79,6 +81,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "state"
     directory.mkdir(mode=0o755)
     (directory / "cluster.key").write_text(SECRET)
+    (directory / "cluster.key").chmod(0o600)
     with socket.socket(socket.AF_UNIX) as admin, socket.socket(socket.AF_UNIX) as abstract:
         admin.bind(str(directory / "admin.sock"))
         abstract.bind(b"\0jail-%d" % os.getpid())
@@ -133,6 +136,70 @@ async def test_what_ansible_needs_is_there(private: Path) -> None:
     assert str(private) in rest
     others = set(os.environ) - {"PATH", "HOME", "LC_CTYPE"}
     assert not [one for one in others if f"'{one}':" in rest]
+
+
+BESIDE = """
+import errno, struct
+key, readable = {key!r}, {readable!r}
+there = os.open(readable, os.O_RDONLY)
+held = os.open(key, os.O_PATH)
+how = struct.pack("QQQ", 3, 0, 0)
+refused = [
+    lambda: os.chown(key, -1, -1), lambda: os.fchown(there, -1, -1),
+    lambda: os.setxattr(key, "user.x", b"1"), lambda: os.setxattr(there, "user.x", b"1"),
+    lambda: os.removexattr(key, "user.kept"), lambda: os.removexattr(there, "user.kept"),
+    lambda: os.truncate(key, 0), lambda: os.open(key, 3), lambda: os.open(key, 3 | os.O_TRUNC),
+    lambda: os.open(readable, os.O_RDONLY | os.O_TRUNC),
+    lambda: called(437, -100, key.encode(), how, len(how)),
+    lambda: fcntl.ioctl(there, 0x40086602, struct.pack("L", 0x40)),
+]
+for one in refused:
+    try:
+        one()
+    except OSError as error:
+        assert error.errno in (errno.EPERM, errno.ENOSYS), error
+    else:
+        raise SystemExit(str(refused.index(one)))
+os.chmod(key, 0o666); os.chmod(os.path.dirname(key), 0o777); os.fchmod(there, 0o4777)
+called(452, held, b"", 0o666, 0x1000)
+os.utime(key, (1, 1)); os.utime(there, (1, 1)); os.utime(f"/proc/self/fd/{{held}}", (1, 1))
+"""
+
+
+@pytest.mark.parametrize("version", [None, 2], ids=["this kernel", "one before 6.2"])
+async def test_what_the_daemons_files_are_beside_their_bytes_stays(
+    private: Path, state: Path, monkeypatch: pytest.MonkeyPatch, version: int | None
+) -> None:
+    """Landlock does not guard it: who is the daemon's user could open its files to everybody."""
+    if version is not None:
+        code, asked = JAIL.read_text(), "    if version < 1:\n"
+        assert asked in code
+        (private / "jail.py").write_text(code.replace(asked, f"    version = {version}\n{asked}"))
+        monkeypatch.setattr(jails, "JAIL", private / "jail.py")
+    key, readable = state / "cluster.key", state / "readable"
+    readable.write_text("as it is")
+    for one in (key, readable):
+        one.chmod(0o600)
+        with suppress(OSError):  # not every file system keeps such
+            os.setxattr(one, "user.kept", b"1")
+    before = [beside(one) for one in (key, readable, state)]
+    jail = ansible_jail(PYTHON, private, {"PATH": "/usr/bin"}, cpu_seconds=60)
+    # Nobody can reach the private directory, so it is the daemon's user who runs there.
+    ended = await run_jailed(
+        replace(jail, programs=(private,), readable=(*jail.readable, readable)),
+        *(PYTHON, "-I", "-S", "-c", PROBE + BESIDE.format(key=str(key), readable=str(readable))),
+        cwd=private,
+        limit_seconds=60,
+        most_bytes=65536,
+    )
+    assert ended.code == 0, ended
+    assert [beside(one) for one in (key, readable, state)] == before
+
+
+def beside(path: Path) -> tuple[object, ...]:
+    there = path.stat()
+    told = (there.st_mode, there.st_uid, there.st_gid, there.st_size, there.st_mtime_ns)
+    return (*told, *os.listxattr(path))
 
 
 async def test_what_others_have_too_keeps_its_owner(private: Path, tmp_path: Path) -> None:
@@ -239,6 +306,9 @@ LOOKUPS = (
     "lookup('ansible.builtin.pipe', 'cat {state}/cluster.key || true', errors='ignore')",
     "lookup('ansible.builtin.pipe', 'env', errors='ignore')",
     "lookup('ansible.builtin.env', 'JAIL_CANARY', default='unset')",
+    "lookup('ansible.builtin.pipe', 'chmod 0666 {state}/cluster.key; echo tried')",
+    # It takes the rights to its file from others.
+    "lookup('ansible.builtin.password', 'made/password')",
     "lookup('ansible.builtin.url', 'http://127.0.0.1:{port}/', errors='ignore')",
 )
 
@@ -262,6 +332,8 @@ async def test_the_lookups_of_a_play_find_nothing_of_the_daemons(
     assert SECRET not in told.read_text() + played.log
     assert "root:" not in told.read_text()
     assert "unset" in told.read_text()
+    assert "tried" in told.read_text()
+    assert (state / "cluster.key").stat().st_mode & 0o777 == 0o600
     assert str(state) not in told.read_text()
 
 

@@ -32,6 +32,7 @@ from scheduler.model import (
 )
 
 UNREAD = "its content was not read on both sides"
+MOVED = "it became another link, so what is below it lies elsewhere"
 ONE_SIDED = "only one of the two manifests looked here"
 ONCE_TOLD: Mapping[str, str] = {
     "package": "packages were told by one manifest only",
@@ -157,6 +158,12 @@ def _files(before: Manifest, after: Manifest) -> Iterator[FileChange]:
     old, new = _by_path(before.entries), _by_path(after.entries)
     unseen = Unseen(before), Unseen(after)
     attributes = Attributes(before, after)
+    moved = _moved(before, after)
+    if moved:
+        old, new = (
+            {key: one for key, one in side.items() if moved.isdisjoint(_and_above(key[0]))}
+            for side in (old, new)
+        )
     for key, entry in old.items():
         twin = new.get(key)
         if twin is not None:
@@ -170,6 +177,31 @@ def _files(before: Manifest, after: Manifest) -> Iterator[FileChange]:
     for key, entry in new.items():
         if key not in old and not unseen[0].covers(key[0]):
             yield FileChange(before=None, after=entry)
+
+
+def _moved(before: Manifest, after: Manifest) -> frozenset[str]:
+    """Return the roots that are a link in one manifest, and not the same one in the other.
+
+    Below them are the files of two places, and to bring about one from the other would have the
+    code remove or write through whatever link a machine has there.
+    """
+    roots = {*before.roots} & {*after.roots}
+    old, new = (
+        {one.path: one for one in side.entries if one.literal and one.path in roots}
+        for side in (before, after)
+    )
+    return frozenset(root for root in roots if _is_other_link(old.get(root), new.get(root)))
+
+
+def _is_other_link(before: ManifestEntry | None, after: ManifestEntry | None) -> bool:
+    kinds = {one.kind for one in (before, after) if one is not None}
+    return EntryKind.SYMLINK in kinds and (
+        before is None or after is None or _target(before) != _target(after)
+    )
+
+
+def _target(entry: ManifestEntry) -> tuple[EntryKind, str | None]:
+    return entry.kind, entry.target
 
 
 def _by_path(entries: Iterable[ManifestEntry]) -> Mapping[tuple[str, bool], ManifestEntry]:
@@ -280,6 +312,7 @@ def _unknown(
     found = {
         *(one for one in (*before.omissions, *after.omissions) if not rules.rule_for(one.path)),
         *(Omission(path=one.path, reason=UNREAD) for one in changes if _unread_change(one)),
+        *(Omission(path=root, reason=MOVED) for root in _moved(before, after)),
         *_one_sided(before, after),
         *_one_sided(after, before),
         *(one for one in Attributes(before, after).unknown() if not rules.rule_for(one.path)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -27,8 +27,10 @@ from scheduler.model import (
 T = TypeVar("T")
 
 VERSION = 3
-_SERVICES_ONLY, _NO_ATTRIBUTES = 1, 2
-"""The versions before units of other types and alternatives were told, and before capabilities."""
+_SERVICES_ONLY, _LESS_OF_FILES = 1, 2
+"""The versions before units of other types and alternatives were told, and before capabilities
+and what is below a root that is a link."""
+_NOT_FOLLOWED = "this root is a link, and an earlier version of sandboxd did not look below it"
 _ENTRY_FIELDS = tuple(one.name for one in fields(ManifestEntry))
 _KINDS = {kind.value: kind for kind in EntryKind}
 
@@ -56,7 +58,7 @@ def to_bytes(manifest: Manifest) -> bytes:
 def from_bytes(data: bytes) -> Manifest:
     """Return the manifest; raises `Unavailable` for one that a newer sandboxd wrote."""
     document = json.loads(data)
-    if document["version"] not in (VERSION, _NO_ATTRIBUTES, _SERVICES_ONLY):
+    if document["version"] not in (VERSION, _LESS_OF_FILES, _SERVICES_ONLY):
         raise Unavailable(
             f"a manifest is of version {document['version']}, which this version does not know",
             remedy="a newer sandboxd wrote it: run that version",
@@ -69,7 +71,7 @@ def from_bytes(data: bytes) -> Manifest:
         document["attributes"] = ()
         columns |= dict.fromkeys(FILE_ATTRIBUTES, [None] * len(columns["path"]))
     columns["kind"] = [_KINDS[one] for one in columns["kind"]]
-    return Manifest(
+    whole = Manifest(
         taken_at=datetime.fromisoformat(document["taken_at"]),
         roots=tuple(document["roots"]),
         entries=_rows(ManifestEntry, columns),
@@ -83,6 +85,16 @@ def from_bytes(data: bytes) -> Manifest:
         omissions=_rows(Omission, document["omissions"]),
         system=document["system"],
     )
+    return whole if document["version"] == VERSION else _links_left(whole)
+
+
+def _links_left(manifest: Manifest) -> Manifest:
+    """Return a manifest that says of which roots it knows the link alone."""
+    roots = frozenset(manifest.roots)
+    links = (one.path for one in manifest.entries if one.kind is EntryKind.SYMLINK)
+    told = (Omission(path=path, reason=_NOT_FOLLOWED) for path in links if path in roots)
+    omissions = sorted((*manifest.omissions, *told), key=attrgetter("path", "reason"))
+    return replace(manifest, omissions=tuple(omissions))
 
 
 def _names(kind: type[Any]) -> tuple[str, ...]:

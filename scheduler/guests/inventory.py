@@ -119,7 +119,7 @@ class Inventory:
         elif reason is None and not listing.whole:
             reason = "the guest's answer made no sense from here on"
         told = [
-            Omission(path=root, reason="the guest could not list everything here")
+            Omission(path=root, reason=_failure(listing, root.encode()))
             for root in self._bounds.roots
             if root.encode() in listing.failed
         ]
@@ -218,6 +218,13 @@ class _Answer:
 
 
 _TIME = "the time for looking was over"
+
+
+def _failure(listing: Listing, root: bytes) -> str:
+    """Return why not all of a root was listed."""
+    if listing.linked.get(root, 0) is None:
+        return "this root is a link that leads to no directory"
+    return "the guest could not list everything here"
 
 
 def _told(draft: Draft, unread: Sequence[tuple[bytes, str]]) -> list[Omission]:

@@ -16,6 +16,7 @@ from itertools import islice
 
 _STAT = re.compile(rb"([0-9a-f]{1,8}) (\d{1,18}) (\d{1,10}) (\d{1,10}) (\d{1,20})")
 _DIGEST = re.compile(rb"([0-9a-f]{32,64})(?:  |  ?\*?)(/.*)")
+_DEVICE = re.compile(rb"\d{0,20}")
 _COUNT = re.compile(rb"C(\d{1,9})")
 
 
@@ -41,6 +42,8 @@ class Listing:
     """Sections that the guest began to tell, and could not; what it said of them is dropped."""
     done: set[bytes] = field(default_factory=set)
     """Roots of which everything was listed."""
+    linked: dict[bytes, int | None] = field(default_factory=dict)
+    """Roots that are links, and the device of what they lead to; None where that is nothing."""
     failed: set[bytes] = field(default_factory=set)
     """Roots of which `find` could not see all."""
     whole: bool = False
@@ -102,6 +105,8 @@ class _Reader:
         if kind == b"R":
             self._root = rest
             return rest in self._roots
+        if kind == b"T":
+            return self._lead(rest)
         if kind in (b"D", b"E"):
             (self._listing.done if kind == b"D" else self._listing.failed).add(rest)
             return rest == self._root
@@ -143,6 +148,12 @@ class _Reader:
         if target is None or name not in self._listing.stats:
             return target is not None
         self._listing.targets[name] = target
+        return True
+
+    def _lead(self, device: bytes) -> bool:
+        if self._root not in self._roots or not _DEVICE.fullmatch(device):
+            return False
+        self._listing.linked[self._root] = int(device) if device else None
         return True
 
     def _section(self, name: bytes) -> bool:

@@ -68,27 +68,37 @@ packages() {
     fi
 }
 
+# A root may be a link: what is below its target is told below its own name.
 walk() {
     root=$1
     shift
     printf "R%s\0" "$root"
-    if [ ! -e "$root" ]; then
+    if [ ! -e "$root" ] && [ ! -h "$root" ]; then
         printf "D%s\0" "$root"
         return
     fi
-    find "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
+    if [ -h "$root" ] && [ ! -d "$root" ]; then
+        printf "T\0"
+        sh -c "$chunk$links" sh "$root" </dev/null
+        printf "E%s\0" "$root"
+        return
+    fi
+    if [ -h "$root" ]; then printf "T%s\0" "$(stat -L -c "%d" -- "$root" 2>/dev/null)"; fi
+    find -H "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
         -exec sh -c "$chunk" sh {} + -o -exec sh -c "$chunk" sh {} + </dev/null 2>/dev/null
     ended=$?
-    find "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune -o \
+    find -H "$root" -xdev -type d \( -name .cache -o -name __pycache__ "$@" \) -prune -o \
         -type l -exec sh -c "$links" sh {} + </dev/null 2>/dev/null
-    if [ "$ended$?" = 00 ]; then printf "D%s\0" "$root"; else printf "E%s\0" "$root"; fi
+    ended=$ended$?
+    if [ -h "$root" ]; then sh -c "$links" sh "$root" </dev/null; fi
+    if [ "$ended" = 00 ]; then printf "D%s\0" "$root"; else printf "E%s\0" "$root"; fi
     if command -v getcap >/dev/null; then
-        told capabilities find "$root" -xdev \
+        told capabilities find -H "$root" -xdev \
             -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
             -o -type f -exec getcap {} +
     fi
     if command -v getfacl >/dev/null; then
-        told acl find "$root" -xdev \
+        told acl find -H "$root" -xdev \
             -type d \( -name .cache -o -name __pycache__ "$@" \) -prune \
             -o \( -type f -o -type d \) -exec getfacl -E -n -p -s {} +
     fi

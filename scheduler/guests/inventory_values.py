@@ -165,7 +165,7 @@ class Draft:
     def _not_entered(self, roots: tuple[str, ...]) -> Iterator[Omission]:
         """Yield where other file systems are mounted, and the caches."""
         stats = self.listing.stats
-        devices = {root: stats.get(root.encode()) for root in roots}
+        devices = {root: self._device(root.encode()) for root in roots}
         for name, one in stats.items():
             if not stat.S_ISDIR(one.mode):
                 continue
@@ -175,11 +175,16 @@ class Draft:
                 reason = "another file system is mounted here"
                 yield Omission(path=self.path(name), reason=reason)
 
+    def _device(self, root: bytes) -> int | None:
+        """Return the device of what is below a root."""
+        found = self.listing.stats.get(root)
+        return self.listing.linked.get(root, None if found is None else found.device)
+
     @staticmethod
-    def _is_mounted(name: bytes, one: Stat, devices: Mapping[str, Stat | None]) -> bool:
+    def _is_mounted(name: bytes, one: Stat, devices: Mapping[str, int | None]) -> bool:
         above = (root for root in devices if name.startswith(root.rstrip("/").encode() + b"/"))
         found = devices.get(max(above, key=len, default=""))
-        return found is not None and found.device != one.device
+        return found is not None and found != one.device
 
 
 def drafted(listing: Listing) -> Draft:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.changes.delta import ONE_SIDED, UNREAD, bounded, delta, package_changes, untold
+from scheduler.changes.delta import (
+    MOVED,
+    ONE_SIDED,
+    UNREAD,
+    bounded,
+    delta,
+    package_changes,
+    untold,
+)
 from scheduler.changes.noise import DEFAULT_NOISE, NoiseRule, NoiseRules
 from scheduler.model import (
     UNIT_TYPES,
@@ -81,6 +89,37 @@ def test_a_root_that_only_one_side_looked_at_is_unknown() -> None:
     found = delta(before, after, NONE)
     assert paths(found.files) == ["/srv/a"]
     assert found.unknown == (Omission(path="/etc", reason=ONE_SIDED),)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (link("/srv", "var/other"),),
+        (directory("/srv"),),
+        (link("/srv", "var/other"), file("/srv/web/index", "b"), file("/srv/more")),
+        (),
+    ],
+)
+def test_below_a_root_that_became_another_link_nothing_is_known(
+    others: tuple[ManifestEntry, ...],
+) -> None:
+    """Else the code would remove or write through whatever link a machine has there."""
+    linked = manifest(link("/srv", "var/srv"), file("/srv/web/index"), file("/etc/a"))
+    moved = manifest(*others, file("/etc/a", "b"))
+    for before, after in ((linked, moved), (moved, linked)):
+        found = delta(before, after, DEFAULT_NOISE)
+        assert [one.path for one in found.files] == ["/etc/a"]
+        assert found.unknown == (Omission(path="/srv", reason=MOVED),)
+
+
+def test_below_a_root_that_stayed_the_same_link_changes_are_told() -> None:
+    before = manifest(link("/srv", "var/srv"), file("/srv/web/index"))
+    after = manifest(link("/srv", "var/srv"), file("/srv/web/index", "b"), file("/srv/more"))
+    found = delta(before, after, DEFAULT_NOISE)
+    assert ([one.path for one in found.files], found.unknown) == (
+        ["/srv/more", "/srv/web/index"],
+        (),
+    )
 
 
 def test_a_file_nobody_read_twice_may_have_changed() -> None:
@@ -320,7 +359,12 @@ def test_there_and_back_says_the_same(before: Manifest, after: Manifest) -> None
 def test_the_delta_applied_to_before_gives_after(before: Manifest, after: Manifest) -> None:
     found = delta(before, after, NONE)
     unread = {one.path for one in found.unknown}
-    assert files_of(applied_files(before, found), unread) == files_of(after.entries, unread)
+    moved = tuple(one.path for one in found.unknown if one.reason == MOVED)
+    was, became = (
+        [one for one in entries if not f"{one.path}/".startswith(tuple(f"{at}/" for at in moved))]
+        for entries in (applied_files(before, found), after.entries)
+    )
+    assert files_of(was, unread) == files_of(became, unread)
     packages = [*before.packages]
     for one in found.packages:
         if one.before:

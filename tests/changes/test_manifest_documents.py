@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import given, settings
 
-from scheduler.changes.manifest_documents import from_bytes, to_bytes
+from scheduler.changes.manifest_documents import VERSION, from_bytes, to_bytes
 from scheduler.errors import Unavailable
 from scheduler.model import UNIT_TYPES, Manifest, ServiceState
-from tests.changes.manifests import file, manifest, manifests
+from tests.changes.manifests import file, link, manifest, manifests
 
 WHOLE = manifest(
     file("/etc/\U0001f600\n\u202e", owner="r", group="g", package="p", pristine=True),
@@ -34,8 +34,8 @@ def test_a_whole_manifest_is_read_as_it_was() -> None:
 
 
 def test_one_of_a_newer_version_is_refused() -> None:
-    newer = json.dumps({"version": 4}).encode()
-    with pytest.raises(Unavailable, match="version 4"):
+    newer = json.dumps({"version": VERSION + 1}).encode()
+    with pytest.raises(Unavailable, match=f"version {VERSION + 1}"):
         from_bytes(newer)
 
 
@@ -52,3 +52,12 @@ def test_one_of_an_earlier_version_is_read_with_what_it_did_not_ask_for(version:
     (entry,) = older.entries
     assert (older.attributes, entry.capabilities, entry.acl) == ((), None, None)
     assert entry.path == WHOLE.entries[0].path
+
+
+def test_one_of_the_version_that_followed_no_links_says_so() -> None:
+    entries = (link("/etc", "usr/etc"), link("/srv/a", "b"), file("/srv/c"))
+    document = json.loads(to_bytes(manifest(*entries))) | {"version": 2}
+    older = from_bytes(json.dumps(document).encode())
+    assert older.entries == manifest(*entries).entries
+    ((path, reason),) = [(one.path, one.reason) for one in older.omissions]
+    assert (path, "did not look below it" in reason) == ("/etc", True)

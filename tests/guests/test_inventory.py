@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -103,6 +104,64 @@ async def test_all_that_a_file_system_can_hold(
         (f"{root}/skipped", "excluded by [changes]"),
     }
     assert {b"holds " + name for name in NAMES if name != b"bad\xff"} <= {*contents}
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A guest's directory as on Fedora CoreOS: `home` leads to `var/home`; three lead nowhere."""
+    (tmp_path / "var" / "home" / "bob").mkdir(parents=True)
+    (tmp_path / "var" / "home" / "bob" / "new\nline").write_text("held")
+    (tmp_path / "var" / "home" / "inner").symlink_to("bob")
+    (tmp_path / "home").symlink_to("var/home")
+    (tmp_path / "gone").symlink_to("var/gone")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").symlink_to("var/home/bob/new\nline")
+    return tmp_path
+
+
+async def test_what_a_root_leads_to_is_told_below_its_name(
+    linked: Path, tools: Path | None, threads: ThreadPoolExecutor
+) -> None:
+    root = linked / "home"
+    bounds = Bounds(roots=(str(root),), exclude=(f"{root}/excluded",))
+    (root / "excluded").mkdir()
+    (root / "excluded" / "inside").write_text("x")
+    async with guest_here(tools) as connection:
+        inventory = Inventory(connection, bounds, clock=SystemClock(), threads=threads)
+        manifest = await inventory.manifest()
+        (held,) = [one for one in manifest.entries if one.kind is EntryKind.FILE]
+        wanted = [(held.path, held.size, held.sha256 or "")]
+        contents = [one async for lot in inventory.contents(wanted) for one in lot.values()]
+    by_path = {one.path.removeprefix(str(root)): one for one in manifest.entries}
+    assert set(by_path) == {"", "/bob", "/bob/new\nline", "/inner", "/excluded"}
+    assert (by_path[""].kind, by_path[""].target) == (EntryKind.SYMLINK, "var/home")
+    assert (by_path["/inner"].kind, by_path["/inner"].target) == (EntryKind.SYMLINK, "bob")
+    assert held.sha256 == sha256(b"held").hexdigest()
+    assert contents == [b"held"]
+    assert [one.reason for one in manifest.omissions] == ["excluded by [changes]"]
+
+
+async def test_a_root_that_leads_to_no_directory_is_told(
+    linked: Path, tools: Path | None, threads: ThreadPoolExecutor
+) -> None:
+    roots = tuple(str(linked / name) for name in ("circle", "file", "gone"))
+    manifest = await manifest_of(Bounds(roots=roots), tools, threads)
+    told = {one.path: one.reason for one in manifest.omissions}
+    assert told == dict.fromkeys(roots, "this root is a link that leads to no directory")
+    assert {one.path: one.kind for one in manifest.entries} == dict.fromkeys(
+        roots, EntryKind.SYMLINK
+    )
+
+
+async def test_a_root_may_lead_to_another_file_system(
+    linked: Path, tools: Path | None, threads: ThreadPoolExecutor
+) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (Path(elsewhere) / "deep" / "er").mkdir(parents=True)
+        (linked / "away").symlink_to(elsewhere)
+        manifest = await manifest_of(Bounds(roots=(str(linked / "away"),)), tools, threads)
+    assert f"{linked}/away/deep/er" in {one.path for one in manifest.entries}
+    assert manifest.omissions == ()
 
 
 async def test_a_second_look_is_the_same_and_a_missing_root_is_empty(

@@ -36,7 +36,7 @@ STAT = b"81a4 3 0 0 9"
 ANSWER = b"Spasswd\0root:0\0R/etc\0C2\0/etc\0/etc/a\0" + b"41ed 0 0 0 9\n" + STAT + b"\0D/etc\0Z\0"
 PARTS = st.sampled_from(
     [
-        *b"C1 C2 C99999 R/etc R/x D/etc E/etc Z L/etc Sdpkg Fdpkg Sx /etc /etc/a /x -".split(),
+        *b"C1 C2 C99999 R/etc R/x D/etc E/etc Z L/etc Sdpkg Fdpkg T T9 Sx /etc /etc/a /x -".split(),
         *(STAT, STAT + b"\n" + STAT, b"", b"\xff", b"/etc/\xff\n"),
     ]
 )
@@ -76,6 +76,14 @@ def test_an_answer_that_makes_no_sense_is_not_whole(answer: bytes) -> None:
     listing = read_listing(answer, [b"/etc"], 10)
     assert not listing.whole
     assert not {b"/srv/a", b"/etcetera"} & {*listing.stats}
+
+
+def test_a_root_is_a_link_where_a_guest_says_so_of_a_root() -> None:
+    assert read_listing(ANSWER.replace(b"C2", b"T17\0C2"), [b"/etc"], 9).linked == {b"/etc": 17}
+    assert read_listing(ANSWER.replace(b"C2", b"T\0C2"), [b"/etc"], 9).linked == {b"/etc": None}
+    for answer in (ANSWER.replace(b"C2", b"Tx\0C2"), b"T17\0" + ANSWER):
+        listing = read_listing(answer, [b"/etc"], 9)
+        assert (listing.linked, listing.whole) == ({}, False)
 
 
 def test_what_a_guest_could_not_tell_is_no_empty_answer() -> None:

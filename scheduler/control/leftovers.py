@@ -73,10 +73,15 @@ class Leftovers:
             self._released(found.sandbox, (freed,))
 
     def _strike(self, tx: Transaction, found: _Leftover) -> Allocation | None:
-        """Record that nothing is left; return the claim that this gave back."""
+        """Record that nothing is left; return the claim that this gave back.
+
+        Nothing where the sandbox was sent back to end here: its converger proves that anew.
+        """
+        moved = found.claim is not None
+        if moved and _releasing(tx, found.sandbox, found.host) is None:
+            return None
         for volume in found.volumes:
             tx.volumes.remove(volume.host_id, volume.pool, volume.name)
-        moved = found.claim is not None
         tx.events.add(
             Event(
                 at=self._clock.now(),

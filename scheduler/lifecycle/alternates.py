@@ -23,6 +23,9 @@ from scheduler.model import (
 MOVED = "moved"
 """The reason of a sandbox that came to its host from another, until the next one is told."""
 
+SENT_BACK = "forgotten_on_host"
+"""The reason of a sandbox that is destroyed because what its own host held of it was forgotten."""
+
 _COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
 
 
@@ -124,5 +127,35 @@ def moved(
         reason_code=MOVED,
         reason_message=f"{sandbox.host_name} failed it ({step.reason_message}); "
         f"placed on {to.name}, waiting to be built",
+        updated_at=now,
+    )
+
+
+def sent_back(sandbox: Sandbox, *, to: HostResources, lost: str, now: datetime) -> Sandbox:
+    """Return the record on a host that it had left, where it is now to be destroyed.
+
+    `lost` names the host it was on. The phase is written with it: a record without one says that
+    its host was never asked for anything. What was told of the lost guest is no longer true.
+    """
+    return replace(
+        sandbox,
+        host_id=to.id,
+        host_name=to.name,
+        host_address=to.address,
+        desired_state=DesiredState.DESTROYED,
+        base_fingerprint=None,
+        ip_address=None,
+        ip_source=None,
+        ip_seen_at=None,
+        ip_gateway=None,
+        ssh_seen_at=None,
+        phase=Phase.DESTROY,
+        phase_at=now,
+        attempts=0,
+        retry_at=None,
+        conditions=(),
+        reason_code=SENT_BACK,
+        reason_message=f"what it held on {lost} was forgotten; it ends once nothing of it is left "
+        f"on {to.name}",
         updated_at=now,
     )

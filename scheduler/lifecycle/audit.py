@@ -115,16 +115,8 @@ def _unaccounted(books: Books, homes: Mapping[str, frozenset[str]]) -> Iterator[
     """Check that live sandboxes and allocations stand for each other (I2)."""
     hosts = {host.id: host for host in books.hosts}
     for sandbox in books.sandboxes.values():
-        host = hosts.get(sandbox.host_id or "")
-        if host is not None and host.id not in homes[sandbox.id]:
-            yield Finding(
-                code=FindingCode.ALLOCATION_MISSING,
-                host_id=host.id,
-                host_name=host.name,
-                sandbox_id=sandbox.id,
-                message=f"sandbox {sandbox.id} is on {host.name} without an allocation there",
-                remedy="destroy it: what it uses is not accounted for",
-            )
+        if sandbox.host_id is not None and sandbox.host_id not in homes[sandbox.id]:
+            yield _unclaimed(sandbox, sandbox.host_id, hosts.get(sandbox.host_id))
     for allocation in books.allocations:
         if allocation.sandbox_id not in homes:
             host = hosts[allocation.host_id]
@@ -137,6 +129,23 @@ def _unaccounted(books: Books, homes: Mapping[str, frozenset[str]]) -> Iterator[
                 "which is no live sandbox",
                 remedy="please report it: no path of this program leads here",
             )
+
+
+def _unclaimed(sandbox: Sandbox, host_id: str, host: HostResources | None) -> Finding:
+    name = sandbox.host_name or host_id if host is None else host.name
+    where, remedy = (
+        (f"{name}, which left the fleet", f"let go of it: sandboxctl forget {sandbox.id}")
+        if host is None
+        else (name, "destroy it: what it uses is not accounted for")
+    )
+    return Finding(
+        code=FindingCode.ALLOCATION_MISSING,
+        host_id=host_id,
+        host_name=name,
+        sandbox_id=sandbox.id,
+        message=f"sandbox {sandbox.id} is on {where}, without an allocation there",
+        remedy=remedy,
+    )
 
 
 def _overcommitted(hosts: Sequence[HostResources]) -> Iterator[Finding]:

@@ -1,17 +1,20 @@
 """Forgetting: an operator lets go of a sandbox of which nobody can prove that it is gone (I3).
 
 It is for hosts that never come back. The tombstone stays: should the domain be seen again, it is
-the remains of a destroyed sandbox and is removed as such.
+the remains of a destroyed sandbox and is removed as such. What other hosts may still hold is proven
+gone all the same: a sandbox whose own host is forgotten ends on one that it had left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict
+from scheduler.lifecycle.alternates import sent_back
 from scheduler.model import Allocation, Event, HostHealth, HostResources, Sandbox, Snapshot, Volume
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
@@ -38,6 +41,8 @@ class Forgetting:
     """The names of the hosts on which something may be left."""
     blockers: tuple[str, ...]
     """Why it is refused without `force`."""
+    sent_back_to: str | None = None
+    """The host on which it then ends: its own is forgotten, and this one is yet to be cleared."""
 
 
 class ForgetService:
@@ -69,8 +74,9 @@ class ForgetService:
     ) -> Sandbox:
         """Release everything a sandbox holds, on one host if that is named, and bury it.
 
-        One that holds something elsewhere too lives on there. Raises `Conflict` while a host
-        answers, unless forced, and when the sandbox is destroyed already.
+        Where only a host is forgotten that it had left, it lives on. Where its own is, and another
+        may still hold something of it, it is destroyed there, and buried once that is proven gone.
+        Raises `Conflict` while a host answers, unless forced, and when it is destroyed already.
         """
         freed: list[Allocation] = []
 
@@ -118,7 +124,12 @@ class ForgetService:
                 evidence=_left_behind(plan),
             )
         )
-        if tx.allocations.of_sandbox(sandbox.id):
+        held = tx.allocations.of_sandbox(sandbox.id)
+        if plan.sent_back_to is not None:
+            for snapshot in plan.snapshots:
+                _tell_forgotten(tx, sandbox, snapshot, actor, now)
+            return _send_back(tx, sandbox, held[0], actor, now)
+        if held:
             return tx.sandboxes.get(sandbox.id)
         return tx.sandboxes.bury(
             sandbox.id,
@@ -128,6 +139,50 @@ class ForgetService:
             reason_message=f"forgotten while on {where}{why}",
             evidence=_left_behind(plan),
         )
+
+
+def _tell_forgotten(
+    tx: Transaction, sandbox: Sandbox, snapshot: Snapshot, actor: str, now: datetime
+) -> None:
+    """Tell of a snapshot that is gone while its sandbox is not yet (I13)."""
+    tx.events.add(
+        Event(
+            at=now,
+            kind="snapshot.deleted",
+            actor=actor,
+            sandbox_id=sandbox.id,
+            host_id=sandbox.host_id,
+            reason_code=FORGOTTEN,
+            message=f"snapshot {snapshot.name} was forgotten with what {sandbox.id} held there",
+            evidence={"snapshot_id": snapshot.id, "name": snapshot.name},
+        )
+    )
+
+
+def _send_back(
+    tx: Transaction, before: Sandbox, claim: Allocation, actor: str, now: datetime
+) -> Sandbox:
+    """Have a sandbox whose own host is forgotten end where it has a claim still (I2, I3)."""
+    to = tx.hosts.get(claim.host_id)
+    tx.allocations.take_back(before.id, to.id)
+    after = sent_back(before, to=to, lost=before.host_name or "", now=now)
+    tx.events.add(
+        Event(
+            at=now,
+            kind="sandbox.moved",
+            actor=actor,
+            sandbox_id=after.id,
+            host_id=to.id,
+            reason_code=after.reason_code,
+            message=after.reason_message or "",
+            evidence={
+                "from_host": before.host_name,
+                "to_host": to.name,
+                "desired_state": after.desired_state.value,
+            },
+        )
+    )
+    return tx.sandboxes.replace(after, expected_generation=before.generation)
 
 
 def _plan(reference: str, request: ForgetSandbox, tx: Transaction) -> Forgetting:
@@ -147,11 +202,11 @@ def _plan(reference: str, request: ForgetSandbox, tx: Transaction) -> Forgetting
             )
         hosts = {only.id: only}
     here = sandbox.host_id in hosts or not hosts
+    held = tx.allocations.of_sandbox(sandbox.id)
+    kept = [one.host_id for one in held if one.host_id not in hosts]
     return Forgetting(
         sandbox=sandbox,
-        allocations=tuple(
-            one for one in tx.allocations.of_sandbox(sandbox.id) if one.host_id in hosts
-        ),
+        allocations=tuple(one for one in held if one.host_id in hosts),
         volumes=tuple(one for one in tx.volumes.of_owner(sandbox.id) if one.host_id in hosts),
         snapshots=tx.snapshots.of_sandbox(sandbox.id) if here else (),
         hosts=tuple(host.name for host in hosts.values()),
@@ -160,6 +215,7 @@ def _plan(reference: str, request: ForgetSandbox, tx: Transaction) -> Forgetting
             for host in hosts.values()
             if host.health not in _SILENT
         ),
+        sent_back_to=tx.hosts.get(kept[0]).name if here and kept else None,
     )
 
 

@@ -310,8 +310,11 @@ def check_state(host: HostResources, expected: Collection[HostState], new: HostS
 
 
 def check_empty(tx: Transaction, host: HostResources) -> None:
-    """Raise `Conflict` while allocations or volumes of ours are on the host."""
-    held = [allocation.sandbox_id for allocation in tx.allocations.of_host(host.id)]
+    """Raise `Conflict` while allocations, volumes or live sandboxes of ours are on the host."""
+    placed = tx.sandboxes.placed_on(host.id)
+    claimed = (allocation.sandbox_id for allocation in tx.allocations.of_host(host.id))
+    there = (*claimed, *(sandbox.id for sandbox in placed.sandboxes), *placed.unreadable)
+    held = list(dict.fromkeys(there))
     volumes = [volume.name for volume in tx.volumes.of_host(host.id)]
     volumes += [one.volume for one in tx.replicas.of_host(host.id) if one.volume not in volumes]
     if held or volumes:

@@ -10,7 +10,7 @@ from scheduler.model import DomainState, HostHealth
 from tests.cli.daemon import FaultyDaemon, sound
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
-from tests.service.machines import Machine, built, lost, machine
+from tests.service.machines import Machine, built, lost, machine, move
 
 NOW = ("--wait", "0s")
 
@@ -245,6 +245,26 @@ async def test_forgetting_names_what_may_be_left_and_asks(
         "forgotten",
     )
     assert "orphan list" in ran.err
+
+
+async def test_forgetting_its_own_host_tells_where_it_ends(
+    fleet: Fleet, sandboxctl: Sandboxctl, alpha: Machine
+) -> None:
+    fleet.idle = True
+    beta = await fleet.plane.services.hosts.get("beta")
+    box = await built(alpha, await fleet.plane.create(host="alpha", sandbox_name="web"))
+    await move(alpha, box, beta)
+    await fleet.plane.poll(beta, health=HostHealth.DOWN)
+    dry = await sandboxctl.run("forget", "web", "--host", "beta", "--dry-run")
+    assert (dry.code, "ends once nothing of it is left on alpha" in dry.err) == (0, True)
+    ran = await sandboxctl.run(
+        *("forget", "web", "--host", "beta", "-y", "--reason", "it burned", "-o", "json")
+    )
+    assert (ran.code, ran.document["desired_state"], ran.document["host_name"]) == (
+        0,
+        "DESTROYED",
+        "alpha",
+    )
 
 
 def test_the_exit_codes_are_in_the_help(sandboxctl: Sandboxctl) -> None:

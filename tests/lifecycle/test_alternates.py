@@ -8,7 +8,15 @@ from datetime import timedelta
 import pytest
 
 from scheduler.lifecycle import outcomes
-from scheduler.lifecycle.alternates import arriving, coming_up, may_move, moved, story, stranded
+from scheduler.lifecycle.alternates import (
+    arriving,
+    coming_up,
+    may_move,
+    moved,
+    sent_back,
+    story,
+    stranded,
+)
 from scheduler.lifecycle.drift import judge
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Unknown
 from scheduler.lifecycle.steps import Become, Build, ConditionKind, Limits, Note, Relocate, Wait
@@ -158,3 +166,19 @@ def test_it_arrives_until_its_build_is_over() -> None:
     assert arriving(replace(came, phase=Phase.BUILD))
     assert not arriving(replace(came, phase=Phase.START))
     assert not arriving(sandbox(SandboxState.STARTING, reason_code="starting"))
+
+
+def test_one_that_is_sent_back_is_to_be_destroyed_and_its_host_to_be_asked() -> None:
+    """A record without a phase would say that nothing was ever begun there."""
+    lost = sandbox(
+        ip_address="10.0.0.5",
+        base_fingerprint="of zeta",
+        conditions=(Condition(kind=ConditionKind.PAUSED, message="-", since=NOW),),
+    )
+    back = sent_back(lost, to=host(id="HST-7", name="alpha"), lost="zeta", now=NOW)
+    assert (back.host_id, back.host_name, back.state) == ("HST-7", "alpha", lost.state)
+    assert (back.desired_state, back.phase) == (DesiredState.DESTROYED, Phase.DESTROY)
+    assert (back.ip_address, back.base_fingerprint, back.conditions) == (None, None, ())
+    assert back.domain_uuid == lost.domain_uuid, "by which it is looked for there"
+    assert back.reason_code == "forgotten_on_host"
+    assert "held on zeta was forgotten" in (back.reason_message or "")

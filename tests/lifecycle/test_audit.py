@@ -119,6 +119,17 @@ def test_i2_a_sandbox_needs_its_allocation() -> None:
     assert (finding.code, finding.sandbox_id) == (FindingCode.ALLOCATION_MISSING, "SBX-1")
 
 
+@pytest.mark.parametrize(("named", "told"), [("zeta", "zeta"), (None, "HST-9")])
+def test_i2_a_sandbox_is_not_on_a_host_that_left_the_fleet(named: str | None, told: str) -> None:
+    stray = sandbox(host_id="HST-9", host_name=named)
+    finding = the_finding(audit(books(stray, allocations=(), volumes=()), twice(volumes=())))
+    assert (finding.code, finding.host_id) == (FindingCode.ALLOCATION_MISSING, "HST-9")
+    assert (finding.host_name, finding.remedy) == (
+        told,
+        "let go of it: sandboxctl forget SBX-1",
+    )
+
+
 def test_i2_an_allocation_needs_its_sandbox() -> None:
     finding = the_finding(audit(books(volumes=()), twice(volumes=())))
     assert (finding.code, finding.sandbox_id) == (FindingCode.ALLOCATION_UNOWNED, "SBX-1")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from scheduler.errors import SandboxdError
+from scheduler.errors import NotFound, SandboxdError
 from scheduler.model import OnExpire, Sandbox, Snapshot, SnapshotKind
 from scheduler.service.intents import Answer, Intent, Key
 from scheduler.service.requests import CreateSandbox, CreateSnapshot, ForgetSandbox
@@ -23,6 +23,7 @@ from tests.model.cluster import HOSTS, Cluster
 from tests.model.machines import IMAGE
 
 _INTENT: Intent[Sandbox] = Intent(actor=ME)
+_HERE = "forget where it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,11 @@ class Ask:
     ttl: int = 0
 
     async def send(self, cluster: Cluster) -> None:
-        ids = cluster.sandbox_ids
+        ids, services = cluster.sandbox_ids, cluster.daemon.services
+        if self.verb == _HERE:
+            ids = [one for one in ids if await _left_a_host(services, one)] or ids
         if ids:
-            await self._verb(cluster.daemon.services)(ids[self.sandbox % len(ids)])
+            await self._verb(services)(ids[self.sandbox % len(ids)])
 
     def _verb(self, services: Services) -> Callable[[str], Awaitable[Sandbox]]:
         sandboxes = services.sandboxes
@@ -92,7 +95,23 @@ class Ask:
             "forget by force": lambda id: services.forgetting.forget(
                 id, ForgetSandbox(force=True), _INTENT
             ),
+            _HERE: lambda id: _forget_where_it_is(services, id),
         }[self.verb]
+
+
+async def _left_a_host(services: Services, sandbox_id: str) -> bool:
+    """Return whether another host may still hold something of it: few do, and not for long."""
+    try:
+        return len((await services.sandboxes.holdings(sandbox_id)).allocations) > 1
+    except NotFound:
+        return False
+
+
+async def _forget_where_it_is(services: Services, sandbox_id: str) -> Sandbox:
+    here = (await services.sandboxes.get(sandbox_id)).host_name
+    return await services.forgetting.forget(
+        sandbox_id, ForgetSandbox(host=here, force=True), _INTENT
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +157,7 @@ creations = st.builds(
 _WISHES = ("destroy", "stop", "start", "retry", "extend")
 asks = st.builds(
     Ask,
-    verb=st.sampled_from([*_WISHES, *_WISHES, "forget", "forget by force"]),
+    verb=st.sampled_from([*_WISHES, *_WISHES, "forget", "forget by force", _HERE]),
     sandbox=st.integers(0, 7),
     ttl=st.sampled_from([30, 600]),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scheduler import ids
 from scheduler.lifecycle.mark_documents import mark_document
 from scheduler.model import (
+    AllocationState,
     DomainState,
     HostResources,
     Inventory,
@@ -174,3 +175,21 @@ def lost(machine: Machine, name: str = "lost", **fields: Any) -> Sandbox:
     sandbox = Sandbox(**given | fields)
     machine.holds(sandbox)
     return sandbox
+
+
+async def move(machine: Machine, sandbox: Sandbox, to: HostResources) -> None:
+    """Have a sandbox be on another host, and this one still charged with what it may hold."""
+
+    def unit(tx: Transaction) -> None:
+        held = tx.allocations.get(sandbox.id, machine.host.id)
+        tx.allocations.mark_releasing(sandbox.id, machine.host.id)
+        tx.allocations.claim(replace(held, host_id=to.id, state=AllocationState.CLAIMED))
+        before = tx.sandboxes.get(sandbox.id)
+        tx.sandboxes.replace(
+            replace(before, host_id=to.id, host_name=to.name),
+            expected_generation=before.generation,
+        )
+        for volume in volumes_of(sandbox, to):
+            tx.volumes.add(volume)
+
+    await machine.plane.store.submit(unit)

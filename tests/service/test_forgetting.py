@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from scheduler.errors import Conflict, NotFound
@@ -11,8 +9,7 @@ from scheduler.lifecycle.orphans import OrphanCode
 from scheduler.model import HostHealth, Sandbox, SandboxState, Snapshot
 from scheduler.service.intents import Intent
 from scheduler.service.requests import ForgetSandbox
-from scheduler.store import Transaction
-from tests.service.machines import Machine, built, machine, volumes_of
+from tests.service.machines import Machine, built, machine, move
 from tests.service.planes import ME, Plane
 from tests.service.snapshots_taken import snapshot
 
@@ -123,20 +120,7 @@ async def test_one_host_of_two_is_forgotten_and_the_sandbox_lives_on(
     """As when a build was moved away from a host that then died with what it had begun."""
     beta = await cloud.add_host("beta")
     box = await built(alpha, await cloud.create(host="alpha"))
-
-    def moved(tx: Transaction) -> None:
-        (held,) = tx.allocations.of_sandbox(box.id)
-        tx.allocations.mark_releasing(box.id, alpha.host.id)
-        tx.allocations.claim(replace(held, host_id=beta.id))
-        sandbox = tx.sandboxes.get(box.id)
-        tx.sandboxes.replace(
-            replace(sandbox, host_id=beta.id, host_name="beta"),
-            expected_generation=sandbox.generation,
-        )
-        for volume in volumes_of(box, beta):
-            tx.volumes.add(volume)
-
-    await cloud.store.submit(moved)
+    await move(alpha, box, beta)
     await turns(cloud, alpha, HostHealth.DOWN)
     with pytest.raises(Conflict, match="host beta is UP"):
         await forget(cloud, box)
@@ -156,3 +140,19 @@ async def test_there_is_nothing_to_forget_of_what_is_gone(cloud: Plane, alpha: M
         await forget(cloud, box)
     with pytest.raises(NotFound):
         await cloud.services.forgetting.preview("nobody", ForgetSandbox())
+
+
+async def test_i13_snapshots_that_go_before_their_sandbox_are_told_of(
+    cloud: Plane, alpha: Machine
+) -> None:
+    beta = await cloud.add_host("beta")
+    box = await built(alpha, await cloud.create(host="alpha"))
+    await move(alpha, box, beta)
+    await snapshot(cloud, box, "kept", None)
+    await cloud.poll(beta, health=HostHealth.DOWN)
+    (kept,) = await planned(cloud, box)
+    assert (await forget(cloud, box, host="beta")).live
+    assert await cloud.store.read(lambda tx: tx.snapshots.of_sandbox(box.id)) == ()
+    events = await cloud.store.read(lambda tx: tx.events.find())
+    told = [one for one in events if one.kind == "snapshot.deleted"]
+    assert [(one.actor, one.evidence["snapshot_id"]) for one in told] == [(ME, kept.id)]

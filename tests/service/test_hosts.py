@@ -148,6 +148,15 @@ async def test_a_host_leaves_only_when_nothing_of_ours_is_there(cloud: Plane) ->
         await cloud.services.hosts.get("alpha")
 
 
+async def test_a_host_stays_while_a_live_sandbox_says_that_it_is_there(cloud: Plane) -> None:
+    made = await cloud.create()
+    host = await cloud.services.hosts.get("alpha")
+    await cloud.store.submit(lambda tx: tx.allocations.release(made.id, host.id))
+    with pytest.raises(Conflict, match="1 sandboxes and 0 volumes") as refused:
+        await cloud.services.hosts.remove("alpha", INTENT)
+    assert refused.value.details["sandboxes"] == [made.id]
+
+
 async def test_a_host_that_is_leaving_is_not_brought_back(cloud: Plane) -> None:
     host = await cloud.services.hosts.get("alpha")
     await cloud.store.submit(

@@ -135,5 +135,9 @@ def _tell_healed(session: Session, healed: Document) -> None:
 def _show_what_stays(session: Session, plan: Document, *, data: bool) -> None:
     printer = session.printer if data else session.errors
     printer.many([plan], holdings.VIEW, rows=holdings.rows([plan]))
+    if plan.get("sent_back_to"):
+        session.narrator.note(
+            f"it is destroyed, and ends once nothing of it is left on {plan['sent_back_to']}"
+        )
     for blocker in plan["blockers"]:
         session.narrator.note(f"in the way without --force: {blocker}")

@@ -77,6 +77,10 @@ class Allocations(Repository):
         """Say that the sandbox is to leave this host; charged until absence is proven."""
         self._set_state(sandbox_id, host_id, AllocationState.RELEASING)
 
+    def take_back(self, sandbox_id: str, host_id: str) -> None:
+        """Say that the sandbox is to end on a host that it was leaving; it stays charged."""
+        self._set_state(sandbox_id, host_id, AllocationState.CLAIMED)
+
     def resize(
         self, sandbox_id: str, host_id: str, storage_mb: int, *, beyond_limits: bool = False
     ) -> Allocation:

@@ -12,7 +12,7 @@ from scheduler.model import HostHealth, HostState
 from scheduler.store.labels import labelled
 from scheduler.store.options import Order
 from scheduler.store.statements import Statement, inserted, overwritten, removed, selected
-from scheduler.store.tables import ALLOCATIONS, HOSTS, VOLUMES
+from scheduler.store.tables import ALLOCATIONS, HOSTS, SANDBOXES, VOLUMES
 
 _TABLE = HOSTS.table
 _COLUMNS = _TABLE.c
@@ -29,6 +29,12 @@ OVERWRITE = overwritten(HOSTS, "id", "generation", keep=("id", "created_at", *CO
 REMOVE = removed(HOSTS, "id")
 CLAIMS = Statement(
     select(func.count()).where(ALLOCATIONS.table.c.host_id == bindparam("host")), "host"
+)
+PLACED = Statement(
+    select(func.count()).where(
+        SANDBOXES.table.c.host_id == bindparam("host"), SANDBOXES.table.c.deleted_at.is_(None)
+    ),
+    "host",
 )
 LISTED = Statement(select(func.count()).where(VOLUMES.table.c.host_id == bindparam("host")), "host")
 

@@ -146,7 +146,7 @@ class Hosts(Repository):
     def remove(self, id: str) -> None:
         """Forget a host; `Conflict` while sandboxes or volumes of ours are recorded there."""
         old = self.get(id)
-        for statement, what in ((queries.CLAIMS, "allocation"), (queries.LISTED, "volume")):
+        for statement, what in _HELD:
             row = self._cursor.row(statement, id)
             if row is not None and row[0]:
                 raise Conflict(
@@ -180,6 +180,13 @@ class Hosts(Repository):
         parameters = [*HOSTS.row(written), old.id, old.generation]
         self._change(HOSTS, queries.OVERWRITE, parameters, written)
         return written
+
+
+_HELD = (
+    (queries.CLAIMS, "allocation"),
+    (queries.PLACED, "sandbox"),
+    (queries.LISTED, "volume"),
+)
 
 
 def _stale(host: HostResources, expected: int) -> Conflict:

@@ -145,6 +145,8 @@ async def test_i3_a_claim_stays_charged_in_every_state(fleet: Store) -> None:
     assert await state() is AllocationState.ACTIVE
     await fleet.submit(lambda tx: tx.allocations.mark_releasing("SBX-1", "HST-1"))
     assert await state() is AllocationState.RELEASING
+    await fleet.submit(lambda tx: tx.allocations.take_back("SBX-1", "HST-1"))
+    assert await state() is AllocationState.CLAIMED
     with pytest.raises(NotFound):
         await fleet.submit(lambda tx: tx.allocations.activate("SBX-2", "HST-1"))
 

@@ -142,11 +142,15 @@ async def test_i13_the_operators_will_changes_with_an_event(store: Store) -> Non
 
 
 async def test_a_host_with_anything_of_ours_cannot_be_removed(store: Store) -> None:
-    await store.submit(lambda tx: (tx.hosts.add(host()), tx.sandboxes.add(sandbox())))
+    box = sandbox(host_id="HST-1")
+    await store.submit(lambda tx: (tx.hosts.add(host()), tx.sandboxes.add(box)))
     await store.submit(lambda tx: (tx.allocations.claim(allocation()), tx.volumes.add(volume())))
     with pytest.raises(Conflict, match=r"1 allocation\(s\) of ours"):
         await store.submit(lambda tx: tx.hosts.remove("HST-1"))
     await store.submit(lambda tx: tx.allocations.release("SBX-1", "HST-1"))
+    with pytest.raises(Conflict, match=r"1 sandbox\(s\) of ours"):
+        await store.submit(lambda tx: tx.hosts.remove("HST-1"))
+    await store.submit(lambda tx: tx.sandboxes.bury("SBX-1", at=later(1)))
     with pytest.raises(Conflict, match=r"1 volume\(s\) of ours"):
         await store.submit(lambda tx: tx.hosts.remove("HST-1"))
     await store.submit(lambda tx: tx.volumes.remove("HST-1", "default", "sbx-1.qcow2"))

@@ -26,6 +26,7 @@ from scheduler.model import (
     Inventory,
     ReplicaState,
     Sandbox,
+    Snapshot,
     Volume,
     VolumeRole,
     VolumeState,
@@ -58,6 +59,8 @@ class HostRecords:
     """Images that are on their way to the host: what is still to come of them is spoken for."""
     leaving: tuple[Sandbox, ...] = ()
     """Live sandboxes that moved from here and may have left something, which is still charged."""
+    under_way: Mapping[str, Snapshot] = field(default_factory=dict)
+    """The snapshot of each sandbox here for which something is still to be done."""
     unreadable: Mapping[str, str | None] = field(default_factory=dict)
     """The domain of each live sandbox here of which no more can be read: nothing is done to it."""
 
@@ -82,6 +85,7 @@ class HostRecords:
             volumes=tuple(volumes.values()),
             arriving=newer.arriving,
             leaving=newer.leaving,
+            under_way=newer.under_way,
             unreadable=newer.unreadable,
         )
 
@@ -267,6 +271,7 @@ def _records(tx: Transaction, host_id: str, known: Iterable[Sandbox]) -> HostRec
         volumes=volumes,
         arriving=_arriving(tx, host),
         leaving=tuple(one for one in map(partial(_leaving, tx), sorted(owners)) if one is not None),
+        under_way={one.sandbox_id: one for one in tx.snapshots.unfinished_on(host_id)},
         unreadable=placed.unreadable,
     )
 

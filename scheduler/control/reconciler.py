@@ -59,5 +59,6 @@ class Reconciler:
             now=self._clock.now(),
             limits=self._limits,
             pool_free_mb=look.host.observed_storage_available_mb,
+            snapshot=look.records.under_way.get(sandbox.id),
         )
         return not isinstance(step, Settled | Wait)

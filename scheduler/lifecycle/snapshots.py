@@ -32,6 +32,7 @@ TRIES = 3
 """How often going back to a snapshot, or removing one, is tried."""
 LAYERS_SINCE = (6, 0, 0)
 """The first libvirt that can freeze layers and merge them as it is done here."""
+_NO_DOMAIN = "the domain is not on its host any more"
 
 _STEADY = frozenset({Look.RUNNING, Look.SHUT_OFF, Look.CRASHED})
 _AT_REST = frozenset(
@@ -119,7 +120,7 @@ def next_step(case: Case, snapshot: Snapshot) -> Step | None:
     if snapshot.state is SnapshotState.CREATING:
         return _creating(case, snapshot, look)
     if snapshot.state is SnapshotState.REVERTING:
-        return _tried(case, Phase.REVERT, snapshot) or Revert(snapshot_id=snapshot.id)
+        return _reverting(case, snapshot, look)
     return _deleting(case, snapshot, look)
 
 
@@ -168,6 +169,13 @@ def _creating(case: Case, snapshot: Snapshot, look: Look) -> Step | None:
     return Freeze(snapshot_id=snapshot.id)
 
 
+def _reverting(case: Case, snapshot: Snapshot, look: Look) -> Step:
+    if look is Look.ABSENT and snapshot.kind is SnapshotKind.INTERNAL:
+        # It is the domain that knows of it; for one of layers a domain is stated anew.
+        return GiveUp(snapshot_id=snapshot.id, message=_NO_DOMAIN)
+    return _tried(case, Phase.REVERT, snapshot) or Revert(snapshot_id=snapshot.id)
+
+
 def _deleting(case: Case, snapshot: Snapshot, look: Look) -> Step | None:
     if case.sandbox.state is SandboxState.RUNNING and look in (Look.SHUT_OFF, Look.CRASHED):
         return None  # its end is recorded first: what is off is started for a merge, and rests then
@@ -177,7 +185,7 @@ def _deleting(case: Case, snapshot: Snapshot, look: Look) -> Step | None:
     if look in _STEADY or paused:
         return _tried(case, Phase.SNAPSHOT, snapshot) or Discard(snapshot_id=snapshot.id)
     if look is Look.ABSENT and case.sandbox.state is not SandboxState.RUNNING:
-        return GiveUp(snapshot_id=snapshot.id, message="the domain is not on its host any more")
+        return GiveUp(snapshot_id=snapshot.id, message=_NO_DOMAIN)
     return None
 
 

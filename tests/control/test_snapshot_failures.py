@@ -349,3 +349,38 @@ async def _two_points(box: Bench) -> None:
         box.write(number, str(number))
         await box.make(f"s{number}")
     box.write(2, "2")
+
+
+@pytest.mark.parametrize("verb", ["revert", "delete"])
+async def test_what_a_domain_took_with_it_is_told_by_the_next_looks(box: Bench, verb: str) -> None:
+    """A failed sandbox rests, so that nobody but a look goes on with its snapshot.
+
+    As after a restart: the host was not listed yet when its worker asked.
+    """
+    await box.make("clean", "INTERNAL")
+    del box.driver.host.domains[box.uuid]
+    for _ in range(2):
+        await _look(box)
+    assert (await box.sandbox()).reason_code == "domain_lost"
+    box.world.listings.lost(box.driver.host.host_id)
+
+    if verb == "revert":
+        await box.revert("clean")
+    else:
+        await box.delete("clean")
+    assert (await box.get("clean")).unfinished, "one answer is no proof that it is gone"
+    for _ in range(2):
+        await _look(box)
+
+    left = await box.get("clean")
+    assert not left.unfinished
+    assert left.reason == "the domain is not on its host any more"
+    assert (await box.sandbox()).state is SandboxState.ERROR
+    assert await box.world.reconcile() == []
+
+
+async def _look(box: Bench) -> None:
+    """Look at the host, and work on what that finds to do."""
+    box.world.clock.advance(10)
+    for sandbox_id in await box.world.reconcile():
+        await box.world.settle(sandbox_id)

@@ -100,6 +100,15 @@ def test_a_guest_that_ended_is_told_of_before_its_layers_merge() -> None:
         assert (step.state, step.reason_code) == (SandboxState.ERROR, told)
 
 
+def test_a_domain_that_is_gone_takes_what_it_alone_knew_of_with_it() -> None:
+    failed = box(state=SandboxState.ERROR)
+    inside = replace(REVERTING, kind=SnapshotKind.INTERNAL)
+    why = "the domain is not on its host any more"
+    assert judged(failed, Absent(), inside) == GiveUp(snapshot_id="SNP-1", message=why)
+    layered = replace(REVERTING, kind=SnapshotKind.EXTERNAL)
+    assert judged(failed, Absent(), layered) == Revert(snapshot_id="SNP-1")
+
+
 def test_nothing_goes_before_the_end_of_a_sandbox() -> None:
     assert judged(box(GONE), seen(*RUNS), REVERTING) == TearDown()
 

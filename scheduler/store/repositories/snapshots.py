@@ -10,7 +10,7 @@ from scheduler.model import Snapshot, SnapshotKind, SnapshotState
 from scheduler.store.options import ListOptions, Order, Page
 from scheduler.store.repositories.repository import Repository, absent
 from scheduler.store.statements import Statement, inserted, overwritten, removed, selected
-from scheduler.store.tables import SNAPSHOTS
+from scheduler.store.tables import SANDBOXES, SNAPSHOTS
 
 _COLUMNS = SNAPSHOTS.table.c
 _INSERT = inserted(SNAPSHOTS)
@@ -24,12 +24,19 @@ _OF_SANDBOX = Statement(
     .order_by(_COLUMNS.created_at, _COLUMNS.id),
     "of",
 )
-_UNFINISHED = Statement(
+_OPEN = (
     select(SNAPSHOTS.table)
     .where(
         _COLUMNS.state != SnapshotState.READY.value, _COLUMNS.state != SnapshotState.FAILED.value
     )
     .order_by(_COLUMNS.created_at, _COLUMNS.id)
+)
+_UNFINISHED = Statement(_OPEN)
+_UNFINISHED_ON = Statement(
+    _OPEN.join(SANDBOXES.table, SANDBOXES.table.c.id == _COLUMNS.sandbox_id).where(
+        SANDBOXES.table.c.host_id == bindparam("host"), SANDBOXES.table.c.deleted_at.is_(None)
+    ),
+    "host",
 )
 _COUNTS = Statement(
     select(_COLUMNS.kind, _COLUMNS.state, func.count()).group_by(_COLUMNS.kind, _COLUMNS.state)
@@ -78,6 +85,10 @@ class Snapshots(Repository):
     def unfinished(self) -> tuple[Snapshot, ...]:
         """Return the snapshots for which something is still to be done on a host."""
         return self._readable(SNAPSHOTS, _UNFINISHED)
+
+    def unfinished_on(self, host_id: str) -> tuple[Snapshot, ...]:
+        """Return those of the live sandboxes that are placed on a host."""
+        return self._readable(SNAPSHOTS, _UNFINISHED_ON, host_id)
 
     def counts(self) -> Mapping[tuple[SnapshotKind, SnapshotState], int]:
         """Return how many snapshots there are of each kind in each state."""

@@ -12,6 +12,7 @@ from scheduler.model import (
     CommandExecRecord,
     CommandStatus,
     InspectionStatus,
+    SnapshotState,
 )
 from scheduler.store import ChangeSetFilter, ListOptions, Store, Transaction
 from tests.clocks import START
@@ -48,6 +49,20 @@ async def test_snapshots_are_named_once_a_sandbox(lab: Store) -> None:
     assert await lab.read(lambda tx: tx.snapshots.get("SNP-1")) == first
     page = await lab.read(lambda tx: tx.snapshots.find("SBX-1"))
     assert page.items == (first,)
+
+
+async def test_snapshots_under_way_are_found_by_the_host_of_their_sandbox(store: Store) -> None:
+    places = {"SBX-1": "HST-1", "SBX-2": "HST-2", "SBX-3": "HST-1"}
+    under_way = snapshot("SNP-1", state=SnapshotState.REVERTING)
+    states = {"SBX-2": SnapshotState.DELETING, "SBX-3": SnapshotState.READY}
+    others = (snapshot(f"SNP-{box}", sandbox_id=box, state=state) for box, state in states.items())
+    await store.submit(
+        lambda tx: [tx.sandboxes.add(sandbox(id, host_id=at)) for id, at in places.items()]
+    )
+    await store.submit(lambda tx: [tx.snapshots.add(one) for one in (under_way, *others)])
+    assert await store.read(lambda tx: tx.snapshots.unfinished_on("HST-1")) == (under_way,)
+    await store.submit(lambda tx: tx.sandboxes.bury("SBX-1", at=later(1)))
+    assert await store.read(lambda tx: tx.snapshots.unfinished_on("HST-1")) == ()
 
 
 async def test_snapshots_are_replaced_and_removed(lab: Store) -> None:

@@ -55,6 +55,8 @@ class HostRecords:
     host: HostResources
     sandboxes: tuple[Sandbox, ...]
     volumes: tuple[Volume, ...]
+    holders: frozenset[str] = frozenset()
+    """The sandboxes that have an allocation here."""
     arriving: tuple[Arriving, ...] = ()
     """Images that are on their way to the host: what is still to come of them is spoken for."""
     leaving: tuple[Sandbox, ...] = ()
@@ -83,6 +85,7 @@ class HostRecords:
             host=newer.host,
             sandboxes=tuple(sandboxes.values()),
             volumes=tuple(volumes.values()),
+            holders=self.holders | newer.holders,
             arriving=newer.arriving,
             leaving=newer.leaving,
             under_way=newer.under_way,
@@ -94,8 +97,11 @@ class HostRecords:
         return frozenset(v.name for v in self.volumes if v.pool == self.host.pool)
 
     def claimed_names(self) -> frozenset[str]:
-        """Return the volumes that allocations stand for; others are charged as they are seen."""
-        mine = (v for v in self.volumes if v.pool == self.host.pool)
+        """Return the volumes that allocations stand for; others are charged as they are seen.
+
+        Those of a destroyed sandbox are among the others: they are listed to be removed.
+        """
+        mine = (v for v in self.volumes if v.pool == self.host.pool and v.owner in self.holders)
         return frozenset(v.name for v in mine if v.role not in _CHARGED_AS_SEEN)
 
     def still_to_come_mb(self, inventory: Inventory) -> int:
@@ -264,13 +270,16 @@ def _records(tx: Transaction, host_id: str, known: Iterable[Sandbox]) -> HostRec
     host = tx.hosts.get(host_id)
     placed, volumes = tx.sandboxes.placed_on(host_id, known), tx.volumes.of_host(host_id)
     here = {sandbox.id for sandbox in placed.sandboxes} | placed.unreadable.keys()
-    owners = {volume.owner for volume in volumes} - here
+    holders = tx.allocations.holders(host_id)
     return HostRecords(
         host=host,
         sandboxes=placed.sandboxes,
         volumes=volumes,
+        holders=holders,
         arriving=_arriving(tx, host),
-        leaving=tuple(one for one in map(partial(_leaving, tx), sorted(owners)) if one is not None),
+        leaving=tuple(
+            one for one in map(partial(_leaving, tx), sorted(holders - here)) if one is not None
+        ),
         under_way={one.sandbox_id: one for one in tx.snapshots.unfinished_on(host_id)},
         unreadable=placed.unreadable,
     )

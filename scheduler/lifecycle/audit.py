@@ -132,18 +132,15 @@ def _unaccounted(books: Books, homes: Mapping[str, frozenset[str]]) -> Iterator[
 
 
 def _unclaimed(sandbox: Sandbox, host_id: str, host: HostResources | None) -> Finding:
-    name = sandbox.host_name or host_id if host is None else host.name
-    where, remedy = (
-        (f"{name}, which left the fleet", f"let go of it: sandboxctl forget {sandbox.id}")
-        if host is None
-        else (name, "destroy it: what it uses is not accounted for")
-    )
+    name, remedy = sandbox.host_name or host_id, f"let go of it: sandboxctl forget {sandbox.id}"
+    if host is not None:
+        name, remedy = host.name, "destroy it: what it uses is not accounted for"
     return Finding(
         code=FindingCode.ALLOCATION_MISSING,
         host_id=host_id,
         host_name=name,
         sandbox_id=sandbox.id,
-        message=f"sandbox {sandbox.id} is on {where}, without an allocation there",
+        message=f"sandbox {sandbox.id} is on {name} without an allocation there",
         remedy=remedy,
     )
 
@@ -185,7 +182,8 @@ class _View:
 
     def counted(self, audit: HostAudit, age_seconds: float) -> HostAudit:
         """Return the audit with what was counted, and why it is not whole if it is not."""
-        ours = {box.domain_uuid for box in self._books.sandboxes.values() if box.domain_uuid}
+        sandboxes = self._books.sandboxes.values()
+        ours = {box.domain_uuid for box in sandboxes if box.domain_uuid and self._holds(box.id)}
         domains = self._inventory.domains
         return replace(
             audit,
@@ -257,9 +255,13 @@ class _View:
         return owners - self._books.sandboxes.keys()
 
     def _claimed(self) -> Set[str]:
-        """Return the volumes that allocations stand for, which images have none of."""
+        """Return the volumes that allocations stand for: none for images nor what is condemned."""
         uncharged = (VolumeRole.IMAGE, VolumeRole.DISK)
-        return {v.name for v in self._volumes if v.role not in uncharged}
+        held = (v for v in self._volumes if self._holds(v.owner))
+        return {v.name for v in held if v.role not in uncharged}
+
+    def _holds(self, sandbox_id: str) -> bool:
+        return self._host.id in self._homes.get(sandbox_id, ())
 
     def _buried_since(self, sandbox_id: str | None) -> bool:
         buried_at = self._books.tombstones.get(sandbox_id or "")

@@ -22,6 +22,7 @@ from scheduler.model import (
     VolumeState,
 )
 from scheduler.service.intents import Intent
+from scheduler.service.leftovers import condemn
 from tests.control.world import IMAGE, ME, World
 from tests.hosts.fake import FakeDomain, FakeDriver
 
@@ -105,6 +106,28 @@ async def test_others_guests_and_volumes_are_counted_and_ours_are_not(there: Wor
     assert (host.unmanaged_cpus, host.unmanaged_memory_mb) == (3, 1000)
     assert host.unmanaged_storage_mb == 50 + 8
     assert (host.limit_cpus, host.reserved_cpus) == (8 - 3, made.vcpus)
+
+
+async def test_what_is_left_of_a_destroyed_sandbox_is_charged_until_it_is_removed(
+    there: World,
+) -> None:
+    """Its volumes are listed again to be removed, and no allocation stands for them any more."""
+    made, other = await there.created(), await there.created()
+    fake = driver_of(there).host
+    (overlay, *_) = await there.volumes(made.id)
+    disk = fake.volumes[overlay.name]
+    await there.services.sandboxes.destroy(made.id, Intent(actor=ME))
+    await there.settle(made.id)
+    fake.volumes[overlay.name] = replace(disk, physical=30 * 2**20)
+    host = (await there.look()).host
+    assert host.unmanaged_storage_mb == 30 + 8, "it is there, and nobody listed it"
+
+    gone = await there.sandbox(made.id)
+    at = there.clock.now()
+    await there.store.submit(lambda tx: condemn(tx, gone, host, (overlay,), at=at))
+    host = (await there.look()).host
+    assert host.unmanaged_storage_mb == 30 + 8
+    assert host.reserved_sandboxes == 1, other.id
 
 
 async def test_one_built_while_its_host_was_listed_is_ours(there: World) -> None:

@@ -292,6 +292,18 @@ def test_i5_a_forged_mark_is_told_and_left() -> None:
     assert (orphan.code, orphan.verbs, orphan.sandbox_id) == (OrphanCode.FORGED_MARK, (), None)
 
 
+def test_what_is_condemned_is_counted_as_what_others_use() -> None:
+    there = listing(begun_at=20, volumes=(OVERLAY,))
+    assert there.pool is not None
+    used = replace(there.pool.volumes[0], physical=7 * 2**20)
+    pool = replace(there.pool, allocation=7 * 2**20, volumes=(used,))
+    seen = Witnesses(latest=replace(there, pool=pool), age_seconds=3)
+    said = books(tombstones={"SBX-1": NOW}, allocations=())
+    assert the_host(audit(said, seen)).unmanaged == Resources(storage_mb=7)
+    lives = books(BOX)
+    assert the_host(audit(lives, seen)).unmanaged == Resources()
+
+
 def test_i5_foreign_domains_are_counted_and_not_told_of() -> None:
     comparison = audit(empty(), twice(replace(domain(), vcpus=3, memory_mb=512), volumes=()))
     assert (comparison.findings, comparison.orphans) == ((), ())

@@ -109,6 +109,7 @@ OF_HOST = Statement(
     .order_by(_ROWS.claimed_at, _ROWS.sandbox_id),
     "host",
 )
+HOLDERS = Statement(select(_ROWS.sandbox_id).where(_ROWS.host_id == bindparam("host")), "host")
 OF_SANDBOX = Statement(
     select(ALLOCATIONS.table)
     .where(_ROWS.sandbox_id == bindparam("sandbox"))

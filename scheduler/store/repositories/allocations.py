@@ -130,6 +130,10 @@ class Allocations(Repository):
         """Return a host's allocations, oldest first."""
         return self._all(ALLOCATIONS, queries.OF_HOST, host_id)
 
+    def holders(self, host_id: str) -> frozenset[str]:
+        """Return the sandboxes that hold something on a host; no other column is read."""
+        return frozenset(str(row[0]) for row in self._cursor.rows(queries.HOLDERS, host_id))
+
     def of_sandbox(self, sandbox_id: str) -> tuple[Allocation, ...]:
         """Return a sandbox's allocations, oldest first: two only while it changes host."""
         return self._all(ALLOCATIONS, queries.OF_SANDBOX, sandbox_id)

@@ -247,6 +247,12 @@ class Effects:
                 f"image {sandbox.base_image} is no more",
                 remedy="take it in again: sandboxctl image upload",
             )
+        if replica.pool != host.pool:
+            raise HostRefused(
+                f"image {sandbox.base_image} is in pool {replica.pool} of {host.name}, whose pool "
+                f"is {host.pool} now",
+                remedy=f"set the host's pool back to {replica.pool}, or evict the image first",
+            )
         if replica.state is not ReplicaState.READY:
             raise HostRefused(
                 f"image {sandbox.base_image} could not be brought to {host.name}: {replica.reason}",

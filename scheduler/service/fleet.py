@@ -35,6 +35,10 @@ def unheard(_choice: Choice, _seconds: float) -> None:
     """Tell nobody."""
 
 
+_Place = tuple[str, str]
+"""A host and the pool there in which a replica is."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Charge:
     """A choice whose claim is on its way to the store; equal only to itself."""
@@ -72,9 +76,9 @@ class FleetView:
         async with self._loading:
             hosts, groups, holders = await self._store.read(_hosts_and_groups)
             self._fleet = Fleet.of(hosts, groups)
-            for digest, host_ids in holders.items():
-                self._fleet.hold(digest, host_ids)
             self._hosts = {host.id: host for host in hosts}
+            for digest, places in holders.items():
+                self._fleet.hold(digest, [place[0] for place in places if self._is_pool(*place)])
             self._loaded_at = self._clock.monotonic()
             for charges in self._pending.values():
                 for charge in charges:
@@ -105,8 +109,8 @@ class FleetView:
 
     async def reread_image(self, image_id: str) -> None:
         """Take from the store which hosts hold an image."""
-        digest, host_ids = await self._store.read(partial(_holders_of, image_id))
-        self._fleet.hold(digest, host_ids)
+        digest, places = await self._store.read(partial(_holders_of, image_id))
+        self._fleet.hold(digest, [place[0] for place in places if self._is_pool(*place)])
 
     def drop(self, host_id: str) -> None:
         """Forget a host that was removed."""
@@ -173,6 +177,11 @@ class FleetView:
         if not committed:
             self.release(charge.host_id, charge.resources, charge.group)
 
+    def _is_pool(self, host_id: str, pool: str) -> bool:
+        """Return whether a host builds in this pool: what lies in another one is of no use."""
+        host = self._hosts.get(host_id)
+        return host is not None and host.pool == pool
+
     def _charge(self, charge: Charge) -> None:
         if charge.host_id in self._hosts:
             self._fleet.claim(charge.host_id, charge.resources, charge.group)
@@ -180,22 +189,22 @@ class FleetView:
 
 def _hosts_and_groups(
     tx: Transaction,
-) -> tuple[Collection[HostResources], dict[str, list[str]], dict[str, list[str]]]:
+) -> tuple[Collection[HostResources], dict[str, list[str]], dict[str, list[_Place]]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for host_id, group in tx.allocations.groups():
         groups[host_id].append(group)
     digests = {image.id: image.digest or "" for image in tx.images.readable()}
-    holders: dict[str, list[str]] = defaultdict(list)
+    holders: dict[str, list[_Place]] = defaultdict(list)
     for replica in tx.replicas.readable():
         if replica.state is ReplicaState.READY and replica.image_id in digests:
-            holders[digests[replica.image_id]].append(replica.host_id)
+            holders[digests[replica.image_id]].append((replica.host_id, replica.pool))
     return tx.hosts.readable(), groups, holders
 
 
-def _holders_of(image_id: str, tx: Transaction) -> tuple[str, list[str]]:
+def _holders_of(image_id: str, tx: Transaction) -> tuple[str, list[_Place]]:
     try:
         digest = tx.images.get(image_id).digest or ""
     except NotFound:
         return "", []
     replicas = tx.replicas.of_image(image_id)
-    return digest, [one.host_id for one in replicas if one.state is ReplicaState.READY]
+    return digest, [(one.host_id, one.pool) for one in replicas if one.state is ReplicaState.READY]

@@ -1,7 +1,8 @@
 """Hosts: taken into the fleet, changed, cordoned and let go.
 
 Hosts named in the configuration file are ensured at every start. The file wins for the fields it
-names, so changing one of those here is refused instead of being undone at the next start.
+names, so changing one of those here is refused instead of being undone at the next start. Only the
+pool of a host that holds something stays as it is: what is there would be lost.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ class HostService:
         self._in_file: Mapping[str, Collection[str]] = {}
 
     async def ensure_from_file(self, wanted: Sequence[AddHost]) -> tuple[HostResources, ...]:
-        """Add the file's hosts that are missing and give the others the fields it names."""
+        """Add the file's hosts that are missing and give the others the fields it names.
+
+        The pool of one that holds something of ours stays, which an event tells at every start.
+        """
         self._in_file = {host.name: frozenset(host.model_fields_set) for host in wanted}
         ensured = await self._store.submit(
             lambda tx: tuple(self._ensure(tx, host) for host in wanted)
@@ -193,7 +197,29 @@ class HostService:
         except Unreadable as error:
             _log.error("host passed over", host=wanted.name, error=error.message)
             return None
-        return self._changed(tx, host, _fields(wanted), FROM_FILE)
+        fields = dict(_fields(wanted))
+        if fields.get("pool", host.pool) != host.pool:
+            try:
+                check_empty(tx, host)
+            except Conflict as error:
+                self._keep_pool(tx, host, str(fields.pop("pool")), error)
+        return self._changed(tx, host, fields, FROM_FILE)
+
+    def _keep_pool(
+        self, tx: Transaction, host: HostResources, wanted: str, error: Conflict
+    ) -> None:
+        """Tell that the file's pool has to wait; a daemon that did not start would help nobody."""
+        _log.error("pool kept", host=host.name, pool=host.pool, wanted=wanted, error=error.message)
+        tx.events.add(
+            Event(
+                at=self._clock.now(),
+                kind="host.pool_kept",
+                actor=FROM_FILE,
+                host_id=host.id,
+                message=f"pool {host.pool} stays and is not {wanted}: {error.message}",
+                evidence={"pool": host.pool, "wanted": wanted, **error.details},
+            )
+        )
 
     def _add(self, tx: Transaction, request: AddHost, actor: str) -> HostResources:
         now = self._clock.now()

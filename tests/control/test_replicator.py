@@ -332,3 +332,29 @@ async def test_a_pool_that_was_changed_keeps_its_replica_and_says_so(
     replica = await imagery.replica(image)
     assert replica is not None
     assert "whose pool is other now" in (replica.reason or "")
+
+
+async def test_what_lies_in_a_pool_that_is_not_the_hosts_any_more_is_not_held(
+    there: World, alpha: FakeDriver, imagery: Imagery
+) -> None:
+    await there.add_seen_host("beta")
+    image = await imagery.ready()
+    await imagery.prefetch(image, "alpha", "beta")
+    for host in ("alpha", "beta"):
+        assert await imagery.replicate(image, host) is None
+    before = await there.host()
+    repooled = replace(before, pool="other")
+    await there.store.submit(
+        lambda tx: tx.hosts.replace(repooled, expected_generation=before.generation)
+    )
+    await there.fleet.load()
+    made = await there.create(base_image=image.name)
+    assert made.host_name == "beta"
+    await there.fleet.reread_image(image.id)
+    assert (await there.create(base_image=image.name)).host_name == "beta"
+
+    pinned = await there.create(base_image=image.name, host="alpha")
+    await there.settle(pinned.id)
+    failed = await there.sandbox(pinned.id)
+    assert failed.state is SandboxState.ERROR
+    assert "is in pool default of alpha, whose pool is other now" in (failed.reason_message or "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound, SetInFile, StaleRevision
-from scheduler.model import HostResources, HostState, Transport, Volume, VolumeRole
+from scheduler.model import Event, HostResources, HostState, Transport, Volume, VolumeRole
 from scheduler.service.intents import Intent
 from scheduler.store import EventFilter
 from scheduler.validation.hosts import AddHost, EditHost
@@ -17,8 +19,11 @@ BETA = AddHost(name="beta", transport="ssh", address="beta.example.org", labels=
 
 async def kinds(cloud: Plane, host: HostResources) -> list[str]:
     """Return what happened to a host, in order."""
-    events = await cloud.services.events.find(0, EventFilter(host_id=host.id), 100)
-    return [event.kind for event in events]
+    return [event.kind for event in await events(cloud, host)]
+
+
+async def events(cloud: Plane, host: HostResources) -> Sequence[Event]:
+    return await cloud.services.events.find(0, EventFilter(host_id=host.id), 100)
 
 
 async def test_a_host_joins_with_its_event_and_is_looked_at(cloud: Plane) -> None:
@@ -96,6 +101,25 @@ async def test_the_file_adds_what_is_missing_and_wins_for_what_it_names(cloud: P
         await hosts.remove("beta", INTENT)
     with pytest.raises(SetInFile):
         await hosts.removable("beta")
+
+
+async def test_the_file_changes_no_pool_in_which_something_lies(cloud: Plane) -> None:
+    """As an edit does not: what is there would be looked for in another pool."""
+    made = await cloud.create()
+    wanted = AddHost(
+        name="alpha", transport="test", uri="test:///default", pool="fast", ratio_cpu=3.0
+    )
+
+    [alpha] = await cloud.services.hosts.ensure_from_file([wanted])
+
+    assert (alpha.pool, alpha.ratio_cpu) == ("default", 3.0), "all else is as the file says"
+    told = [one for one in await events(cloud, alpha) if one.kind == "host.pool_kept"]
+    assert "pool default stays and is not fast" in told[0].message
+    assert told[0].evidence["sandboxes"] == [made.id]
+
+    await cloud.bury(made)
+    [alpha] = await cloud.services.hosts.ensure_from_file([wanted])
+    assert alpha.pool == "fast"
 
 
 async def test_the_file_may_make_a_host_local_again(cloud: Plane) -> None:

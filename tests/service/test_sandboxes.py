@@ -19,7 +19,7 @@ from scheduler.errors import (
     QuotaExceeded,
     SandboxdError,
 )
-from scheduler.model import DesiredState, OnExpire, Resources, Sandbox, SandboxState
+from scheduler.model import DesiredState, HostResources, OnExpire, Resources, Sandbox, SandboxState
 from scheduler.service.intents import Intent
 from scheduler.store import EventFilter
 from tests.clocks import START, ManualClock
@@ -198,6 +198,18 @@ async def test_a_cordon_and_creations_never_cross(cloud: Plane) -> None:
     assert "sandbox.created" not in kinds[cordoned_at:]
     with pytest.raises(CapacityExhausted, match="state"):
         await cloud.create()
+
+
+async def test_a_host_that_is_removed_after_it_was_chosen_is_chosen_no_more(cloud: Plane) -> None:
+    await cloud.add_host("beta", cpus=64, memory_mb=655360)
+    removal: Intent[HostResources] = Intent(actor=ME)
+    _, made = await asyncio.gather(
+        cloud.services.hosts.remove("beta", removal), cloud.create(), return_exceptions=True
+    )
+    assert isinstance(made, Sandbox), made
+    assert made.host_name == "alpha"
+    assert [host.name for host in cloud.fleet.hosts()] == ["alpha"]
+    assert [host.reserved_sandboxes for host in cloud.fleet.hosts()] == [1]
 
 
 async def test_start_and_stop_are_wishes(cloud: Plane) -> None:

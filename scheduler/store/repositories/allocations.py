@@ -40,8 +40,9 @@ class Allocations(Repository):
     def claim(self, allocation: Allocation) -> Allocation:
         """Reserve resources on a host, or raise `Conflict`: then nothing may be committed.
 
-        The host must be ACTIVE and have room in every dimension at this moment. `Conflict` too when
-        another sandbox of the same anti-affinity group is there, `AlreadyExists` when this one is.
+        The host must be there, ACTIVE, and have room in every dimension at this moment. `Conflict`
+        too when another sandbox of the same anti-affinity group is there, `AlreadyExists` when this
+        one is.
         """
         amounts = _amounts(allocation)
         group = allocation.anti_affinity_group
@@ -202,7 +203,13 @@ class Allocations(Repository):
             raise absent(ALLOCATIONS, sandbox_id, host_id)
 
     def _refusal(self, wanted: Allocation) -> Conflict:
-        host = self._one(HOSTS, host_queries.BY_ID, wanted.host_id)
+        host = self._maybe(HOSTS, host_queries.BY_ID, wanted.host_id)
+        if host is None:
+            return Conflict(
+                f"host {wanted.host_id} is not in the fleet any more",
+                remedy="Choose another host.",
+                details={"filter": "state", "host_id": wanted.host_id},
+            )
         if host.state is not HostState.ACTIVE:
             return Conflict(
                 f"host {host.name} is {host.state} and takes no new work",

@@ -89,7 +89,7 @@ async def test_only_an_active_host_takes_claims(fleet: Store) -> None:
 
 
 async def test_a_claim_on_nothing_or_of_less_than_nothing_is_refused(fleet: Store) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict, match="HST-9 is not in the fleet any more"):
         await fleet.submit(lambda tx: tx.allocations.claim(allocation(host_id="HST-9")))
     with pytest.raises(Invalid, match="cannot be negative"):
         await fleet.submit(lambda tx: tx.allocations.claim(allocation(vcpus=-1)))

@@ -23,6 +23,8 @@ from scheduler.model import (
 MOVED = "moved"
 """The reason of a sandbox that came to its host from another, until the next one is told."""
 
+RETRIED = "retried"
+"""The reason of a failed sandbox whose owner asked for another attempt, likewise."""
 SENT_BACK = "forgotten_on_host"
 """The reason of a sandbox that is destroyed because what its own host held of it was forgotten."""
 
@@ -45,6 +47,15 @@ def only_built(sandbox: Sandbox) -> bool:
         and sandbox.running_at is None
         and sandbox.desired_state is DesiredState.STOPPED
     )
+
+
+def yet_to_be_built(sandbox: Sandbox) -> bool:
+    """Return whether nothing but a build was begun where it is, so that no domain was lost there.
+
+    It was never up, and was moved to its host or is tried anew.
+    """
+    anew = bool(sandbox.failed_hosts) or sandbox.reason_code in (MOVED, RETRIED)
+    return anew and sandbox.running_at is None and sandbox.phase in (None, Phase.BUILD)
 
 
 def may_move(sandbox: Sandbox, limits: Limits) -> bool:

@@ -6,7 +6,7 @@ for a write that failed.
 
 from __future__ import annotations
 
-from scheduler.lifecycle.alternates import only_built
+from scheduler.lifecycle.alternates import only_built, yet_to_be_built
 from scheduler.lifecycle.rules import Case, backing_off, build, go_on_to_running, lost, rest
 from scheduler.lifecycle.steps import Become, Resume, Step
 from scheduler.model import Phase, SandboxState
@@ -38,5 +38,10 @@ def recovered(case: Case) -> Step:
 
 
 def build_or_lose(case: Case) -> Step:
-    """Build what is to be built and was never up; what is gone otherwise is lost."""
-    return build(case) if only_built(case.sandbox) else lost(case)
+    """Build what is to be built and was never up; what is gone otherwise is lost.
+
+    A stop that comes before the domain does leads there too: it is built, and not started.
+    """
+    sandbox = case.sandbox
+    never_was = only_built(sandbox) or yet_to_be_built(sandbox)
+    return build(case) if never_was else lost(case)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from scheduler.lifecycle import readiness
-from scheduler.lifecycle.alternates import elsewhere, only_built, story
+from scheduler.lifecycle.alternates import elsewhere, only_built, story, yet_to_be_built
 from scheduler.lifecycle.clock_steps import pausing
 from scheduler.lifecycle.sightings import Absent, Doubt, Seen, Unknown, transient
 from scheduler.lifecycle.steps import (
@@ -120,12 +120,18 @@ def overdue(case: Case) -> bool:
     sandbox = case.sandbox
     coming_up = sandbox.state is SandboxState.CREATED or (
         sandbox.state is SandboxState.STARTING
-        and (sandbox.desired_state is DesiredState.RUNNING or only_built(sandbox))
+        and (sandbox.desired_state is DesiredState.RUNNING or _to_be_built(case))
     )
     if not coming_up or sandbox.desired_state is DesiredState.DESTROYED:
         return False
     since = sandbox.queued_at or sandbox.created_at
     return case.now - since >= timedelta(seconds=sandbox.provision_timeout_seconds)
+
+
+def _to_be_built(case: Case) -> bool:
+    return only_built(case.sandbox) or (
+        isinstance(case.seen, Absent) and yet_to_be_built(case.sandbox)
+    )
 
 
 def provision_timeout(case: Case) -> Step:

@@ -24,6 +24,7 @@ from scheduler.errors import (
     SandboxdError,
 )
 from scheduler.lifecycle import expiry
+from scheduler.lifecycle.alternates import RETRIED
 from scheduler.model import Allocation, Decision, Event, OnExpire, Sandbox, SandboxState, Volume
 from scheduler.placement.choice import Choice
 from scheduler.placement.documents import decision_of
@@ -189,7 +190,7 @@ class SandboxService:
                 SandboxState.STARTING,
                 at=now,
                 actor=intent.actor,
-                reason_code="retried",
+                reason_code=RETRIED,
                 reason_message="its owner asked for another attempt",
             )
 

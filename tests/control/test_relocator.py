@@ -9,7 +9,14 @@ import pytest
 from scheduler.control.leftovers import key_of
 from scheduler.errors import HostRefused, HostTimeout, HostUnreachable, StaleRevision
 from scheduler.lifecycle.steps import Become, ConditionKind, Relocate
-from scheduler.model import AllocationState, DomainState, HostHealth, Sandbox, SandboxState
+from scheduler.model import (
+    AllocationState,
+    DomainState,
+    HostHealth,
+    Phase,
+    Sandbox,
+    SandboxState,
+)
 from scheduler.service.intents import Intent
 from tests.control.world import IMAGE, ME, World
 from tests.hosts.fake import FakeDriver
@@ -353,3 +360,22 @@ async def test_all_loops_together_move_clear_and_destroy(three: World) -> None:
     assert all(host.reserved_sandboxes == 0 for host in three.fleet.hosts())
     lasted = (await three.sandbox(made.id)).updated_at - made.created_at
     assert lasted < timedelta(seconds=200)
+
+
+async def test_one_that_is_stopped_before_it_is_built_anew_is_built_and_stays_off(
+    three: World,
+) -> None:
+    """It was started on alpha already, where its guest did not stay up."""
+    made = await three.create()
+    await three.change(made.id, phase=Phase.START)
+    starting = Become(state=SandboxState.STARTING, reason_code="starting", reason_message="up")
+    await three.records.become(await three.sandbox(made.id), starting)
+    await three.relocator.relocate(await three.sandbox(made.id), FAILED)
+    await three.services.sandboxes.stop(made.id, INTENT)
+    assert (await three.sandbox(made.id)).state is SandboxState.STARTING
+
+    await three.settle(made.id)
+
+    stopped = await three.sandbox(made.id)
+    assert (stopped.state, stopped.host_name) == (SandboxState.STOPPED, "beta")
+    assert three.domain_of(stopped).state is DomainState.SHUT_OFF

@@ -21,7 +21,15 @@ from scheduler.lifecycle.steps import (
     Step,
     Wait,
 )
-from scheduler.model import DesiredState, DomainState, Phase, Sandbox, SandboxState, StateReason
+from scheduler.model import (
+    DesiredState,
+    DomainState,
+    HostFailure,
+    Phase,
+    Sandbox,
+    SandboxState,
+    StateReason,
+)
 from tests.lifecycle.samples import NOW, domain, mark, sandbox
 
 LIMITS = Limits(resume_room_mb=64)
@@ -101,6 +109,41 @@ def test_what_is_only_to_be_built_is_built_again_and_stays_off() -> None:
 @pytest.mark.parametrize("changes", [{"auto_start": True}, {"running_at": NOW}])
 def test_what_was_up_and_is_gone_is_lost(changes: dict[str, object]) -> None:
     step = judged(retried(**changes), Absent())
+    assert isinstance(step, Become)
+    assert step.reason_code == "domain_lost"
+
+
+FAILURE = HostFailure(host_id="HST-9", host_name="zeta", reason_code="no", message="no", at=NOW)
+STOPPED_EARLY = {"auto_start": True, "queued_at": NOW}
+
+
+@pytest.mark.parametrize("phase", [None, Phase.BUILD])
+@pytest.mark.parametrize(
+    "came",
+    [{"failed_hosts": (FAILURE,)}, {"reason_code": "moved"}, {"reason_code": "retried"}],
+)
+def test_a_stop_that_comes_before_the_domain_loses_nothing(
+    came: dict[str, object], phase: Phase | None
+) -> None:
+    """As after a move, in state STARTING, to a host where there was nothing yet."""
+    early = retried(**STOPPED_EARLY, **came, phase=phase)
+    assert isinstance(judged(early, Absent()), Build)
+    off = Present(domain=domain(DomainState.SHUT_OFF, marked=mark()))
+    step = judged(early, off)
+    assert isinstance(step, Become)
+    assert step.state is SandboxState.STOPPED
+    late = judged(early, Absent(), after=600)
+    assert isinstance(late, Become)
+    assert late.reason_code == "provision_timeout"
+    assert not isinstance(judged(early, RUNNING, after=600), Become), (
+        "it is shut down, however late"
+    )
+
+
+@pytest.mark.parametrize("since", [{"phase": Phase.START}, {"running_at": NOW}])
+def test_what_was_started_after_a_move_and_is_gone_is_lost(since: dict[str, object]) -> None:
+    moved = retried(**STOPPED_EARLY, failed_hosts=(FAILURE,), **since)
+    step = judged(moved, Absent())
     assert isinstance(step, Become)
     assert step.reason_code == "domain_lost"
 

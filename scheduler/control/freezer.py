@@ -12,7 +12,7 @@ from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.control.copies import charge_copy
-from scheduler.control.source_places import machine_of
+from scheduler.control.source_places import machine_of, origin_of
 from scheduler.errors import GuestError, HostRefused
 from scheduler.hosts.driver import HostDriver
 from scheduler.model import (
@@ -141,4 +141,5 @@ def _host_of(volume: Volume, tx: Transaction) -> HostResources:
 
 
 def _place(image: Image, tx: Transaction) -> tuple[SourceVM, HostResources]:
-    return known_source(tx, image.source_vm or ""), tx.hosts.get(image.source_host_id or "")
+    host = origin_of(image, tx)
+    return known_source(tx, image.source_vm or ""), host

@@ -14,6 +14,7 @@ from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.control.freezer import Freezer, copies_of
+from scheduler.control.source_places import origin_of
 from scheduler.errors import (
     AlreadyExists,
     Conflict,
@@ -94,7 +95,7 @@ class Ingestor:
 
     async def _fetch(self, image: Image) -> None:
         """Read a volume from its host; a copy that was cut short is begun anew."""
-        host = await self._store.read(lambda tx: tx.hosts.get(image.source_host_id or ""))
+        host = await self._store.read(partial(origin_of, image))
         driver, volume = self._drivers(host), image.source_volume or ""
         try:
             before = await driver.inspect_base(volume)

@@ -1,13 +1,13 @@
-"""Where a source VM is now: its record, its host and the address that answers, looked up anew."""
+"""Where a source is now: its record, its host and the address that answers, looked up anew."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from scheduler.errors import GuestUnreachable, NotFound
+from scheduler.errors import GuestUnreachable, HostRefused, NotFound
 from scheduler.guests.source_ways import Place
 from scheduler.hosts.driver import HostDriver
-from scheduler.model import DomainState, ForeignMachine, HostResources, SourceVM
+from scheduler.model import DomainState, ForeignMachine, HostResources, Image, SourceVM
 from scheduler.sources.preparations import Preparation
 from scheduler.store import Store, Transaction
 
@@ -59,4 +59,15 @@ def host_of(tx: Transaction, source: SourceVM) -> HostResources:
         raise GuestUnreachable(
             f"host {source.host_name} of source VM {source.name} is not known any more",
             remedy="add it again: sandboxctl host add",
+        ) from error
+
+
+def origin_of(image: Image, tx: Transaction) -> HostResources:
+    """Return the host that an image is taken from; `HostRefused`, which is final, once it left."""
+    try:
+        return tx.hosts.get(image.source_host_id or "")
+    except NotFound as error:
+        raise HostRefused(
+            f"the host that {image.source_volume} was on left the fleet before it was read",
+            remedy="take it in again, from a host that is there",
         ) from error

@@ -345,3 +345,15 @@ async def test_a_host_without_room_and_a_source_without_cloud_init_are_told(
     driver.host.domains[UUID].name = "renamed"
     with pytest.raises(NotFound):
         await freeze(there)
+
+
+async def test_a_machine_whose_host_left_before_it_was_copied_becomes_no_image(
+    there: World, driver: FakeDriver
+) -> None:
+    await put(there, driver)
+    image_id = await freeze(there)
+    await there.services.hosts.remove("alpha", Intent(actor=ME))
+    assert await Imagery(there).ingestor.ingest(image_id) is None
+    image = await there.store.read(lambda tx: tx.images.get(image_id))
+    assert image.state is ImageState.REFUSED
+    assert "left the fleet before it was read" in (image.reason or "")

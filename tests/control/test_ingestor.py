@@ -287,3 +287,17 @@ async def test_what_sandboxes_were_made_from_is_not_removed_and_they_are_named(
     assert refused.value.details == {"sandboxes": [box.id]}
     with pytest.raises(Conflict, match="needs-it"):
         await there.services.images.evict("golden", "alpha", Intent(actor=ME))
+
+
+async def test_what_was_to_be_read_from_a_host_that_left_is_refused(
+    there: World, imagery: Imagery
+) -> None:
+    put(await there.add_seen_host("alpha"), "disk.qcow2", content())
+    wanted = TakeImage(name="golden", host="alpha", volume="disk.qcow2")
+    taken = await there.services.images.take(wanted, Intent(actor=ME))
+    await there.services.hosts.remove("alpha", Intent(actor=ME))
+    assert await imagery.ingestor.ingest(taken.id) is None
+    report = await there.services.images.get(taken.id)
+    assert report.state is ImageState.REFUSED
+    assert report.reason == "the host that disk.qcow2 was on left the fleet before it was read"
+    assert await imagery.ingestor.pending() == ()

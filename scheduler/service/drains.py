@@ -53,14 +53,16 @@ class DrainService:
     ) -> DrainStatus:
         """Begin to empty a host; the same wish again returns the drain under way.
 
+        Another deadline that is named, counted from now, takes the place of the one there is.
         Raises `Conflict` when another drain is under way or the host is being removed.
         """
 
         def unit(tx: Transaction) -> DrainStatus:
             host = tx.hosts.by_name(name)
-            return self._under_way(tx, host, request) or self._begin(
-                tx, host, request, intent.actor
-            )
+            drain = tx.drains.active(host.id)
+            if drain is None:
+                return self._begin(tx, host, request, intent.actor)
+            return self._go_on(tx, host, drain, request, intent.actor)
 
         return self._committed(await self._store.submit(intent.once(unit)))
 
@@ -69,6 +71,9 @@ class DrainService:
 
         def unit(tx: Transaction) -> DrainStatus:
             host = tx.hosts.by_name(name)
+            drain = tx.drains.active(host.id)
+            if drain is not None:
+                return self._status(tx, host, self._revised(tx, host, drain, request))
             check_state(host, _DRAINABLE, HostState.DRAINING)
             return self._status(tx, host, self._planned(tx, host, request, actor))
 
@@ -122,19 +127,41 @@ class DrainService:
         tx.events.add(_event("drain.aborted", drain, actor, reason, now=now))
         return self._status(tx, host, drain)
 
-    def _under_way(
-        self, tx: Transaction, host: HostResources, request: DrainHost
-    ) -> DrainStatus | None:
-        drain = tx.drains.active(host.id)
-        if drain is None:
-            return None
-        if drain.policy is request.policy and drain.on_deadline is request.on_deadline:
-            return self._status(tx, host, drain)
-        raise Conflict(
-            f"host {host.name} is being drained already, by policy {drain.policy}",
-            remedy="abort that drain first",
-            details={"drain_id": drain.id, "policy": drain.policy.value},
-        )
+    def _go_on(
+        self, tx: Transaction, host: HostResources, drain: Drain, request: DrainHost, actor: str
+    ) -> DrainStatus:
+        """Write a drain's new deadline; what it has ended by then stays ended."""
+        revised = self._revised(tx, host, drain, request)
+        if revised is not drain:
+            tx.drains.replace(revised)
+            until = revised.deadline_at
+            message = f"deadline {until.isoformat() if until else 'never'}"
+            reason = f"{message}: {request.reason}" if request.reason else message
+            event = _event("drain.changed", revised, actor, reason, now=self._clock.now())
+            tx.events.add(event)
+        return self._status(tx, host, revised)
+
+    def _revised(
+        self, tx: Transaction, host: HostResources, drain: Drain, request: DrainHost
+    ) -> Drain:
+        """Return the drain under way as it is wished for now; itself when nothing differs."""
+        if (drain.policy, drain.on_deadline) != (request.policy, request.on_deadline):
+            raise Conflict(
+                f"host {host.name} is being drained already, by policy {drain.policy} and "
+                f"{drain.on_deadline} at its deadline",
+                remedy="name the same two to change its deadline alone; for others abort it first",
+                details={
+                    "drain_id": drain.id,
+                    "policy": drain.policy.value,
+                    "on_deadline": drain.on_deadline.value,
+                },
+            )
+        seconds = request.deadline_seconds
+        if "deadline_seconds" not in request.model_fields_set:
+            return drain
+        if _deadline(drain.started_at, seconds) == drain.deadline_at:
+            return drain
+        return replace(drain, deadline_at=_deadline(lease_time(tx, self._clock), seconds))
 
     def _begin(
         self,
@@ -162,7 +189,6 @@ class DrainService:
         self, tx: Transaction, host: HostResources, request: DrainHost, actor: str
     ) -> Drain:
         now = lease_time(tx, self._clock)
-        seconds = request.deadline_seconds
         present = len(tx.sandboxes.of_host(host.id))
         return Drain(
             id=ids.new_id(ids.Prefix.DRAIN),
@@ -172,7 +198,7 @@ class DrainService:
             on_deadline=request.on_deadline,
             reason=request.reason,
             actor=actor,
-            deadline_at=now + timedelta(seconds=seconds) if seconds is not None else None,
+            deadline_at=_deadline(now, request.deadline_seconds),
             total=present,
             remaining=present,
             started_at=now,
@@ -203,6 +229,10 @@ _ENDS = {
     HostState.CORDONED: (HostState.DRAINING,),
     HostState.ACTIVE: (HostState.DRAINING, HostState.DRAINED),
 }
+
+
+def _deadline(since: datetime, seconds: int | None) -> datetime | None:
+    return None if seconds is None else since + timedelta(seconds=seconds)
 
 
 def _event(kind: str, drain: Drain, actor: str, message: str, *, now: datetime) -> Event:

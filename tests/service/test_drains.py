@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler.errors import Conflict, NotFound
-from scheduler.model import DrainPolicy, DrainState, HostState
+from scheduler.model import DrainPolicy, DrainState, HostState, OnDeadline
 from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from scheduler.service.requests import DrainHost
@@ -56,8 +56,54 @@ async def test_the_same_wish_twice_is_one_drain(cloud: Plane) -> None:
     assert (await drains.drain("alpha", DrainHost(), INTENT)).drain == first.drain
     with pytest.raises(Conflict, match="drained already"):
         await drains.drain("alpha", DrainHost(policy=DrainPolicy.EXPIRE), INTENT)
-    with pytest.raises(Conflict):
-        await drains.preview("alpha", DrainHost(), ME)
+    with pytest.raises(Conflict, match="by policy destroy and destroy at its deadline"):
+        await drains.preview("alpha", DrainHost(on_deadline=OnDeadline.KEEP), ME)
+    assert (await drains.preview("alpha", DrainHost(), ME)).drain == first.drain
+
+
+async def told(cloud: Plane) -> list[str]:
+    events = await cloud.services.events.find(0, EventFilter(kind="drain."), 10)
+    return [event.kind for event in events]
+
+
+async def test_another_deadline_counts_from_now_on(cloud: Plane, clock: ManualClock) -> None:
+    """As in an emergency: what was to take a day is to be over in five minutes."""
+    drains = cloud.services.drains
+    await cloud.create(ttl_seconds=90_000)
+    patient = DrainHost(policy=DrainPolicy.EXPIRE, deadline_seconds=86_400)
+    begun = await drains.drain("alpha", patient, INTENT)
+    clock.advance(60)
+    hasty = DrainHost(policy=DrainPolicy.EXPIRE, deadline_seconds=300, reason="smoke")
+    wanted = clock.now() + timedelta(seconds=300)
+
+    seen = await drains.preview("alpha", hasty, ME)
+    assert (seen.drain.deadline_at, seen.plan.eta) == (wanted, wanted)
+    assert (await drains.status("alpha")).drain == begun.drain, "a preview writes nothing"
+    cloud.woken.clear()
+    changed = await drains.drain("alpha", hasty, INTENT)
+
+    assert (changed.drain.id, changed.drain.deadline_at) == (begun.drain.id, wanted)
+    assert changed.plan.actions[0].due_at == wanted
+    assert cloud.woken == [begun.host.id], "the loop sleeps until the old deadline"
+    event = (await cloud.services.events.find(0, EventFilter(kind="drain.changed"), 10))[0]
+    assert (event.actor, event.evidence["deadline_at"]) == (ME, wanted.isoformat())
+    assert event.message == f"deadline {wanted.isoformat()}: smoke"
+
+
+async def test_a_deadline_that_is_not_named_or_the_same_changes_nothing(
+    cloud: Plane, clock: ManualClock
+) -> None:
+    drains = cloud.services.drains
+    begun = await drains.drain("alpha", DrainHost(deadline_seconds=600), INTENT)
+    clock.advance(60)
+    for again in (DrainHost(), DrainHost(deadline_seconds=600)):
+        assert (await drains.drain("alpha", again, INTENT)).drain == begun.drain
+    assert await told(cloud) == ["drain.started"]
+
+    for_ever = await drains.drain("alpha", DrainHost(deadline_seconds=None), INTENT)
+    assert for_ever.drain.deadline_at is None
+    await drains.drain("alpha", DrainHost(deadline_seconds=None), INTENT)
+    assert await told(cloud) == ["drain.started", "drain.changed"]
 
 
 async def test_an_aborted_drain_leaves_the_host_cordoned(cloud: Plane) -> None:

@@ -43,9 +43,6 @@ class Arriving:
 
     volume: str
     size_bytes: int
-    uncounted: bool = False
-    """Whether nothing of it is among what its pool says is used: while a host copies a disk the
-    pool's own numbers stand still, and what a listing tells of the copy does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +55,7 @@ class HostRecords:
     holders: frozenset[str] = frozenset()
     """The sandboxes that have an allocation here."""
     arriving: tuple[Arriving, ...] = ()
-    """Images that are on their way to the host: what is still to come of them is spoken for."""
+    """Images that are on their way to the host: the room for them is spoken for."""
     leaving: tuple[Sandbox, ...] = ()
     """Live sandboxes that moved from here and may have left something, which is still charged."""
     under_way: Mapping[str, Snapshot] = field(default_factory=dict)
@@ -104,15 +101,13 @@ class HostRecords:
         mine = (v for v in self.volumes if v.pool == self.host.pool and v.owner in self.holders)
         return frozenset(v.name for v in mine if v.role not in _CHARGED_AS_SEEN)
 
-    def still_to_come_mb(self, inventory: Inventory) -> int:
-        """Return the MiB that images on their way will take beside what is there of them."""
-        pool = inventory.pool
-        there = {v.name: v.physical for v in (() if pool is None else pool.volumes)}
-        left = (
-            one.size_bytes - (0 if one.uncounted else there.get(one.volume, 0))
-            for one in self.arriving
-        )
-        return -(-sum(max(0, size) for size in left) // _MIB)
+    def still_to_come_mb(self) -> int:
+        """Return the MiB that images on their way may take beside what their pool says is used.
+
+        All of each: the pool's numbers are as old as its last refresh, and a volume is as large as
+        it is to be from its beginning, so that nothing tells what of it is among them.
+        """
+        return -(-sum(one.size_bytes for one in self.arriving) // _MIB)
 
     def appeared(self, inventory: Inventory) -> frozenset[str]:
         """Return the planned volumes that are there: whoever made them died before saying so."""
@@ -306,12 +301,12 @@ def _flattening(tx: Transaction, host: HostResources) -> Iterator[Arriving]:
             sandbox = _live(tx, volume.owner)
             if sandbox is not None:
                 size = sandbox.storage_mb * _MIB
-                yield Arriving(volume=volume.name, size_bytes=size, uncounted=True)
+                yield Arriving(volume=volume.name, size_bytes=size)
         elif volume.role is VolumeRole.IMAGE:
             image = tx.images.get(volume.owner)
             if image.source_vm is not None and image.source_volume == volume.name:
                 size = image.virtual_bytes or 0
-                yield Arriving(volume=volume.name, size_bytes=size, uncounted=True)
+                yield Arriving(volume=volume.name, size_bytes=size)
 
 
 def _live(tx: Transaction, sandbox_id: str) -> Sandbox | None:
@@ -375,7 +370,7 @@ def _facts(records: HostRecords, inventory: Inventory) -> HostFacts:
         "total_storage_mb": 0 if pool is None else pool.capacity // _MIB,
         "unmanaged_cpus": foreign.vcpus,
         "unmanaged_memory_mb": foreign.memory_mb,
-        "unmanaged_storage_mb": foreign.storage_mb + records.still_to_come_mb(inventory),
+        "unmanaged_storage_mb": foreign.storage_mb + records.still_to_come_mb(),
         "observed_pool_active": pool is not None and pool.active,
         "observed_storage_available_mb": 0 if pool is None else pool.available // _MIB,
         "observed_networks": tuple(sorted(n for n, on in inventory.networks.items() if on)),

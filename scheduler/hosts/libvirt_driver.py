@@ -185,7 +185,7 @@ class LibvirtDriver(SnapshotVerbs):
             Verb.CREATE_VOLUME,
             lambda handle, pool: volumes.create_replica(handle, pool, name, image),
         )
-        self._note_refresh()
+        self._memory.forget_volumes()  # another of its name may have been there; no refresh was
         return made
 
     async def write_volume(self, name: str, offset: int, content: bytes) -> None:

@@ -222,6 +222,30 @@ async def test_the_room_of_a_copy_is_charged_with_its_beginning(
     assert replica_volume(image.digest or "") not in after.observed_images
 
 
+async def test_i1_a_copy_is_charged_whole_until_its_pool_counts_it(
+    there: World, alpha: FakeDriver, imagery: Imagery
+) -> None:
+    """Its file is as large as it will be from the beginning, and the pool counts what is in it."""
+    image = await imagery.ready()
+    before, name = await there.host(), replica_volume(image.digest or "")
+    await imagery.prefetch(image)
+    alpha.host.copying.add(name)
+    alpha.fail("write_volume", HostUnreachable("cut short"))
+    with pytest.raises(HostUnreachable):
+        await imagery.replicate(image)
+    assert alpha.host.volumes[name].physical == image.size_bytes
+    for _ in range(2):
+        await there.look()
+        charged = before.limit_storage_mb - (await there.host()).limit_storage_mb
+        assert charged == image.size_mb
+
+    alpha.host.copying.clear()
+    assert await imagery.replicate(image) is None
+    await there.look()
+    charged = before.limit_storage_mb - (await there.host()).limit_storage_mb
+    assert charged in (image.size_mb, image.size_mb - 1)
+
+
 async def test_i1_a_copy_that_began_and_ended_during_a_look_stays_charged(
     there: World, alpha: FakeDriver, imagery: Imagery
 ) -> None:

@@ -15,6 +15,7 @@ from scheduler.hosts import Drivers, Keyring
 from scheduler.hosts.connection import Backoff
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.libvirt_driver import REFRESH_SECONDS, LibvirtDriver
+from scheduler.hosts.plans import NewReplica
 from scheduler.hosts.simulated import (
     SimulatedDomain,
     SimulatedHost,
@@ -149,6 +150,21 @@ async def test_a_poll_refreshes_the_pool_now_and_then(
     await driver.volumes_absent(["x"])
     refreshed_at.append(driver._refreshed_at)
     assert refreshed_at == [1000, 1000, 1000 + REFRESH_SECONDS, 1000 + 1.5 * REFRESH_SECONDS]
+
+
+async def test_a_replica_that_is_begun_is_no_refresh(
+    driver: LibvirtDriver, clock: ManualClock
+) -> None:
+    """Volumes are read anew, as another of its name may have been there; the pool is still due."""
+    await driver.inventory()
+    clock.advance(REFRESH_SECONDS / 2)
+    shape = NewReplica(format="qcow2", size=2**20, capacity=2**20)
+    for size in (2**20, 2**21):
+        await driver.create_replica("image", replace(shape, capacity=size))
+        pool = (await driver.inventory()).pool
+        assert pool is not None
+        assert [one.capacity for one in pool.volumes if one.name == "image"] == [size]
+    assert driver._refreshed_at == 1000
 
 
 async def test_a_poll_does_not_wait_for_work_on_the_pool(

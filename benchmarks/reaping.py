@@ -30,7 +30,8 @@ from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.model import Event, HostResources
 from scheduler.notify import Notifier
-from scheduler.parts import CLUSTER_SETTING, Outside, opened
+from scheduler.parts import Outside, opened
+from scheduler.service.clusters import CLUSTER_SETTING
 from scheduler.store import EventFilter, Store, Transaction
 from scheduler.store.config import store_config_of
 from tests.clocks import ManualClock

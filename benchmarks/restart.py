@@ -29,7 +29,7 @@ from scheduler.config import Settings
 from scheduler.config.loading import load
 from scheduler.hosts.cluster import open_cluster
 from scheduler.model import Transport
-from scheduler.parts import CLUSTER_SETTING
+from scheduler.service.clusters import CLUSTER_SETTING
 from scheduler.store import Store
 from scheduler.store.config import store_config_of
 

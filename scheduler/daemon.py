@@ -41,7 +41,9 @@ from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.opening import patiently, unless
 from scheduler.parts import Daemon, Outside, opened
+from scheduler.service.backups import make_backup
 from scheduler.store import Store, StoreConfig
+from scheduler.store.config import store_config_of
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -52,6 +54,11 @@ OPENING = "opening the database, which may mean to check, copy and upgrade it"
 """What the supervisor is told for as long as that takes."""
 STOP_SECONDS = 60.0
 """How long the steps in progress may take at the end; less than the unit's TimeoutStopSec."""
+
+_ONLY_KEYS = (
+    "these are the keys only: the database is PostgreSQL's, so dump it as well, and before this,"
+    " by pg_dump --format=custom"
+)
 
 _log = structlog.get_logger("scheduler.daemon")
 
@@ -228,6 +235,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--check-config", action="store_true", help="name every fault and start nothing"
     )
     parser.add_argument(
+        "--backup",
+        type=Path,
+        metavar="DIR",
+        help="put a copy of database and keys into DIR, beside a running daemon or without one",
+    )
+    parser.add_argument(
         "--demo", action="store_true", help="add three simulated hosts to a fresh state directory"
     )
     parser.add_argument("--version", action="version", version=f"sandboxd {version('sandboxd')}")
@@ -250,6 +263,20 @@ def _tell(error: Exception) -> None:
         _log.error("a bug ended the daemon", exc_info=error)
 
 
+def _back_up(settings: Settings, directory: Path, clock: Clock) -> int:
+    """Make a backup and print where it is, whether a daemon runs or not."""
+    database = store_config_of(settings).sqlite_path
+    try:
+        made = make_backup(settings.state_dir, database, directory.absolute(), clock.now())
+    except SandboxdError as error:
+        _say(error)
+        return EXIT_FAILED
+    sys.stdout.write(f"{made.path}\n")
+    if database is None:
+        sys.stderr.write(f"sandboxd: {_ONLY_KEYS}\n")
+    return EXIT_OK
+
+
 def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -> int:
     """Run `sandboxd`; return its exit code: 0, 1 failed, 2 configuration, 75 already running."""
     arguments = _arguments(argv)
@@ -261,10 +288,12 @@ def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -
     if arguments.check_config:
         sys.stdout.write("the configuration is valid\n")
         return EXIT_OK
+    outside = outside or Outside()
+    if arguments.backup is not None:
+        return _back_up(settings, arguments.backup, outside.clock)
     logs.configure(settings.daemon.log_level)
     if not faulthandler.is_enabled():
         faulthandler.enable()  # when the watchdog ends us, the log shows where every thread stood
-    outside = outside or Outside()
     try:
         statedir.prepare(settings.state_dir)
         with (

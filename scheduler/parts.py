@@ -18,6 +18,7 @@ from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings
 from scheduler.config.sources import credentials_of
 from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
+from scheduler.control.backups import BackupLoop, Backups
 from scheduler.control.bugs import BugRecorder
 from scheduler.control.change_loops import ChangeLoops
 from scheduler.control.clones import Clones
@@ -36,7 +37,7 @@ from scheduler.guests.manifests import Manifests, limits_of
 from scheduler.guests.playbook_players import PlaybookPlayer
 from scheduler.guests.source_ways import SourceWays
 from scheduler.guests.ways import GuestWays
-from scheduler.hosts.cluster import KEY_FILE, open_cluster
+from scheduler.hosts.cluster import KEY_FILE
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
@@ -45,6 +46,7 @@ from scheduler.notify import Notifier
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
 from scheduler.service.catalogue import Shelf
+from scheduler.service.clusters import keyring_of
 from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
@@ -53,8 +55,6 @@ from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms, terms_of
 from scheduler.store import Store
 from scheduler.store.config import store_config_of
-
-CLUSTER_SETTING = "cluster.id"
 
 OpenStore = Callable[..., AbstractAsyncContextManager[Store]]
 
@@ -138,6 +138,7 @@ class _Beside:
     changes: ChangeLoops
     sources: SourceLoops
     authorities: AuthorityLoop
+    backups: Backups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,7 @@ async def opened(
             terms=ground.terms,
             wakes=_wakes(plane, beside),
             listings=plane.listings,
-            node=_node(settings, lag, watchdog).look,
+            node=_node(settings, lag, watchdog, beside.backups).look,
             manifests=ground.kept.manifests,
             change_files=ground.kept.change_files,
             forges=plane.publications.forges,
@@ -199,7 +200,7 @@ async def _ground(
     clock = outside.clock
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_store(settings, outside))
-        keyring = await _open_cluster(settings.state_dir, store)
+        keyring = await keyring_of(settings.state_dir, store)
         ways = await stack.enter_async_context(_ways(settings, outside, keyring, on_hint))
         journal = await stack.enter_async_context(Journal.open(store, clock))
         terms, meter = terms_of(settings, UUID(keyring.cluster_id)), Meter(clock)
@@ -229,6 +230,7 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     keeper = AuthorityKeeper(store, clock, ways.authorities, told=told, given_up=ways.guests.drop)
     return _Beside(
         authorities=AuthorityLoop(keeper, clock),
+        backups=Backups.of(ground.settings, clock),
         playbooks=PlaybookLoops(
             store,
             clock,
@@ -274,7 +276,10 @@ def _plane(ground: _Ground, beside: _Beside) -> ControlPlane:
         lag_seconds=lambda: ground.lag.latest_seconds,
         tally=ground.meter,
         guests=guests,
-        beside=(beside.authorities, beside.playbooks, beside.changes, beside.sources),
+        beside=(
+            *(beside.authorities, beside.playbooks, beside.changes, beside.sources),
+            BackupLoop(beside.backups, clock),
+        ),
         take_manifest=GuestOnlooker(guests, ground.kept.manifests).take,
         **ground.shared,
     )
@@ -297,7 +302,7 @@ def _store(settings: Settings, outside: Outside) -> AbstractAsyncContextManager[
     return outside.open_store(store_config_of(settings), clock=outside.clock)
 
 
-def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
+def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog, backups: Backups) -> Node:
     database = store_config_of(settings).sqlite_path
     return Node(
         state_dir=settings.state_dir,
@@ -307,6 +312,7 @@ def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog) -> Node:
         lag_seconds=lambda: lag.latest_seconds,
         stuck=watchdog.missing,
         forges=settings.forges,
+        backups=backups.facts,
     )
 
 
@@ -388,12 +394,3 @@ async def _ways(
             sources=sources,
             authorities=authorities,
         )
-
-
-async def _open_cluster(state_dir: Path, store: Store) -> Keyring:
-    """Return the fleet's keyring; an empty database takes over the state directory's cluster."""
-    recorded = await store.read(lambda tx: tx.settings.get(CLUSTER_SETTING))
-    keyring = open_cluster(state_dir, recorded)
-    if recorded is None:
-        await store.submit(lambda tx: tx.settings.ensure(CLUSTER_SETTING, keyring.cluster_id))
-    return keyring

@@ -205,6 +205,15 @@ class RetentionSection(Section):
     """Destroyed sandboxes can be read for so long."""
 
 
+class BackupsSection(Section):
+    """The backups that the daemon makes every day of its database and keys, unless on a server."""
+
+    directory: AbsolutePath | None = None
+    """By default `backups` in the state directory."""
+    keep: Annotated[Whole, Field(ge=0, le=1000)] = 7
+    """So many, of as many days; 0 makes none."""
+
+
 class ImagesSection(Section):
     """Golden images that the control node keeps, and their replicas in the hosts' pools."""
 

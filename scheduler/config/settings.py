@@ -12,6 +12,7 @@ from scheduler.config.hosts import readable
 from scheduler.config.publishing import ForgeSection, PublishingSection
 from scheduler.config.sections import (
     ApiSection,
+    BackupsSection,
     CommandsSection,
     DaemonSection,
     GuestsSection,
@@ -41,6 +42,7 @@ class Settings(BaseModel):
     placement: PlacementSection = Field(default_factory=PlacementSection)
     lifecycle: LifecycleSection = Field(default_factory=LifecycleSection)
     retention: RetentionSection = Field(default_factory=RetentionSection)
+    backups: BackupsSection = Field(default_factory=BackupsSection)
     guests: GuestsSection = Field(default_factory=GuestsSection)
     images: ImagesSection = Field(default_factory=ImagesSection)
     changes: ChangesSection = Field(default_factory=ChangesSection)
@@ -61,6 +63,11 @@ class Settings(BaseModel):
     def socket(self) -> Path:
         """Return where the admin socket is bound."""
         return self.api.socket
+
+    @property
+    def backup_dir(self) -> Path:
+        """Return where backups are put."""
+        return self.backups.directory or self.state_dir / "backups"
 
     @property
     def database_url(self) -> str:

@@ -53,6 +53,18 @@ class ForgeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupFacts:
+    """The backups that the daemon makes by itself."""
+
+    directory: str
+    keep: int
+    """How many are kept; 0 when it makes none."""
+    newest_at: datetime | None = None
+    fault: str | None = None
+    """Why the last one could not be made, if so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """The control node and the daemon on it; sizes in bytes."""
 
@@ -70,6 +82,7 @@ class NodeFacts:
     stuck: tuple[str, ...] = ()
     """Parts of the daemon that do not go on, in words."""
     forges: tuple[ForgeFacts, ...] = ()
+    backups: BackupFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

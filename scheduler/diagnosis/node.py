@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from scheduler.diagnosis.checks import CONTROL_NODE, Check, Verdict, share_verdict
 from scheduler.diagnosis.commands import sandboxctl
-from scheduler.diagnosis.facts import FileFacts, ForgeFacts, NodeFacts, StoreFacts
+from scheduler.diagnosis.facts import BackupFacts, FileFacts, ForgeFacts, NodeFacts, StoreFacts
 
 DISK_WARNING = 0.15
 DISK_FAILURE = 0.05
@@ -38,6 +38,8 @@ def check_node(node: NodeFacts) -> Iterator[Check]:
     yield _files(node)
     yield from _permissions(node)
     yield _group(node)
+    if node.backups is not None:
+        yield _backups(node.backups)
     for forge in node.forges:
         yield _forge(forge)
 
@@ -117,6 +119,19 @@ def _group(node: NodeFacts) -> Check:
     message = f"there is no group {node.group}, so the socket is for the daemon's user only"
     remedy = shlex.join(["groupadd", "--system", node.group])
     return _check(name, Verdict.WARNING, message, f"{remedy} && systemctl restart sandboxd")
+
+
+def _backups(backups: BackupFacts) -> Check:
+    name, newest = "backups", backups.newest_at
+    last = (
+        "there is none yet" if newest is None else f"the newest is of {newest:%Y-%m-%d %H:%M} UTC"
+    )
+    if backups.fault is not None:
+        remedy = f"df -h {shlex.quote(backups.directory)}"
+        return _check(name, Verdict.WARNING, f"{backups.fault}; {last}", remedy)
+    if backups.keep == 0:
+        return _check(name, Verdict.OK, "the daemon makes none itself")
+    return _check(name, Verdict.OK, f"one is made every day; {last}")
 
 
 def _forge(forge: ForgeFacts) -> Check:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.config.publishing import ForgeSection
-from scheduler.diagnosis.facts import ForgeFacts, NodeFacts
+from scheduler.diagnosis.facts import BackupFacts, ForgeFacts, NodeFacts
 from scheduler.hosts.local_files import look_at
 from scheduler.model.authorities import OWN_NAME
 
@@ -38,6 +38,7 @@ class Node:
     lag_seconds: Callable[[], float]
     stuck: Callable[[], Sequence[str]]
     forges: Sequence[ForgeSection] = ()
+    backups: Callable[[], BackupFacts | None] = lambda: None
 
     def look(self) -> NodeFacts:
         """Return the facts as they are now."""
@@ -55,6 +56,7 @@ class Node:
             lag_seconds=self.lag_seconds(),
             stuck=tuple(self.stuck()),
             forges=tuple(map(_forge, self.forges)),
+            backups=self.backups(),
         )
 
     def _secrets(self) -> Iterator[Path]:

@@ -8,17 +8,16 @@ fills the disk nor loses the copy from before the last good one.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import sqlite3
 from collections.abc import Collection
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler.errors import Unavailable
+from scheduler.store.copies import DAMAGE, copy_whole, size_of, sync
 
 KEPT_SCHEMAS = 3
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -45,17 +44,15 @@ def make_backup(database: Path, revision: str, now: datetime) -> Backup:
     partial = path.with_name(path.name + _PARTIAL)
     try:
         _remove_partial(database)
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            _copy(database, partial)
-            _sync(partial)
+            copy_whole(database, partial)
             partial.replace(path)
         except BaseException:
             with suppress(OSError):
                 partial.unlink()
             raise
-        _sync(database.absolute().parent)
-    except (OSError, sqlite3.Error) as error:
+        sync(database.absolute().parent)
+    except DAMAGE as error:
         raise Unavailable(
             f"no backup could be made before the upgrade ({error}); nothing was changed",
             remedy=f"Free {_mib(database)} MiB beside {database}, or run the older sandboxd.",
@@ -89,27 +86,6 @@ def how_to_restore(database: Path, known: Collection[str]) -> str:
     )
 
 
-def _copy(database: Path, partial: Path) -> None:
-    with (
-        closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source,
-        closing(sqlite3.connect(partial, isolation_level=None)) as target,
-    ):
-        source.backup(target)
-        # One file that needs no others; opening it makes it a WAL database again.
-        target.execute("PRAGMA journal_mode = DELETE")
-        verdict = target.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _remove_partial(database: Path) -> None:
     """Remove what an attempt that was killed has left; nobody else is at it, under the lock."""
     for path in database.absolute().parent.iterdir():
@@ -130,6 +106,4 @@ def _forget_old(database: Path) -> None:
 
 
 def _mib(database: Path) -> int:
-    log = database.with_name(database.name + "-wal")
-    size = sum(path.stat().st_size for path in (database, log) if path.exists())
-    return (size >> 20) + 1
+    return (size_of(database) >> 20) + 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scheduler.diagnosis.checks import CONTROL_NODE, Check, Verdict
-from scheduler.diagnosis.facts import FileFacts, ForgeFacts, StoreFacts
+from scheduler.diagnosis.facts import BackupFacts, FileFacts, ForgeFacts, StoreFacts
 from scheduler.diagnosis.node import check_node, check_store
 from tests.diagnosis.samples import NODE, NOW
 
@@ -174,3 +174,20 @@ def test_a_clock_that_is_doubted_is_told_before_its_steps() -> None:
 def test_a_fleet_without_hosts_is_told_how_to_get_one() -> None:
     check = asked(hosts=0)["fleet"]
     assert (check.verdict, check.remedy) == (Verdict.WARNING, "sandboxctl host add --help")
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({}, Verdict.OK, "one is made every day; there is none yet"),
+        ({"newest_at": NOW}, Verdict.OK, "the newest is of 2026-01-05 12:00 UTC"),
+        ({"keep": 0}, Verdict.OK, "the daemon makes none itself"),
+        ({"fault": "no room"}, Verdict.WARNING, "no room; there is none yet"),
+    ],
+)
+def test_backups_that_fail_are_told(changes: dict[str, Any], verdict: Verdict, words: str) -> None:
+    facts = BackupFacts(**{"directory": "/a b", "keep": 7, **changes})
+    check = examined(backups=facts)["backups"]
+    assert check.verdict is verdict
+    assert words in check.message
+    assert check.remedy == (None if verdict is Verdict.OK else "df -h '/a b'")

@@ -1,0 +1,123 @@
+"""The daily backup: made by the daemon itself, so that there is one where nobody thought of it.
+
+A day is counted from the newest one that is there, not from the daemon's start: who restarts often
+has neither more of them nor fewer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from scheduler.clock import Clock
+from scheduler.config import Settings
+from scheduler.control.calendar import waking
+from scheduler.control.loop import Loop
+from scheduler.control.vitals import Turn
+from scheduler.diagnosis.facts import BackupFacts
+from scheduler.errors import SandboxdError
+from scheduler.service.backups import find_backups, forget_backups, make_backup
+from scheduler.store.config import store_config_of
+
+DAY = timedelta(days=1)
+SETTLED_SECONDS = 600.0
+"""Not sooner after the start, when hosts and guests are waited for, and crashes come in a row."""
+HOUR_SECONDS = 3600.0
+LONGEST_SECONDS = 6 * HOUR_SECONDS
+"""Before it is taken for one that hangs: a large database is copied, synced and read once more."""
+LEFT_SHARE = 0.1
+"""What a backup leaves of its disk: the database that lies on it matters more."""
+
+_log = structlog.get_logger("scheduler.control")
+
+
+class Backups:
+    """Keeps a few backups of different days; `look` is a pass."""
+
+    def __init__(
+        self, state_dir: Path, database: Path | None, directory: Path, clock: Clock, *, keep: int
+    ) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._keep = keep if database is not None else 0
+        self._make = partial(make_backup, state_dir, database, directory, left_share=LEFT_SHARE)
+        self._begun = clock.monotonic()
+        self._fault: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Clock) -> Self:
+        """Return the backups that a configuration asks for."""
+        database = store_config_of(settings).sqlite_path
+        keep = settings.backups.keep
+        return cls(settings.state_dir, database, settings.backup_dir, clock, keep=keep)
+
+    def facts(self) -> BackupFacts:
+        """Return what there is, and why there is not more."""
+        newest = next(iter(find_backups(self._directory, self._clock.now())), None)
+        return BackupFacts(
+            directory=str(self._directory),
+            keep=self._keep,
+            newest_at=None if newest is None else newest.made_at,
+            fault=self._fault,
+        )
+
+    async def look(self) -> float | None:
+        """Make a backup if the newest is a day old; return when to look again if that is sooner."""
+        if self._keep == 0:
+            return None
+        early = SETTLED_SECONDS - (self._clock.monotonic() - self._begun)
+        if early > 0:
+            return early
+        # A thread that copies is not called back: nothing is left behind half.
+        await asyncio.shield(asyncio.to_thread(self._due))
+        return None
+
+    def _due(self) -> None:
+        now = self._clock.now()
+        newest = next(iter(find_backups(self._directory, now)), None)
+        if newest is not None and timedelta() <= now - newest.made_at < DAY:
+            return
+        try:
+            made = self._make(now)
+        except SandboxdError as error:
+            self._fault = error.message
+            _log.warning("no backup", error=error.message, remedy=error.remedy)
+            return
+        self._fault = None
+        forget_backups(self._directory, now, keep=self._keep)
+        _log.info("backup", path=str(made.path))
+
+
+class BackupLoop:
+    """Runs them beside the other loops; the calendar wakes it once an hour."""
+
+    def __init__(self, backups: Backups, clock: Clock) -> None:
+        self._loop = Loop(
+            "backups",
+            backups.look,
+            every=HOUR_SECONDS,
+            limit=None,
+            longest=LONGEST_SECONDS,
+            clock=clock,
+        )
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Return where the loop is in its turn."""
+        return (self._loop.turn,)
+
+    async def resume(self) -> None:
+        """Do nothing: every pass looks at everything."""
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        with waking(self._loop.wake):
+            await self._loop.run()
+
+    def stop(self) -> None:
+        """Ask the loop to end after its pass."""
+        self._loop.stop()

@@ -1,0 +1,124 @@
+"""One backup a day, a few of them kept, and a disk that refuses stops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scheduler.config import load
+from scheduler.control.backups import LONGEST_SECONDS, SETTLED_SECONDS, BackupLoop, Backups
+from scheduler.service.backups import find_backups
+from tests.clocks import ManualClock
+from tests.databases import sqlite_at
+from tests.waits import until
+
+HOUR = 3600.0
+
+
+@dataclass
+class Kept:
+    """A daemon's own backups."""
+
+    clock: ManualClock
+    state: Path
+    backups: Backups
+
+    def days(self) -> list[str]:
+        """Return the day of the month of each, newest first."""
+        there = find_backups(self.state / "backups", self.clock.now())
+        return [f"{one.made_at:%d}" for one in there]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    clock, state = ManualClock(), tmp_path / "state"
+    state.mkdir()
+    database = state / "sandboxd.db"
+    sqlite_at(database)
+    (state / "cluster.key").write_text("key")
+    return Kept(clock, state, Backups(state, database, state / "backups", clock, keep=3))
+
+
+async def test_the_first_waits_until_the_daemon_has_settled(kept: Kept) -> None:
+    assert await kept.backups.look() == SETTLED_SECONDS
+    kept.clock.advance(SETTLED_SECONDS - 1)
+    assert await kept.backups.look() == 1
+    assert kept.days() == []
+    kept.clock.advance(1)
+    assert await kept.backups.look() is None
+    assert kept.days() == ["05"]
+
+
+async def test_one_a_day_is_made_and_few_are_kept(kept: Kept) -> None:
+    for _ in range(5 * 24):
+        kept.clock.advance(HOUR)
+        await kept.backups.look()
+    assert kept.days() == ["09", "08", "07"]
+    facts = kept.backups.facts()
+    assert (facts.keep, facts.fault) == (3, None)
+    assert f"{facts.newest_at:%d}" == "09"
+
+
+async def test_a_new_daemon_counts_from_the_last_ones(kept: Kept) -> None:
+    kept.clock.advance(SETTLED_SECONDS)
+    await kept.backups.look()
+    again = Backups(
+        kept.state, kept.state / "sandboxd.db", kept.state / "backups", kept.clock, keep=3
+    )
+    kept.clock.advance(HOUR)
+    assert await again.look() is None
+    assert kept.days() == ["05"]
+
+
+async def test_a_clock_that_was_ahead_keeps_none_from_being_made(kept: Kept) -> None:
+    kept.clock.advance(SETTLED_SECONDS)
+    kept.clock.set_wall(1000 * HOUR)
+    await kept.backups.look()
+    kept.clock.set_wall(-1000 * HOUR)
+    await kept.backups.look()
+    assert len(kept.days()) == 2
+    assert kept.days()[0] == "05"
+
+
+async def test_a_fault_is_told_and_goes_with_the_next_that_succeeds(kept: Kept) -> None:
+    kept.clock.advance(SETTLED_SECONDS)
+    (kept.state / "backups").write_text("in the way")
+    await kept.backups.look()
+    facts = kept.backups.facts()
+    assert "no backup could be made" in (facts.fault or "")
+    assert facts.newest_at is None
+    (kept.state / "backups").unlink()
+    await kept.backups.look()
+    assert kept.backups.facts().fault is None
+
+
+async def test_none_are_made_of_a_server_or_where_nobody_wants_them(
+    kept: Kept, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    for text in (
+        "[backups]\nkeep = 0\n",
+        '[store]\ndatabase_url = "postgres://sandboxd@db.example/sandboxd"\n',
+    ):
+        config.write_text(text)
+        settings = load(config, state_dir=kept.state, environ={})
+        backups = Backups.of(settings, kept.clock)
+        kept.clock.advance(SETTLED_SECONDS)
+        assert await backups.look() is None
+        assert backups.facts().keep == 0
+    assert kept.days() == []
+
+
+async def test_the_loop_runs_beside_the_others_until_stopped(kept: Kept) -> None:
+    kept.clock.advance(SETTLED_SECONDS)
+    loop = BackupLoop(kept.backups, kept.clock)
+    await loop.resume()
+    running = asyncio.create_task(loop.run())
+    await until(lambda: kept.days() == ["05"])
+    (turn,) = loop.turns()
+    assert (turn.name, turn.longest_seconds) == ("backups", LONGEST_SECONDS)
+    loop.stop()
+    await running

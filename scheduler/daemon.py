@@ -28,7 +28,7 @@ import structlog
 
 from scheduler import interpreter, logs, signals, statedir
 from scheduler.api.app import build_app
-from scheduler.api.listener import Listener, serve
+from scheduler.api.listener import GroupRefused, Listener, serve
 from scheduler.clock import Clock
 from scheduler.config import DEFAULT_PATH, Settings, load
 from scheduler.control.loop import Loop
@@ -305,6 +305,9 @@ def main(argv: Sequence[str] | None = None, *, outside: Outside | None = None) -
     except statedir.HeldByAnother as error:
         _say(error)
         return EXIT_HELD_BY_ANOTHER
+    except GroupRefused as error:
+        _say(error)
+        return EXIT_BAD_CONFIGURATION
     except Exception as error:
         _tell(error)
         return EXIT_FAILED

@@ -307,6 +307,7 @@ def _node(settings: Settings, lag: LagProbe, watchdog: Watchdog, backups: Backup
     return Node(
         state_dir=settings.state_dir,
         secrets=(settings.state_dir / KEY_FILE, *(() if database is None else (database,))),
+        socket=settings.socket,
         group=settings.api.group or None,
         group_exists=group_exists(settings.api.group),
         lag_seconds=lambda: lag.latest_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -126,3 +127,18 @@ async def test_nobody_told_to_stop_it_gets_ready(start: Start) -> None:
         await starting
     assert start.heard("STOPPING=1")
     assert next(word.partition("=")[0] for word in start.words) == "EXTEND_TIMEOUT_USEC"
+
+
+@pytest.mark.usefixtures("logs_as_before")
+def test_a_group_that_cannot_have_the_socket_is_a_fault_of_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no CAP_CHOWN")
+
+    config = tmp_path / "config.toml"
+    config.write_text('[metrics]\nenabled = false\n[api]\ngroup = "mail"\n')
+    monkeypatch.setattr(os, "chown", refuse)
+    arguments = ["--config", str(config), "--state-dir", str(tmp_path / "state")]
+    assert daemon.main(arguments) == daemon.EXIT_BAD_CONFIGURATION
+    assert "cannot be given to the group mail" in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """The admin socket: bound by us, so that its mode and group are right before anybody can connect.
 
-The server left to itself would make the socket world-writable. A socket file left by a dead daemon
-is removed without asking: the caller holds the state's lock, so nobody else is serving it.
+The server left to itself would make the socket world-writable, and the directory may hand it to a
+group that nobody asked for. A socket file left by a dead daemon is removed without asking: the
+caller holds the state's lock, so nobody else is serving it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from scheduler.errors import Invalid
 ADMIN_GROUP = "sandboxd-admin"
 LONGEST_PATH = 107
 """Bytes of a Unix socket's path, the kernel's limit."""
-MODE = 0o660
+GROUP_MODE = 0o660
+OWNER_MODE = 0o600
 WAITING = 1024
 """So many connections may wait to be accepted."""
 ACCEPTED_AT_ONCE = 1
@@ -35,6 +37,10 @@ ACCEPTED_AT_ONCE = 1
 fails, logs and comes back so often in a turn: more than once would become a storm."""
 
 log = structlog.get_logger()
+
+
+class GroupRefused(Invalid):
+    """The socket cannot be given to the group that it is for; a later try ends the same."""
 
 
 class Listener:
@@ -84,7 +90,8 @@ async def serve(
     """Serve `app` on a Unix socket until the block is left.
 
     `on_stop` is called first when it is, to end streams and long polls; requests still running
-    `stop_seconds` later are cut off. Raises `Invalid` when the path cannot be a socket.
+    `stop_seconds` later are cut off. Without a group, or one that is there, only this user gets in.
+    Raises `Invalid` when the path cannot be a socket, `GroupRefused` when the group cannot have it.
     """
     gate = Gate(bounds or Bounds())
     bound, identity = _bind(path, group)
@@ -150,8 +157,12 @@ def _bind(path: Path, group: str | None) -> tuple[socket.socket, os.stat_result]
         ) from error
     finally:
         os.umask(before)
-    _hand_to_group(path, group)
-    path.chmod(MODE)
+    try:
+        path.chmod(GROUP_MODE if _is_of_group(path, group) else OWNER_MODE)
+    except GroupRefused:
+        bound.close()
+        path.unlink()
+        raise
     return bound, path.lstat()
 
 
@@ -186,17 +197,24 @@ def _is_answered(path: Path) -> bool:
     return True
 
 
-def _hand_to_group(path: Path, group: str | None) -> None:
+def _is_of_group(path: Path, group: str | None) -> bool:
+    """Give the socket to the group; return False when it is to be for this user only."""
     if group is None:
-        return
+        return False
     try:
         wanted = grp.getgrnam(group).gr_gid
         if path.lstat().st_gid != wanted:  # a set-group-id directory gave it already
             os.chown(path, -1, wanted)
     except KeyError:
-        log.info("no such group, so the socket is for this user only", group=group)
-    except PermissionError:
-        log.warning("the socket cannot be given to the group", group=group)
+        log.warning("no such group, so the socket is for this user only", group=group)
+        return False
+    except PermissionError as error:
+        raise GroupRefused(
+            f"the socket {path} cannot be given to the group {group}: this user may not do that",
+            remedy=f"have its directory do it: set-group-id and of the group {group}, as"
+            ' docs/install.md tells ("Who may use it"), or set api.group to another',
+        ) from error
+    return True
 
 
 def _unlink(path: Path, identity: os.stat_result) -> None:

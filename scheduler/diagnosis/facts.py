@@ -78,6 +78,10 @@ class NodeFacts:
     group: str | None = None
     """The group that the admin socket is meant for."""
     group_exists: bool = True
+    socket: FileFacts | None = None
+    """The admin socket as it is; None where that is not looked at."""
+    socket_group: str = ""
+    """Whose group it really has."""
     lag_seconds: float = 0.0
     stuck: tuple[str, ...] = ()
     """Parts of the daemon that do not go on, in words."""

@@ -112,13 +112,35 @@ def _private(file: FileFacts, mode: int) -> Check | None:
 
 def _group(node: NodeFacts) -> Check:
     name = "admin group"
+    for fault in _socket_faults(node):
+        return _check(name, Verdict.FAILED, fault, "systemctl restart sandboxd")
     if node.group is None:
-        return _check(name, Verdict.OK, "the socket is for the daemon's own group")
+        return _check(name, Verdict.OK, "the socket is for the daemon's own user")
     if node.group_exists:
         return _check(name, Verdict.OK, f"the socket is for {node.group}")
     message = f"there is no group {node.group}, so the socket is for the daemon's user only"
     remedy = shlex.join(["groupadd", "--system", node.group])
     return _check(name, Verdict.WARNING, message, f"{remedy} && systemctl restart sandboxd")
+
+
+def _socket_faults(node: NodeFacts) -> Iterator[str]:
+    """Yield how the socket differs from what is configured, as somebody has changed it."""
+    socket = node.socket
+    if socket is None:
+        return
+    if socket.fault is not None:
+        yield f"{socket.path}: {socket.fault}"
+    elif node.group is None or not node.group_exists:
+        if socket.mode & 0o077:
+            yield (
+                f"{socket.path} may be used by others (mode {socket.mode:04o}, group "
+                f"{node.socket_group}), and is to be for the daemon's user only"
+            )
+    elif (node.socket_group, socket.mode) != (node.group, 0o660):
+        yield (
+            f"{socket.path} is for the group {node.socket_group} (mode {socket.mode:04o}), and is "
+            f"to be for {node.group}"
+        )
 
 
 def _backups(backups: BackupFacts) -> Check:

@@ -32,6 +32,7 @@ class Node:
 
     The keys of SSH authorities are looked for: they come and go.
     """
+    socket: Path
     group: str | None
     group_exists: bool
     """As it was when the socket was made: it was given to the group then, or not."""
@@ -51,6 +52,8 @@ class Node:
             disk_size=disk.f_blocks * disk.f_frsize,
             open_files=_open_files(most_open_files),
             most_open_files=most_open_files,
+            socket=look_at(self.socket),
+            socket_group=_group_of(self.socket),
             group=self.group,
             group_exists=self.group_exists,
             lag_seconds=self.lag_seconds(),
@@ -74,6 +77,18 @@ def _forge(forge: ForgeSection) -> ForgeFacts:
         git=shutil.which("git", path=os.defpath) is not None,
         files=tuple(look_at(path) for path in secrets if path is not None),
     )
+
+
+def _group_of(path: Path) -> str:
+    """Return the name of a file's group, its number where it has none, and nothing for no file."""
+    try:
+        number = path.stat().st_gid
+    except OSError:
+        return ""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def group_exists(group: str) -> bool:

@@ -60,5 +60,7 @@ NODE = NodeFacts(
     open_files=40,
     most_open_files=1024,
     group="sandboxd-admin",
+    socket=FileFacts(path="/run/sandboxd/admin.sock", mode=0o660),
+    socket_group="sandboxd-admin",
     lag_seconds=0.004,
 )

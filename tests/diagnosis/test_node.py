@@ -125,11 +125,34 @@ def test_files_that_others_may_use_are_told_one_by_one() -> None:
     assert "Permission denied" in found[2].message
 
 
+PRIVATE = FileFacts(path="/s", mode=0o600)
+OPEN = FileFacts(path="/s", mode=0o660)
+
+
 def test_a_group_that_is_not_there_leaves_the_socket_to_one_user() -> None:
-    check = examined(group_exists=False)["admin group"]
+    check = examined(group_exists=False, socket=PRIVATE)["admin group"]
     assert check.verdict is Verdict.WARNING
     assert check.remedy == "groupadd --system sandboxd-admin && systemctl restart sandboxd"
-    assert examined(group=None)["admin group"].verdict is Verdict.OK
+    assert examined(group=None, socket=PRIVATE)["admin group"].verdict is Verdict.OK
+    assert examined(group=None, socket=None)["admin group"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"group": None}, "/s may be used by others (mode 0660, group sandboxd-admin)"),
+        ({"group_exists": False}, "is to be for the daemon's user only"),
+        ({"group": "ops"}, "/s is for the group sandboxd-admin (mode 0660), and is to be for ops"),
+        ({"socket": PRIVATE}, "is for the group sandboxd-admin (mode 0600)"),
+        ({"socket": FileFacts(path="/s", fault="gone", missing=True)}, "/s: gone"),
+    ],
+)
+def test_a_socket_that_is_for_others_than_configured_is_told(
+    facts: dict[str, Any], words: str
+) -> None:
+    check = examined(**{"socket": OPEN, **facts})["admin group"]
+    assert (check.verdict, check.remedy) == (Verdict.FAILED, "systemctl restart sandboxd")
+    assert words in check.message
 
 
 def test_a_database_that_refuses_is_told_with_its_remedy_and_hides_no_hosts() -> None:

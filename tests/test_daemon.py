@@ -354,22 +354,16 @@ def test_a_file_that_is_not_there_is_a_fault_of_the_configuration(
     assert "none.toml" in capsys.readouterr().err
 
 
-def test_a_store_that_may_only_be_read_cannot_run_a_fleet(
+def test_a_store_that_may_only_be_read_is_a_fault_of_the_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(QUICK)
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-
-    async def make() -> None:
-        async with Store.open(StoreConfig(database_url=f"sqlite:///{state / 'sandboxd.db'}")):
-            pass
-
-    asyncio.run(make())
     config.write_text(QUICK + "[store]\nread_only = true\n")
-    assert main("--config", config, "--state-dir", state) == EXIT_FAILED
-    assert "only reads" in capsys.readouterr().err
+    for more in ((), ("--check-config",)):
+        arguments = ("--config", config, "--state-dir", tmp_path / "state", *more)
+        assert main(*arguments) == EXIT_BAD_CONFIGURATION
+        assert "store.read_only: a daemon writes what it does" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
 
 
 async def test_a_socket_that_nobody_serves_ends_the_daemon(tmp_path: Path) -> None:

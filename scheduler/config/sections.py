@@ -54,6 +54,16 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _not_read_only(wanted: bool) -> bool:
+    if wanted:
+        raise refusal(
+            "a daemon writes what it does before it does it, so it cannot run on a store that only"
+            " reads",
+            "remove it, or set it to false",
+        )
+    return wanted
+
+
 def _listen_address(text: str) -> str:
     host, _, port = text.rpartition(":")
     try:
@@ -103,7 +113,8 @@ class StoreSection(Section):
     max_idle_conns: Connections = 8
     conn_max_lifetime: Seconds = 3600
     auto_migrate: Flag = True
-    read_only: Flag = False
+    read_only: Annotated[Flag, AfterValidator(_not_read_only)] = False
+    """Only false: the store may be opened so, but no daemon runs on it."""
 
 
 class ApiSection(Section):

@@ -48,6 +48,7 @@ class StoreConfig:
     conn_max_lifetime: float = 3600.0
     auto_migrate: bool = True
     read_only: bool = False
+    """For whoever only looks, beside a daemon or without one; a daemon itself has to write."""
 
     def __post_init__(self) -> None:
         if self.max_open_conns < _FEWEST_CONNECTIONS:
@@ -98,7 +99,6 @@ def store_config_of(settings: Settings) -> StoreConfig:
         max_idle_conns=section.max_idle_conns,
         conn_max_lifetime=float(section.conn_max_lifetime),
         auto_migrate=section.auto_migrate,
-        read_only=section.read_only,
     )
 
 

@@ -80,7 +80,7 @@ class Cursor:
     def _write(self, statement: Statement, parameters: Sequence[Any]) -> None:
         if not self.writable:
             raise ReadOnly(
-                "this store only reads", remedy="Turn store.read_only off, or ask its writer."
+                "this store only reads", remedy="Open it for writing, or ask its writer."
             )
         self._execute(statement, parameters)
 

@@ -29,9 +29,7 @@ def check_file(config: StoreConfig, mounts: Path = _MOUNTS) -> None:
     if path.is_dir():
         raise Invalid(f"the database {path} is a directory", remedy="Name a file in it.")
     if config.read_only and not path.exists():
-        raise Invalid(
-            f"there is no database {path}", remedy="Start sandboxd once with store.read_only off."
-        )
+        raise Invalid(f"there is no database {path}", remedy="Start sandboxd once, which makes it.")
     kind = file_system(directory.resolve(), mounts)
     if kind in _REMOTE:
         raise Invalid(
@@ -43,7 +41,7 @@ def check_file(config: StoreConfig, mounts: Path = _MOUNTS) -> None:
     if not os.access(directory, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise ReadOnly(
             f"the database {path} can only be read",
-            remedy="Make the file and its directory writable, or set store.read_only.",
+            remedy="Make the file and its directory writable for the daemon's user.",
         )
     if not path.exists():
         # Keys and addresses are nobody else's business; the log beside it inherits this.

@@ -123,7 +123,7 @@ def _newer(revisions: _Revisions, config: StoreConfig) -> Invalid:
 def _not_migrated(revisions: _Revisions, config: StoreConfig) -> Invalid:
     current, newest = revisions.current, revisions.newest
     found = "is empty" if current is None else f"has the schema {current}, not {newest}"
-    way = "with store.read_only off" if config.read_only else "with store.auto_migrate on"
+    way = "on it" if config.read_only else "with store.auto_migrate on"
     dumped = current is None or config.sqlite_path is not None
     first = "Start" if dumped else "Make a dump (pg_dump), then start"
     return Invalid(f"the database {found}", remedy=f"{first} sandboxd once {way}.")

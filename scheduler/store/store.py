@@ -215,4 +215,4 @@ class Store:
 
 
 def _only_reads() -> ReadOnly:
-    return ReadOnly("this store only reads", remedy="Turn store.read_only off.")
+    return ReadOnly("this store only reads", remedy="Open it for writing.")

@@ -121,7 +121,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(file: Path) -> No
         '[placement]\npolicy = "pack"\nstale_after_seconds = 30\n',
         {
             "SANDBOXD_PLACEMENT__POLICY": "balanced",
-            "SANDBOXD_STORE__READ_ONLY": "true",
+            "SANDBOXD_STORE__AUTO_MIGRATE": "false",
             "SANDBOXD_LIFECYCLE__POLL_SECONDS": "5s",
             "SANDBOXD_LIFECYCLE__BUILD_ATTEMPTS": "7",
             "SANDBOXD_SOCKET": "/the/clients/own",
@@ -129,7 +129,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(file: Path) -> No
         },
     )
     assert (settings.placement.policy, settings.placement.stale_after_seconds) == ("balanced", 30)
-    assert settings.store.read_only is True
+    assert settings.store.auto_migrate is False
     assert (settings.lifecycle.poll_seconds, settings.lifecycle.build_attempts) == (5, 7)
 
 

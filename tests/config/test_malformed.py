@@ -17,6 +17,7 @@ ROWS = [
     # wrong types
     ("number for a path", "[daemon]\nstate_dir = 5", "daemon.state_dir"),
     ("text for a flag", '[store]\nread_only = "yes"', "store.read_only"),
+    ("a store that only reads", "[store]\nread_only = true", "store.read_only"),
     ("number for a flag", "[metrics]\nenabled = 1", "metrics.enabled"),
     ("flag for a number", "[lifecycle]\nbuild_attempts = true", "lifecycle.build_attempts"),
     ("fraction for a number", "[guests]\ndefault_vcpus = 1.5", "guests.default_vcpus"),

@@ -76,7 +76,7 @@ async def test_without_migrating_an_empty_database_is_refused_with_the_way_out(
 async def test_an_empty_database_that_may_only_be_read_is_refused(empty_url: str) -> None:
     with pytest.raises(Invalid, match=r"the database is empty|there is no database") as refused:
         await opened(empty_url, read_only=True)
-    assert "read_only off" in str(refused.value.remedy)
+    assert "Start sandboxd once" in str(refused.value.remedy)
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:

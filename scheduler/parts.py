@@ -163,7 +163,7 @@ async def opened(
     clock = outside.clock
     async with _ground(settings, outside, lambda host_id: plane.hint_host(host_id)) as ground:
         store, shared, lag, meter = ground.store, ground.shared, ground.lag, ground.meter
-        snapshots = Snapshots(store, clock)
+        snapshots = Snapshots(store, clock, stale_after_seconds=ground.terms.stale_after_seconds)
         beside = _beside(ground, clones=lambda: services.sandboxes)
         plane = _plane(ground, beside)
         measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from scheduler.config.changes import ChangesSection
 from scheduler.config.hosts import readable
@@ -24,10 +24,13 @@ from scheduler.config.sections import (
     StoreSection,
 )
 from scheduler.config.source_vms import SourcesSection
+from scheduler.validation.fields import refusal
 from scheduler.validation.hosts import AddHost
 
 MOST_HOSTS = 10_000
 MOST_FORGES = 100
+LOOKS = 2
+"""A look may take as long as the period, so facts have to be believed for so many periods."""
 
 
 class Settings(BaseModel):
@@ -53,6 +56,16 @@ class Settings(BaseModel):
         (), max_length=MOST_HOSTS
     )
     forges: tuple[ForgeSection, ...] = Field((), max_length=MOST_FORGES)
+
+    @model_validator(mode="after")
+    def _facts_outlast_a_missed_look(self) -> Self:
+        if self.placement.stale_after_seconds < LOOKS * self.lifecycle.poll_seconds:
+            raise refusal(
+                "placement.stale_after_seconds is less than twice lifecycle.poll_seconds: hosts"
+                " that are well would be refused, as seen too long ago",
+                "raise placement.stale_after_seconds or lower lifecycle.poll_seconds",
+            )
+        return self
 
     @property
     def state_dir(self) -> Path:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from scheduler.lifecycle.health import STALE_AFTER_SECONDS, stale
+from scheduler.lifecycle.health import stale
 from scheduler.metrics.images import image_families
 from scheduler.metrics.snapshot import MetricsSnapshot
 from scheduler.model import HostHealth, HostResources, HostState, SandboxState
@@ -88,7 +88,7 @@ def families(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
         yield _gauge(name, text, {(h.name,): number(h) for h in hosts})
     for name, (text, number) in PER_POOL.items():
         yield _gauge(name, text, {(h.name, h.pool): number(h) for h in hosts}, "pool")
-    yield from _condition(hosts, now)
+    yield from _condition(snapshot, now)
     yield _breakers(hosts, now)
     yield from _sandboxes(snapshot)
     yield from _drains(snapshot)
@@ -142,7 +142,8 @@ def _info(hosts: tuple[HostResources, ...]) -> Metric:
     )
 
 
-def _condition(hosts: tuple[HostResources, ...], now: datetime) -> Iterator[Metric]:
+def _condition(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
+    hosts, believed = snapshot.hosts, snapshot.stale_after_seconds
     yield _gauge(
         "up",
         "Whether the host answers its polls.",
@@ -151,7 +152,7 @@ def _condition(hosts: tuple[HostResources, ...], now: datetime) -> Iterator[Metr
     yield _gauge(
         "schedulable",
         "Whether the host may take new sandboxes, if it has room.",
-        {(h.name,): float(_schedulable(h, now)) for h in hosts},
+        {(h.name,): float(_schedulable(h, now, believed)) for h in hosts},
     )
     yield _gauge(
         "state",
@@ -193,9 +194,9 @@ def _breakers(hosts: tuple[HostResources, ...], now: datetime) -> Metric:
     )
 
 
-def _schedulable(host: HostResources, now: datetime) -> bool:
+def _schedulable(host: HostResources, now: datetime, stale_after_seconds: float) -> bool:
     willing = host.state is HostState.ACTIVE and host.health is HostHealth.UP
-    return willing and not stale(host.observed_at, now, STALE_AFTER_SECONDS)
+    return willing and not stale(host.observed_at, now, stale_after_seconds)
 
 
 def _age(moment: datetime, now: datetime) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scheduler.clock import Clock
+from scheduler.lifecycle.health import STALE_AFTER_SECONDS
 from scheduler.model import (
     Drain,
     HostResources,
@@ -41,6 +42,8 @@ class MetricsSnapshot:
     """How many live guests trust each, by its fingerprint."""
     images: tuple[Image, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    stale_after_seconds: float = STALE_AFTER_SECONDS
+    """Facts about a host older than this place nothing there."""
     store: Condition = field(default_factory=Condition)
     """What the database last said of itself: as of now, even when it cannot be read."""
 
@@ -48,8 +51,11 @@ class MetricsSnapshot:
 class Snapshots:
     """Keeps the latest snapshot; `refresh` is the pass of a loop."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, stale_after_seconds: float = STALE_AFTER_SECONDS
+    ) -> None:
         self._store = store
+        self._stale_after = stale_after_seconds
         self._clock = clock
         self._latest = MetricsSnapshot()
 
@@ -67,6 +73,7 @@ class Snapshots:
         draining = (tx.drains.active(h.id) for h in hosts if h.state is HostState.DRAINING)
         return MetricsSnapshot(
             taken_at=now,
+            stale_after_seconds=self._stale_after,
             hosts=hosts,
             sandboxes=tx.sandboxes.counts(),
             drains=tuple(drain for drain in draining if drain is not None),

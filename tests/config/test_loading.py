@@ -245,3 +245,14 @@ def test_the_policies_are_those_of_placement(file: Path) -> None:
 def test_metrics_may_listen_on_any_address_of_the_machine(file: Path, listen: str) -> None:
     host, port = loaded(file, f'[metrics]\nlisten = "{listen}"\n').metrics.address
     assert (host, port) in {("::1", 9723), ("0.0.0.0", 0)}
+
+
+def test_facts_are_to_be_believed_for_two_looks(file: Path) -> None:
+    both = "[placement]\nstale_after_seconds = {}\n[lifecycle]\npoll_seconds = 120\n"
+    assert loaded(file, both.format(240)).lifecycle.poll_seconds == 120
+    with pytest.raises(BadConfiguration) as refused:
+        loaded(file, both.format(239))
+    (fault,) = refused.value.faults
+    for name in ("placement.stale_after_seconds", "lifecycle.poll_seconds"):
+        assert name in fault.message
+        assert name in fault.remedy

@@ -58,6 +58,7 @@ ROWS = [
     ("a name too long", f'[[hosts]]\nname = "{"a" * 64}"', "hosts.0.name"),
     ("blank in a label", HOST + 'labels = {"a b" = "x"}', "hosts.0.labels.a b"),
     # numbers out of bounds
+    ("looks rarer than facts are believed", "[lifecycle]\npoll_seconds = 30.5", ""),
     ("negative count", "[guests]\ndefault_vcpus = -1", "guests.default_vcpus"),
     ("no attempts", "[lifecycle]\nstart_attempts = 0", "lifecycle.start_attempts"),
     ("negative ratio", HOST + "ratio_cpu = -0.5", "hosts.0.ratio_cpu"),

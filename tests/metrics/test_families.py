@@ -68,6 +68,13 @@ def test_a_host_is_up_and_schedulable_or_not(
     assert series[key("host_schedulable", host="alpha")] == schedulable
 
 
+def test_a_host_is_schedulable_for_as_long_as_placement_believes_its_facts() -> None:
+    seen = host(observed_at=NOW - timedelta(seconds=61))
+    for seconds, schedulable in ((60, 0), (62, 1)):
+        series = told(MetricsSnapshot(taken_at=NOW, hosts=(seen,), stale_after_seconds=seconds))
+        assert series[key("host_schedulable", host="alpha")] == schedulable
+
+
 def test_state_and_health_are_one_of_several() -> None:
     series = of(host(state=HostState.DRAINING, health=HostHealth.DOWN))
     for state in HostState:

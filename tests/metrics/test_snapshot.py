@@ -24,7 +24,7 @@ async def test_a_refresh_reads_hosts_counts_drains_and_expiries(tmp_path: Path) 
     clock = ManualClock(NOW)
     config = StoreConfig(database_url=f"sqlite:///{tmp_path}/sandboxd.db")
     async with Store.open(config, clock=clock) as store:
-        snapshots = Snapshots(store, clock)
+        snapshots = Snapshots(store, clock, stale_after_seconds=90.0)
         assert snapshots.latest() == MetricsSnapshot()
 
         def write(tx: Transaction) -> None:
@@ -47,7 +47,7 @@ async def test_a_refresh_reads_hosts_counts_drains_and_expiries(tmp_path: Path) 
         assert snapshots.latest() == MetricsSnapshot()
         await snapshots.refresh()
         snapshot = snapshots.latest()
-    assert snapshot.taken_at == NOW
+    assert (snapshot.taken_at, snapshot.stale_after_seconds) == (NOW, 90)
     assert [h.name for h in snapshot.hosts] == ["alpha", "beta"]
     assert snapshot.sandboxes == {
         ("HST-1", SandboxState.RUNNING): 2,

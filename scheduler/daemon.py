@@ -1,7 +1,7 @@
 """sandboxd: opens its parts, starts the loops, and ends them in reverse; see `parts`.
 
-The state directory is locked before the socket or the database is touched, and readiness is told
-only when the loops run.
+The state directory is locked before the socket or the database is touched. The socket comes first,
+since the database may take minutes, and readiness is told only when the loops run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import (
     asynccontextmanager,
     closing,
 )
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ import structlog
 
 from scheduler import interpreter, logs, signals, statedir
 from scheduler.api.app import build_app
+from scheduler.api.front import Front
 from scheduler.api.listener import GroupRefused, Listener, serve
 from scheduler.clock import Clock
 from scheduler.config import DEFAULT_PATH, Settings, load
@@ -44,6 +45,7 @@ from scheduler.parts import Daemon, Outside, opened
 from scheduler.service.backups import make_backup
 from scheduler.store import Store, StoreConfig
 from scheduler.store.config import store_config_of
+from scheduler.validation.hosts import AddHost
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -79,10 +81,17 @@ async def run(
         await daemon.services.ssh.settle()
         return daemon
 
-    async with AsyncExitStack() as stack:
+    front, group = Front(outside.clock), settings.api.group or None
+    async with AsyncExitStack() as serving, AsyncExitStack() as stack:
+        listener = await serving.enter_async_context(
+            serve(front, settings.socket, group, on_stop=front.end_streams)
+        )
         daemon = await unless(stop, opening(), told=partial(_stopping, notifier))
         if daemon is not None:
-            await _serve(daemon, settings, outside, stop=stop, notifier=notifier, hosts=len(hosts))
+            # Nobody may be served any more by the time its parts are closed.
+            stack.push_async_callback(serving.aclose)
+            running = _Running(daemon=daemon, settings=settings, clock=outside.clock, hosts=hosts)
+            await _serve(running, front, listener, stop=stop, notifier=notifier)
 
 
 def _patient(outside: Outside, notifier: Notifier) -> Outside:
@@ -95,29 +104,29 @@ def _patient(outside: Outside, notifier: Notifier) -> Outside:
     return replace(outside, open_store=open_store)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """A daemon that is opened, and what it was opened with."""
+
+    daemon: Daemon
+    settings: Settings
+    clock: Clock
+    hosts: Sequence[AddHost]
+
+
 async def _serve(
-    daemon: Daemon,
-    settings: Settings,
-    outside: Outside,
-    *,
-    stop: asyncio.Event,
-    notifier: Notifier,
-    hosts: int,
+    running: _Running, front: Front, listener: Listener, *, stop: asyncio.Event, notifier: Notifier
 ) -> None:
     """Answer callers and run the loops, until `stop` is set or something fails."""
+    daemon, settings, hosts = running.daemon, running.settings, len(running.hosts)
     begun = asyncio.Event()
     app = build_app(
         daemon.services,
         missing=lambda: daemon.watchdog.missing() if begun.is_set() else ("the loops run",),
     )
-    watching = _watching(daemon.watchdog, outside.clock)
-    async with (
-        serve(
-            app, settings.socket, settings.api.group or None, on_stop=daemon.end_streams
-        ) as listener,
-        _metrics(settings, daemon.page),
-        asyncio.TaskGroup() as group,
-    ):
+    watching = _watching(daemon.watchdog, running.clock)
+    front.open(app, end_streams=daemon.end_streams)
+    async with _metrics(settings, daemon.page), asyncio.TaskGroup() as group:
         for loop in daemon.measuring:
             group.create_task(loop.run(), name=loop.name)
         listening = group.create_task(_listen(listener), name="listening")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scheduler import daemon
-from scheduler.api.listener import serve
+from scheduler.api.app import build_app
 from scheduler.clock import SystemClock
 from scheduler.config import load
 from scheduler.notify import Notifier
@@ -31,14 +31,14 @@ async def test_i10_the_clock_is_looked_at_before_anybody_is_served(
     def asked(*arguments: Any, **more: Any) -> Any:
         with closing(sqlite3.connect(settings.state_dir / "sandboxd.db")) as database:
             kept.extend(database.execute("SELECT value FROM settings WHERE key = 'clock.boot_id'"))
-        return serve(*arguments, **more)
+        return build_app(*arguments, **more)
 
-    monkeypatch.setattr(daemon, "serve", asked)
+    monkeypatch.setattr(daemon, "build_app", asked)
     stop = asyncio.Event()
     running = asyncio.create_task(
         daemon.run(settings, Outside(), stop=stop, notifier=Notifier({}), demo=False)
     )
-    await until(lambda: running.done() or settings.socket.exists(), seconds=60)
+    await until(lambda: running.done() or bool(kept), seconds=60)
     stop.set()
     async with asyncio.timeout(60):
         await running

@@ -14,14 +14,18 @@ from pathlib import Path
 import pytest
 
 from scheduler import daemon
+from scheduler.cli.client import Client
+from scheduler.cli.failures import Refused
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings, load
+from scheduler.errors import Invalid
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.marks import Keyring
 from scheduler.model import HostResources
 from scheduler.notify import Notifier
 from scheduler.parts import Outside
 from scheduler.store import Store, StoreConfig
+from tests.api.conftest import client
 from tests.waits import until
 
 
@@ -100,6 +104,57 @@ async def test_told_to_stop_while_the_schema_is_made_it_makes_it_whole_and_ends(
         StoreConfig(database_url=f"sqlite:///{path}", auto_migrate=False)
     ) as made:
         assert await made.read(lambda tx: tx.hosts.all()) == ()
+
+
+async def test_who_asks_while_it_starts_is_told_so(start: Start) -> None:
+    """The database is another's for the moment, so opening it takes as long as that."""
+    path, stop = start.settings.state_dir / "sandboxd.db", asyncio.Event()
+    socket_path = start.settings.socket
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        starting = asyncio.create_task(start.run(Outside(), stop))
+        await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))  # said once the socket is served
+        async with client(socket_path) as http:
+            assert (await http.get("/healthz")).json() == {"status": "ok"}
+            for method, place in (("GET", "/readyz"), ("POST", "/v1/sandboxes")):
+                answer = await http.request(method, place)
+                assert (answer.status_code, answer.json()["code"]) == (503, "starting")
+                assert answer.headers["retry-after"] == "1"
+                assert "nothing was done" in answer.json()["detail"]
+        waiting = asyncio.create_task(asyncio.to_thread(Client(str(socket_path)).get, "/readyz"))
+        other.execute("COMMIT")
+    # The client has gone on asking; it may have been told "not ready yet" in between.
+    await asyncio.wait({waiting})
+    if (refusal := waiting.exception()) is not None:
+        assert isinstance(refusal, Refused)
+        assert refusal.code == "not_ready"
+    await until(lambda: start.heard("READY=1"))
+    async with client(socket_path) as http:
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
+    stop.set()
+    async with asyncio.timeout(120):
+        await starting
+
+
+async def test_a_second_daemon_leaves_the_socket_of_the_first_alone(
+    start: Start, tmp_path: Path
+) -> None:
+    stop = asyncio.Event()
+    first = asyncio.create_task(start.run(Outside(open_drivers=untouched), stop))
+    await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))
+    other = tmp_path / "other"
+    config = tmp_path / "config.toml"
+    environ = {"SANDBOXD_API__SOCKET": str(start.settings.socket)}
+    settings = load(config, state_dir=other, environ=environ)
+    other.mkdir(mode=0o700)
+    with pytest.raises(Invalid, match="somebody answers"), closing(Notifier({})) as nobody:
+        await daemon.run(settings, Outside(), stop=stop, notifier=nobody, demo=False)
+    assert list(other.iterdir()) == [], "nothing was opened"
+    assert start.settings.socket.exists()
+    stop.set()
+    async with asyncio.timeout(60):
+        await first
 
 
 async def test_told_to_stop_before_the_loops_run_it_begins_none(start: Start) -> None:

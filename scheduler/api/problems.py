@@ -47,6 +47,7 @@ STATUS: Mapping[str, HTTPStatus] = {
     "guest_error": HTTPStatus.BAD_GATEWAY,
     "guest_unreachable": HTTPStatus.SERVICE_UNAVAILABLE,
     "guest_untrusted": HTTPStatus.BAD_GATEWAY,
+    "starting": HTTPStatus.SERVICE_UNAVAILABLE,
     "remote_refused": HTTPStatus.BAD_GATEWAY,
 }
 DOCUMENTED: Mapping[str, object] = {

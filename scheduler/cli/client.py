@@ -11,7 +11,8 @@ import json
 import re
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from urllib.parse import urlencode
 
 from scheduler.cli.event_stream import EventStream
 from scheduler.cli.exits import Exit
-from scheduler.cli.failures import Failure, refused
+from scheduler.cli.failures import Failure, Refused, refused
 
 Document = dict[str, Any]
 Query = Mapping[str, object]
@@ -28,6 +29,9 @@ MOST_WAITS = 3
 """So often may one request wait for as long as it asks to."""
 _WAIT = re.compile(r"([0-9]+)(ms|s|m|)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+STARTING_SECONDS = 30.0
+"""How long a daemon that starts is waited for: it has not done what it was asked."""
+_STARTING_AGAIN_SECONDS = 0.2
 _REPEATABLE = frozenset({"GET", "POST", "DELETE"})
 _PAGE = 500
 
@@ -67,9 +71,23 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """Requests to one daemon; a connection each, since a command makes only a few."""
 
-    def __init__(self, socket_path: str, *, answer_seconds: float = 60) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        *,
+        answer_seconds: float = 60,
+        starting_seconds: float = STARTING_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.socket_path = socket_path
         self._answer_seconds = answer_seconds
+        self._starting_seconds = starting_seconds
+        """What is left of the time that its start is waited for."""
+        self._sleep = sleep
+
+    def impatient(self) -> Client:
+        """Return a client that takes a daemon that starts for one that does not answer."""
+        return Client(self.socket_path, answer_seconds=self._answer_seconds, starting_seconds=0)
 
     def get(self, path: str, **query: object) -> Any:
         """Return the document at a path; raises `Failure`."""
@@ -188,6 +206,18 @@ class Client:
                 if method == "GET":
                     raise
                 raise _interrupted() from None
+            except Refused as error:
+                if not self._awaits_start(error):
+                    raise
+                attempts += 1
+
+    def _awaits_start(self, refusal: Refused) -> bool:
+        """Return whether to ask again, after a moment: the daemon was starting."""
+        if refusal.code != "starting" or self._starting_seconds <= 0:
+            return False
+        self._starting_seconds -= _STARTING_AGAIN_SECONDS
+        self._sleep(_STARTING_AGAIN_SECONDS)
+        return True
 
     def _answer(
         self,
@@ -313,8 +343,8 @@ def unreachable(path: str, error: OSError) -> Failure:
             hint="join the group sandboxd-admin, or run this as root",
         )
     hints = {
-        FileNotFoundError: "start it (systemctl start sandboxd), or name its socket:"
-        " --socket PATH or SANDBOXD_SOCKET",
+        FileNotFoundError: "start it (systemctl start sandboxd) unless it is just starting, or name"
+        " its socket: --socket PATH or SANDBOXD_SOCKET",
         ConnectionRefusedError: "a socket is left, but nobody listens: systemctl start sandboxd",
     }
     return Failure(

@@ -23,6 +23,7 @@ _BY_CODE: Mapping[str, Exit] = {
     "set_in_file": Exit.CONFLICT,
     "stale_revision": Exit.CONFLICT,
     "invalid": Exit.USAGE,
+    "starting": Exit.UNREACHABLE,
 }
 _BY_STATUS: Mapping[int, Exit] = {
     401: Exit.NOT_AUTHORISED,

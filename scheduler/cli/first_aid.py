@@ -16,22 +16,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scheduler.cli.failures import Failure
+from scheduler.cli.failures import Failure, Refused
 
 Document = dict[str, Any]
 
 SERVICE = "sandboxd"
 WAIT_SECONDS = 30.0
+_STARTING = "activating"
+_FOLLOW = f"journalctl -u {SERVICE} -f"
 _WHERE = "control node"
 
 
 def examine(socket_path: str, failure: Failure, config: str | None) -> list[Document]:
     """Return every check that needs no daemon; the first says why it was not asked."""
     daemon = shutil.which(SERVICE) or _beside_us()
+    state = _state()
     return [
-        _check("daemon", "failed", failure.message, _how_to_start()),
+        _daemon(failure, state),
         *_socket(Path(socket_path)),
-        *_service(),
+        *_service(state),
         *_configuration(daemon, config),
     ]
 
@@ -46,10 +49,12 @@ def _check(name: str, verdict: str, message: str, remedy: str | None = None) -> 
     }
 
 
-def _how_to_start() -> str:
-    if shutil.which("systemctl") is None:
-        return SERVICE
-    return f"systemctl start {SERVICE}"
+def _daemon(failure: Failure, state: str | None) -> Document:
+    starts = isinstance(failure, Refused) and failure.code == "starting"
+    if starts or state == _STARTING:
+        return _check("daemon", "warning", failure.message, _FOLLOW)
+    start = SERVICE if state is None else f"systemctl start {SERVICE}"
+    return _check("daemon", "failed", failure.message, start)
 
 
 def _socket(path: Path) -> Iterator[Document]:
@@ -85,12 +90,27 @@ def _join_group(path: Path) -> str:
     return shlex.join(["sudo", "usermod", "-aG", _group(path), user])
 
 
-def _service() -> Iterator[Document]:
+def _state() -> str | None:
+    """Return what systemd says of the service, None where there is no systemd.
+
+    A service that failed and is tried again every few seconds is "activating" as well.
+    """
     if shutil.which("systemctl") is None:
+        return None
+    state = _run("systemctl", "is-active", SERVICE).stdout.strip() or "unknown"
+    if state != _STARTING:
+        return state
+    sub_state = _run("systemctl", "show", "--property=SubState", "--value", SERVICE).stdout.strip()
+    return "failed" if sub_state == "auto-restart" else state
+
+
+def _service(state: str | None) -> Iterator[Document]:
+    if state is None:
         return
-    said = _run("systemctl", "is-active", SERVICE)
-    state = said.stdout.strip() or "unknown"
-    if state == "active":
+    if state == _STARTING:
+        message = "systemd says that it starts; an upgrade of a large database takes minutes"
+        yield _check("service", "warning", message, _FOLLOW)
+    elif state == "active":
         message = "systemd says that it runs, and it does not answer: see its log"
         yield _check("service", "failed", message, f"journalctl -u {SERVICE} -n 100")
     elif state == "failed":

@@ -63,6 +63,33 @@ def test_a_lost_answer_is_asked_for_again_under_the_same_key(daemon: FaultyDaemo
     assert first.body == second.body
 
 
+STARTING = sound({"code": "starting", "detail": "the daemon starts", "retry_after": 1}, 503)
+
+
+def test_a_daemon_that_starts_is_waited_for(daemon: FaultyDaemon) -> None:
+    daemon.on("POST", "/v1/sandboxes", STARTING, STARTING, reset, sound(BOX, 202))
+    slept: list[float] = []
+    client = Client(str(daemon.path), sleep=slept.append)
+    assert client.post("/v1/sandboxes", {"agent_id": "a"}) == BOX
+    assert len(slept) == 2
+    assert len({one.headers["Idempotency-Key"] for one in daemon.seen}) == 1
+
+
+def test_one_that_goes_on_starting_is_told(daemon: FaultyDaemon) -> None:
+    daemon.on("GET", "/v1/hosts", STARTING)
+    slept: list[float] = []
+    client = Client(str(daemon.path), starting_seconds=2, sleep=slept.append)
+    for passed in (2, 2):
+        with pytest.raises(Failure, match="the daemon starts") as refused:
+            client.get("/v1/hosts")
+        assert refused.value.exit_code is Exit.UNREACHABLE
+        assert 2 <= sum(slept) < passed + 0.3, "the next request waits no further"
+    slept.clear()
+    with pytest.raises(Failure):
+        client.impatient().get("/v1/hosts")
+    assert slept == []
+
+
 def test_two_requests_never_share_a_key(daemon: FaultyDaemon) -> None:
     daemon.on("POST", "/v1/sandboxes", sound(BOX, 202))
     client = Client(str(daemon.path))

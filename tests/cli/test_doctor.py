@@ -119,6 +119,39 @@ def test_a_service_that_runs_and_does_not_answer_is_told(
     assert "does not answer" in checks["service"]["message"]
 
 
+STARTING = sound({"code": "starting", "detail": "starting for 3 s", "retry_after": 1}, 503)
+SYSTEMD = "case $1 in is-active) echo activating;; show) echo {};; esac"
+
+
+def test_a_daemon_that_starts_is_not_started_again(
+    tools: Path, daemon: FaultyDaemon, sandboxctl: Sandboxctl
+) -> None:
+    tool(tools, "systemctl", SYSTEMD.format("start"))
+    daemon.on("GET", "/v1/doctor", STARTING)
+    ran = sandboxctl("doctor", "-o", "json")
+    assert ran.code == Exit.UNREACHABLE
+    checks = {one["name"]: one for one in ran.document["checks"]}
+    for name, words in (("daemon", "starting for 3 s"), ("service", "systemd says that it starts")):
+        assert checks[name]["verdict"] == "warning"
+        assert words in checks[name]["message"]
+        assert checks[name]["remedy"] == "journalctl -u sandboxd -f"
+
+
+def test_one_that_has_no_socket_yet_is_not_started_again(
+    tools: Path, sandboxctl: Sandboxctl
+) -> None:
+    tool(tools, "systemctl", SYSTEMD.format("start"))
+    checks = {one["name"]: one for one in sandboxctl("doctor", "-o", "json").document["checks"]}
+    assert checks["daemon"]["remedy"] == "journalctl -u sandboxd -f"
+
+
+def test_one_that_fails_at_every_start_is_told_apart(tools: Path, sandboxctl: Sandboxctl) -> None:
+    tool(tools, "systemctl", SYSTEMD.format("auto-restart"))
+    checks = {one["name"]: one for one in sandboxctl("doctor", "-o", "json").document["checks"]}
+    assert checks["daemon"]["verdict"] == "failed"
+    assert checks["service"]["message"] == "systemd says that it failed: see its log"
+
+
 def test_with_nothing_installed_it_still_answers(tools: Path, sandboxctl: Sandboxctl) -> None:
     checks = {one["name"]: one for one in sandboxctl("doctor", "-o", "json").document["checks"]}
     assert checks["daemon"]["remedy"] == "sandboxd"

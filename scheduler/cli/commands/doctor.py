@@ -34,7 +34,7 @@ def doctor(session: Session, *, every: bool, config: str | None) -> None:
     daemon does not answer. 4: you may not ask it.
     """
     try:
-        report, code = session.client.get("/v1/doctor"), Exit.OK
+        report, code = session.client.impatient().get("/v1/doctor"), Exit.OK
     except Failure as failure:
         if failure.exit_code not in _WITHOUT_DAEMON:
             raise

@@ -69,6 +69,22 @@ def expected_revision(request: Request) -> int | None:
     return int(match[1])
 
 
+def heeds_revision(endpoint: Callable[..., object]) -> bool:
+    """Return whether an endpoint asks for the revision that If-Match names."""
+    return expected_revision.__name__ in getattr(endpoint, "__func__", endpoint).__code__.co_names
+
+
+def refuse_condition(given: bytes | None) -> None:
+    """Refuse an If-Match where nothing has an ETag: what it names is not what is there."""
+    if given is not None and given.strip() != b"*":
+        raise Refused(
+            HTTPStatus.PRECONDITION_FAILED,
+            "stale_revision",
+            "there is no ETag here that If-Match could name, so nothing was done",
+            "leave If-Match out; sandboxes, hosts and playbooks have ETags",
+        )
+
+
 async def _key_of(request: Request) -> Key | None:
     given = header(request.scope, b"idempotency-key")
     if given is None:

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from scheduler.api.binding import Binding
-from scheduler.api.bodies import BoundedRequest
+from scheduler.api.bodies import BoundedRequest, header
+from scheduler.api.callers import heeds_revision, refuse_condition
 from scheduler.api.problems import DOCUMENTED
 
 
@@ -63,13 +64,18 @@ class OperationRoute(Route):
     def __init__(self, operation: Operation) -> None:
         super().__init__(operation.path, operation.endpoint, methods=[operation.method])
         self.methods = {operation.method}  # without the HEAD that comes with a GET else
-        self.app = self._serve
+        heeded = operation.method == "GET" or heeds_revision(operation.endpoint)
+        self.app = self._serve if heeded else self._serve_unconditionally
         self._operation = operation
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = BoundedRequest(scope, receive, send)
         response = await self._operation.endpoint(**await self._binding.arguments(request))
         await response(scope, receive, send)
+
+    async def _serve_unconditionally(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refuse_condition(header(scope, b"if-match"))
+        await self._serve(scope, receive, send)
 
     @cached_property
     def _binding(self) -> Binding:

@@ -18,6 +18,7 @@ from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import DrainHost
+from scheduler.service.revisions import check_revision
 from scheduler.store import Store, Transaction
 
 
@@ -49,7 +50,12 @@ class DrainService:
         self._wake = wake
 
     async def drain(
-        self, name: str, request: DrainHost, intent: Intent[DrainStatus]
+        self,
+        name: str,
+        request: DrainHost,
+        intent: Intent[DrainStatus],
+        *,
+        expected_revision: int | None = None,
     ) -> DrainStatus:
         """Begin to empty a host; the same wish again returns the drain under way.
 
@@ -58,7 +64,7 @@ class DrainService:
         """
 
         def unit(tx: Transaction) -> DrainStatus:
-            host = tx.hosts.by_name(name)
+            host = _at_revision(tx, name, expected_revision)
             drain = tx.drains.active(host.id)
             if drain is None:
                 return self._begin(tx, host, request, intent.actor)
@@ -66,11 +72,13 @@ class DrainService:
 
         return self._committed(await self._store.submit(intent.once(unit)))
 
-    async def preview(self, name: str, request: DrainHost, actor: str) -> DrainStatus:
+    async def preview(
+        self, name: str, request: DrainHost, actor: str, *, expected_revision: int | None = None
+    ) -> DrainStatus:
         """Return what a drain would mean for every sandbox, changing nothing."""
 
         def unit(tx: Transaction) -> DrainStatus:
-            host = tx.hosts.by_name(name)
+            host = _at_revision(tx, name, expected_revision)
             drain = tx.drains.active(host.id)
             if drain is not None:
                 return self._status(tx, host, self._revised(tx, host, drain, request))
@@ -93,26 +101,62 @@ class DrainService:
 
         return await self._store.read(unit)
 
-    async def abort(self, name: str, reason: str, intent: Intent[DrainStatus]) -> DrainStatus:
+    async def abort(
+        self,
+        name: str,
+        reason: str,
+        intent: Intent[DrainStatus],
+        *,
+        expected_revision: int | None = None,
+    ) -> DrainStatus:
         """Call a drain off; the host stays cordoned, and what was destroyed stays so."""
-        return await self._end(name, reason or "drain aborted", HostState.CORDONED, intent)
+        to, reason = HostState.CORDONED, reason or "drain aborted"
+        return await self._end(name, reason, to, intent, expected_revision=expected_revision)
 
-    async def undo(self, name: str, reason: str, intent: Intent[DrainStatus]) -> DrainStatus:
+    async def undo(
+        self,
+        name: str,
+        reason: str,
+        intent: Intent[DrainStatus],
+        *,
+        expected_revision: int | None = None,
+    ) -> DrainStatus:
         """Call a drain off, or take a finished one back: the host takes sandboxes again."""
-        return await self._end(name, reason or "drain undone", HostState.ACTIVE, intent)
+        to, reason = HostState.ACTIVE, reason or "drain undone"
+        return await self._end(name, reason, to, intent, expected_revision=expected_revision)
 
     async def _end(
-        self, name: str, reason: str, to: HostState, intent: Intent[DrainStatus]
+        self,
+        name: str,
+        reason: str,
+        to: HostState,
+        intent: Intent[DrainStatus],
+        *,
+        expected_revision: int | None,
     ) -> DrainStatus:
-        unit = partial(self._record_end, name, reason, to, intent.actor)
+        unit = partial(
+            self._record_end,
+            name,
+            to,
+            reason=reason,
+            actor=intent.actor,
+            expected_revision=expected_revision,
+        )
         status = await self._store.submit(intent.once(unit))
         return self._committed(status)
 
     def _record_end(
-        self, name: str, reason: str, to: HostState, actor: str, tx: Transaction
+        self,
+        name: str,
+        to: HostState,
+        tx: Transaction,
+        *,
+        reason: str,
+        actor: str,
+        expected_revision: int | None,
     ) -> DrainStatus:
         now = self._clock.now()
-        host = tx.hosts.by_name(name)
+        host = _at_revision(tx, name, expected_revision)
         drain = tx.drains.latest(host.id)
         expected = _ENDS[to]
         if drain is None or host.state not in expected:
@@ -250,3 +294,9 @@ def _event(kind: str, drain: Drain, actor: str, message: str, *, now: datetime) 
             "remaining": drain.remaining,
         },
     )
+
+
+def _at_revision(tx: Transaction, name: str, expected: int | None) -> HostResources:
+    host = tx.hosts.by_name(name)
+    check_revision(f"host {name}", host.revision, expected)
+    return host

@@ -22,7 +22,6 @@ from scheduler.errors import (
     Invalid,
     NotFound,
     SetInFile,
-    StaleRevision,
     Unreadable,
 )
 from scheduler.model import Event, HostResources, HostState, Transport, VirtType
@@ -30,6 +29,7 @@ from scheduler.service.fleet import FleetView
 from scheduler.service.identities import accept, acceptable
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
+from scheduler.service.revisions import check_revision
 from scheduler.store import HostFilter, ListOptions, Page, Store, Transaction
 from scheduler.validation.hosts import AddHost, EditHost, unreachable
 
@@ -119,45 +119,66 @@ class HostService:
 
         def unit(tx: Transaction) -> HostResources:
             host, fields = tx.hosts.by_name(name), _fields(request)
-            _check_revision(host, expected_revision)
+            check_revision(f"host {name}", host.revision, expected_revision)
             if fields.get("pool", host.pool) != host.pool:
                 check_empty(tx, host)
             return self._changed(tx, host, fields, intent.actor)
 
         return self._committed(await self._store.submit(intent.once(unit)))
 
-    async def cordon(self, name: str, reason: str, intent: Intent[HostResources]) -> HostResources:
+    async def cordon(
+        self,
+        name: str,
+        reason: str,
+        intent: Intent[HostResources],
+        *,
+        expected_revision: int | None = None,
+    ) -> HostResources:
         """Place nothing new on a host; what is there stays."""
-        return await self._set_state(
-            name, (HostState.ACTIVE,), HostState.CORDONED, reason or "cordoned", intent
-        )
+        change = ((HostState.ACTIVE,), HostState.CORDONED, reason or "cordoned")
+        return await self._set_state(name, change, intent, expected_revision)
 
     async def uncordon(
-        self, name: str, reason: str, intent: Intent[HostResources]
+        self,
+        name: str,
+        reason: str,
+        intent: Intent[HostResources],
+        *,
+        expected_revision: int | None = None,
     ) -> HostResources:
         """Let a cordoned or drained host take sandboxes again."""
-        return await self._set_state(
-            name,
-            (HostState.CORDONED, HostState.DRAINED),
-            HostState.ACTIVE,
-            reason or "uncordoned",
-            intent,
-        )
+        before = (HostState.CORDONED, HostState.DRAINED)
+        change = (before, HostState.ACTIVE, reason or "uncordoned")
+        return await self._set_state(name, change, intent, expected_revision)
 
     async def accept_identity(
-        self, name: str, host_uuid: str, intent: Intent[HostResources]
+        self,
+        name: str,
+        host_uuid: str,
+        intent: Intent[HostResources],
+        *,
+        expected_revision: int | None = None,
     ) -> HostResources:
         """Take the machine with this UUID for the host; raises `Conflict` if it is another."""
 
         def unit(tx: Transaction) -> HostResources:
             host = tx.hosts.by_name(name)
+            check_revision(f"host {name}", host.revision, expected_revision)
             return accept(tx, host, host_uuid, actor=intent.actor, at=self._clock.now())
 
         return self._committed(await self._store.submit(intent.once(unit)))
 
-    async def acceptable(self, name: str, host_uuid: str) -> HostResources:
+    async def acceptable(
+        self, name: str, host_uuid: str, *, expected_revision: int | None = None
+    ) -> HostResources:
         """Return the host as `accept_identity` would leave it; raises what it would raise."""
-        return await self._store.read(lambda tx: acceptable(tx, tx.hosts.by_name(name), host_uuid))
+
+        def unit(tx: Transaction) -> HostResources:
+            host = tx.hosts.by_name(name)
+            check_revision(f"host {name}", host.revision, expected_revision)
+            return acceptable(tx, host, host_uuid)
+
+        return await self._store.read(unit)
 
     async def remove(
         self, name: str, intent: Intent[HostResources], *, expected_revision: int | None = None
@@ -167,7 +188,7 @@ class HostService:
 
         def unit(tx: Transaction) -> HostResources:
             host = tx.hosts.by_name(name)
-            _check_revision(host, expected_revision)
+            check_revision(f"host {name}", host.revision, expected_revision)
             check_empty(tx, host)
             return self._remove(tx, host, intent)
 
@@ -177,12 +198,13 @@ class HostService:
         self._wake(host.id)
         return host
 
-    async def removable(self, name: str) -> HostResources:
+    async def removable(self, name: str, *, expected_revision: int | None = None) -> HostResources:
         """Return the host that `remove` would let go; raises what it would raise."""
         self._refuse_file_host(name)
 
         def unit(tx: Transaction) -> HostResources:
             host = tx.hosts.by_name(name)
+            check_revision(f"host {name}", host.revision, expected_revision)
             check_empty(tx, host)
             return host
 
@@ -260,14 +282,16 @@ class HostService:
     async def _set_state(
         self,
         name: str,
-        expected: tuple[HostState, ...],
-        new: HostState,
-        reason: str,
+        change: tuple[tuple[HostState, ...], HostState, str],
         intent: Intent[HostResources],
+        expected_revision: int | None,
     ) -> HostResources:
+        expected, new, reason = change
+
         def unit(tx: Transaction) -> HostResources:
             now = self._clock.now()
             host = tx.hosts.by_name(name)
+            check_revision(f"host {name}", host.revision, expected_revision)
             if host.state is not new:
                 check_state(host, expected, new)
                 host = tx.hosts.set_state(
@@ -358,15 +382,6 @@ _FROM: Mapping[HostState, str] = {
     HostState.DRAINED: "uncordon it to let it take sandboxes",
     HostState.REMOVING: "add it again once it is gone",
 }
-
-
-def _check_revision(host: HostResources, expected: int | None) -> None:
-    if expected is not None and host.revision != expected:
-        raise StaleRevision(
-            f"host {host.name} is at revision {host.revision}, not {expected}",
-            remedy="read the host again and repeat the change if it still makes sense",
-            details={"revision": host.revision},
-        )
 
 
 def _host(request: AddHost, now: datetime) -> HostResources:

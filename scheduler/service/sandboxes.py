@@ -37,6 +37,7 @@ from scheduler.service.journal import Journal
 from scheduler.service.lease_time import lease_time
 from scheduler.service.refusals import refusal_of
 from scheduler.service.requests import CreateSandbox
+from scheduler.service.revisions import check_revision
 from scheduler.service.source_images import clone_of
 from scheduler.service.terms import Terms
 from scheduler.store import ListOptions, Page, SandboxFilter, Store, Transaction
@@ -143,11 +144,11 @@ class SandboxService:
 
         return await self._store.read(unit)
 
-    async def holdings(self, reference: str) -> Holdings:
+    async def holdings(self, reference: str, *, expected_revision: int | None = None) -> Holdings:
         """Return everything a sandbox holds."""
 
         def unit(tx: Transaction) -> Holdings:
-            sandbox = by_reference(reference, tx)
+            sandbox = _at_revision(reference, expected_revision, tx)
             return Holdings(
                 sandbox=sandbox,
                 allocations=tuple(tx.allocations.of_sandbox(sandbox.id)),
@@ -156,33 +157,54 @@ class SandboxService:
 
         return await self._store.read(unit)
 
-    async def start(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+    async def start(
+        self, reference: str, intent: Intent[Sandbox], *, expected_revision: int | None = None
+    ) -> Sandbox:
         """Wish a stopped sandbox to run."""
-        return await self._wish(reference, intent, wishes.start, "sandbox.start_requested")
+        return await self._wish(
+            reference, intent, (wishes.start, "sandbox.start_requested"), expected_revision
+        )
 
-    async def stop(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+    async def stop(
+        self, reference: str, intent: Intent[Sandbox], *, expected_revision: int | None = None
+    ) -> Sandbox:
         """Wish a sandbox to be shut down, gracefully first; it keeps what it holds."""
-        return await self._wish(reference, intent, wishes.stop, "sandbox.stop_requested")
+        return await self._wish(
+            reference, intent, (wishes.stop, "sandbox.stop_requested"), expected_revision
+        )
 
-    async def destroy(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+    async def destroy(
+        self, reference: str, intent: Intent[Sandbox], *, expected_revision: int | None = None
+    ) -> Sandbox:
         """Wish a sandbox gone, with everything it holds."""
-        return await self._wish(reference, intent, wishes.destroy, "sandbox.destroy_requested")
+        return await self._wish(
+            reference, intent, (wishes.destroy, "sandbox.destroy_requested"), expected_revision
+        )
 
-    async def extend(self, reference: str, ttl_seconds: int, intent: Intent[Sandbox]) -> Sandbox:
+    async def extend(
+        self,
+        reference: str,
+        ttl_seconds: int,
+        intent: Intent[Sandbox],
+        *,
+        expected_revision: int | None = None,
+    ) -> Sandbox:
         """Let a sandbox live `ttl_seconds` from now, never shorter than it would have."""
         longest = self._terms.max_ttl_seconds
 
         def wish(sandbox: Sandbox, now: datetime) -> Sandbox:
             return expiry.extend(sandbox, ttl_seconds, now, longest)
 
-        return await self._wish(reference, intent, wish, "sandbox.extended")
+        return await self._wish(reference, intent, (wish, "sandbox.extended"), expected_revision)
 
-    async def retry(self, reference: str, intent: Intent[Sandbox]) -> Sandbox:
+    async def retry(
+        self, reference: str, intent: Intent[Sandbox], *, expected_revision: int | None = None
+    ) -> Sandbox:
         """Bring a failed sandbox up again, counting attempts and time anew."""
 
         def unit(tx: Transaction) -> Sandbox:
             now = lease_time(tx, self._clock)
-            sandbox = by_reference(reference, tx)
+            sandbox = _at_revision(reference, expected_revision, tx)
             tx.sandboxes.replace(wishes.retry(sandbox, now), expected_generation=sandbox.generation)
             return tx.sandboxes.transition(
                 sandbox.id,
@@ -301,9 +323,15 @@ class SandboxService:
             )
 
     async def _wish(
-        self, reference: str, intent: Intent[Sandbox], wish: wishes.Wish, kind: str
+        self,
+        reference: str,
+        intent: Intent[Sandbox],
+        wished: tuple[wishes.Wish, str],
+        expected_revision: int | None,
     ) -> Sandbox:
-        unit = partial(self._grant, reference, wish, kind, intent.actor)
+        unit = partial(
+            self._grant, reference, wished, actor=intent.actor, expected_revision=expected_revision
+        )
         sandbox = await self._store.submit(intent.once(unit))
         self._committed(sandbox.id)
         return sandbox
@@ -311,13 +339,15 @@ class SandboxService:
     def _grant(
         self,
         reference: str,
-        wish: wishes.Wish,
-        kind: str,
-        actor: str,
+        wished: tuple[wishes.Wish, str],
         tx: Transaction,
+        *,
+        actor: str,
+        expected_revision: int | None,
     ) -> Sandbox:
+        wish, kind = wished
         now = self._clock.now()
-        before = by_reference(reference, tx)
+        before = _at_revision(reference, expected_revision, tx)
         after = wish(before, lease_time(tx, self._clock))
         if after is not before:
             after = tx.sandboxes.replace(after, expected_generation=before.generation)
@@ -344,6 +374,12 @@ def by_reference(reference: str, tx: Transaction) -> Sandbox:
     if reference.startswith(_ID):
         return tx.sandboxes.get(reference)
     return tx.sandboxes.by_name(reference)
+
+
+def _at_revision(reference: str, expected: int | None, tx: Transaction) -> Sandbox:
+    sandbox = by_reference(reference, tx)
+    check_revision(f"sandbox {sandbox.sandbox_name}", sandbox.revision, expected)
+    return sandbox
 
 
 def _wished(before: Sandbox, after: Sandbox, *, kind: str, actor: str, at: datetime) -> Event:

@@ -82,47 +82,56 @@ class HostRoutes:
 
     async def remove(self, request: Request, name: HostName, dry_run: DryRun = False) -> Response:
         """Take an empty host out of the fleet; nothing on the machine is touched."""
+        revision = expected_revision(request)
         if dry_run:
-            return answers.HOST.respond(await self._hosts.removable(name))
-        return answers.HOST.respond(
-            await self._hosts.remove(
-                name, intent_of(request), expected_revision=expected_revision(request)
-            )
-        )
+            gone = await self._hosts.removable(name, expected_revision=revision)
+        else:
+            gone = await self._hosts.remove(name, intent_of(request), expected_revision=revision)
+        return answers.HOST.respond(gone)
 
     async def cordon(
         self, request: Request, name: HostName, body: Because | None = None
     ) -> Response:
         """Let a host take no new sandboxes; those on it stay."""
+        revision = expected_revision(request)
         return await once(
             request,
             self._kept,
             answers.HOST,
-            lambda intent: self._hosts.cordon(name, _reason(body), intent),
+            lambda intent: self._hosts.cordon(
+                name, _reason(body), intent, expected_revision=revision
+            ),
         )
 
     async def uncordon(
         self, request: Request, name: HostName, body: Because | None = None
     ) -> Response:
         """Let a cordoned or drained host take sandboxes again."""
+        revision = expected_revision(request)
         return await once(
             request,
             self._kept,
             answers.HOST,
-            lambda intent: self._hosts.uncordon(name, _reason(body), intent),
+            lambda intent: self._hosts.uncordon(
+                name, _reason(body), intent, expected_revision=revision
+            ),
         )
 
     async def accept_identity(
         self, request: Request, name: HostName, body: AcceptIdentity, dry_run: DryRun = False
     ) -> Response:
         """Take another machine for the host: the one whose UUID was refused, named by it."""
+        revision = expected_revision(request)
         if dry_run:
-            return answers.HOST.respond(await self._hosts.acceptable(name, body.host_uuid))
+            host = await self._hosts.acceptable(name, body.host_uuid, expected_revision=revision)
+            return answers.HOST.respond(host)
         return await once(
             request,
             self._kept,
             answers.HOST,
-            lambda intent: self._hosts.accept_identity(name, body.host_uuid, intent),
+            lambda intent: self._hosts.accept_identity(
+                name, body.host_uuid, intent, expected_revision=revision
+            ),
         )
 
     async def drain_status(self, name: HostName) -> Response:
@@ -138,36 +147,45 @@ class HostRoutes:
     ) -> Response:
         """Empty a host; with `dry_run` tell what that means for each sandbox."""
         wanted = body or DrainHost()
+        revision = expected_revision(request)
         if dry_run:
-            planned = await self._drains.preview(name, wanted, actor_of(request))
+            planned = await self._drains.preview(
+                name, wanted, actor_of(request), expected_revision=revision
+            )
             return answers.DRAIN.respond(planned)
         return await once(
             request,
             self._kept,
             answers.DRAIN_ACCEPTED,
-            lambda intent: self._drains.drain(name, wanted, intent),
+            lambda intent: self._drains.drain(name, wanted, intent, expected_revision=revision),
         )
 
     async def abort_drain(
         self, request: Request, name: HostName, body: Because | None = None
     ) -> Response:
         """Call a drain off; the host stays cordoned."""
+        revision = expected_revision(request)
         return await once(
             request,
             self._kept,
             answers.DRAIN,
-            lambda intent: self._drains.abort(name, _reason(body), intent),
+            lambda intent: self._drains.abort(
+                name, _reason(body), intent, expected_revision=revision
+            ),
         )
 
     async def undo_drain(
         self, request: Request, name: HostName, body: Because | None = None
     ) -> Response:
         """Call a drain off or take a finished one back: the host takes sandboxes again."""
+        revision = expected_revision(request)
         return await once(
             request,
             self._kept,
             answers.DRAIN,
-            lambda intent: self._drains.undo(name, _reason(body), intent),
+            lambda intent: self._drains.undo(
+                name, _reason(body), intent, expected_revision=revision
+            ),
         )
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from scheduler.api import answers
 from scheduler.api.answers import AddressAnswer, Form, Listing
-from scheduler.api.callers import intent_of, once
+from scheduler.api.callers import expected_revision, intent_of, once
 from scheduler.api.queries import DryRun, Reference, SandboxQuery, Wait, wait_seconds
 from scheduler.api.routing import Operation, Row, table
 from scheduler.model import Decision, Sandbox
@@ -89,48 +89,58 @@ class SandboxRoutes:
         self, request: Request, reference: Reference, wait: Wait = None, dry_run: DryRun = False
     ) -> Response:
         """Destroy a sandbox with all it holds; with `dry_run` only tell what that is."""
+        revision = expected_revision(request)
         if dry_run:
-            return _HOLDINGS.respond(await self._sandboxes.holdings(reference))
-        sandbox = await self._sandboxes.destroy(reference, intent_of(request))
+            held = await self._sandboxes.holdings(reference, expected_revision=revision)
+            return _HOLDINGS.respond(held)
+        sandbox = await self._sandboxes.destroy(
+            reference, intent_of(request), expected_revision=revision
+        )
         return await self._settled(answers.SANDBOX_ACCEPTED.respond(sandbox), wait)
 
     async def start(self, request: Request, reference: Reference, wait: Wait = None) -> Response:
         """Start a stopped sandbox."""
+        revision = expected_revision(request)
         response = await once(
             request,
             self._kept,
             answers.SANDBOX_ACCEPTED,
-            lambda intent: self._sandboxes.start(reference, intent),
+            lambda intent: self._sandboxes.start(reference, intent, expected_revision=revision),
         )
         return await self._settled(response, wait)
 
     async def stop(self, request: Request, reference: Reference, wait: Wait = None) -> Response:
         """Shut a sandbox down, by force when it takes too long; it keeps what it holds."""
+        revision = expected_revision(request)
         response = await once(
             request,
             self._kept,
             answers.SANDBOX_ACCEPTED,
-            lambda intent: self._sandboxes.stop(reference, intent),
+            lambda intent: self._sandboxes.stop(reference, intent, expected_revision=revision),
         )
         return await self._settled(response, wait)
 
     async def retry(self, request: Request, reference: Reference, wait: Wait = None) -> Response:
         """Bring up a sandbox that has failed, counting attempts anew."""
+        revision = expected_revision(request)
         response = await once(
             request,
             self._kept,
             answers.SANDBOX_ACCEPTED,
-            lambda intent: self._sandboxes.retry(reference, intent),
+            lambda intent: self._sandboxes.retry(reference, intent, expected_revision=revision),
         )
         return await self._settled(response, wait)
 
     async def extend(self, request: Request, reference: Reference, body: ExtendLease) -> Response:
         """Let a sandbox live longer; its end is never moved to an earlier time."""
+        revision = expected_revision(request)
         return await once(
             request,
             self._kept,
             answers.SANDBOX,
-            lambda intent: self._sandboxes.extend(reference, body.ttl_seconds, intent),
+            lambda intent: self._sandboxes.extend(
+                reference, body.ttl_seconds, intent, expected_revision=revision
+            ),
         )
 
     async def ip(self, reference: Reference) -> Response:

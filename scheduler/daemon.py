@@ -21,7 +21,6 @@ from contextlib import (
 )
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -42,6 +41,7 @@ from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.opening import patiently, unless
 from scheduler.parts import Daemon, Outside, opened
+from scheduler.release import installed
 from scheduler.service.backups import make_backup
 from scheduler.store import Store, StoreConfig
 from scheduler.store.config import store_config_of
@@ -252,7 +252,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--demo", action="store_true", help="add three simulated hosts to a fresh state directory"
     )
-    parser.add_argument("--version", action="version", version=f"sandboxd {version('sandboxd')}")
+    parser.add_argument("--version", action="version", version=f"sandboxd {installed()}")
     return parser.parse_args(argv)
 
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, TypedDict
 from uuid import UUID
@@ -45,6 +44,7 @@ from scheduler.model import HostResources
 from scheduler.notify import Notifier
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
+from scheduler.release import installed
 from scheduler.service.catalogue import Shelf
 from scheduler.service.clusters import keyring_of
 from scheduler.service.errands import Errands
@@ -187,7 +187,7 @@ async def opened(
             plane=plane,
             services=services,
             journal=shared["journal"],
-            page=MetricsPage(meter, snapshots.latest, clock, version=version("sandboxd")),
+            page=MetricsPage(meter, snapshots.latest, clock, release=installed()),
             measuring=measuring,
             watchdog=watchdog,
         )

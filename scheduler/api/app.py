@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -28,7 +27,9 @@ from scheduler.api.routes.source_vms import SourceRoutes
 from scheduler.api.routes.ssh import SshRoutes
 from scheduler.api.routes.terminals import TerminalRoutes
 from scheduler.api.routes.trust import TrustRoutes
+from scheduler.api.routes.versions import VersionRoutes
 from scheduler.api.routing import Operation, describe, methods_at, mount
+from scheduler.release import installed
 from scheduler.service.services import Services
 
 Table = tuple[str, tuple[Operation, ...]]
@@ -92,20 +93,14 @@ def build_app(services: Services, *, missing: Missing = tuple) -> Api:
             ("placement", PlacementRoutes(services).operations()),
             ("trust", TrustRoutes(services).operations()),
             ("fleet", FleetRoutes(services, missing).operations()),
+            ("fleet", VersionRoutes().operations()),
         )
     )
 
 
-def _version() -> str:
-    try:
-        return version("sandboxd")
-    except PackageNotFoundError:
-        return "0"
-
-
 _ABOUT: dict[str, Any] = {
     "title": "sandboxd",
-    "version": _version(),
+    "version": installed().version,
     "description": (
         "Disposable virtual machines on a fleet of libvirt hosts. Every POST takes an"
         " Idempotency-Key; every refusal is a problem document (RFC 9457) with a stable `code`"

@@ -15,6 +15,7 @@ from scheduler.clock import Clock
 from scheduler.metrics.families import families
 from scheduler.metrics.meter import Meter
 from scheduler.metrics.snapshot import MetricsSnapshot
+from scheduler.release import Release
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -23,15 +24,17 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 class _Snapshot(Collector):
     latest: Callable[[], MetricsSnapshot]
     clock: Clock
-    version: str
+    release: Release
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
             "sandboxd_build_info",
             "What is running.",
-            labels=("version", "python_version"),
+            labels=("version", "revision", "python_version"),
         )
-        build.add_metric((self.version, platform.python_version()), 1.0)
+        release = self.release
+        names = (release.version, release.revision or "", platform.python_version())
+        build.add_metric(names, 1.0)
         yield build
         yield from families(self.latest(), self.clock.now())
 
@@ -55,10 +58,10 @@ class MetricsPage:
     """Renders the page; safe to call from any thread."""
 
     def __init__(
-        self, meter: Meter, latest: Callable[[], MetricsSnapshot], clock: Clock, *, version: str
+        self, meter: Meter, latest: Callable[[], MetricsSnapshot], clock: Clock, *, release: Release
     ) -> None:
         registry = CollectorRegistry()
-        registry.register(_Snapshot(latest, clock, version))
+        registry.register(_Snapshot(latest, clock, release))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._collectors = (_WithoutCreated(meter.registry), registry)

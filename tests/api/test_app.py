@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from scheduler.api.problems import Problems
 from scheduler.errors import HostTimeout, SandboxdError, Unavailable
+from scheduler.release import installed
 from tests.service.planes import IMAGE, Plane
 
 
@@ -37,9 +38,15 @@ async def test_the_document_describes_every_path(http: httpx2.AsyncClient) -> No
         "/v1/placements/explain",
         "/v1/decisions/{reference}",
         "/v1/events",
+        "/v1/version",
         "/healthz",
         "/readyz",
     }
+
+
+async def test_the_release_that_answers_is_told(http: httpx2.AsyncClient) -> None:
+    told = (await http.get("/v1/version")).json()
+    assert told == {"version": installed().version, "revision": installed().revision}
 
 
 async def test_every_reference_of_the_document_leads_somewhere(http: httpx2.AsyncClient) -> None:

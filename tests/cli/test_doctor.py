@@ -119,6 +119,17 @@ def test_a_service_that_runs_and_does_not_answer_is_told(
     assert "does not answer" in checks["service"]["message"]
 
 
+def test_a_daemon_of_another_release_is_told(daemon: FaultyDaemon, sandboxctl: Sandboxctl) -> None:
+    report = {"at": "2026-01-05T12:00:00Z", "healthy": True, "checks": []}
+    daemon.on("GET", "/v1/doctor", sound(report))
+    daemon.on("GET", "/v1/version", sound({"version": "0.0.1", "revision": "abc"}))
+    ran = sandboxctl("doctor", "-o", "json")
+    (check,) = ran.document["checks"]
+    assert (ran.code, check["name"], check["verdict"]) == (0, "release", "warning")
+    assert check["message"].endswith("and the daemon that runs is 0.0.1-abc")
+    assert check["remedy"] == "systemctl restart sandboxd"
+
+
 STARTING = sound({"code": "starting", "detail": "starting for 3 s", "retry_after": 1}, 503)
 SYSTEMD = "case $1 in is-active) echo activating;; show) echo {};; esac"
 

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from scheduler.cli.main import cli
+from scheduler.release import installed
 from tests.cli.daemon import FaultyDaemon, held, sound
 from tests.cli.running import Sandboxctl
 
@@ -111,8 +112,25 @@ def test_a_mistyped_command_gets_a_suggestion(sandboxctl: Sandboxctl) -> None:
 
 
 def test_version_needs_no_daemon(sandboxctl: Sandboxctl) -> None:
-    assert sandboxctl("version").out.startswith("sandboxctl 0.")
-    assert sandboxctl("version", "-o", "json").document["name"] == "sandboxctl"
+    ran = sandboxctl("version")
+    ours, theirs = ran.out.splitlines()
+    assert (ran.code, ours) == (0, f"sandboxctl {installed()}")
+    assert theirs.startswith("sandboxd unknown: no daemon answers")
+    document = sandboxctl("version", "-o", "json").document
+    assert (document["name"], document["daemon"]) == ("sandboxctl", None)
+
+
+def test_version_tells_of_both_sides(daemon: FaultyDaemon, sandboxctl: Sandboxctl) -> None:
+    release = {"version": "9.8.7", "revision": "abc"}
+    daemon.on("GET", "/v1/version", sound(release))
+    assert sandboxctl("version").out.splitlines()[1] == "sandboxd 9.8.7-abc"
+    assert sandboxctl("version", "-o", "json").document["daemon"] == release
+
+
+def test_a_daemon_that_is_older_than_the_question_has_no_version(
+    daemon: FaultyDaemon, sandboxctl: Sandboxctl
+) -> None:
+    assert "sandboxd unknown: it is older" in sandboxctl("version").out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

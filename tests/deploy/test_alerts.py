@@ -15,6 +15,7 @@ import yaml
 
 from scheduler.metrics import Meter, MetricsPage, MetricsSnapshot
 from scheduler.model import Drain
+from scheduler.release import Release
 from tests.clocks import ManualClock
 from tests.deploy.paths import DEPLOY
 from tests.metrics.reading import Series, read
@@ -65,7 +66,7 @@ def page() -> Series:
         deadline_at=NOW + timedelta(hours=1),
     )
     snapshot = MetricsSnapshot(hosts=(host(),), drains=(drain,))
-    return read(MetricsPage(meter, lambda: snapshot, clock, version="1").render())
+    return read(MetricsPage(meter, lambda: snapshot, clock, release=Release(version="1")).render())
 
 
 def series() -> Iterator[tuple[str, dict[str, str]]]:

@@ -12,6 +12,7 @@ from scheduler.metrics.meter import Meter
 from scheduler.metrics.page import MetricsPage
 from scheduler.metrics.snapshot import MetricsSnapshot
 from scheduler.model import Drain, HostState, SandboxState
+from scheduler.release import Release
 from tests.clocks import ManualClock
 from tests.metrics.reading import key, read
 from tests.metrics.samples import NOW, host, sandbox
@@ -27,7 +28,9 @@ def page(snapshot: MetricsSnapshot) -> MetricsPage:
     meter.lagged(0.1)
     meter.became(sandbox(SandboxState.CREATED), sandbox(SandboxState.STARTING))
     meter.became(sandbox(SandboxState.RUNNING), sandbox(SandboxState.DESTROYED))
-    return MetricsPage(meter, lambda: snapshot, clock, version="1.2.3")
+    return MetricsPage(
+        meter, lambda: snapshot, clock, release=Release(version="1.2.3", revision="abc")
+    )
 
 
 FULL = MetricsSnapshot(
@@ -71,16 +74,16 @@ def test_the_page_has_meter_snapshot_and_process() -> None:
     names = {name for name, _ in series}
     assert "process_resident_memory_bytes" in names
     assert "python_info" in names
-    assert any(
-        name == "sandboxd_build_info" and ("version", "1.2.3") in labels for name, labels in series
-    )
+    (built,) = (dict(labels) for name, labels in series if name == "sandboxd_build_info")
+    assert (built["version"], built["revision"]) == ("1.2.3", "abc")
 
 
 def test_every_series_of_ours_has_the_prefix_and_a_known_label() -> None:
     known = {
         "host", "pool", "state", "health", "result", "filter", "phase", "reason", "action", "kind",
-        "controller", "le", "version", "python_version", "address", "arch", "hypervisor_version",
-        "libvirt_version", "transport", "failure", "scope", "fault", "operation", "forge", "status",
+        "controller", "le", "version", "revision", "python_version", "address", "arch", "scope",
+        "hypervisor_version", "libvirt_version", "transport", "failure", "fault", "operation",
+        "forge", "status",
     }  # fmt: skip
     for name, labels in read(page(FULL).render()):
         if name.startswith(("process_", "python_")):

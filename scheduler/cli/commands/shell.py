@@ -1,10 +1,13 @@
-"""completion and version: about the program itself; neither needs a daemon."""
+"""completion and version: about the program itself; both work without a daemon."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import click
 from click.shell_completion import get_completion_class
 
+from scheduler.cli.failures import Failure
 from scheduler.cli.session import Session, Verb
 
 PROGRAM = "sandboxctl"
@@ -30,8 +33,18 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 @click.command(cls=Verb)
 def version(session: Session) -> None:
-    """Print the version of this program."""
-    from importlib.metadata import version as installed_version
+    """Print the versions of this program and of the daemon, if one answers."""
+    from scheduler.cli.releases import running
+    from scheduler.release import installed
 
-    text = installed_version("sandboxd")
-    session.printer.value({"name": PROGRAM, "version": text}, f"{PROGRAM} {text}")
+    ours, theirs, away = installed(), None, None
+    try:
+        theirs = running(session.client.impatient())
+    except Failure as failure:
+        away = failure.message
+    told = [f"{PROGRAM} {ours}", f"sandboxd {theirs or f'unknown: {away}'}"]
+    session.printer.drawing(
+        {"name": PROGRAM, **asdict(ours), "daemon": None if theirs is None else asdict(theirs)},
+        told,
+        lambda printer: printer.lines(told),
+    )

@@ -17,6 +17,7 @@ _BY_CODE: Mapping[str, Exit] = {
     "not_found": Exit.NOT_FOUND,
     "capacity_exhausted": Exit.NO_CAPACITY,
     "constraint_impossible": Exit.NO_CAPACITY,
+    "quota_exceeded": Exit.NO_CAPACITY,
     "already_exists": Exit.CONFLICT,
     "conflict": Exit.CONFLICT,
     "draining": Exit.CONFLICT,

@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from scheduler.cli import streams
 from scheduler.cli.commands.authorities import ca
 from scheduler.cli.commands.change_sets import changeset
 from scheduler.cli.commands.creation import create, explain
@@ -101,16 +102,16 @@ cli = _Root(
     params=connection_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not authorised, 5 conflict,"
-    " 6 no capacity, 7 daemon unreachable, 8 leftovers, 124 timeout, 130 interrupted;"
-    " exec: the command's own, 125 when it is not known.",
+    " 6 no capacity or over a quota, 7 daemon unreachable, 8 leftovers, 124 timeout,"
+    " 130 interrupted; exec: the command's own, 125 when it is not known.",
     commands=COMMANDS,
 )
 
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A terminal without UTF-8 gets escapes instead of a crash.
-            stream.reconfigure(errors="backslashreplace")
-    cli.main(prog_name=PROGRAM)
+    streams.complete()
+    try:
+        cli.main(prog_name=PROGRAM)
+    except OSError as error:
+        sys.exit(streams.lost(error))

@@ -195,7 +195,7 @@ def test_a_reference_is_one_path_segment(reference: str) -> None:
         (422, "invalid", 2),
         (422, "constraint_impossible", 6),
         (507, "capacity_exhausted", 6),
-        (429, "quota_exceeded", 1),
+        (429, "quota_exceeded", 6),
         (503, "read_only", 1),
         (500, "internal_error", 1),
     ],

@@ -183,5 +183,24 @@ def test_completion_is_silent_when_the_daemon_is_not_well(
     assert completed(daemon.path, "show", "w") == []
 
 
+def test_completion_reads_on_until_enough_fits(daemon: FaultyDaemon) -> None:
+    """Of many hosts the newest are no better than others: all are asked for."""
+    names = [f"h-{number:03}" for number in range(250, 0, -1)]
+    hosts = [{"name": name, "state": "ACTIVE"} for name in names]
+    daemon.on(
+        "GET",
+        "/v1/hosts",
+        sound({"items": hosts[:200], "next_cursor": "more"}),
+        sound({"items": hosts[200:], "next_cursor": None}),
+    )
+    assert completed(daemon.path, "host", "show", "h-00") == [f"h-00{n}" for n in range(9, 0, -1)]
+
+
+def test_an_id_is_completed_by_the_daemon(daemon: FaultyDaemon) -> None:
+    daemon.on("GET", "/v1/sandboxes", sound({"items": [], "next_cursor": None}))
+    assert completed(daemon.path, "show", "SBX-0") == []
+    assert "id_prefix=SBX-0" in daemon.seen[-1].path
+
+
 def test_completion_is_silent_without_a_daemon(socket_path: Path) -> None:
     assert completed(socket_path, "show", "w") == []

@@ -122,6 +122,39 @@ async def test_a_host_in_use_is_not_removed(fleet: Fleet, sandboxctl: Sandboxctl
         assert "hint: drain the host first" in ran.err
 
 
+async def test_what_was_set_can_be_unset(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    options = (
+        "--transport ssh --address 192.0.2.9 --ssh-user vm --ssh-key /keys/id --label zone=three"
+        " --ssh-known-hosts /keys/known --offer-network lab --max-sandboxes 7"
+    )
+    added = await sandboxctl.run("host", "add", "gamma", *options.split())
+    assert added.code == 0, added.err
+    names = ("ssh-key", "ssh-user", "ssh-known-hosts", "offer-network", "max-sandboxes", "label")
+    unset = [word for name in names for word in ("--unset", name)]
+    edited = await sandboxctl.run("host", "edit", "gamma", *unset, "-o", "json")
+    host = edited.document
+    fields = ("ssh_key", "ssh_user", "ssh_known_hosts", "networks", "max_sandboxes", "labels")
+    assert [host[name] for name in fields] == [None, None, None, [], None, {}]
+    assert host["address"] == "192.0.2.9", "what is not named stays"
+    local = await sandboxctl.run(
+        *("host", "edit", "gamma", "--transport", "unix", "--unset", "address"),
+        *("--unset", "uri", "-o", "json"),
+    )
+    assert (local.document["address"], local.document["uri"]) == ("localhost", None)
+
+
+def test_what_is_set_is_not_unset_at_once(sandboxctl: Sandboxctl) -> None:
+    for options in (
+        ("--max-sandboxes", "3", "--unset", "max-sandboxes"),
+        ("--label", "a=b", "--unset", "label"),
+        ("--unset-label", "a", "--unset", "label"),
+    ):
+        ran = sandboxctl("host", "edit", "alpha", *options)
+        assert ran.code == 2
+        assert "both changed and unset" in ran.err
+    assert sandboxctl("host", "edit", "alpha", "--unset", "pool").code == 2
+
+
 async def test_an_edit_of_nothing_is_a_usage_error(sandboxctl: Sandboxctl) -> None:
     assert sandboxctl("host", "edit", "alpha").code == 2
 

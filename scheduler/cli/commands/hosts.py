@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -64,6 +64,19 @@ _FIELDS: Sequence[Callable[[Any], Any]] = (
 )
 
 
+_UNSET: Mapping[str, tuple[str, Any]] = {
+    "address": ("address", None),
+    "label": ("labels", {}),
+    "max-sandboxes": ("max_sandboxes", None),
+    "offer-network": ("networks", []),
+    "ssh-key": ("ssh_key", None),
+    "ssh-known-hosts": ("ssh_known_hosts", None),
+    "ssh-user": ("ssh_user", None),
+    "uri": ("uri", None),
+}
+"""What may be without a value: by its option, the field and what it is then."""
+
+
 @host.command("list", cls=Verb)
 @click.option("--label", "labels", type=PAIR, multiple=True, help="Only with this label.")
 def list_(session: Session, *, labels: tuple[tuple[str, str], ...]) -> None:
@@ -106,16 +119,27 @@ def add(session: Session, *, name: str, dry_run: bool, **options: Any) -> None:
 @host.command(cls=Verb)
 @host_argument()
 @_fields
-@click.option("--unset-label", "unset", multiple=True, metavar="KEY", help="Remove this label.")
-def edit(session: Session, *, name: str, unset: tuple[str, ...], **options: Any) -> None:
+@click.option("--unset-label", "keys", multiple=True, metavar="KEY", help="Remove this label.")
+@click.option(
+    "--unset",
+    multiple=True,
+    type=click.Choice(list(_UNSET)),
+    help="Take this away, all of it where there may be several; may be repeated.",
+)
+def edit(
+    session: Session, *, name: str, keys: tuple[str, ...], unset: tuple[str, ...], **options: Any
+) -> None:
     """Change HOST; only what is named is changed, labels are merged."""
-    changes = _changes(**options)
-    if not changes and not unset:
+    changes, cleared = _changes(**options), dict(map(_UNSET.__getitem__, unset))
+    if twice := sorted(cleared.keys() & {*changes, *(["labels"] if keys else [])}):
+        raise click.UsageError(f"both changed and unset: {', '.join(twice)}")
+    if not changes and not keys and not cleared:
         raise click.UsageError("nothing to change; name at least one option")
     before = session.client.get(_path(name))
-    if "labels" in changes or unset:
+    if "labels" in changes or keys:
         merged = {**before["labels"], **changes.get("labels", {})}
-        changes["labels"] = {key: merged[key] for key in merged if key not in unset}
+        changes["labels"] = {key: merged[key] for key in merged if key not in keys}
+    changes.update(cleared)
     answer = session.client.patch(_path(name), changes, revision=before["revision"])
     session.printer.one(answer, hosts.view(session.now()))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
-from tests.cli.daemon import FaultyDaemon, sound
+from tests.cli.daemon import FaultyDaemon, sound, stream
 from tests.cli.running import PROGRAM, Ran, environment
 from tests.cli.test_following import RUNNING
 
@@ -58,6 +59,17 @@ def test_an_output_that_takes_nothing_is_told(
 def test_where_nothing_can_be_told_the_exit_code_is(listing: Path) -> None:
     for redirection in (">&- 2>&-", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"):
         assert redirected(listing, redirection, "list") == Ran(1, "", "")
+
+
+def test_exec_tells_its_own_trouble_from_the_command_s(daemon: FaultyDaemon) -> None:
+    """An exit code of 1 would be the command's."""
+    said = {"seq": 1, "stream": "stdout", "data": b64encode(b"hello\n").decode()}
+    daemon.on("GET", f"/v1/sandboxes/{RUNNING['id']}", sound(RUNNING))
+    daemon.on("POST", f"/v1/sandboxes/{RUNNING['id']}/commands", sound({"id": "CMD-1"}, 202))
+    daemon.on("STREAM", "/v1/commands/CMD-1/output", stream(said))
+    ran = redirected(daemon.path, ">/dev/full", "exec", RUNNING["id"], "--", "echo", "hello")
+    assert ran.err == "error: the output cannot be used: No space left on device\n"
+    assert ran.code == 125
 
 
 def test_a_question_needs_an_input(daemon: FaultyDaemon) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from scheduler.cli import streams
 from scheduler.cli.completion import complete_sandboxes
 from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
@@ -98,6 +100,11 @@ def exec_(
     except Failure as failure:
         failure.exit_code = Exit.OWN_FAILURE
         raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        streams.lost(error)
+        code = Exit.OWN_FAILURE
     click.get_current_context().exit(code)
 
 

@@ -77,14 +77,18 @@ class MessageStream(Response):
 
 
 class EventStream(MessageStream):
-    """Sends pages of events."""
+    """Sends pages of events, and before them the number that they follow."""
 
-    def __init__(self, passages: AsyncGenerator[Passage, None]) -> None:
-        super().__init__(_of_events(passages))
+    def __init__(self, since: int, passages: AsyncGenerator[Passage, None]) -> None:
+        super().__init__(_of_events(since, passages))
 
 
-async def _of_events(passages: AsyncGenerator[Passage, None]) -> AsyncGenerator[bytes, None]:
+async def _of_events(
+    since: int, passages: AsyncGenerator[Passage, None]
+) -> AsyncGenerator[bytes, None]:
     async with aclosing(passages):
+        # Else one who wants only news and is cut off before any could not say since when.
+        yield f"id: {since}\n\n".encode()
         async for passage in passages:
             yield b"".join(map(_message, passage.events)) or _quiet(passage.through)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from scheduler.errors import Invalid
 from scheduler.model import HostHealth, HostState, ImageState, PublicationStatus, SandboxState
@@ -47,7 +48,29 @@ Wait = Annotated[
         description="Answer once it has settled, or after this long, such as 30s.",
     ),
 ]
+
 DryRun = Annotated[bool, Query(description="Decide, tell, and change nothing.")]
+
+
+def _a_time(text: str) -> str:
+    try:
+        moment_of(text)
+    except (ValueError, OverflowError):
+        raise refusal(
+            "this is no time", "give it as RFC 3339 has it, such as 2026-01-05T12:00:00Z"
+        ) from None
+    return text
+
+
+_Time = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+        r"(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+    ),
+    AfterValidator(_a_time),
+    Field(json_schema_extra={"format": "date-time"}),
+]
 
 _KEY = re.compile(LABEL_KEY)
 _VALUE = re.compile(LABEL_VALUE)
@@ -207,6 +230,8 @@ class EventQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     since: Annotated[int, Field(ge=0, le=2**62, description="Only after this number.")] = 0
+    since_time: _Time | None = Field(None, description="Only at this time or later.")
+    until_time: _Time | None = Field(None, description="Only before this time.")
     last: Annotated[
         int | None, Field(ge=0, le=1000, description="Begin so many before the end; 0: only news.")
     ] = None
@@ -217,6 +242,11 @@ class EventQuery(BaseModel):
     host: Annotated[str | None, Field(pattern=NAME, description="A host's name.")] = None
     kind: Annotated[str | None, Field(pattern=r"^[a-z_.]{1,60}$")] = None
     actor: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9:._-]{1,80}$")] = None
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return the time that an RFC 3339 text names, in UTC; None for none."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
 def wait_seconds(wait: str | None) -> float | None:

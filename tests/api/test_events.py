@@ -53,7 +53,7 @@ async def take(stream: AsyncIterator[dict[str, str]], count: int) -> list[dict[s
     taken: list[dict[str, Any]] = []
     async with asyncio.timeout(60):
         async for message in stream:
-            if "id" in message:
+            if "data" in message:
                 taken.append({**message, "data": json.loads(message["data"])})
             if len(taken) == count:
                 break
@@ -129,12 +129,12 @@ async def test_a_quiet_stream_shows_that_it_lives(
     since = await cloud.services.events.latest()
     async with http.stream("GET", f"/v1/events?since={since}", headers=STREAM) as answer:
         lines = answer.aiter_lines()
-        assert await anext(lines) == ": connected"
+        begun = [await anext(lines) for _ in range(4)]
+        assert begun == [": connected", "", f"id: {since}", ""]
         await until(lambda: cloud.journal.waiting > 0)
         clock.advance(QUIET_SECONDS)
         async with asyncio.timeout(60):
-            told = [await anext(lines) for _ in range(3)]
-            assert told == ["", ": quiet", f"id: {since}"]
+            assert [await anext(lines) for _ in range(2)] == [": quiet", f"id: {since}"]
 
 
 async def pruned(cloud: Plane, keep: int) -> int:
@@ -154,6 +154,7 @@ async def test_a_quiet_reader_resumes_beyond_what_did_not_concern_it(
     async with http.stream("GET", query, headers=STREAM) as answer:
         stream = messages(answer.aiter_lines())
         assert await anext(stream) == {"": "connected"}
+        assert await anext(stream) == {"id": "0"}
         for _ in range(5):
             await cloud.create(vcpus=1)
         await until(lambda: cloud.journal.waiting > 0)
@@ -353,3 +354,19 @@ async def test_the_newest_few_and_what_follows_a_cursor(
     assert newest == everything[1:]
     assert news == []
     assert first["items"] + rest == everything
+
+
+async def test_news_cut_off_before_any_came_is_resumed_from_where_it_began(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    await cloud.create(sandbox_name="before")
+    async with http.stream("GET", "/v1/events?last=0", headers=STREAM) as answer:
+        stream = messages(answer.aiter_lines())
+        assert await anext(stream) == {"": "connected"}
+        begun = await anext(stream)
+    assert begun == {"id": str(await cloud.services.events.latest())}
+    made = await cloud.create(sandbox_name="meanwhile")
+    resumed = {**STREAM, "last-event-id": begun["id"]}
+    async with http.stream("GET", "/v1/events?last=0", headers=resumed) as answer:
+        [missed] = await take(messages(answer.aiter_lines()), 1)
+    assert missed["data"]["sandbox_id"] == made.id

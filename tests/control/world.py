@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from scheduler.control.breakers import Breakers
@@ -230,7 +231,7 @@ class World:
     async def volumes(self, sandbox_id: str) -> tuple[Volume, ...]:
         return await self.store.read(lambda tx: tx.volumes.of_owner(sandbox_id))
 
-    async def events(self, **wanted: str) -> list[Event]:
+    async def events(self, **wanted: Any) -> list[Event]:
         found = await self.store.read(lambda tx: tx.events.find(0, EventFilter(**wanted)))
         return list(found)
 

@@ -17,11 +17,12 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import NullPool
 
-from scheduler.store import ListOptions, StoreConfig, repositories
-from scheduler.store.repositories import images, sandbox_queries, verifications
+from scheduler.store import EventFilter, ListOptions, StoreConfig, repositories
+from scheduler.store.repositories import events, images, sandbox_queries, verifications
 from scheduler.store.repositories.outdated import Kind
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
 from scheduler.store.statements import Statement, Statements
+from tests.clocks import START
 
 OF_THE_FLEET = frozenset(
     {"allocations", "hosts", "images", "replicas", "source_vms", "ssh_authorities", "volumes"}
@@ -101,6 +102,13 @@ def test_an_agents_quota_is_found_by_its_live_sandboxes_in_order(raw: sqlite3.Co
     page = sandbox_queries.ORDER.of(last).page(query, last)
     (step,) = explained(raw, str(page.compile(dialect=sqlite.dialect())))
     assert "ix_sandboxes_agent_live" in step
+
+
+def test_a_period_of_the_journal_is_found_by_its_times(raw: sqlite3.Connection) -> None:
+    """Only what is in the period is read, were it a minute of a month."""
+    filter = EventFilter(since_time=START, until_time=START)
+    (step,) = explained(raw, str(events.span(filter).compile(dialect=sqlite.dialect())))
+    assert "USING COVERING INDEX ix_events_at (at>? AND at<?)" in step
 
 
 @pytest.mark.parametrize(

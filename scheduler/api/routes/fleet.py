@@ -14,7 +14,7 @@ from scheduler.api import answers
 from scheduler.api.answers import Form, Listing
 from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, EventStream
 from scheduler.api.problems import DOCUMENTED, Refused, problem
-from scheduler.api.queries import EventQuery
+from scheduler.api.queries import EventQuery, moment_of
 from scheduler.api.routing import Operation
 from scheduler.model import Event
 from scheduler.service.services import Services
@@ -68,18 +68,24 @@ class FleetRoutes:
 
         Either begins after `since`, or with the `last` so many, or after `cursor`; a stream that
         is resumed begins after Last-Event-ID. Where some that followed are gone, 410 says so.
+        `since_time` and `until_time` narrow it to a period, as far as that is still kept.
         """
         wanted = EventFilter(
             sandbox_id=query.sandbox_id,
             host_id=await self._host_id(query),
             kind=query.kind,
             actor=query.actor,
+            since_time=moment_of(query.since_time),
+            until_time=moment_of(query.until_time),
         )
         since = await self._since(query, wanted)
         if MEDIA_TYPE in request.headers.get("accept", ""):
             since = _resumed(request, since)
+            if query.until_time is not None:
+                raise _endless()
             await self._events.check(since)
-            return EventStream(self._events.follow(since, wanted, quiet_seconds=QUIET_SECONDS))
+            passages = self._events.follow(since, wanted, quiet_seconds=QUIET_SECONDS)
+            return EventStream(since, passages)
         found = await self._events.find(since, wanted, query.limit)
         more = str(found[-1].seq) if len(found) == query.limit else None
         return answers.EVENTS.respond(Listing(items=found, next_cursor=more))
@@ -114,6 +120,15 @@ class FleetRoutes:
         if query.host is None:
             return query.host_id
         return (await self._hosts.get(query.host)).id
+
+
+def _endless() -> Refused:
+    return Refused(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid",
+        "a stream goes on with what happens and has no end, but until_time is given",
+        "leave until_time out, or ask for a listing: without Accept: text/event-stream",
+    )
 
 
 def _resumed(request: Request, since: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from operator import ge, lt
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from scheduler.errors import Invalid
 from scheduler.model import Event
@@ -32,6 +34,10 @@ class EventFilter:
     kind: str | None = None
     actor: str | None = None
     reason_code: str | None = None
+    since_time: datetime | None = None
+    """Only what happened then or later."""
+    until_time: datetime | None = None
+    """Only what happened before."""
 
 
 class Events(Repository):
@@ -53,6 +59,9 @@ class Events(Repository):
                 "since and limit must not be negative", remedy="Start at 0, the very beginning."
             )
         query = _matching(select(EVENTS.table).where(_COLUMNS.seq > since), filter)
+        if since == 0:
+            # Whoever goes on from a number is past what lies before the period.
+            query = self._within(query, filter)
         rows = self._cursor.search(query.order_by(_COLUMNS.seq).limit(min(limit, MAX_LIMIT)))
         return self._each(EVENTS, rows)
 
@@ -61,9 +70,20 @@ class Events(Repository):
 
         With 0 that is the newest one's own: what follows it is news.
         """
-        query = _matching(select(_COLUMNS.seq), filter).order_by(_COLUMNS.seq.desc())
+        query = self._within(_matching(select(_COLUMNS.seq), filter), filter)
+        query = query.order_by(_COLUMNS.seq.desc())
         rows = self._cursor.search(query.offset(count).limit(1))
         return int(rows[0][0]) if rows else 0
+
+    def _within(self, query: Select[Any], filter: EventFilter | None) -> Select[Any]:
+        """Bound a query by the numbers of the filter's period, which an index of times finds.
+
+        Where the clock was set they enclose others too: the times themselves still decide.
+        """
+        if filter is None or not _times(filter):
+            return query
+        ((first, last),) = self._cursor.search(span(filter))
+        return query.where(_COLUMNS.seq.between(first or 0, last or 0))
 
     def pruned_through(self) -> int:
         """Return the highest number of an event that was removed for its age, 0 before any."""
@@ -80,8 +100,22 @@ def _matching(query: Select[Any], filter: EventFilter | None) -> Select[Any]:
     for name in ("sandbox_id", "host_id", "actor", "reason_code"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(_COLUMNS[name] == EVENTS.encode(name, value))
+    query = query.where(*_times(wanted))
     if wanted.kind is None:
         return query
     if wanted.kind.endswith("."):
         return query.where(_COLUMNS.kind.startswith(wanted.kind, autoescape=True))
     return query.where(_COLUMNS.kind == wanted.kind)
+
+
+def span(wanted: EventFilter) -> Select[Any]:
+    """Return the query for the lowest and the highest number within a filter's period."""
+    return select(func.min(_COLUMNS.seq), func.max(_COLUMNS.seq)).where(*_times(wanted))
+
+
+def _times(wanted: EventFilter) -> tuple[ColumnElement[bool], ...]:
+    return tuple(
+        compare(_COLUMNS.at, EVENTS.encode("at", bound))
+        for compare, bound in ((ge, wanted.since_time), (lt, wanted.until_time))
+        if bound is not None
+    )

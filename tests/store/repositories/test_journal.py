@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -98,6 +99,38 @@ async def test_events_are_filtered(store: Store, filter: EventFilter, messages: 
     )
     found = await store.read(lambda tx: tx.events.find(0, filter))
     assert "".join(one.message for one in found) == messages
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "messages"),
+    [
+        (1, None, "bdc"),
+        (None, 2, "abd"),
+        (1, 2, "bd"),
+        (3, 4, "c"),
+        (4, None, ""),
+        (None, 0, ""),
+    ],
+)
+async def test_events_of_a_period_are_found_also_where_the_clock_was_set_back(
+    store: Store, since: int | None, until: int | None, messages: str
+) -> None:
+    """What was written after the step back stands between those that it is older than."""
+    hours = {"a": 0, "b": 1, "c": 3, "d": 1}
+    told = [replace(event(message=name), at=later(3600 * hour)) for name, hour in hours.items()]
+    numbers = await store.submit(lambda tx: journal(tx, *told))
+    named = dict(zip(numbers, hours, strict=True))
+    filter = EventFilter(
+        since_time=None if since is None else later(3600 * since),
+        until_time=None if until is None else later(3600 * until),
+    )
+    wanted = sorted(number for number, name in named.items() if name in messages)
+    found = await store.read(lambda tx: tx.events.find(0, filter))
+    assert [one.seq for one in found] == wanted
+    rest = await store.read(lambda tx: tx.events.find(numbers[1], filter))
+    assert [one.seq for one in rest] == [number for number in wanted if number > numbers[1]]
+    last = await store.read(lambda tx: tx.events.before_last(1, filter))
+    assert last == (wanted[-2] if len(wanted) > 1 else 0)
 
 
 async def test_events_are_never_asked_for_from_before_the_beginning(store: Store) -> None:

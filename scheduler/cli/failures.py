@@ -38,6 +38,8 @@ _BY_STATUS: Mapping[int, Exit] = {
 }
 
 
+_UNAVAILABLE = 503
+
 Illustration = tuple[Sequence[Column], Sequence[dict[str, Any]]]
 """Columns and the documents that fill them, shown between the reasons and the hint."""
 
@@ -61,6 +63,11 @@ class Failure(Exception):
         self.hint = hint
         self.table: Illustration | None = None
         self._document = document
+
+    @property
+    def passing(self) -> bool:
+        """Return whether the daemon is away and the same may succeed once it is back."""
+        return self.exit_code is Exit.UNREACHABLE
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -91,6 +98,11 @@ class Refused(Failure):
         )
         self.status = status
         self.code = code
+
+    @property
+    def passing(self) -> bool:
+        """Return whether the daemon only begins or ends."""
+        return self.status == _UNAVAILABLE or super().passing
 
 
 def refused(status: int, content_type: str, body: bytes) -> Refused:

@@ -15,7 +15,7 @@ from typing import Any
 from scheduler.cli.deadlines import Deadline
 from scheduler.cli.event_stream import EventStream
 from scheduler.cli.exits import Exit
-from scheduler.cli.failures import Failure, Refused
+from scheduler.cli.failures import Failure
 from scheduler.cli.moments import moment
 from scheduler.cli.session import Session
 from scheduler.cli.views import events
@@ -27,7 +27,6 @@ Outcome = Failure | bool
 _IDLE_SECONDS = 5.0
 _PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.25
-_UNAVAILABLE = 503
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +88,7 @@ class _Watch:
 
     def _outlive(self, failure: Failure) -> None:
         """Wait a moment for a daemon that is away; raises any other failure, and after a while."""
-        away = isinstance(failure, Refused) and failure.status == _UNAVAILABLE
-        if not away and failure.exit_code is not Exit.UNREACHABLE:
+        if not failure.passing:
             raise failure
         self._patience = self._patience or Deadline(_PATIENCE_SECONDS)
         if self._patience.passed:

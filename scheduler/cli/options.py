@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +38,30 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _past(text: str) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        return now - timedelta(seconds=seconds_of(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text!r} is no point in time; write how long ago it was, like 15m, 2h or 1d12h, or"
+            " the time itself, like 2026-01-05T12:00:00Z or '2026-01-05 13:00'"
+        ) from None
+
+
+def _number_or_past(text: str) -> int | datetime:
+    return int(text) if text.isdecimal() and text.isascii() else _past(text)
+
+
 DURATION = _Converted("duration", seconds_of)
 SIZE = _Converted("size", mebibytes_of)
+PAST = _Converted("time", _past)
+"""A time, or how long ago; without an offset it is local, as times are shown."""
+NUMBER_OR_PAST = _Converted("number or time", _number_or_past)
 PAIR = _Converted("key=value", _pair)
 
 

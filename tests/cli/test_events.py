@@ -31,6 +31,55 @@ async def test_events_are_told_oldest_first(fleet: Fleet, sandboxctl: Sandboxctl
     assert (await sandboxctl.run("events", "--since", "1", "-n", "1")).code == 2
 
 
+async def test_events_of_a_period(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    await sandboxctl.run("create", fleet.image, "--name", "web", "-o", "name")
+    everything = (await sandboxctl.run("events", "--since", "0", "-o", "json")).document
+    assert (await sandboxctl.run("events", "--since", "2h", "-o", "json")).document == everything
+    assert (await sandboxctl.run("events", "--until", "2h", "-o", "json")).document == []
+    half = everything[2]["at"]
+    late = (await sandboxctl.run("events", "--since", half, "-o", "json")).document
+    early = (await sandboxctl.run("events", "--until", half, "-o", "json")).document
+    assert early + late == everything
+    newest = await sandboxctl.run("events", "--until", half, "-n", "1", "-o", "json")
+    assert newest.document == early[-1:]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("7", "since=7"),
+        ("2026-01-05T12:00:00+01:00", "since_time=2026-01-05T11%3A00%3A00%2B00%3A00"),
+        ("2026-01-05 12:00", "since_time=2026-01-0"),
+    ],
+)
+def test_since_takes_a_number_or_a_time(
+    daemon: FaultyDaemon, sandboxctl: Sandboxctl, given: str, asked: str
+) -> None:
+    daemon.on("GET", "/v1/events", sound({"items": [], "next_cursor": None}))
+    assert sandboxctl("events", "--since", given, "-o", "json").code == 0
+    assert daemon.seen[-1].path.startswith(f"/v1/events?{asked}")
+    assert "last=" not in daemon.seen[-1].path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--since", "yesterday"),
+        ("--since", "-1"),
+        ("--since", "999999999d"),
+        ("--until", "7"),
+        ("--until", "0001-01-01T00:00:00+09:00"),
+        ("--until", "1h", "--follow"),
+    ],
+)
+def test_what_is_no_period_is_refused(
+    daemon: FaultyDaemon, sandboxctl: Sandboxctl, arguments: tuple[str, ...]
+) -> None:
+    ran = sandboxctl("events", *arguments)
+    assert ran.code == 2
+    assert daemon.seen == []
+
+
 @pytest.mark.parametrize(
     ("evidence", "kind", "told"),
     [

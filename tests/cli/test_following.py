@@ -168,6 +168,50 @@ def test_following_events_ends_quietly_on_ctrl_c(daemon: FaultyDaemon) -> None:
     assert (process.returncode, out, err) == (130, "", "")
 
 
+def test_following_events_outlives_restarts_and_tells_each_once(socket_path: Path) -> None:
+    before, after = FaultyDaemon(socket_path), FaultyDaemon(socket_path)
+    before.on("STREAM", "/v1/events", stream(event(1, "STARTING"), hold=False), held)
+    after.on(
+        "STREAM", "/v1/events", sound({"code": "unavailable"}, 503), stream(event(2, "RUNNING"))
+    )
+    with started(socket_path, "events", "-f", "-o", "json") as process:
+        with serving(before):
+            assert json.loads(first_line(process.stdout))["seq"] == 1
+        socket_path.unlink()
+        assert "waiting for it" in first_line(process.stderr)
+        with serving(after):
+            assert first_line(process.stderr) == "the daemon answers again\n"
+            assert json.loads(first_line(process.stdout))["seq"] == 2
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "")
+    assert [seen.headers["Last-Event-ID"] for seen in after.seen] == ["1", "1"]
+
+
+def test_following_events_ends_where_some_are_gone(socket_path: Path) -> None:
+    before, after = FaultyDaemon(socket_path), FaultyDaemon(socket_path)
+    before.on("GET", "/v1/hosts", NO_MORE)
+    before.on("STREAM", "/v1/events", stream(event(1, "STARTING"), hold=False), held)
+    gone = {"code": "journal_gap", "detail": "they are gone", "remediation": "take stock"}
+    after.on("STREAM", "/v1/events", sound(gone, 410))
+    with started(socket_path, "events", "-f", "-o", "name") as process:
+        with serving(before):
+            assert first_line(process.stdout) == "1\n"
+        socket_path.unlink()
+        first_line(process.stderr)
+        with serving(after):
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.splitlines() == ["error: they are gone", "hint: take stock"]
+
+
+def test_following_events_does_not_wait_for_a_daemon_that_was_never_there(
+    sandboxctl: Sandboxctl,
+) -> None:
+    ran = sandboxctl("events", "-f", "-o", "json")
+    assert (ran.code, json.loads(ran.out)["code"]) == (7, "unreachable")
+
+
 @pytest.mark.parametrize(
     ("form", "lines"),
     [

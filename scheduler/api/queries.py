@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from scheduler.errors import Invalid
 from scheduler.model import HostHealth, HostState, ImageState, PublicationStatus, SandboxState
+from scheduler.placement.demand import ANY_IMAGE
+from scheduler.service.requests import Wanted
 from scheduler.store import (
     ChangeSetFilter,
     ImageFilter,
@@ -19,7 +21,20 @@ from scheduler.store import (
     SandboxFilter,
     SshFilter,
 )
-from scheduler.validation.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, OWNER, refusal
+from scheduler.validation.fields import (
+    IMAGE,
+    LABEL_KEY,
+    LABEL_VALUE,
+    LEAST_MEMORY_MB,
+    MOST_MEMORY_MB,
+    MOST_STORAGE_MB,
+    MOST_VCPUS,
+    NAME,
+    OBJECT,
+    OWNER,
+    Name,
+    refusal,
+)
 
 LONGEST_WAIT_SECONDS = 300.0
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$"
@@ -242,6 +257,40 @@ class EventQuery(BaseModel):
     host: Annotated[str | None, Field(pattern=NAME, description="A host's name.")] = None
     kind: Annotated[str | None, Field(pattern=r"^[a-z_.]{1,60}$")] = None
     actor: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9:._-]{1,80}$")] = None
+
+
+class CapacityQuery(BaseModel):
+    """For how many sandboxes of which size there is room, and when."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vcpus: Annotated[int, Field(ge=1, le=MOST_VCPUS)] | None = None
+    memory_mb: Annotated[int, Field(ge=LEAST_MEMORY_MB, le=MOST_MEMORY_MB)] | None = None
+    storage_mb: Annotated[int, Field(ge=1, le=MOST_STORAGE_MB)] | None = None
+    base_image: Annotated[str | None, Field(pattern=IMAGE)] = None
+    network: Annotated[str | None, Field(pattern=OBJECT)] = None
+    host: Annotated[str | None, Field(pattern=NAME, description="On this host only.")] = None
+    label: Annotated[
+        list[str], Field(max_length=16, description="A host's key=value; may repeat.")
+    ] = []
+    anti_affinity_group: Annotated[str | None, Field(pattern=OWNER)] = None
+    at: _Time | None = Field(None, description="Once the leases until then have ended.")
+    without_host: Annotated[
+        list[Name], Field(max_length=16, description="As if this host were away; may repeat.")
+    ] = []
+
+    def wanted(self) -> Wanted:
+        """Return what placement is asked: every part of it is checked by now."""
+        return Wanted.model_construct(
+            base_image=self.base_image or ANY_IMAGE,
+            vcpus=self.vcpus,
+            memory_mb=self.memory_mb,
+            storage_mb=self.storage_mb,
+            network=self.network,
+            host=self.host,
+            host_selector=dict(map(_label, self.label)),
+            anti_affinity_group=self.anti_affinity_group,
+        )
 
 
 def moment_of(text: str | None) -> datetime | None:

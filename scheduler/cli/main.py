@@ -12,6 +12,7 @@ import click
 
 from scheduler.cli import streams
 from scheduler.cli.commands.authorities import ca
+from scheduler.cli.commands.capacity import capacity
 from scheduler.cli.commands.change_sets import changeset
 from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.diffs import diff
@@ -54,6 +55,7 @@ COMMANDS: tuple[click.Command, ...] = (
     command,
     why,
     explain,
+    capacity,
     snapshot,
     host,
     image,

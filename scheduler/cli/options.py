@@ -39,17 +39,25 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _past(text: str) -> datetime:
+    return _moment(text, -1, "how long ago it was")
+
+
+def _future(text: str) -> datetime:
+    return _moment(text, 1, "how long it is until then")
+
+
+def _moment(text: str, direction: int, how_long: str) -> datetime:
     now = datetime.now(UTC)
     try:
-        return now - timedelta(seconds=seconds_of(text))
+        return now + direction * timedelta(seconds=seconds_of(text))
     except (ValueError, OverflowError):
         pass
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{text!r} is no point in time; write how long ago it was, like 15m, 2h or 1d12h, or"
-            " the time itself, like 2026-01-05T12:00:00Z or '2026-01-05 13:00'"
+            f"{text!r} is no point in time; write {how_long}, like 15m, 2h or 1d12h, or the time"
+            " itself, like 2026-01-05T12:00:00Z or '2026-01-05 13:00'"
         ) from None
 
 
@@ -61,6 +69,8 @@ DURATION = _Converted("duration", seconds_of)
 SIZE = _Converted("size", mebibytes_of)
 PAST = _Converted("time", _past)
 """A time, or how long ago; without an offset it is local, as times are shown."""
+FUTURE = _Converted("time", _future)
+"""A time, or how long until then."""
 NUMBER_OR_PAST = _Converted("number or time", _number_or_past)
 PAIR = _Converted("key=value", _pair)
 

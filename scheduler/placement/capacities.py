@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scheduler.placement.column import BoolColumn
+from scheduler.placement.column import BoolColumn, IntColumn
 from scheduler.placement.demand import Demand
 from scheduler.placement.filter import Case, Filter, Question
 from scheduler.placement.fleet import NEVER, UNLIMITED, Fleet
@@ -37,6 +37,11 @@ class Capacity(Filter):
         enough: BoolColumn = fleet.limit[self.row] >= self.wanted(question.demand)
         unknown: BoolColumn = fleet.seen == NEVER
         return enough | unknown
+
+    def most(self, fleet: Fleet, question: Question) -> IntColumn | None:
+        """Return how often every host has as much free."""
+        wanted = self.wanted(question.demand)
+        return None if wanted == 0 else np.maximum(fleet.amounts[self.row], 0) // wanted
 
     def need(self, question: Question) -> object:
         """Return how much is asked for."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scheduler.model import HostResources
-from scheduler.placement.column import BoolColumn
+from scheduler.placement.column import BoolColumn, IntColumn
 from scheduler.placement.filter import Case, Filter, Question
 from scheduler.placement.fleet import Fleet
 
@@ -191,6 +191,11 @@ class AntiAffinity(Filter):
         """Return who holds none of the group."""
         group = question.demand.anti_affinity_group
         return None if group is None else fleet.without(group)
+
+    def most(self, fleet: Fleet, question: Question) -> IntColumn | None:
+        """Return one for who holds none, for one of a group keeps all others out."""
+        group = question.demand.anti_affinity_group
+        return None if group is None else fleet.without(group).astype(np.int64)
 
     def need(self, question: Question) -> object:
         """Return the group of which none may be there."""

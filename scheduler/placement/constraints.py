@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from scheduler.model import HostHealth, HostResources, HostState, VirtType
 from scheduler.placement.column import BoolColumn
-from scheduler.placement.demand import Demand
+from scheduler.placement.demand import ANY_IMAGE, Demand
 from scheduler.placement.filter import Case, Filter, Question
 from scheduler.placement.fleet import Fleet
 
@@ -240,13 +240,13 @@ class Image(Constraint[str]):
 
     def passing(self, fleet: Fleet, question: Question) -> BoolColumn | None:
         """Return who holds the volume; an image that the control node keeps can go anywhere."""
-        if question.demand.image_digest is not None:
+        if _anywhere(question.demand):
             return None
         return super().passing(fleet, question)
 
     def hopeful(self, fleet: Fleet, question: Question) -> BoolColumn | None:
         """Return who may hold it in time."""
-        if question.demand.image_digest is not None:
+        if _anywhere(question.demand):
             return None
         return super().hopeful(fleet, question)
 
@@ -270,6 +270,10 @@ class Image(Constraint[str]):
         """Return where to put the image."""
         host = case.host
         return f"put image {question.demand.image} into pool {host.pool} of {host.name}"
+
+
+def _anywhere(demand: Demand) -> bool:
+    return demand.image_digest is not None or demand.image == ANY_IMAGE
 
 
 class Network(Constraint[str | None]):

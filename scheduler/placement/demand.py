@@ -12,6 +12,10 @@ LARGEST_AMOUNT = 2**53
 """No host offers more, and every amount up to it is exact in the columns' integers and floats."""
 
 
+ANY_IMAGE = ""
+"""Of a question that is about no image: it may lie anywhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """A request to be placed; everything that is None or empty is not asked for."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from scheduler.model import HostResources
-from scheduler.placement.column import BoolColumn
+from scheduler.placement.column import BoolColumn, IntColumn
 from scheduler.placement.demand import Demand
 from scheduler.placement.fleet import Fleet
 
@@ -66,6 +66,11 @@ class Filter(ABC):
     @abstractmethod
     def reason(self, case: Case, question: Question) -> str:
         """Return why this filter refused the host, for people; the host's name is not in it."""
+
+    def most(self, fleet: Fleet, question: Question) -> IntColumn | None:
+        """Return how many such demands every host could take one after the other, as far as this
+        filter minds; None where it is no matter of number."""
+        return None
 
     def change(self, case: Case, question: Question) -> str | None:
         """Return what would make this filter admit the host; None if that is to ask for less."""

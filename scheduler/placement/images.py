@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scheduler.placement.column import BoolColumn, FloatColumn
+from scheduler.placement.column import BoolColumn, FloatColumn, IntColumn
 from scheduler.placement.demand import Demand
 from scheduler.placement.filter import Case, Filter, Question
 from scheduler.placement.fleet import NEVER, Fleet
@@ -63,6 +63,14 @@ class ImageRoom(Filter):
         enough: BoolColumn = fleet.limit[_STORAGE] >= _wanted(question)
         unknown: BoolColumn = fleet.seen == NEVER
         return enough | unknown | fleet.holding(digest)
+
+    def most(self, fleet: Fleet, question: Question) -> IntColumn | None:
+        """Return how many disks have room beside one copy, where there is none yet."""
+        digest, disk = question.demand.image_digest, question.demand.resources.storage_mb
+        if digest is None or disk == 0:
+            return None
+        free = fleet.amounts[_STORAGE] - question.demand.image_mb * ~fleet.holding(digest)
+        return np.maximum(free, 0) // disk
 
     def need(self, question: Question) -> object:
         """Return the MiB that disk and copy take together."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from scheduler.clock import Clock
@@ -21,6 +23,7 @@ from scheduler.placement.choice import Choice, choose
 from scheduler.placement.demand import Demand
 from scheduler.placement.explanation import Explanation, explain
 from scheduler.placement.fleet import Fleet
+from scheduler.placement.headroom import Headroom, headroom
 from scheduler.placement.policy import Policy
 from scheduler.store import Store, Transaction
 
@@ -75,10 +78,8 @@ class FleetView:
         """Read every host and its anti-affinity groups from the store."""
         async with self._loading:
             hosts, groups, holders = await self._store.read(_hosts_and_groups)
-            self._fleet = Fleet.of(hosts, groups)
+            self._fleet = _fleet_of(hosts, groups, holders)
             self._hosts = {host.id: host for host in hosts}
-            for digest, places in holders.items():
-                self._fleet.hold(digest, [place[0] for place in places if self._is_pool(*place)])
             self._loaded_at = self._clock.monotonic()
             for charges in self._pending.values():
                 for charge in charges:
@@ -161,6 +162,18 @@ class FleetView:
             stale_after_seconds=self._stale_after,
         )
 
+    async def headroom(
+        self, demand: Demand, *, at: datetime | None, without: Collection[str]
+    ) -> Headroom:
+        """Return how many sandboxes like the demand there is room for, by what is committed.
+
+        Later, once the leases that end by then have ended; or with the hosts of these names away,
+        and what stands on them left there. Raises `NotFound` for a name that no host has.
+        """
+        fleet = await self._store.read(partial(_supposed, at, frozenset(without)))
+        now, stale_after = self._clock.now(), self._stale_after
+        return headroom(demand, fleet, now=now, stale_after_seconds=stale_after)
+
     def charge(self, host_id: str, demand: Demand) -> Charge:
         """Charge a choice before its claim is committed; settle it in any case."""
         charge = Charge(host_id, demand.resources, demand.anti_affinity_group)
@@ -185,6 +198,38 @@ class FleetView:
     def _charge(self, charge: Charge) -> None:
         if charge.host_id in self._hosts:
             self._fleet.claim(charge.host_id, charge.resources, charge.group)
+
+
+def _fleet_of(
+    hosts: Collection[HostResources],
+    groups: Mapping[str, Collection[str]],
+    holders: Mapping[str, Collection[_Place]],
+) -> Fleet:
+    fleet, pools = Fleet.of(hosts, groups), {host.id: host.pool for host in hosts}
+    for digest, places in holders.items():
+        fleet.hold(digest, [host_id for host_id, pool in places if pools.get(host_id) == pool])
+    return fleet
+
+
+def _supposed(at: datetime | None, without: AbstractSet[str], tx: Transaction) -> Fleet:
+    hosts, groups, holders = _hosts_and_groups(tx)
+    if unknown := sorted(without - {host.name for host in hosts}):
+        raise NotFound(
+            f"there is no host {', '.join(unknown)}",
+            remedy="see which there are: sandboxctl host list",
+        )
+    hosts = [host for host in hosts if host.name not in without]
+    if at is None:
+        return _fleet_of(hosts, groups, holders)
+    tried_again = [
+        replace(host, breakers=tuple(one for one in host.breakers if one.retry_at > at))
+        for host in hosts
+    ]
+    fleet, known = _fleet_of(tried_again, groups, holders), {host.id for host in hosts}
+    for freed in tx.allocations.ending(at):
+        if freed.host_id in known:
+            fleet.release(freed.host_id, freed.resources, freed.anti_affinity_group)
+    return fleet
 
 
 def _hosts_and_groups(

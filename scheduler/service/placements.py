@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
+
 from scheduler.model import Decision
 from scheduler.placement.explanation import Explanation
+from scheduler.placement.headroom import Headroom
 from scheduler.service.admission import demand_of
 from scheduler.service.catalogue import Catalogue
 from scheduler.service.fleet import FleetView
@@ -26,6 +30,13 @@ class PlacementService:
     def explain(self, wanted: Wanted) -> Explanation:
         """Say what every host would answer to this request now."""
         return self._fleet.explain(demand_of(wanted, self._terms, self._catalogue))
+
+    async def headroom(
+        self, wanted: Wanted, *, at: datetime | None, without: Collection[str]
+    ) -> Headroom:
+        """Say how many such sandboxes the fleet could take; see `FleetView.headroom`."""
+        demand = demand_of(wanted, self._terms, self._catalogue)
+        return await self._fleet.headroom(demand, at=at, without=without)
 
     async def decision(self, decision_id: str) -> Decision:
         """Return a decision that was made, refusals included; raises `NotFound`."""

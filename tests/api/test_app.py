@@ -36,6 +36,7 @@ async def test_the_document_describes_every_path(http: httpx2.AsyncClient) -> No
         "/v1/hosts/{name}/drain/abort",
         "/v1/hosts/{name}/drain/undo",
         "/v1/placements/explain",
+        "/v1/capacity",
         "/v1/decisions/{reference}",
         "/v1/events",
         "/v1/version",

@@ -68,9 +68,9 @@ def wanted(demand: Document) -> str:
         f"{demand.get('vcpus', '?')} vCPU",
         f"{short_size(demand.get('memory_mb') or 0)} memory with overhead",
         f"{short_size(demand.get('storage_mb') or 0)} storage",
-        f"image {demand.get('image')}",
     ]
     labelled = (
+        ("image", "image"),
         ("network", "network"),
         ("host", "on host"),
         ("host_selector", "where"),

@@ -6,14 +6,15 @@ but not for an ACTIVE host, `CHARGE` for neither: both are for what is there alr
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, or_, select, update
 
-from scheduler.model import HostState
+from scheduler.model import DesiredState, HostState, OnExpire
 from scheduler.store.statements import Statement, inserted, selected
-from scheduler.store.tables import ALLOCATIONS, HOSTS
+from scheduler.store.tables import ALLOCATIONS, HOSTS, SANDBOXES
 
 _ROWS = ALLOCATIONS.table.c
 _HOST = HOSTS.table.c
+_BOX = SANDBOXES.table.c
 
 _CPUS: BindParameter[int] = bindparam("vcpus")
 _MEMORY: BindParameter[int] = bindparam("memory_mb")
@@ -122,6 +123,18 @@ GROUPS = Statement(
     .order_by(_ROWS.host_id, _ROWS.anti_affinity_group)
 )
 ALL = Statement(select(ALLOCATIONS.table).order_by(_ROWS.host_id, _ROWS.sandbox_id))
+ENDING = Statement(
+    select(ALLOCATIONS.table)
+    .join(SANDBOXES.table, _BOX.id == _ROWS.sandbox_id)
+    .where(
+        or_(
+            _BOX.desired_state == DesiredState.DESTROYED.value,
+            and_(_BOX.expires_at <= bindparam("by"), _BOX.on_expire != OnExpire.STOP.value),
+        )
+    )
+    .order_by(_ROWS.host_id, _ROWS.sandbox_id),
+    "by",
+)
 SET_STATE = Statement(
     update(ALLOCATIONS.table)
     .where(_ROWS.sandbox_id == bindparam("sandbox"), _ROWS.host_id == bindparam("host"))

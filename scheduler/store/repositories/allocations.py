@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from scheduler.errors import Conflict, Invalid
 from scheduler.model import Allocation, AllocationState, Event, HostResources, HostState, Resources
@@ -17,7 +18,7 @@ from scheduler.store.repositories import host_queries
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.repository import Repository, absent
 from scheduler.store.tables import ALLOCATIONS, HOSTS
-from scheduler.store.values import storable
+from scheduler.store.values import micros, storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +143,13 @@ class Allocations(Repository):
     def all(self) -> tuple[Allocation, ...]:
         """Return the whole ledger, by host."""
         return self._all(ALLOCATIONS, queries.ALL)
+
+    def ending(self, by: datetime) -> tuple[Allocation, ...]:
+        """Return what is to be free by a time: of sandboxes being destroyed, or whose lease ends.
+
+        A lease that stops its sandbox frees nothing.
+        """
+        return self._all(ALLOCATIONS, queries.ENDING, micros(by))
 
     def groups(self) -> tuple[tuple[str, str], ...]:
         """Return every host that holds one of a group, with the group; no other column is read."""

@@ -78,16 +78,16 @@ class Form(Generic[T]):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        self._status = int(status)
-        self._headers = headers or {}
+        self.status = int(status)
+        self.headers = headers or {}
 
     def answer(self, result: T) -> Answer:
         """Return the result as it is sent and kept."""
-        return Answer(status=self._status, text=self._adapter.dump_json(result).decode())
+        return Answer(status=self.status, text=self._adapter.dump_json(result).decode())
 
     def respond(self, result: T) -> Response:
         """Return the response; header templates are filled with the result's attributes."""
-        return Response(self._adapter.dump_json(result), self._status, self._filled(result), JSON)
+        return Response(self._adapter.dump_json(result), self.status, self._filled(result), JSON)
 
     def repeat(self, answer: Answer) -> Response:
         """Return the response to a request that was answered so before."""
@@ -97,7 +97,7 @@ class Form(Generic[T]):
         )
 
     def _filled(self, result: object) -> dict[str, str]:
-        return {name: text.format(result) for name, text in self._headers.items()}
+        return {name: text.format(result) for name, text in self.headers.items()}
 
 
 def drain_report(status: DrainStatus) -> DrainReport:

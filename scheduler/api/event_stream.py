@@ -8,13 +8,17 @@ event it has seen and misses nothing. Nothing is buffered for it but one page.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from http import HTTPStatus
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from scheduler.api.answers import EVENT
+from scheduler.api.problems import Refused
 from scheduler.api.protocol import Line
 from scheduler.model import Event
 from scheduler.service.events import Passage
@@ -28,6 +32,21 @@ DEAF_AFTER = 2
 NO_LINE = Line(unread_bytes=lambda: 0, cut_off=lambda: None)
 """Of whoever asks within this process."""
 MEDIA_TYPE = "text/event-stream"
+EVENTS = {MEDIA_TYPE: {"schema": {"type": "string"}}}
+"""What the OpenAPI document says of a stream."""
+
+
+def resumed_after(request: Request, pattern: re.Pattern[str], what: str) -> str | None:
+    """Return what Last-Event-ID says, None without one; raises `Refused` unless it is `what`."""
+    given = request.headers.get("last-event-id")
+    if given is not None and not pattern.fullmatch(given):
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid",
+            f"Last-Event-ID is not {what}",
+            "send the id of the last event received, or leave the header out",
+        )
+    return given
 
 
 class MessageStream(Response):

@@ -52,6 +52,12 @@ STATUS: Mapping[str, HTTPStatus] = {
 }
 DOCUMENTED: Mapping[str, object] = {
     "description": "A refusal or a failure: a problem document (RFC 9457).",
+    "headers": {
+        "Retry-After": {
+            "description": "Seconds after which trying again may help.",
+            "schema": {"type": "string", "pattern": "^[0-9]+$"},
+        }
+    },
     "content": {
         MEDIA_TYPE: {
             "schema": {
@@ -64,6 +70,27 @@ DOCUMENTED: Mapping[str, object] = {
                     "code": {"type": "string"},
                     "detail": {"type": "string"},
                     "remediation": {"type": ["string", "null"]},
+                    "errors": {
+                        "description": "What is wrong with which fields, of a request refused.",
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["path", "message", "remedy"],
+                            "properties": {
+                                "path": {"type": "string"},
+                                "message": {"type": "string"},
+                                "remedy": {"type": ["string", "null"]},
+                            },
+                        },
+                    },
+                    "retry_after": {
+                        "description": "Seconds after which trying again may help.",
+                        "type": "number",
+                    },
+                    "decision_id": {
+                        "description": "Of a placement that was refused: GET /v1/decisions/{id}.",
+                        "type": "string",
+                    },
                 },
             }
         }

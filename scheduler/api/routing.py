@@ -10,14 +10,17 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from scheduler.api.binding import Binding
 from scheduler.api.bodies import BoundedRequest, header
 from scheduler.api.callers import heeds_revision, refuse_condition
+from scheduler.api.headers import read_by, sent_by
 from scheduler.api.problems import DOCUMENTED
+
+OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +35,22 @@ class Operation:
     otherwise: Any = None
     """What 200 answers where `status` is another: the plan, or the end that was waited for."""
     responses: dict[int | str, dict[str, Any]] = field(default_factory=dict)
+    takes: str | None = None
+    """The media type of a body that the endpoint reads by itself, and that is no JSON."""
 
 
 Row = tuple[str, str, Callable[..., Awaitable[Response]], Any, int]
 """Method, path, who serves it, what it answers and with which status."""
 
 
-def table(rows: Iterable[Row], otherwise: Mapping[Any, Any] | None = None) -> tuple[Operation, ...]:
-    """Return a noun's rows as operations; `otherwise` as there, by who serves them."""
-    otherwise = otherwise or {}
+def table(
+    rows: Iterable[Row],
+    otherwise: Mapping[Any, Any] | None = None,
+    *,
+    takes: Mapping[Any, str] | None = None,
+) -> tuple[Operation, ...]:
+    """Return a noun's rows as operations; `otherwise` and `takes` as there, by who serves them."""
+    otherwise, takes = otherwise or {}, takes or {}
     return tuple(
         Operation(
             method=method,
@@ -49,6 +59,7 @@ def table(rows: Iterable[Row], otherwise: Mapping[Any, Any] | None = None) -> tu
             answer=answer,
             status=status,
             otherwise=otherwise.get(endpoint),
+            takes=takes.get(endpoint),
         )
         for method, path, endpoint, answer, status in rows
     )
@@ -96,8 +107,11 @@ def describe(app: FastAPI, tag: str, operations: Iterable[Operation]) -> None:
             operation.endpoint,
             methods=[operation.method],
             response_model=operation.answer,
+            # What has no model is no JSON either.
+            response_class=Response if operation.answer is None else JSONResponse,
             status_code=operation.status,
             responses=_documented(operation),
+            openapi_extra=_read(operation),
             tags=[tag],
         )
 
@@ -108,7 +122,18 @@ def _documented(operation: Operation) -> dict[int | str, dict[str, Any]]:
     if operation.otherwise is not None:
         said = "What was asked for is planned only, or was waited for."
         documented[200] = {"model": operation.otherwise, "description": said}
+    for status, headers in sent_by(operation.endpoint).items():
+        documented[status] = {**documented.get(status, {}), "headers": dict(headers)}
     return documented
+
+
+def _read(operation: Operation) -> dict[str, Any]:
+    """Return what an operation reads beside its parameters and its JSON."""
+    read: dict[str, Any] = {"parameters": read_by(operation.endpoint)}
+    if operation.takes is not None:
+        octets = {"schema": {"type": "string", "format": "binary"}}
+        read["requestBody"] = {"required": True, "content": {operation.takes: octets}}
+    return read
 
 
 def methods_at(app: FastAPI) -> Callable[[str], frozenset[str]]:

@@ -50,6 +50,32 @@ async def test_the_release_that_answers_is_told(http: httpx2.AsyncClient) -> Non
     assert told == {"version": installed().version, "revision": installed().revision}
 
 
+async def test_bodies_that_are_no_json_are_described_as_what_they_are(
+    http: httpx2.AsyncClient,
+) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    for path in ("/v1/images/{image}/content", "/v1/commands/{command}/input"):
+        taken = paths[path]["put"]["requestBody"]
+        assert (taken["required"], list(taken["content"])) == (True, ["application/octet-stream"])
+    for path, kinds in (
+        ("/v1/commands/{command}/output", ["text/event-stream"]),
+        ("/v1/events", ["application/json", "text/event-stream"]),
+        ("/v1/change-sets/{id}/archive", ["application/gzip"]),
+    ):
+        assert sorted(paths[path]["get"]["responses"]["200"]["content"]) == kinds
+
+
+async def test_a_problem_s_members_are_described(http: httpx2.AsyncClient) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    refused = paths["/v1/sandboxes"]["post"]["responses"]["default"]
+    described = refused["content"]["application/problem+json"]["schema"]["properties"]
+    answer = (await http.post("/v1/sandboxes", json={"agent_id": "a"})).json()
+    assert set(answer) <= set(described)
+    assert set(answer["errors"][0]) == set(described["errors"]["items"]["properties"])
+    assert {"retry_after", "decision_id"} <= set(described)
+    assert "Retry-After" in refused["headers"]
+
+
 async def test_every_reference_of_the_document_leads_somewhere(http: httpx2.AsyncClient) -> None:
     document = (await http.get("/openapi.json")).json()
     operations: list[str] = []

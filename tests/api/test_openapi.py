@@ -25,6 +25,7 @@ from schemathesis.checks import load_all_checks
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
@@ -43,7 +44,21 @@ from tests.api.population import FITTING, Known, Population
 from tests.control.test_readiness import unused
 from tests.service.planes import TERMS, Plane, database, plane
 
-CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
+CHECKS = [
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+TOLD = frozenset({"etag", "location", "retry-after", "idempotency-replayed"})
+"""Headers of answers that the document must have where they are sent."""
+SIGNS = {
+    "Idempotency-Key": ("", "the Idempotency-Key is empty"),
+    "If-Match": ("x", "If-Match holds no ETag"),
+    "Last-Event-ID": ("x", "Last-Event-ID is not"),
+    "Upgrade": ("x", "it needs Upgrade:"),
+}
+"""What no header may say, and how whoever heeds it answers that."""
 EXAMPLES = 12
 MANY = 300
 AT_ONCE = 25
@@ -208,6 +223,7 @@ def send_all(
             things[:] = population.of(operation.method.upper(), operation.path)
         if place is not None:
             concern(case, things[place], fitting=fitting)
+        case.headers.pop("Upgrade", None)
         population.look()
         answer = answer_to(case, http)
         answered[answer.status_code] += 1
@@ -216,9 +232,54 @@ def send_all(
         told = f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
         assert answer.status_code < 500 or answer.status_code in BY_DESIGN, told
         case.validate_response(answer, checks=CHECKS)
+        told_of = operation.definition.raw["responses"]
+        documented = told_of.get(str(answer.status_code), told_of["default"]).get("headers", {})
+        sent = {name.lower() for name in answer.headers} & TOLD
+        assert sent <= {name.lower() for name in documented}, told
 
     send()
     return answered
+
+
+@pytest.mark.timeout(3600)
+def test_an_operation_heeds_the_headers_that_the_document_gives_it_and_no_others(
+    served: Served, http: httpx2.Client, population: Population
+) -> None:
+    schema = schemathesis.openapi.from_dict(served.document)
+    for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
+        operation = found.ok()
+        parameters = operation.definition.raw.get("parameters", ())
+        documented = {each["name"] for each in parameters if each["in"] == "header"}
+        things = population.of(operation.method.upper(), operation.path)
+        heeded = {name for name in SIGNS if heeds(operation, name, http, things)}
+        assert heeded == documented, operation.label
+
+
+def heeds(operation: Operation, name: str, http: httpx2.Client, things: list[Known]) -> bool:
+    """Return whether any of a few requests is refused for what a header says."""
+    said, sign = SIGNS[name]
+    answers: list[str] = []
+
+    @settings(
+        max_examples=3,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy())
+    def send(case: schemathesis.Case[Any]) -> None:
+        if things:
+            concern(case, things[0], fitting=True)
+        case.query.pop("dry_run", None)
+        case.headers.clear()
+        case.headers.update({name: said, "Accept": "text/event-stream, */*"})
+        answer = answer_to(case, http)
+        answers.append("" if is_stream(answer) else answer.text)
+
+    send()
+    return any(sign in text for text in answers)
 
 
 def concern(case: schemathesis.Case[Any], about: Known, *, fitting: bool) -> None:

@@ -57,6 +57,13 @@ class ChangeSetRoutes:
                 200: {
                     "description": "The Ansible role, the Puppet module and REVIEW.md.",
                     "content": {_ARCHIVE: {"schema": {"type": "string", "format": "binary"}}},
+                    "headers": {
+                        "ETag": {
+                            "description": "The file's own, no revision.",
+                            "required": True,
+                            "schema": {"type": "string"},
+                        }
+                    },
                 }
             },
         )

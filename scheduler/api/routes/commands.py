@@ -18,10 +18,9 @@ from starlette.responses import Response
 
 from scheduler.api.answers import Form, Listing
 from scheduler.api.callers import actor_of, once
-from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, MessageStream
-from scheduler.api.problems import Refused
+from scheduler.api.event_stream import EVENTS, QUIET_SECONDS, MessageStream, resumed_after
 from scheduler.api.queries import Reference, Wait, wait_seconds
-from scheduler.api.routing import Operation
+from scheduler.api.routing import OCTETS, Operation
 from scheduler.model import Command
 from scheduler.model.commands import bytes_of
 from scheduler.service.commands import Passage, Piece
@@ -31,6 +30,7 @@ from scheduler.service.services import Services
 from scheduler.store import ListOptions, Page
 
 MARK = r"^[0-9]{1,15}-[0-9]{1,15}$"
+_SEEN = re.compile(MARK)
 _OF_SANDBOX = "/v1/sandboxes/{reference}/commands"
 ONE_COMMAND = "/v1/commands/{command}"
 
@@ -95,10 +95,14 @@ class CommandRoutes:
                 path=f"{ONE_COMMAND}/output",
                 endpoint=self.output,
                 answer=None,
-                responses={200: {"content": {MEDIA_TYPE: {}}}},
+                responses={200: {"content": EVENTS}},
             ),
             Operation(
-                method="PUT", path=f"{ONE_COMMAND}/input", endpoint=self.input, answer=Command
+                method="PUT",
+                path=f"{ONE_COMMAND}/input",
+                endpoint=self.input,
+                answer=Command,
+                takes=OCTETS,
             ),
             Operation(
                 method="POST",
@@ -142,7 +146,8 @@ class CommandRoutes:
         Each `output` event has `stream`, `offset` and `data` in base64, the last one, `end`, the
         command. It begins after Last-Event-ID, or `after`, or at the beginning.
         """
-        mark = _mark(_last_seen(request) or after)
+        seen = resumed_after(request, _SEEN, "how far a command's output was read")
+        mark = _mark(seen or after)
         await self._commands.get(command)
         passages = self._commands.follow(command, mark, quiet_seconds=QUIET_SECONDS)
         return MessageStream(_messages(passages))
@@ -208,18 +213,6 @@ def _message(passage: Passage) -> bytes:
         return f"id: {mark}\nevent: output\ndata: {json.dumps(document)}\n\n".encode()
     ended = COMMAND.answer(replace(passage, stdout="", stderr=""))
     return f"event: end\ndata: {ended.text}\n\n".encode()
-
-
-def _last_seen(request: Request) -> str | None:
-    given = request.headers.get("last-event-id")
-    if given is not None and not re.match(MARK, given):
-        raise Refused(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid",
-            "Last-Event-ID is not how far a command's output was read",
-            "send the id of the last event received, or leave the header out",
-        )
-    return given
 
 
 def _mark(text: str | None) -> Mark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from scheduler.api import answers
 from scheduler.api.answers import Form, Listing
-from scheduler.api.event_stream import MEDIA_TYPE, QUIET_SECONDS, EventStream
+from scheduler.api.event_stream import EVENTS, MEDIA_TYPE, QUIET_SECONDS, EventStream, resumed_after
 from scheduler.api.problems import DOCUMENTED, Refused, problem
 from scheduler.api.queries import EventQuery, moment_of
 from scheduler.api.routing import Operation
@@ -31,6 +32,7 @@ class Status:
     status: str
 
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _STATUS: Form[Status] = Form(Status)
 
 
@@ -51,7 +53,7 @@ class FleetRoutes:
                 path="/v1/events",
                 endpoint=self.events,
                 answer=Listing[Event],
-                responses={200: {"content": {MEDIA_TYPE: {}}}},
+                responses={200: {"content": EVENTS}},
             ),
             Operation(method="GET", path="/healthz", endpoint=self.health, answer=Status),
             Operation(
@@ -80,7 +82,8 @@ class FleetRoutes:
         )
         since = await self._since(query, wanted)
         if MEDIA_TYPE in request.headers.get("accept", ""):
-            since = _resumed(request, since)
+            resumed = resumed_after(request, _NUMBER, "the number of an event")
+            since = since if resumed is None else int(resumed)
             if query.until_time is not None:
                 raise _endless()
             await self._events.check(since)
@@ -129,17 +132,3 @@ def _endless() -> Refused:
         "a stream goes on with what happens and has no end, but until_time is given",
         "leave until_time out, or ask for a listing: without Accept: text/event-stream",
     )
-
-
-def _resumed(request: Request, since: int) -> int:
-    given = request.headers.get("last-event-id")
-    if given is None:
-        return since
-    if not given.isdecimal() or len(given) > 18:
-        raise Refused(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid",
-            "Last-Event-ID is not the number of an event",
-            "send the id of the last event received, or leave the header out",
-        )
-    return int(given)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from scheduler.api.answers import Form, Listing
 from scheduler.api.callers import intent_of, once
 from scheduler.api.queries import DryRun, HostName, ImageQuery, Wait, wait_seconds
-from scheduler.api.routing import Operation, Row, table
+from scheduler.api.routing import OCTETS, Operation, Row, table
 from scheduler.service.image_reports import ImageReport
 from scheduler.service.requests import PrefetchImage, TakeImage
 from scheduler.service.services import Services
@@ -52,7 +52,7 @@ class ImageRoutes:
             ("POST", f"{_ONE}/prefetch", self.prefetch, ImageReport, 202),
             ("DELETE", f"{_ONE}/replicas/{{name}}", self.evict, ImageReport, 202),
         )
-        return table(rows, {self.remove: ImageReport})
+        return table(rows, {self.remove: ImageReport}, takes={self.receive: OCTETS})
 
     async def find(self, query: Annotated[ImageQuery, Query()]) -> Response:
         """List images, newest first."""

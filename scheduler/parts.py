@@ -179,7 +179,7 @@ async def opened(
             forges=plane.publications.forges,
             guests=ground.ways.guests,
             authority=lambda: ground.ways.guests.authority,
-            logins=meter,
+            tally=meter,
             **shared,
         )
         await shared["fleet"].load()

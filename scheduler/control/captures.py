@@ -23,6 +23,7 @@ from scheduler.lifecycle import layers, outcomes
 from scheduler.lifecycle.captures import ended_at, flat_volume, image_names
 from scheduler.model import (
     DesiredState,
+    Ending,
     HostResources,
     Image,
     ImageState,
@@ -172,7 +173,7 @@ class Captures:
             desired_state=DesiredState.DESTROYED,
             attempts=0,
             retry_at=None,
-            reason_code="imaged",
+            reason_code=Ending.IMAGED,
             reason_message=f"its disk is kept as image {image.name}",
             updated_at=now,
         )

@@ -18,7 +18,7 @@ from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound, Unreadable
 from scheduler.lifecycle import drains
 from scheduler.lifecycle.drains import DrainAction, DrainPlan, Verb
-from scheduler.model import DesiredState, Drain, DrainState, Event, HostState
+from scheduler.model import DesiredState, Drain, DrainState, Ending, Event, HostState
 from scheduler.service.lease_time import lease_time
 from scheduler.store import DrainFilter, ListOptions, Store, Transaction
 
@@ -155,7 +155,7 @@ def _wish(tx: Transaction, drain: Drain, action: DrainAction, now: datetime) -> 
         sandbox.state,
         at=now,
         actor=drain.actor,
-        reason_code="drained",
+        reason_code=Ending.DRAINED,
         reason_message=f"host {drain.host_name} is being drained: "
         f"{drain.reason or 'no reason given'}",
         desired_state=_WISHES[action.verb],

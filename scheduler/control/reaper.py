@@ -15,7 +15,7 @@ from functools import partial
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import expiry
-from scheduler.model import Sandbox
+from scheduler.model import Ending, Sandbox
 from scheduler.service.lease_time import lease_time
 from scheduler.store import Store, Transaction
 
@@ -90,7 +90,7 @@ class Reaper:
             sandbox.state,
             sandbox.state,
             at=now,
-            reason_code="lease_expired",
+            reason_code=Ending.LEASE_EXPIRED,
             reason_message=f"the lease ended at {sandbox.expires_at:%Y-%m-%d %H:%M:%S} UTC",
             desired_state=ended.desired_state,
             expires_at=ended.expires_at,

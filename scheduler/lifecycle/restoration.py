@@ -17,6 +17,7 @@ from scheduler.model import (
     AllocationState,
     DesiredState,
     DomainState,
+    Ending,
     HostResources,
     Mark,
     ObservedDomain,
@@ -90,7 +91,9 @@ def restored(
 
 def doomed(restoration: Restoration) -> Restoration:
     """Return the records of a domain that gets them only to be destroyed by them (I4)."""
-    sandbox = replace(restoration.sandbox, desired_state=DesiredState.DESTROYED)
+    sandbox = replace(
+        restoration.sandbox, desired_state=DesiredState.DESTROYED, reason_code=Ending.REAPED
+    )
     return replace(restoration, sandbox=sandbox)
 
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from scheduler.clock import Clock
 from scheduler.model import (
     CommandStatus,
+    Ending,
     OnExpire,
     Phase,
     PlayStatus,
@@ -25,14 +26,24 @@ from scheduler.model import (
 )
 
 DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
-ENDINGS: Mapping[str, str] = {"lease_expired": "ttl", "drained": "drain"}
-"""Why a sandbox was destroyed, by its last reason; everything else was asked for by a user."""
+ENDINGS: Mapping[Ending, str] = {
+    Ending.DELETED: "user",
+    Ending.REAPED: "user",
+    Ending.LEASE_EXPIRED: "ttl",
+    Ending.IMAGED: "ttl",
+    Ending.DRAINED: "drain",
+    Ending.FORGOTTEN: "forgotten",
+}
+"""What ended a sandbox, by its last reason."""
+OTHERWISE = "other"
+"""What ended one whose last reason is about something else."""
 PHASES = ("build", "boot", "total")
 FAILURES = ("build_failed", "start_failed", "host_unreachable", "breaker_open")
 """Why a sandbox leaves a host that was to bring it up."""
 KEPT_FILES = ("manifests", "contents")
 FORGES = ("github", "gitlab", "gitea", "forgejo")
 
+_ENDING_CODES = frozenset(Ending)
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 _PASSES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 _CREATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -92,7 +103,7 @@ class Meter:
         )
         self._destroyed = Counter(
             "sandboxd_sandboxes_destroyed",
-            "Sandboxes proven gone, by what ended them.",
+            "Sandboxes that are no more, by what ended them.",
             ["reason"],
             registry=registry,
         )
@@ -259,6 +270,10 @@ class Meter:
         elif before.running_at is None and before.state in _COMING_UP:
             self._came_up(before, after)
 
+    def forgotten(self, sandbox: Sandbox) -> None:
+        """Count the end of a sandbox whose record was closed without proof."""
+        self._ended(sandbox)
+
     def expired(self, action: str) -> None:
         """Count a lease that ended: `destroy` or `stop`."""
         self._expired.labels(action).inc()
@@ -336,7 +351,8 @@ class Meter:
             self._created.labels("failed").inc()
 
     def _ended(self, sandbox: Sandbox) -> None:
-        reason = ENDINGS.get(sandbox.reason_code or "", "user")
+        code = sandbox.reason_code
+        reason = ENDINGS[Ending(code)] if code in _ENDING_CODES else OTHERWISE
         lived = (sandbox.updated_at - sandbox.created_at).total_seconds()
         self._destroyed.labels(reason).inc()
         self._lifetimes.labels(reason).observe(max(0.0, lived))
@@ -352,7 +368,7 @@ class Meter:
             self._created.labels(result)
         for phase in PHASES:
             self._create_seconds.labels(phase)
-        for reason in (*ENDINGS.values(), "user"):
+        for reason in (*ENDINGS.values(), OTHERWISE):
             self._destroyed.labels(reason)
             self._lifetimes.labels(reason)
         for operation, result in product(("create", "revert", "delete"), ("done", "failed")):

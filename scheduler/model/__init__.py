@@ -61,6 +61,7 @@ from scheduler.model.resources import Overhead, Resources
 from scheduler.model.sandboxes import (
     Condition,
     DesiredState,
+    Ending,
     HostFailure,
     IpSource,
     OnExpire,
@@ -106,6 +107,7 @@ __all__ = [
     "Drain",
     "DrainPolicy",
     "DrainState",
+    "Ending",
     "EntryKind",
     "Event",
     "FileChange",

@@ -55,6 +55,20 @@ class OnExpire(StrEnum):
     """Stopped, its disk kept as an image, and then destroyed."""
 
 
+class Ending(StrEnum):
+    """Why a sandbox is to be no more: the reason code that its end goes with."""
+
+    DELETED = "deleted"
+    LEASE_EXPIRED = "lease_expired"
+    IMAGED = "imaged"
+    """Its lease had ended, and its disk is kept as an image."""
+    DRAINED = "drained"
+    REAPED = "reaped"
+    """It was an orphan that nobody wanted, recorded only to be removed."""
+    FORGOTTEN = "forgotten"
+    """Its record was closed by an operator without proof that nothing is left."""
+
+
 class Readiness(StrEnum):
     """What must be true of a guest before its sandbox is RUNNING."""
 

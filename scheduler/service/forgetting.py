@@ -15,7 +15,16 @@ from functools import partial
 from scheduler.clock import Clock
 from scheduler.errors import Conflict
 from scheduler.lifecycle.alternates import sent_back
-from scheduler.model import Allocation, Event, HostHealth, HostResources, Sandbox, Snapshot, Volume
+from scheduler.model import (
+    Allocation,
+    Ending,
+    Event,
+    HostHealth,
+    HostResources,
+    Sandbox,
+    Snapshot,
+    Volume,
+)
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -23,7 +32,6 @@ from scheduler.service.requests import ForgetSandbox
 from scheduler.service.sandboxes import by_reference
 from scheduler.store import Store, Transaction
 
-FORGOTTEN = "forgotten"
 _SILENT = frozenset({HostHealth.DOWN, HostHealth.UNKNOWN})
 """A host that is merely suspect may answer in a moment."""
 
@@ -46,7 +54,7 @@ class Forgetting:
 
 
 class ForgetService:
-    """Lets go; `wake_sandbox` and `wake_drain` tell the loops."""
+    """Lets go; `wake_sandbox` and `wake_drain` tell the loops, `ended` who counts."""
 
     def __init__(
         self,
@@ -57,6 +65,7 @@ class ForgetService:
         journal: Journal,
         wake_sandbox: Callable[[str], None],
         wake_drain: Callable[[str], None],
+        ended: Callable[[Sandbox], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -64,6 +73,7 @@ class ForgetService:
         self._journal = journal
         self._wake_sandbox = wake_sandbox
         self._wake_drain = wake_drain
+        self._ended = ended
 
     async def preview(self, reference: str, request: ForgetSandbox) -> Forgetting:
         """Return what `forget` would let go of, changing nothing."""
@@ -98,6 +108,8 @@ class ForgetService:
             self._wake_drain(one.host_id)
         self._journal.poke()
         self._wake_sandbox(sandbox.id)
+        if not sandbox.live:
+            self._ended(sandbox)
         return sandbox
 
     def _let_go(
@@ -119,7 +131,7 @@ class ForgetService:
                 actor=actor,
                 sandbox_id=sandbox.id,
                 host_id=sandbox.host_id,
-                reason_code=FORGOTTEN,
+                reason_code=Ending.FORGOTTEN,
                 message=f"what {sandbox.id} held on {where} was released without proof{why}",
                 evidence=_left_behind(plan),
             )
@@ -135,7 +147,7 @@ class ForgetService:
             sandbox.id,
             at=now,
             actor=actor,
-            reason_code=FORGOTTEN,
+            reason_code=Ending.FORGOTTEN,
             reason_message=f"forgotten while on {where}{why}",
             evidence=_left_behind(plan),
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self, TypedDict
+from typing import Protocol, Self, TypedDict
 
 from scheduler.clock import Clock
 from scheduler.guests.manifests import Manifests
+from scheduler.model import Sandbox
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.service.audits import AuditService
 from scheduler.service.authorities import AuthorityService
@@ -62,6 +63,18 @@ class Wakes:
     source: Callable[[str], None] = lambda _id: None
     """Takes the id of a source VM, or of an inspection."""
     authorities: Callable[[], None] = lambda: None
+
+
+class Tally(LoginTally, Protocol):
+    """Who counts what services do; see `metrics`."""
+
+    def forgotten(self, sandbox: Sandbox, /) -> None:
+        """Count a sandbox whose record was closed without proof."""
+        ...
+
+
+def _untold(_sandbox: Sandbox) -> None:
+    """Tell nobody."""
 
 
 class _Shared(TypedDict):
@@ -127,7 +140,7 @@ class Services:
         errands: Errands | None = None,
         guests: Guests | None = None,
         authority: Callable[[], str | None] = lambda: None,
-        logins: LoginTally | None = None,
+        tally: Tally | None = None,
     ) -> Self:
         """Return all services over one store, sharing the fleet in memory and the journal.
 
@@ -151,8 +164,8 @@ class Services:
             source_vms=told.of_sources(sightings, authority),
             doctor=DoctorService(store, clock, sightings=sightings, node=node),
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
-            **_mending(store, clock, wakes, seeing),
-            **told.in_guests(guests, errands or Errands(), logins),
+            **_mending(store, clock, wakes, seeing, tally),
+            **told.in_guests(guests, errands or Errands(), tally),
             **told.about_changes(manifests, change_files, forges),
         )
 
@@ -163,7 +176,9 @@ class _Mending(TypedDict):
     forgetting: ForgetService
 
 
-def _mending(store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing) -> _Mending:
+def _mending(
+    store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing, tally: Tally | None
+) -> _Mending:
     """Return the services for records and hosts that disagree."""
     return {
         "orphans": OrphanService(
@@ -177,6 +192,7 @@ def _mending(store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing) -> _Mend
             journal=seeing["journal"],
             wake_sandbox=wakes.sandbox,
             wake_drain=wakes.drain,
+            ended=_untold if tally is None else tally.forgotten,
         ),
     }
 

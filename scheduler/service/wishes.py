@@ -13,7 +13,7 @@ from datetime import datetime
 from scheduler.errors import Conflict
 from scheduler.lifecycle.alternates import only_built
 from scheduler.lifecycle.expiry import run_anew
-from scheduler.model import DesiredState, Sandbox, SandboxState
+from scheduler.model import DesiredState, Ending, Sandbox, SandboxState
 
 Wish = Callable[[Sandbox, datetime], Sandbox]
 
@@ -52,7 +52,7 @@ def destroy(sandbox: Sandbox, now: datetime) -> Sandbox:
         desired_state=DesiredState.DESTROYED,
         attempts=0,
         retry_at=None,
-        reason_code="deleted",
+        reason_code=Ending.DELETED,
         reason_message="its deletion was asked for",
     )
 

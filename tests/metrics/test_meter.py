@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler.metrics.meter import Meter
-from scheduler.model import Phase, SandboxState
+from scheduler.metrics.meter import ENDINGS, Meter
+from scheduler.model import Ending, Phase, SandboxState
 from tests.clocks import ManualClock
 from tests.metrics.reading import Series, key, values
 from tests.metrics.samples import NOW, sandbox
@@ -34,7 +34,7 @@ def test_known_series_exist_before_anything_happens(meter: Meter) -> None:
     series = told(meter)
     for result in ("placed", "capacity_exhausted", "constraint_impossible"):
         assert series[key("scheduler_decisions_total", result=result)] == 0
-    for reason in ("ttl", "drain", "user"):
+    for reason in ("ttl", "drain", "user", "forgotten", "other"):
         assert series[key("sandboxes_destroyed_total", reason=reason)] == 0
     assert series[key("sandboxes_created_total", result="failed")] == 0
     assert series[key("sandboxes_expired_total", action="stop")] == 0
@@ -137,10 +137,13 @@ def test_only_the_first_start_is_a_creation(meter: Meter) -> None:
     ("code", "reason"),
     [
         ("lease_expired", "ttl"),
+        ("imaged", "ttl"),
         ("drained", "drain"),
-        ("requested", "user"),
-        ("\x1b[31m", "user"),
-        (None, "user"),
+        ("deleted", "user"),
+        ("reaped", "user"),
+        ("running", "other"),
+        ("\x1b[31m", "other"),
+        (None, "other"),
     ],
 )
 def test_an_end_is_counted_under_a_known_reason(
@@ -151,6 +154,15 @@ def test_an_end_is_counted_under_a_known_reason(
     series = told(meter)
     assert series[key("sandboxes_destroyed_total", reason=reason)] == 1
     assert series[key("sandbox_lifetime_seconds_sum", reason=reason)] == 90
+
+
+def test_every_reason_that_ends_a_sandbox_is_known() -> None:
+    assert set(ENDINGS) == set(Ending)
+
+
+def test_a_forgotten_sandbox_is_an_end_too(meter: Meter) -> None:
+    meter.forgotten(sandbox(SandboxState.DESTROYED, reason_code="forgotten"))
+    assert told(meter)[key("sandboxes_destroyed_total", reason="forgotten")] == 1
 
 
 def test_expiries_bugs_and_lag(meter: Meter) -> None:

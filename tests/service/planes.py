@@ -39,6 +39,7 @@ from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.requests import CreateSandbox
 from scheduler.service.services import Services, Wakes
+from scheduler.service.ssh import Uncounted
 from scheduler.service.terms import Terms
 from scheduler.store import HostFacts, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
@@ -70,6 +71,8 @@ class Plane:
     errands: Errands
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
+    forgotten: list[str] = field(default_factory=list)
+    """The sandboxes that were counted as forgotten."""
 
     async def add_host(
         self,
@@ -204,6 +207,17 @@ def database(directory: Path) -> StoreConfig:
     return StoreConfig(database_url=sqlite_at(directory / "state.db"))
 
 
+class Counts(Uncounted):
+    """Counts only what is forgotten, and notes which."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def forgotten(self, sandbox: Sandbox) -> None:
+        """Note a sandbox."""
+        self.ids.append(sandbox.id)
+
+
 def wakes_to(woken: list[str]) -> Wakes:
     """Return wakes that only note who was woken."""
     return Wakes(
@@ -228,7 +242,7 @@ async def plane(
 ) -> AsyncIterator[Plane]:
     """Open a store and put the services over it."""
     woken: list[str] = []
-    errands = Errands()
+    errands, counts = Errands(), Counts()
     listings = Listings(clock)
     directory = (config.sqlite_path or Path("state.db")).absolute().parent
     async with (
@@ -256,6 +270,7 @@ async def plane(
             forges=forges,
             errands=errands,
             authority=lambda: AUTHORITY,
+            tally=counts,
         )
         with closing(change_files):
             yield Plane(
@@ -270,6 +285,7 @@ async def plane(
                 change_files=change_files,
                 errands=errands,
                 woken=woken,
+                forgotten=counts.ids,
             )
 
 

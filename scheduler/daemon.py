@@ -123,6 +123,7 @@ async def _serve(
     app = build_app(
         daemon.services,
         missing=lambda: daemon.watchdog.missing() if begun.is_set() else ("the loops run",),
+        answered=daemon.page.meter.answered,
     )
     watching = _watching(daemon.watchdog, running.clock)
     front.open(app, end_streams=daemon.end_streams)

@@ -38,6 +38,7 @@ class Prefix(StrEnum):
     CERTIFICATE = "CRT"
     SESSION = "SES"
     AUTHORITY = "SCA"
+    REQUEST = "REQ"
 
 
 def new_id(prefix: Prefix) -> str:

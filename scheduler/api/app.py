@@ -29,6 +29,7 @@ from scheduler.api.routes.terminals import TerminalRoutes
 from scheduler.api.routes.trust import TrustRoutes
 from scheduler.api.routes.versions import VersionRoutes
 from scheduler.api.routing import Operation, describe, methods_at, mount
+from scheduler.api.traces import Answered, Traced, unheard
 from scheduler.release import installed
 from scheduler.service.services import Services
 
@@ -37,15 +38,16 @@ Table = tuple[str, tuple[Operation, ...]]
 
 
 class Api(FastAPI):
-    """FastAPI with one layer around its routes instead of its own six.
+    """FastAPI with two thin layers around its routes instead of its own six.
 
     The others are for what we do not have: dependencies with cleanup, forms, telemetry, and two
     places that turn errors into answers. What the operations answer is described when somebody asks
     for the document: describing costs five times what serving needs, at every start.
     """
 
-    def __init__(self, tables: Iterable[Table]) -> None:
+    def __init__(self, tables: Iterable[Table], answered: Answered = unheard) -> None:
         super().__init__(**_ABOUT, openapi_url=None, redirect_slashes=False)
+        self._answered = answered
         self._tables = tuple(tables)
         for _, operations in self._tables:
             mount(self, operations)
@@ -53,7 +55,7 @@ class Api(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return what serves every request."""
-        return Problems(self.router, methods_at(self))
+        return Traced(Problems(self.router, methods_at(self)), self._answered)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; half a second of work when it is first asked for."""
@@ -69,10 +71,11 @@ class Api(FastAPI):
         return JSONResponse(self.openapi())
 
 
-def build_app(services: Services, *, missing: Missing = tuple) -> Api:
+def build_app(services: Services, *, missing: Missing = tuple, answered: Answered = unheard) -> Api:
     """Return the application over the services.
 
-    `missing` returns what still keeps the daemon from being ready, for /readyz.
+    `missing` returns what still keeps the daemon from being ready, for /readyz; `answered` is told
+    of every answer.
     """
     # The busiest path first: routes are tried in order.
     return Api(
@@ -94,7 +97,8 @@ def build_app(services: Services, *, missing: Missing = tuple) -> Api:
             ("trust", TrustRoutes(services).operations()),
             ("fleet", FleetRoutes(services, missing).operations()),
             ("fleet", VersionRoutes().operations()),
-        )
+        ),
+        answered,
     )
 
 

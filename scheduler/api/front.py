@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scheduler.api.problems import problem
+from scheduler.api.traces import Traced, unheard
 from scheduler.clock import Clock
 
 ALIVE = "/healthz"
@@ -26,7 +27,7 @@ class Front:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._begun = clock.monotonic()
-        self._app: ASGIApp = self._starting
+        self._app: ASGIApp = Traced(self._starting, unheard)
         self._end_streams: Callable[[], None] = _nothing
 
     def open(self, app: ASGIApp, *, end_streams: Callable[[], None]) -> None:

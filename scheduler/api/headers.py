@@ -17,6 +17,7 @@ from scheduler.api.answers import Form
 from scheduler.api.callers import expected_revision, once
 from scheduler.api.event_stream import resumed_after
 from scheduler.api.switching import PROTOCOL, Upgrade
+from scheduler.api.traces import HEADER, PATTERN
 
 Described = Mapping[str, Any]
 _OURS = "scheduler.api."
@@ -51,6 +52,14 @@ _READ_BY: Mapping[object, Described] = {
     ),
     Upgrade: _read("Upgrade", "What the connection becomes.", enum=[PROTOCOL]),
 }
+_READ_ALWAYS = _read(HEADER, "Names the request; without one a name is made.", PATTERN)
+SENT_ALWAYS: Mapping[str, Described] = {
+    HEADER: {
+        "description": "What the request is called in the daemon's log.",
+        "required": True,
+        "schema": {"type": "string", "pattern": PATTERN},
+    }
+}
 _SENT: Mapping[str, Described] = {
     "etag": {"description": "The revision, for If-Match.", "schema": {"type": "string"}},
     "location": {"description": "Where it is to be found.", "schema": {"type": "string"}},
@@ -64,7 +73,8 @@ _SENT: Mapping[str, Described] = {
 def read_by(endpoint: Callable[..., Any]) -> list[Described]:
     """Return the header parameters that an endpoint heeds, described."""
     used = list(_used_by(endpoint))
-    return [dict(described) for read, described in _READ_BY.items() if read in used]
+    heeded = (described for read, described in _READ_BY.items() if read in used)
+    return [dict(described) for described in (*heeded, _READ_ALWAYS)]
 
 
 def sent_by(endpoint: Callable[..., Any]) -> Mapping[int, Mapping[str, Described]]:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import get_contextvars
 
 from scheduler.errors import Invalid, SandboxdError
 from scheduler.validation.faults import Fault
@@ -70,6 +71,10 @@ DOCUMENTED: Mapping[str, object] = {
                     "code": {"type": "string"},
                     "detail": {"type": "string"},
                     "remediation": {"type": ["string", "null"]},
+                    "request_id": {
+                        "description": "What the request is called in the daemon's log.",
+                        "type": "string",
+                    },
                     "errors": {
                         "description": "What is wrong with which fields, of a request refused.",
                         "type": "array",
@@ -136,6 +141,8 @@ def problem(
         "detail": detail,
         "remediation": remedy,
     }
+    if (request_id := get_contextvars().get("request_id")) is not None:
+        document["request_id"] = request_id
     return Response(
         json.dumps(document, default=str),
         status_code=int(status),

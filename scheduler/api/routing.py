@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from itertools import chain
 from typing import Any
 
@@ -17,8 +18,9 @@ from starlette.types import Receive, Scope, Send
 from scheduler.api.binding import Binding
 from scheduler.api.bodies import BoundedRequest, header
 from scheduler.api.callers import heeds_revision, refuse_condition
-from scheduler.api.headers import read_by, sent_by
+from scheduler.api.headers import SENT_ALWAYS, read_by, sent_by
 from scheduler.api.problems import DOCUMENTED
+from scheduler.api.traces import OPERATION
 
 OCTETS = "application/octet-stream"
 
@@ -75,18 +77,17 @@ class OperationRoute(Route):
     def __init__(self, operation: Operation) -> None:
         super().__init__(operation.path, operation.endpoint, methods=[operation.method])
         self.methods = {operation.method}  # without the HEAD that comes with a GET else
-        heeded = operation.method == "GET" or heeds_revision(operation.endpoint)
-        self.app = self._serve if heeded else self._serve_unconditionally
+        self.app = self._serve
         self._operation = operation
+        self._is_conditional = operation.method == "GET" or heeds_revision(operation.endpoint)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"][OPERATION] = self.path
+        if not self._is_conditional:
+            refuse_condition(header(scope, b"if-match"))
         request = BoundedRequest(scope, receive, send)
         response = await self._operation.endpoint(**await self._binding.arguments(request))
         await response(scope, receive, send)
-
-    async def _serve_unconditionally(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refuse_condition(header(scope, b"if-match"))
-        await self._serve(scope, receive, send)
 
     @cached_property
     def _binding(self) -> Binding:
@@ -124,7 +125,15 @@ def _documented(operation: Operation) -> dict[int | str, dict[str, Any]]:
         documented[200] = {"model": operation.otherwise, "description": said}
     for status, headers in sent_by(operation.endpoint).items():
         documented[status] = {**documented.get(status, {}), "headers": dict(headers)}
-    return documented
+    named = (
+        documented
+        if operation.status == HTTPStatus.SWITCHING_PROTOCOLS
+        else {operation.status: {}, **documented}
+    )
+    return {
+        status: {**answer, "headers": {**answer.get("headers", {}), **SENT_ALWAYS}}
+        for status, answer in named.items()
+    }
 
 
 def _read(operation: Operation) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from itertools import product
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from scheduler.clock import Clock
+from scheduler.metrics.answers import Answers
+from scheduler.metrics.audits import Audits
 from scheduler.model import (
     CommandStatus,
     Ending,
@@ -24,6 +26,7 @@ from scheduler.model import (
     Sandbox,
     SandboxState,
 )
+from scheduler.service.audits import AuditReport
 
 DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
 ENDINGS: Mapping[Ending, str] = {
@@ -65,6 +68,8 @@ class Meter:
         self._measure_plays(self.registry)
         self._measure_kept_files(self.registry)
         self._measure_logins(self.registry)
+        self._answers = Answers(self.registry)
+        self._audits = Audits(self.registry)
         self._begin()
 
     def _measure_placement(self, registry: CollectorRegistry) -> None:
@@ -246,6 +251,10 @@ class Meter:
             registry=registry,
         )
 
+    def answered(self, path: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer of the API by its operation; `path` is a template of ours or `other`."""
+        self._answers.tell(path, method, status, seconds)
+
     def decided(self, result: str, refusals: Mapping[str, int], seconds: float) -> None:
         """Count a placement decision: its outcome, its refusals by filter, its duration."""
         self._decisions.labels(result).inc()
@@ -273,6 +282,10 @@ class Meter:
     def forgotten(self, sandbox: Sandbox) -> None:
         """Count the end of a sandbox whose record was closed without proof."""
         self._ended(sandbox)
+
+    def audited(self, report: AuditReport) -> None:
+        """Record what the latest audit found, and how far it could see."""
+        self._audits.tell(report)
 
     def expired(self, action: str) -> None:
         """Count a lease that ended: `destroy` or `stop`."""

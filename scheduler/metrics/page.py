@@ -60,11 +60,17 @@ class MetricsPage:
     def __init__(
         self, meter: Meter, latest: Callable[[], MetricsSnapshot], clock: Clock, *, release: Release
     ) -> None:
+        self.meter = meter
         registry = CollectorRegistry()
         registry.register(_Snapshot(latest, clock, release))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._collectors = (_WithoutCreated(meter.registry), registry)
+
+    def families(self) -> Iterator[Metric]:
+        """Yield every family of the page."""
+        for collector in self._collectors:
+            yield from collector.collect()
 
     def render(self) -> bytes:
         """Return the page in Prometheus's text format."""

@@ -164,7 +164,7 @@ def _tell_forgotten(
             actor=actor,
             sandbox_id=sandbox.id,
             host_id=sandbox.host_id,
-            reason_code=FORGOTTEN,
+            reason_code=Ending.FORGOTTEN,
             message=f"snapshot {snapshot.name} was forgotten with what {sandbox.id} held there",
             evidence={"snapshot_id": snapshot.id, "name": snapshot.name},
         )

@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.lifecycle.findings import Finding, FindingCode, HostAudit, Orphan
+from scheduler.lifecycle.orphans import OrphanCode, OrphanKind
 from scheduler.metrics.meter import ENDINGS, Meter
 from scheduler.model import Ending, Phase, SandboxState
+from scheduler.service.audits import AuditReport
 from tests.clocks import ManualClock
 from tests.metrics.reading import Series, key, values
 from tests.metrics.samples import NOW, sandbox
@@ -173,6 +176,49 @@ def test_expiries_bugs_and_lag(meter: Meter) -> None:
     assert series[key("sandboxes_expired_total", action="destroy")] == 1
     assert series[key("internal_errors_total")] == 1
     assert series[key("event_loop_lag_seconds")] == 0.25
+
+
+def test_answers_are_timed_by_operation_and_class_of_status(meter: Meter) -> None:
+    meter.answered("/v1/hosts/{name}", "GET", 200, 0.25)
+    meter.answered("/v1/hosts/{name}", "GET", 204, 0.25)
+    meter.answered("other", "other", 404, 0.001)
+    series = told(meter)
+    found = {"path": "/v1/hosts/{name}", "method": "GET", "status": "2xx"}
+    assert series[key("http_request_duration_seconds_count", **found)] == 2
+    assert series[key("http_request_duration_seconds_sum", **found)] == 0.5
+    lost = {"path": "other", "method": "other", "status": "4xx"}
+    assert series[key("http_request_duration_seconds_count", **lost)] == 1
+
+
+def test_the_latest_audit_is_told_by_code(meter: Meter) -> None:
+    def finding(code: FindingCode) -> Finding:
+        return Finding(code=code, host_id="HST-1", host_name="alpha", message="", remedy="")
+
+    unseen = HostAudit(host_id="HST-1", host_name="alpha", health="DOWN", audited=False)
+    missing = finding(FindingCode.DOMAIN_MISSING)
+    stray = Orphan(
+        code=OrphanCode.STRAY_COPY,
+        kind=OrphanKind.DOMAIN,
+        host_id="HST-1",
+        host_name="alpha",
+        name="x",
+        message="",
+        remedy="",
+    )
+    assert key("audit_findings", code="domain_missing") not in told(meter), "nobody has looked yet"
+    meter.audited(
+        AuditReport(
+            at=NOW, clean=False, findings=(missing, missing), orphans=(stray,), hosts=(unseen,)
+        )
+    )
+    series = told(meter)
+    assert series[key("audit_findings", code="domain_missing")] == 2
+    assert series[key("audit_findings", code="leftover")] == 0
+    assert series[key("audit_orphans", code="stray_copy")] == 1
+    assert series[key("audit_unaudited_hosts")] == 1
+    assert series[key("audit_timestamp_seconds")] == NOW.timestamp()
+    meter.audited(AuditReport(at=NOW, clean=True, findings=(), orphans=(), hosts=()))
+    assert told(meter)[key("audit_findings", code="domain_missing")] == 0
 
 
 def test_what_is_stuck_is_counted_as_it_is_now(meter: Meter) -> None:

@@ -23,12 +23,13 @@ from scheduler.control.change_loops import ChangeLoops
 from scheduler.control.clones import Clones
 from scheduler.control.evidence import GuestOnlooker
 from scheduler.control.loop import Loop
+from scheduler.control.measuring import measuring_loops
 from scheduler.control.pace import pace_of
 from scheduler.control.plane import ControlPlane, HostDrivers
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.publication_loops import Publishing
 from scheduler.control.source_loops import SourceLoops
-from scheduler.control.watchdog import Watchdog, writer_loop
+from scheduler.control.watchdog import Watchdog
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
 from scheduler.guests.dialling import Connection, Dialler
@@ -166,7 +167,13 @@ async def opened(
         snapshots = Snapshots(store, clock, stale_after_seconds=ground.terms.stale_after_seconds)
         beside = _beside(ground, clones=lambda: services.sandboxes)
         plane = _plane(ground, beside)
-        measuring = (*_measuring(store, snapshots, lag, clock), writer_loop(store, clock))
+        measuring = measuring_loops(
+            store,
+            clock,
+            refresh=snapshots.refresh,
+            lag=lag.measure,
+            audit=lambda: services.audits.watch(),
+        )
         watchdog = _watchdog(plane, measuring, lag, meter, clock=clock, notifier=notifier)
         services = Services.over(
             store,
@@ -359,14 +366,6 @@ def _wakes(plane: ControlPlane, beside: _Beside) -> Wakes:
         publication=plane.wake_publication,
         command=plane.wake_command,
         source=beside.sources.wake,
-    )
-
-
-def _measuring(store: Store, snapshots: Snapshots, lag: LagProbe, clock: Clock) -> tuple[Loop, ...]:
-    return (
-        Loop("store", store.probe, every=2.0, limit=None, clock=clock),
-        Loop("metrics", snapshots.refresh, every=5.0, limit=60.0, clock=clock),
-        Loop("lag", lag.measure, every=1.0, limit=None, clock=clock),
     )
 
 

@@ -7,12 +7,13 @@ what a destroyed sandbox left behind, within the budget. Everything else is an o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from scheduler.clock import Clock
-from scheduler.errors import Conflict, Invalid, NotFound
+from scheduler.errors import Conflict, Invalid, NotFound, Unreadable
 from scheduler.lifecycle.audit import Books, Witnesses, compare
 from scheduler.lifecycle.findings import Comparison, Finding, FindingCode, HostAudit, Orphan
 from scheduler.lifecycle.orphans import Budget, owner_named
@@ -51,8 +52,12 @@ class HealReport:
     after: AuditReport
 
 
+def unheard(_report: AuditReport) -> None:
+    """Tell nobody."""
+
+
 class AuditService:
-    """Compares, and heals when asked to."""
+    """Compares, and heals when asked to; `told` hears of every audit."""
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class AuditService:
         journal: Journal,
         wake: Callable[[str], None],
         budget: Budget | None = None,
+        told: Callable[[AuditReport], None] = unheard,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -72,6 +78,7 @@ class AuditService:
         self._journal = journal
         self._wake = wake
         self._budget = budget or Budget()
+        self._told = told
 
     async def audit(self, seconds: float = 0.0) -> AuditReport:
         """Compare everything, after waiting at most so long for fresh looks at the hosts."""
@@ -79,13 +86,23 @@ class AuditService:
         miscounts = await self._store.read(lambda tx: tx.allocations.audit())
         findings = (*map(_miscount, miscounts), *comparison.findings)
         whole = all(host.audited and host.reason is None for host in comparison.hosts)
-        return AuditReport(
+        report = AuditReport(
             at=self._clock.now(),
             clean=whole and not findings and not comparison.orphans,
             findings=findings,
             orphans=comparison.orphans,
             hosts=comparison.hosts,
         )
+        self._told(report)
+        return report
+
+    async def watch(self) -> None:
+        """Audit by what there is, for whoever is told: asks no host and waits for none.
+
+        A row that cannot be read leaves what was told last; its age then tells.
+        """
+        with suppress(Unreadable):
+            await self.audit()
 
     async def compare(self, seconds: float = 0.0) -> Comparison:
         """Compare records and listings only, the counters left aside."""

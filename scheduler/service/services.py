@@ -10,7 +10,7 @@ from scheduler.clock import Clock
 from scheduler.guests.manifests import Manifests
 from scheduler.model import Sandbox
 from scheduler.publishing.change_files import ChangeFiles
-from scheduler.service.audits import AuditService
+from scheduler.service.audits import AuditReport, AuditService, unheard
 from scheduler.service.authorities import AuthorityService
 from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.change_sets import ChangeSetService
@@ -70,6 +70,10 @@ class Tally(LoginTally, Protocol):
 
     def forgotten(self, sandbox: Sandbox, /) -> None:
         """Count a sandbox whose record was closed without proof."""
+        ...
+
+    def audited(self, report: AuditReport, /) -> None:
+        """Take note of what an audit found."""
         ...
 
 
@@ -149,7 +153,10 @@ class Services:
         sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
-        audits = AuditService(store, clock, sightings=sightings, wake=wakes.host, **shared)
+        audited = unheard if tally is None else tally.audited
+        audits = AuditService(
+            store, clock, sightings=sightings, wake=wakes.host, told=audited, **shared
+        )
         seeing: _Seeing = {**shared, "terms": terms, "audits": audits, "sightings": sightings}
         told = _Told(store=store, clock=clock, terms=terms, journal=journal, wakes=wakes)
         return cls(

@@ -16,6 +16,7 @@ import yaml
 from scheduler.metrics import Meter, MetricsPage, MetricsSnapshot
 from scheduler.model import Drain
 from scheduler.release import Release
+from scheduler.service.audits import AuditReport
 from tests.clocks import ManualClock
 from tests.deploy.paths import DEPLOY
 from tests.metrics.reading import Series, read
@@ -56,6 +57,7 @@ def page() -> Series:
     meter = Meter(clock)
     for loop in ("reap", "drain", "clock", "poll", "retention"):
         meter.passed(loop, 0.1)
+    meter.audited(AuditReport(at=NOW, clean=True, findings=(), orphans=(), hosts=()))
     drain = Drain(
         id="DRN-1",
         host_id="HST-1",

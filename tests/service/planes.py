@@ -32,6 +32,7 @@ from scheduler.model import (
 )
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
+from scheduler.service.audits import AuditReport
 from scheduler.service.catalogue import Shelf
 from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
@@ -216,6 +217,9 @@ class Counts(Uncounted):
     def forgotten(self, sandbox: Sandbox) -> None:
         """Note a sandbox."""
         self.ids.append(sandbox.id)
+
+    def audited(self, report: AuditReport) -> None:
+        """Note nothing."""
 
 
 def wakes_to(woken: list[str]) -> Wakes:

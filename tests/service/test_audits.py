@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from scheduler.errors import Conflict
+from scheduler.errors import Conflict, Unreadable
 from scheduler.lifecycle.findings import FindingCode
 from scheduler.lifecycle.orphans import Budget, OrphanCode
 from scheduler.model import DomainState, Event, HostHealth, Sandbox
@@ -281,3 +281,40 @@ def _strike(tx: Transaction, sandbox: Sandbox) -> None:
     for volume in tx.volumes.of_owner(sandbox.id):
         tx.volumes.remove(volume.host_id, volume.pool, volume.name)
     tx.events.add(Event(at=sandbox.updated_at, kind=ORPHAN_EVENT, reason_code="removed"))
+
+
+async def test_every_audit_is_told_and_watching_asks_no_host(
+    cloud: Plane, alpha: Machine, clock: ManualClock
+) -> None:
+    reports: list[AuditReport] = []
+    audits = AuditService(
+        cloud.store,
+        clock,
+        sightings=Sightings(
+            cloud.listings, clock, wake=cloud.woken.append, stale_after_seconds=10_000
+        ),
+        fleet=cloud.fleet,
+        journal=cloud.journal,
+        wake=cloud.woken.append,
+        told=reports.append,
+    )
+    alpha.see(times=2)
+    cloud.woken.clear()
+    await audits.watch()
+    lost(alpha)
+    alpha.see(times=2)
+    asked = await audits.audit()
+    await audits.watch()
+    assert [len(report.orphans) for report in reports] == [0, 1, 1]
+    assert reports[1] is asked
+    assert cloud.woken == []
+
+
+async def test_a_row_that_cannot_be_read_leaves_what_was_told_last(
+    cloud: Plane, alpha: Machine
+) -> None:
+    broken = update(HOSTS.table).where(HOSTS.table.c.name == "alpha").values(labels="{")
+    await cloud.store.submit(lambda tx: tx.cursor.change(Statement(broken), ()))
+    with pytest.raises(Unreadable):
+        await cloud.services.audits.audit()
+    await cloud.services.audits.watch()

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from scheduler.errors import NotFound
-from scheduler.model import Breaker, DesiredState, OnExpire, Sandbox
+from scheduler.lifecycle.steps import ConditionKind
+from scheduler.model import Breaker, Condition, DesiredState, OnExpire, Sandbox
 from scheduler.placement import Headroom
 from scheduler.store import Transaction
 from tests.clocks import ManualClock
@@ -62,6 +63,19 @@ async def test_a_lease_that_stops_its_sandbox_gives_nothing_back(
 ) -> None:
     await leased(cloud, 1, on_expire)
     assert [await room(cloud, hours) for hours in (None, 1)] == [2, later]
+
+
+async def test_the_second_end_of_a_lease_that_stopped_its_sandbox_gives_its_room_back(
+    cloud: Plane,
+) -> None:
+    box = await leased(cloud, 1, OnExpire.STOP)
+    ended = Condition(kind=ConditionKind.EXPIRED, message="it ended", since=cloud.clock.now())
+    await cloud.store.submit(
+        lambda tx: tx.sandboxes.replace(
+            replace(box, conditions=(ended,)), expected_generation=box.generation
+        )
+    )
+    assert [await room(cloud, hours) for hours in (None, 1)] == [2, 4]
 
 
 async def test_what_is_being_destroyed_is_gone_by_then(cloud: Plane) -> None:

@@ -129,7 +129,11 @@ ENDING = Statement(
     .where(
         or_(
             _BOX.desired_state == DesiredState.DESTROYED.value,
-            and_(_BOX.expires_at <= bindparam("by"), _BOX.on_expire != OnExpire.STOP.value),
+            and_(
+                _BOX.expires_at <= bindparam("by"),
+                # The first end of such a lease stops it and leaves this mark, the next destroys it.
+                or_(_BOX.on_expire != OnExpire.STOP.value, _BOX.conditions.contains('"expired"')),
+            ),
         )
     )
     .order_by(_ROWS.host_id, _ROWS.sandbox_id),

@@ -147,7 +147,7 @@ class Allocations(Repository):
     def ending(self, by: datetime) -> tuple[Allocation, ...]:
         """Return what is to be free by a time: of sandboxes being destroyed, or whose lease ends.
 
-        A lease that stops its sandbox frees nothing.
+        A lease that stops its sandbox frees nothing, but its second end does.
         """
         return self._all(ALLOCATIONS, queries.ENDING, micros(by))
 

@@ -134,6 +134,8 @@ def _field_errors(document: Mapping[str, Any]) -> tuple[str, ...]:
 def _hint(document: Mapping[str, Any]) -> str | None:
     remediation = document.get("remediation")
     retry_after = document.get("retry_after")
+    if document.get("code") == "internal_error" and document.get("request_id"):
+        return f"{remediation} (there it is request {document['request_id']})"
     if retry_after is None:
         return str(remediation) if remediation else None
     return f"{remediation or 'try again'} (worth a retry in {retry_after} s)"

@@ -80,6 +80,8 @@ def test_problems_of_any_shape_are_understood() -> None:
     assert listed.reasons == ("why", "a: ")
     timed = Refused(507, {"code": "capacity_exhausted", "title": "full", "retry_after": 5})
     assert (timed.message, timed.hint) == ("full", "try again (worth a retry in 5 s)")
+    bug = {"code": "internal_error", "remediation": "report it with the log", "request_id": "REQ-1"}
+    assert Refused(500, bug).hint == "report it with the log (there it is request REQ-1)"
 
 
 def test_a_diff_shows_a_link_in_a_files_place_and_a_script_in_one_line() -> None:

@@ -9,13 +9,21 @@ import pytest
 from sqlalchemy import update
 
 from scheduler.errors import AlreadyExists, Conflict, Invalid, NotFound
-from scheduler.model import Allocation, AllocationState, HostState, Resources
+from scheduler.model import (
+    Allocation,
+    AllocationState,
+    Condition,
+    DesiredState,
+    HostState,
+    OnExpire,
+    Resources,
+)
 from scheduler.store import Store, Transaction
 from scheduler.store.repositories import host_queries
 from scheduler.store.statements import Statement
 from scheduler.store.tables import HOSTS
 from tests.clocks import START
-from tests.store.samples import allocation, host, sandbox
+from tests.store.samples import allocation, host, later, sandbox
 
 
 def claim(wanted: Allocation, tx: Transaction) -> Allocation:
@@ -232,3 +240,31 @@ async def test_healing_says_who_asked_for_it(fleet: Store) -> None:
     await fleet.submit(lambda tx: tx.allocations.audit(heal=True, actor="uid:7"))
     events = await fleet.read(lambda tx: tx.events.find())
     assert [(one.kind, one.actor) for one in events] == [("ledger.healed", "uid:7")]
+
+
+async def test_what_is_to_be_free_by_a_time_is_found(store: Store) -> None:
+    ended = Condition(kind="expired", message="it ended", since=START)
+    boxes = (
+        sandbox("SBX-1", sandbox_name="a", expires_at=later(60)),
+        sandbox("SBX-2", sandbox_name="b", expires_at=later(61)),
+        sandbox("SBX-3", sandbox_name="c", expires_at=later(60), on_expire=OnExpire.STOP),
+        sandbox(
+            "SBX-4",
+            sandbox_name="d",
+            expires_at=later(60),
+            on_expire=OnExpire.STOP,
+            conditions=(ended,),
+        ),
+        sandbox("SBX-5", sandbox_name="e", desired_state=DesiredState.DESTROYED),
+        sandbox("SBX-6", sandbox_name="f"),
+    )
+
+    def unit(tx: Transaction) -> None:
+        tx.hosts.add(host())
+        for box in boxes:
+            tx.sandboxes.add(box)
+            tx.allocations.claim(allocation(box.id, vcpus=1, memory_mb=1, storage_mb=1))
+
+    await store.submit(unit)
+    found = await store.read(lambda tx: tx.allocations.ending(later(60)))
+    assert [one.sandbox_id for one in found] == ["SBX-1", "SBX-4", "SBX-5"]

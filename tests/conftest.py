@@ -1,7 +1,5 @@
 """What every test gets: the real servers of tests/fleet on request, and property tests that repeat.
 
-Run side by side, a file's tests stay together, and so do all that use real hosts.
-
 In CI Hypothesis draws the same examples each run, so that a red build is red for its change.
 """
 
@@ -11,45 +9,20 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.disks import mounted
 
-pytest_plugins = ["tests.fleet.plugin"]
+pytest_plugins = ["tests.dealing", "tests.fleet.plugin"]
 
 # No deadlines: two busy cores say nothing about the code.
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
-
-
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
-    """Deals out whole files, and all that have tests on real hosts to one process.
-
-    xdist's own groups do nothing since pytest 9.2: it writes them where ids are kept no more.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "real hosts" if _has_real_hosts(self.config.rootpath / file) else file
-
-
-@cache
-def _has_real_hosts(file: Path) -> bool:
-    return "mark.fleet" in file.read_text()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
-    """Keep together what shares servers, whatever `--dist` says."""
-    return ByFile(config, log)
 
 
 @pytest.fixture

@@ -14,21 +14,23 @@ import libvirt
 import pytest
 
 import scheduler.hosts
-from scheduler.clock import SystemClock
 from scheduler.errors import HostTimeout, HostUnreachable, IdentityChanged
 from scheduler.hosts import BaseImage, DomainPlan, Drivers, HostDriver, Keyring, handles
+from scheduler.hosts.connection import Backoff
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun
 from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.hosts.plans import NewReplica
 from scheduler.model.hosts import HostResources, VirtType
+from tests.clocks import ManualClock
 from tests.fleet.farm import FarmHost, LibvirtdFarm
 from tests.hosts.subjects import CLUSTER, host_record
 from tests.waits import until, until_answer
 
 MakeFarm = Callable[[int], LibvirtdFarm]
 OpenDrivers = Callable[[Mapping[Verb, float]], AbstractAsyncContextManager[Drivers]]
-SHORT = {**DEADLINE_SECONDS, **dict.fromkeys(DEADLINE_SECONDS, 1.0)}
+SHORT = dict.fromkeys(Verb, 1.0)
+BACKOFF = Backoff()
 NOBODY = "00000000-0000-4000-8000-000000000000"
 BASE = BaseImage(name="b", path="/b", format="qcow2", capacity=1, physical=1)
 SHAPE = NewReplica(format="qcow2", size=1, capacity=1)
@@ -52,22 +54,32 @@ def hints() -> list[str]:
 
 
 @pytest.fixture
-async def drivers(tmp_path: Path, hints: list[str]) -> AsyncIterator[Drivers]:
-    async with opened(tmp_path, hints, SHORT) as made:
-        yield made
+def clock() -> ManualClock:
+    """By which a host that could not be reached is dialled again."""
+    return ManualClock()
 
 
 @pytest.fixture
-def drivers_of(tmp_path: Path, hints: list[str]) -> OpenDrivers:
+def drivers_of(tmp_path: Path, hints: list[str], clock: ManualClock) -> OpenDrivers:
     """Call it with deadlines of your own for drivers that keep to them."""
-    return partial(opened, tmp_path, hints)
+    keyring = Keyring.open(tmp_path / "cluster.key", str(CLUSTER))
+    return partial(_opened, tmp_path, keyring, clock, hints)
 
 
-def opened(
-    directory: Path, hints: list[str], deadlines: Mapping[Verb, float]
+def _opened(
+    directory: Path,
+    keyring: Keyring,
+    clock: ManualClock,
+    hints: list[str],
+    deadlines: Mapping[Verb, float],
 ) -> AbstractAsyncContextManager[Drivers]:
-    keyring = Keyring.open(directory / "cluster.key", str(CLUSTER))
-    return Drivers.open(directory, keyring, SystemClock(), hints.append, deadlines=deadlines)
+    return Drivers.open(directory, keyring, clock, hints.append, deadlines=deadlines)
+
+
+@pytest.fixture
+async def drivers(drivers_of: OpenDrivers) -> AsyncIterator[Drivers]:
+    async with drivers_of(DEADLINE_SECONDS) as made:
+        yield made
 
 
 def record(host: FarmHost, **values: object) -> HostResources:
@@ -80,7 +92,18 @@ def driver_of(drivers: Drivers, host: FarmHost) -> LibvirtDriver:
     return driver
 
 
-async def reachable(driver: LibvirtDriver) -> bool:
+def wait_for_answers(driver: LibvirtDriver, deadlines: Mapping[Verb, float]) -> None:
+    """Have this host's calls wait so long from now on, and no other host's.
+
+    A second is much for a host that is stopped, and may be little for one that is only slow.
+    """
+    for connection in driver._connections():
+        connection._deadlines = deadlines
+
+
+async def reachable(driver: LibvirtDriver, clock: ManualClock) -> bool:
+    """Return whether the host answers, having let the time pass that it is not dialled for."""
+    clock.advance(BACKOFF.last_seconds)
     try:
         await driver.inventory()
     except HostUnreachable:
@@ -88,53 +111,59 @@ async def reachable(driver: LibvirtDriver) -> bool:
     return True
 
 
-async def test_a_hung_host_costs_only_its_own_lane(drivers: Drivers, make_farm: MakeFarm) -> None:
+async def test_a_hung_host_costs_only_its_own_lane(
+    drivers: Drivers, make_farm: MakeFarm, clock: ManualClock
+) -> None:
     farm = make_farm(2)
     hung, healthy = (driver_of(drivers, host) for host in farm)
     await hung.inventory()
     await healthy.inventory()
     farm[0].suspend()
+    wait_for_answers(hung, dict.fromkeys(Verb, 3600.0))
     stuck = asyncio.create_task(hung.inventory())
     for _ in range(20):
         await healthy.inventory()
     assert not stuck.done()
-    with pytest.raises(HostTimeout, match=r"farm1 did not .* within 1 s"):
-        await stuck
     farm[0].resume()
-    await until_answer(lambda: reachable(hung), what="the host that was resumed")
+    await stuck
+    farm[0].suspend()
+    wait_for_answers(hung, SHORT)
+    with pytest.raises(HostTimeout, match=r"farm1 did not .* within 1 s"):
+        await hung.inventory()
+    farm[0].resume()
+    wait_for_answers(hung, DEADLINE_SECONDS)
+    await until_answer(lambda: reachable(hung, clock), what="the host that was resumed")
 
 
 async def test_four_hung_calls_are_the_most_a_host_gets(
-    drivers: Drivers, make_farm: MakeFarm
+    drivers: Drivers, make_farm: MakeFarm, clock: ManualClock
 ) -> None:
     farm = make_farm(1)
     driver = driver_of(drivers, farm[0])
     await driver.inventory()
     await driver.undefine(NOBODY)  # opens the mutating connection too
     farm[0].suspend()
+    wait_for_answers(driver, SHORT)
     lane = driver._observing._lane
     for _ in range(4):
         calls = asyncio.gather(driver.undefine(NOBODY), driver.volume("x"), return_exceptions=True)
         assert all(isinstance(failure, HostUnreachable) for failure in await calls)
-        await until_answer(lambda: past_backoff(driver), what="the next attempt to dial")
+        clock.advance(BACKOFF.last_seconds)
         if lane.abandoned == 4:
             break
     assert lane.abandoned == 4
     with pytest.raises(CallNotBegun, match="4 earlier calls"):
         await driver.inventory()
     farm[0].resume()
+    wait_for_answers(driver, DEADLINE_SECONDS)
     await until(lambda: lane.abandoned == 0, what="the hung calls to return")
-    await until_answer(lambda: reachable(driver), what="the host that was resumed")
-
-
-async def past_backoff(driver: LibvirtDriver) -> bool:
-    now = SystemClock().monotonic()
-    return all(now >= one._dial_after for one in driver._connections())
+    await until_answer(lambda: reachable(driver, clock), what="the host that was resumed")
 
 
 async def test_keepalive_ends_every_call_at_once(
     drivers_of: OpenDrivers,
     make_farm: MakeFarm,
+    clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """libvirt 9.0 ends one call of a connection so; others on it would crash the process later."""
@@ -144,26 +173,26 @@ async def test_keepalive_ends_every_call_at_once(
     async with drivers_of(dict.fromkeys(Verb, 60.0)) as drivers:
         driver = driver_of(drivers, farm[0])
         for _ in range(2):
-            await until_answer(lambda: all_open(driver), what="all connections")
+            await until_answer(lambda: all_open(driver, clock), what="all connections")
             farm[0].suspend()
             calls = (driver.inventory(), *(driver.volume(name) for name in "abc"))
             failures = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(failure) for failure in failures] == [HostUnreachable] * 4
             assert driver._watching._lane.abandoned == 0
             farm[0].resume()
-            await until_answer(lambda: reachable(driver), what="the host that was resumed")
+            await until_answer(lambda: reachable(driver, clock), what="the host that was resumed")
 
 
-async def all_open(driver: LibvirtDriver) -> bool:
+async def all_open(driver: LibvirtDriver, clock: ManualClock) -> bool:
     """Ask for several things at once, and return whether each call has a connection by now."""
-    if not await reachable(driver):
+    if not await reachable(driver, clock):
         return False
     await asyncio.gather(*(driver.volume(name) for name in "abc"))
     return len(driver._observing._handles) == CALLS_AT_ONCE
 
 
 async def test_a_killed_host_is_lost_at_once_and_found_again_after_its_restart(
-    drivers: Drivers, make_farm: MakeFarm, hints: list[str]
+    drivers: Drivers, make_farm: MakeFarm, hints: list[str], clock: ManualClock
 ) -> None:
     farm = make_farm(1)
     driver = driver_of(drivers, farm[0])
@@ -176,19 +205,23 @@ async def test_a_killed_host_is_lost_at_once_and_found_again_after_its_restart(
     assert caught.value.remedy
     await until(lambda: hints == [record(farm[0]).id], what="the hint of the lost connection")
     farm[0].restart()
-    await until_answer(lambda: reachable(driver), what="the restarted host")
+    await until_answer(lambda: reachable(driver, clock), what="the restarted host")
 
 
 async def test_a_host_that_is_down_is_dialled_now_and_then_only(
-    drivers: Drivers, make_farm: MakeFarm
+    drivers: Drivers, make_farm: MakeFarm, clock: ManualClock
 ) -> None:
     farm = make_farm(1)
     driver = driver_of(drivers, farm[0])
     farm[0].kill()
     with pytest.raises(HostUnreachable, match="could not be reached"):
         await driver.inventory()
-    with pytest.raises(HostUnreachable, match=r"dialled again in 0\.\d s"):
+    clock.advance(BACKOFF.first_seconds - 0.1)
+    with pytest.raises(HostUnreachable, match=r"dialled again in 0\.1 s"):
         await driver.inventory()
+    clock.advance(0.2)
+    farm[0].restart()
+    await driver.inventory()
 
 
 VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
@@ -271,7 +304,7 @@ async def test_what_changed_while_a_host_was_away_is_seen(
 
 
 async def test_another_machine_at_the_same_address_is_refused_until_accepted(
-    drivers: Drivers, make_farm: MakeFarm
+    drivers: Drivers, make_farm: MakeFarm, clock: ManualClock
 ) -> None:
     farm = make_farm(1)
     seen = (await drivers.get(record(farm[0])).inventory()).host_uuid
@@ -284,7 +317,7 @@ async def test_another_machine_at_the_same_address_is_refused_until_accepted(
     accepted = drivers.get(record(farm[0], host_uuid=seen))
     assert accepted is pinned
     assert isinstance(accepted, LibvirtDriver)
-    await until_answer(lambda: past_backoff(accepted), what="the next attempt to dial")
+    clock.advance(BACKOFF.last_seconds)
     assert (await accepted.inventory()).host_uuid == seen
 
 
@@ -293,7 +326,7 @@ async def test_connections_are_really_closed(tmp_path: Path, make_farm: MakeFarm
     keyring = Keyring.open(tmp_path / "cluster.key", str(CLUSTER))
 
     async def open_and_close() -> None:
-        async with Drivers.open(tmp_path, keyring, SystemClock(), lambda _: None) as drivers:
+        async with Drivers.open(tmp_path, keyring, ManualClock(), lambda _: None) as drivers:
             driver = drivers.get(record(farm[0]))
             await driver.inventory()
             await driver.undefine(NOBODY)

@@ -170,10 +170,15 @@ def host_record(name: str, **values: object) -> HostResources:
     return HostResources(**{**known, **values})  # type: ignore[arg-type]
 
 
-async def on_libvirt(driver: HostDriver, act: Callable[[Handle], None]) -> None:
-    """Do something on the driver's own connection, behind the port's back."""
+async def on_libvirt(
+    driver: HostDriver, act: Callable[[Handle], None], within: Verb = Verb.DEFINE
+) -> None:
+    """Do something on the driver's own connection, behind the port's back.
+
+    It may take as long as the kind of call that is named.
+    """
     assert isinstance(driver, LibvirtDriver)
-    await driver._mutating.call(Verb.DEFINE, act)
+    await driver._mutating.call(within, act)
 
 
 @asynccontextmanager

@@ -32,9 +32,17 @@ def in_jumps(test: Coroutine[Any, Any, None]) -> None:
 
 
 async def pass_time(seconds: float) -> None:
-    """Let so much time be over, and what was to come by then have come."""
+    """Let so much time be over after all that is on its way, and what was to come by then come.
+
+    Real time passes as well: what must not have happened yet needs minutes of margin, not seconds.
+    """
     loop = asyncio.get_running_loop()
     assert isinstance(loop, JumpingLoop)
+    await _turns()
     loop.jump(seconds)
+    await _turns()
+
+
+async def _turns() -> None:
     for _ in range(_TURNS):
         await asyncio.sleep(0)

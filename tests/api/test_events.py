@@ -28,7 +28,7 @@ from tests.waits import until
 
 ONLY = "text/event-stream"
 STREAM = {"accept": ONLY}
-SLOW_S = Bounds().slow_seconds
+SLOW_S, MARGIN_S = 3600, 600
 NOISE = "test.noise"
 LENGTH = 2000
 PAGE_OF_NOISE = 400
@@ -258,7 +258,11 @@ def test_a_reader_that_does_not_read_is_disconnected_and_nobody_else(
         async with (
             plane(database(tmp_path), clock) as cloud,
             serve(
-                build_app(cloud.services), socket_path, group=None, on_stop=cloud.journal.close
+                build_app(cloud.services),
+                socket_path,
+                group=None,
+                bounds=Bounds(slow_seconds=SLOW_S),
+                on_stop=cloud.journal.close,
             ) as listener,
             client(socket_path) as http,
             http.stream("GET", query, headers=STREAM) as answer,
@@ -272,9 +276,9 @@ def test_a_reader_that_does_not_read_is_disconnected_and_nobody_else(
                 await journal(cloud, PAGE_OF_NOISE)
                 seen = await take(stream, PAGE_OF_NOISE)
                 await until(lambda: unread(deaf) > LENGTH, what="as much as it holds")
-                await pass_time(SLOW_S - 1)
+                await pass_time(SLOW_S - MARGIN_S)
                 assert listener.connections == 2
-                await pass_time(2)
+                await pass_time(2 * MARGIN_S)
                 await until(lambda: listener.connections == 1, what="the deaf reader's end")
                 await until(lambda: cloud.journal.waiting == 1, what="its follower's end")
                 await journal(cloud, PAGE_OF_NOISE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx2
@@ -16,7 +17,9 @@ from scheduler.api.app import build_app
 from scheduler.api.listener import Listener, serve
 from scheduler.api.protocol import Bounds
 from tests.api.conftest import client
-from tests.service.planes import Plane
+from tests.clocks import ManualClock
+from tests.jumps import in_jumps, pass_time
+from tests.service.planes import Plane, database, plane
 from tests.waits import until
 
 MIB = 1 << 20
@@ -24,7 +27,7 @@ HUGE = 100 * MIB
 AT_ONCE = 4
 MORE_AT_MOST_KB = 64 * 1024
 """What the process may grow by under floods of HUGE bodies: a fraction of a single one."""
-BOUNDS = Bounds(request_seconds=0.5)
+BOUNDS = Bounds(request_seconds=60)
 HEAD = b"POST /v1/sandboxes HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -49,13 +52,16 @@ HALVES: dict[str, bytes] = {
 }
 
 
+def served(cloud: Plane, path: Path) -> AbstractAsyncContextManager[Listener]:
+    """The real application, that waits a minute for a request's end."""
+    app = build_app(cloud.services)
+    return serve(app, path, group=None, bounds=BOUNDS, on_stop=cloud.journal.close)
+
+
 @pytest.fixture
 async def listener(cloud: Plane, socket_path: Path) -> AsyncIterator[Listener]:
-    app = build_app(cloud.services)
-    async with serve(
-        app, socket_path, group=None, bounds=BOUNDS, on_stop=cloud.journal.close
-    ) as served:
-        yield served
+    async with served(cloud, socket_path) as listening:
+        yield listening
 
 
 @pytest.fixture
@@ -83,23 +89,38 @@ async def test_a_flood_is_refused_and_costs_nobody_else_anything(
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("leaves", [True, False])
-async def test_half_a_request_is_cut_off_and_changes_nothing(
-    listener: Listener, http: httpx2.AsyncClient, half: str, leaves: bool
+def test_half_a_request_is_cut_off_and_changes_nothing(
+    tmp_path: Path, socket_path: Path, clock: ManualClock, half: str, leaves: bool
 ) -> None:
-    writers = []
-    for _ in range(AT_ONCE):
-        _, writer = await asyncio.open_unix_connection(str(listener.path))
-        writer.write(HALVES[half])
-        await writer.drain()
-        writers.append(writer)
-    if leaves:
-        for writer in writers:
-            writer.close()
-    assert (await http.get("/v1/sandboxes")).json()["items"] == []
-    await until(lambda: listener.connections <= 1, what="the halves to be cut off")
-    assert (await http.get("/v1/sandboxes")).json()["items"] == []
-    for writer in writers:
-        writer.close()
+    async def test() -> None:
+        async with (
+            plane(database(tmp_path), clock) as cloud,
+            served(cloud, socket_path) as listener,
+            client(socket_path) as http,
+        ):
+            writers = [await begin(socket_path, HALVES[half]) for _ in range(AT_ONCE)]
+            await until(lambda: listener.connections == AT_ONCE)
+            if leaves:
+                for writer in writers:
+                    writer.close()
+            assert (await http.get("/v1/sandboxes")).json()["items"] == []
+            if not leaves:
+                assert listener.connections == AT_ONCE + 1
+                await pass_time(BOUNDS.request_seconds)
+            await until(lambda: listener.connections <= 1, what="the halves to be cut off")
+            assert (await http.get("/v1/sandboxes")).json()["items"] == []
+            for writer in writers:
+                writer.close()
+
+    in_jumps(test())
+
+
+async def begin(path: Path, half: bytes) -> asyncio.StreamWriter:
+    """Send what is only a part of a request."""
+    _, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(half)
+    await writer.drain()
+    return writer
 
 
 async def pour(path: Path, head: bytes, more: bytes) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import grp
 import os
+import re
 import socket
 import stat
 import sys
@@ -27,9 +28,11 @@ from tests.jumps import in_jumps, pass_time
 from tests.scarcity import answer_on, failed_accepts
 from tests.waits import until
 
-QUICK = Bounds(request_seconds=0.2, idle_seconds=1, connections_per_user=8, stop_seconds=1)
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
-SLOW_S = Bounds().slow_seconds
+MARGIN_S = 600
+"""What the machine may be slow by between two lines of a test."""
+REQUEST_S, IDLE_S, SLOW_S = 3600, 7200, 14400
+PATIENT = Bounds(request_seconds=REQUEST_S, idle_seconds=IDLE_S, slow_seconds=SLOW_S)
 LONG, PART = 2 << 20, 256 << 10
 """Bytes: more than a connection holds, and as much as the kernel waits for before it takes more."""
 
@@ -82,7 +85,7 @@ def read(path: Path) -> str:
 
 @pytest.fixture
 async def listener(socket_path: Path) -> AsyncIterator[Listener]:
-    async with serve(Echo(), socket_path, group=None, bounds=QUICK) as served:
+    async with serve(Echo(), socket_path, group=None) as served:
         yield served
 
 
@@ -204,40 +207,46 @@ async def test_another_one_s_socket_is_not_unlinked(socket_path: Path) -> None:
     assert read(socket_path) == "somebody else's"
 
 
-async def test_a_request_that_trickles_is_cut_off(listener: Listener) -> None:
-    async with raw(listener.path) as (reader, writer):
-        writer.write(REQUEST[:-4])
-        assert await status_of(reader) == 408
-        assert await until_closed(reader)
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (b"", [408]),
+        (REQUEST[:-4], [408]),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf", []),
+        (REQUEST + REQUEST[:10], [200, 408]),
+    ],
+    ids=["silence", "half a head", "half a body", "half of a further one"],
+)
+def test_who_does_not_send_on_is_cut_off(
+    socket_path: Path, sent: bytes, statuses: list[int]
+) -> None:
+    async def test() -> None:
+        async with (
+            serve(Echo(), socket_path, group=None, bounds=PATIENT) as listener,
+            raw(socket_path) as (reader, writer),
+        ):
+            await until(lambda: listener.connections == 1)
+            writer.write(sent)
+            await is_cut_off_in_time(listener, REQUEST_S)
+            assert await statuses_of(reader) == statuses
+
+    in_jumps(test())
 
 
-async def test_a_body_that_trickles_is_cut_off(listener: Listener) -> None:
-    async with raw(listener.path) as (reader, writer):
-        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf")
-        assert await until_closed(reader)
-    await until(lambda: listener.connections == 0)
+def test_a_further_request_is_bounded_too(socket_path: Path) -> None:
+    async def test() -> None:
+        async with (
+            serve(Echo(), socket_path, group=None, bounds=PATIENT) as listener,
+            raw(socket_path) as (reader, writer),
+        ):
+            writer.write(REQUEST)
+            assert await status_of(reader) == 200
+            await reader.readuntil(b"}")
+            writer.write(REQUEST[:10])
+            await is_cut_off_in_time(listener, REQUEST_S)
+            assert await statuses_of(reader) == [408]
 
-
-async def test_silence_is_cut_off(listener: Listener) -> None:
-    async with raw(listener.path) as (reader, _writer):
-        assert await status_of(reader) == 408
-
-
-async def test_a_further_request_is_bounded_too(listener: Listener) -> None:
-    async with raw(listener.path) as (reader, writer):
-        writer.write(REQUEST)
-        assert await status_of(reader) == 200
-        await reader.readuntil(b"}")
-        writer.write(REQUEST[:10])
-        assert await status_of(reader) == 408
-
-
-async def test_a_further_request_begun_with_the_first_is_bounded(listener: Listener) -> None:
-    async with raw(listener.path) as (reader, writer):
-        writer.write(REQUEST + REQUEST[:10])
-        assert await status_of(reader) == 200
-        await reader.readuntil(b"}")
-        assert await status_of(reader) == 408
+    in_jumps(test())
 
 
 async def test_an_endless_head_is_refused(listener: Listener) -> None:
@@ -286,7 +295,7 @@ async def test_stopping_lets_a_request_end(socket_path: Path) -> None:
 async def test_stopping_does_not_wait_for_ever(socket_path: Path) -> None:
     echo = Echo()
     async with asyncio.timeout(60):
-        async with serve(echo, socket_path, group=None, bounds=QUICK):
+        async with serve(echo, socket_path, group=None, bounds=Bounds(stop_seconds=1)):
             reader, writer = await asyncio.open_unix_connection(str(socket_path))
             writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
             await echo.holding.wait()
@@ -324,11 +333,11 @@ def deaf(path: Path, asked: str, more: str = "") -> Iterator[socket.socket]:
         yield client
 
 
-async def is_cut_off_in_time(listener: Listener) -> None:
+async def is_cut_off_in_time(listener: Listener, seconds: float) -> None:
     """Prove that the one client there is keeps its connection for as long as it may."""
-    await pass_time(SLOW_S - 1)
+    await pass_time(seconds - MARGIN_S)
     assert listener.connections == 1
-    await pass_time(2)
+    await pass_time(2 * MARGIN_S)
     await until(lambda: listener.connections == 0)
 
 
@@ -341,10 +350,10 @@ def unread(client: socket.socket) -> int:
 @pytest.mark.parametrize("more", ["", "connection: close\r\n"])
 def test_who_does_not_read_is_cut_off(socket_path: Path, way: str, more: str) -> None:
     async def test() -> None:
-        async with serve(long_answer, socket_path, group=None) as listener:
+        async with serve(long_answer, socket_path, group=None, bounds=PATIENT) as listener:
             with deaf(socket_path, f"/{way}/{LONG}", more) as client:
                 await until(lambda: unread(client) > 0)
-                await is_cut_off_in_time(listener)
+                await is_cut_off_in_time(listener, SLOW_S)
 
     in_jumps(test())
 
@@ -353,15 +362,15 @@ def test_the_last_few_bytes_are_not_waited_for_either(socket_path: Path) -> None
     """They stop nobody from sending, and a closed connection from ending."""
 
     async def test() -> None:
-        async with serve(long_answer, socket_path, group=None) as listener:
+        async with serve(long_answer, socket_path, group=None, bounds=PATIENT) as listener:
             with deaf(socket_path, f"/whole/{LONG}") as client:
                 await until(lambda: unread(client) > 0)
                 held = unread(client)
             await until(lambda: listener.connections == 0)
             with deaf(socket_path, f"/whole/{held}") as client:
                 await until(lambda: unread(client) > 0)
-                await pass_time(Bounds().idle_seconds + 1)
-                await is_cut_off_in_time(listener)
+                await pass_time(IDLE_S + 1)
+                await is_cut_off_in_time(listener, SLOW_S)
 
     in_jumps(test())
 
@@ -369,17 +378,24 @@ def test_the_last_few_bytes_are_not_waited_for_either(socket_path: Path) -> None
 def test_who_reads_slowly_gets_all_of_it(socket_path: Path) -> None:
     async def test() -> None:
         async with (
-            serve(long_answer, socket_path, group=None) as listener,
+            serve(long_answer, socket_path, group=None, bounds=PATIENT) as listener,
             raw(socket_path) as (reader, writer),
         ):
             writer.write(f"GET /whole/{LONG} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
             for _ in range(LONG // PART):
-                await pass_time(SLOW_S - 1)
+                await pass_time(SLOW_S - MARGIN_S)
                 assert len(await reader.readexactly(PART)) == PART
             await until(lambda: listener.connections == 0)
 
     in_jumps(test())
+
+
+async def statuses_of(reader: asyncio.StreamReader) -> list[int]:
+    """Return the statuses of all answers that come until the other side hangs up."""
+    async with asyncio.timeout(60):
+        told = await reader.read()
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", told)]
 
 
 async def until_closed(reader: asyncio.StreamReader) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from random import Random
 from typing import TypeVar, TypeVarTuple, Unpack
 
@@ -93,27 +94,11 @@ class VirtualClock(SystemClock):
         self._set_by += timedelta(seconds=seconds)
 
 
-class _Drawn:
-    """Stands where ids take their time and their chance from, so that a run has the same ids."""
-
-    def __init__(self) -> None:
-        self._random = Random(0)
-        self._number = 0
-
-    def time_ns(self) -> int:
-        self._number += 1
-        return self._number * 1_000_000
-
-    def randbits(self, bits: int) -> int:
-        return self._random.getrandbits(bits)
-
-
 @contextmanager
 def same_ids() -> Iterator[None]:
     """Have the same ids drawn in the same order, since pauses and orders are derived from ids."""
-    drawn = _Drawn()
-    stand_ins: Mapping[str, _Drawn] = {"time": drawn, "secrets": drawn}
+    milliseconds = count(1_000_000, 1_000_000)
+    drawn = ids.Ulids(lambda: next(milliseconds), Random(0).getrandbits)
     with pytest.MonkeyPatch.context() as patch:
-        for name, stand_in in stand_ins.items():
-            patch.setattr(ids, name, stand_in)
+        patch.setattr(ids, "_ulids", drawn)
         yield

@@ -7,14 +7,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
 
 from scheduler.errors import HostTimeout
+from scheduler.hosts import threads as threads_room
 from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits
 from scheduler.hosts.threads import NEW_AT_ONCE, Threads, Turn
 from tests.hosts.calls import Gate, terms
+from tests.jumps import in_jumps, pass_time
 from tests.waits import until
+
+MARGIN_SECONDS = 600
+"""What the machine may be slow by between two lines of a test."""
+PATIENT = LaneLimits(kept_seconds=10 * MARGIN_SECONDS)
 
 
 @pytest.fixture
@@ -69,39 +76,60 @@ async def test_a_call_past_its_deadline_is_abandoned_and_others_go_on(
     await until(lambda: lane.abandoned == 0, what="the abandoned call to return")
 
 
-async def test_i8_what_a_call_waits_for_a_turn_of_ours_is_no_delay_of_its_hosts(
-    threads: Threads,
+class Kept:
+    """Calls that take a turn, and whether one waits for it, in the time of a loop in jumps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.turn = Turn()
+        self._jobs: list[threads_room.Job[Any]] = []
+        monkeypatch.setattr(threads_room, "monotonic", asyncio.get_running_loop().time)
+
+    def taking(self, more: Callable[[], str]) -> Callable[[], str]:
+        def call() -> str:
+            self._jobs.append(threads_room._here.job)
+            with self.turn:
+                return more()
+
+        return call
+
+    def waits(self) -> bool:
+        return any(job._kept_since is not None for job in self._jobs)
+
+
+def test_i8_what_a_call_waits_for_a_turn_of_ours_is_no_delay_of_its_hosts(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane, turn, begun = Lane("h", threads), Turn(), threading.Event()
+    async def test() -> None:
+        lane, kept = Lane("h", threads, limits=PATIENT), Kept(monkeypatch)
+        with kept.turn:
+            own = terms(deadline_seconds=MARGIN_SECONDS)
+            call = asyncio.create_task(lane.call(kept.taking(lambda: "in time"), own))
+            await until(kept.waits, what="the call to wait for its turn")
+            await pass_time(2 * MARGIN_SECONDS)
+            assert not call.done()
+        assert await call == "in time"
 
-    def take_turn() -> str:
-        begun.set()
-        with turn:
-            return "in time"
-
-    with turn:
-        call = asyncio.create_task(lane.call(take_turn, terms(deadline_seconds=0.02)))
-        await until(begun.is_set, what="the call to begin")
-        done, _ = await asyncio.wait({call}, timeout=0.2)
-        assert not done
-    assert await call == "in time"
+    in_jumps(test())
 
 
-async def test_i8_a_hosts_own_delay_counts_after_a_turn_of_ours(
-    threads: Threads, gate: Gate
+def test_i8_a_hosts_own_delay_counts_after_a_turn_of_ours(
+    threads: Threads, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane, turn = Lane("h", threads), Turn()
+    async def test() -> None:
+        lane, kept = Lane("h", threads, limits=PATIENT), Kept(monkeypatch)
+        with kept.turn:
+            own = terms(deadline_seconds=MARGIN_SECONDS)
+            call = asyncio.create_task(lane.call(kept.taking(gate), own))
+            await until(kept.waits, what="the call to wait for its turn")
+            await pass_time(2 * MARGIN_SECONDS)
+        await until(lambda: gate.begun == 1, what="the call to be its host's")
+        assert not call.done()
+        await pass_time(MARGIN_SECONDS)
+        with pytest.raises(HostTimeout):
+            await call
+        assert lane.abandoned == 1
 
-    def take_turn_and_hang() -> str:
-        with turn:
-            return gate()
-
-    with turn:
-        call = asyncio.create_task(lane.call(take_turn_and_hang, terms(deadline_seconds=0.02)))
-        await asyncio.wait({call}, timeout=0.1)
-    with pytest.raises(HostTimeout):
-        await call
-    assert lane.abandoned == 1
+    in_jumps(test())
 
 
 async def test_calls_that_wait_for_threads_are_all_made(threads: Threads) -> None:
@@ -123,22 +151,28 @@ async def test_i8_hung_calls_keep_their_places_for_a_moment_only(
     assert await asyncio.gather(*hung) == ["late"] * NEW_AT_ONCE
 
 
-async def test_a_call_is_not_made_when_others_hung_while_it_waited_for_a_place(
-    threads: Threads, gate: Gate
+def test_a_call_is_not_made_when_others_hung_while_it_waited_for_a_place(
+    threads: Threads, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = Lane("h", threads, limits=LaneLimits(abandoned=1))
-    places = [await threads.place() for _ in range(NEW_AT_ONCE - 1)]
-    call = asyncio.create_task(lane.call(gate, terms(deadline_seconds=0.01)))
-    await until(lambda: gate.begun == 1, what="the last place to be taken")
-    waiting = asyncio.create_task(lane.call(lambda: "never", terms()))
-    with pytest.raises(HostTimeout):
-        await call
-    for place in places:
-        place.leave()
-        place.leave()
-    with pytest.raises(CallNotBegun):
-        await waiting
-    assert await Lane("well", threads).call(lambda: "fine", terms()) == "fine"
+    monkeypatch.setattr(threads_room, "NEW_SECONDS", 2 * MARGIN_SECONDS)
+
+    async def test() -> None:
+        lane = Lane("h", threads, limits=LaneLimits(abandoned=1))
+        places = [await threads.place() for _ in range(NEW_AT_ONCE - 1)]
+        call = asyncio.create_task(lane.call(gate, terms(deadline_seconds=MARGIN_SECONDS)))
+        await until(lambda: gate.begun == 1, what="the last place to be taken")
+        waiting = asyncio.create_task(lane.call(lambda: "never", terms()))
+        await pass_time(MARGIN_SECONDS)
+        with pytest.raises(HostTimeout):
+            await call
+        for place in places:
+            place.leave()
+            place.leave()
+        with pytest.raises(CallNotBegun):
+            await waiting
+        assert await Lane("well", threads).call(lambda: "fine", terms()) == "fine"
+
+    in_jumps(test())
 
 
 async def test_four_abandoned_calls_close_the_lane_until_one_returns(
@@ -288,15 +322,21 @@ async def test_closed_threads_end_and_late_calls_still_run() -> None:
 
 async def test_only_so_many_idle_threads_are_kept(gate: Gate) -> None:
     threads = Threads(idle_limit=1)
-    lane = Lane("h", threads)
-    calls = [asyncio.create_task(lane.call(gate, terms())) for _ in range(3)]
+    lane, used = Lane("h", threads), set[threading.Thread]()
+
+    def call() -> str:
+        used.add(threading.current_thread())
+        return gate()
+
+    def alive() -> int:
+        return sum(thread.is_alive() for thread in used)
+
+    calls = [asyncio.create_task(lane.call(call, terms())) for _ in range(3)]
     await until(lambda: gate.begun == 3)
     gate.open()
     await asyncio.gather(*calls)
-
-    def ours() -> int:
-        return len([t for t in threading.enumerate() if t.name == "host-call"])
-
-    before = ours()
+    assert len(used) == 3
+    await until(lambda: alive() == 1, what="those beyond the limit to end")
+    assert await lane.call(threading.current_thread, terms()) in used
     threads.close()
-    await until(lambda: ours() < before or ours() == 0, what="idle threads to end")
+    await until(lambda: alive() == 0, what="the one that was kept to end")

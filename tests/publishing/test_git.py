@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ from scheduler.publishing.access import Access
 from scheduler.publishing.git import GitLimits, GitRepository, Signature
 from scheduler.validation.repositories import repository_address
 from tests.clocks import START
+from tests.jumps import in_jumps, pass_time
 from tests.publishing.dialects import Reply
 from tests.publishing.house import TOKEN, House, git, with_sshd
+from tests.waits import until
 
 ANA = Signature(name="sandboxd", email="sandboxd@localhost", at=START)
 FOLDER = "sandboxd/JOB-1"
@@ -252,14 +255,26 @@ async def test_the_token_is_in_no_argument_and_no_environment(
     assert not [content for content in looked if TOKEN.encode() in content]
 
 
-async def test_a_server_that_says_nothing_is_given_up(house: House) -> None:
+def test_a_server_that_says_nothing_is_given_up(house: House) -> None:
     house.repository()
-    waiting = Event()
-    house.before_git = lambda _path: waiting.wait(60)
+    asked, waiting = Event(), Event()
+
+    def say_nothing(_path: str) -> None:
+        asked.set()
+        waiting.wait()
+
+    house.before_git = say_nothing
+
+    async def test() -> None:
+        async with repository(house, seconds=600.0) as there:
+            heads = asyncio.create_task(there.heads("x", "main"))
+            await until(asked.is_set, what="the server to be asked")
+            await pass_time(600)
+            with pytest.raises(RemoteUnavailable, match="did not answer in 600 s"):
+                await heads
+
     try:
-        with pytest.raises(RemoteUnavailable, match="did not answer in 1 s"):
-            async with repository(house, seconds=1.0) as there:
-                await there.heads("x", "main")
+        in_jumps(test())
     finally:
         waiting.set()
 

@@ -7,10 +7,11 @@ import json
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from click.testing import CliRunner
 
 from scheduler.cli.main import cli
 from tests.terminals import resize, seated
+
+LOOK_SECONDS = 0.02
+AGAIN_SECONDS = 1.0
+"""How long nothing is shown before something is typed again."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,30 @@ class Ran:
         return [line.split() for line in self.out.splitlines()]
 
 
-_alone = threading.Lock()
-"""Held by the one command that has this process's environment and outputs."""
+class Alone:
+    """What the one command holds that has this process's environment and outputs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder = ""
+
+    @contextmanager
+    def held(self, arguments: Sequence[str]) -> Iterator[None]:
+        """Be that command; a hung one is never ended, so that each other test fails by its name."""
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                f"{self._holder} still runs in this process:"
+                " two at once would leave each other's environment and outputs behind"
+            )
+        try:
+            test = os.environ.get("PYTEST_CURRENT_TEST", "no test")
+            self._holder = f"`sandboxctl {shlex.join(arguments)}` of {test}"
+            yield
+        finally:
+            self._lock.release()
+
+
+ALONE = Alone()
 
 
 @dataclass(frozen=True)
@@ -53,16 +80,10 @@ class Sandboxctl:
 
     def __call__(self, *arguments: str, stdin: str = "") -> Ran:
         environment = {"SANDBOXD_SOCKET": str(self.socket), "USER": "ana", "LOGNAME": "ana"}
-        if not _alone.acquire(blocking=False):
-            raise RuntimeError(
-                "two at once would leave each other's environment and outputs behind"
-            )
-        try:
+        with ALONE.held(arguments):
             result = CliRunner().invoke(
                 cli, arguments, input=stdin, env=environment, catch_exceptions=False
             )
-        finally:
-            _alone.release()
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     async def run(self, *arguments: str, stdin: str = "") -> Ran:
@@ -107,25 +128,55 @@ def on_terminal(
         with seated(its, [*PROGRAM, *arguments], around) as process:
             os.close(its)
             shown = _read(ours, until=prompt) if prompt else ""
-            shown += _read(ours, typed=typed)
+            shown += _answer(ours, process, typed) if typed else _read(ours)
             process.wait()
         return Ran(process.returncode, shown, "")
     finally:
         os.close(ours)
 
 
-def _read(terminal: int, *, until: str | None = None, typed: str = "") -> str:
-    """Return what is shown up to a text, or to the end, typing now and whenever nothing happens.
-
-    A Ctrl-C that comes a moment before input is read is lost on Python, as people know it is.
-    """
+def _read(terminal: int, *, until: str | None = None) -> str:
+    """Return what is shown up to a text, or to the end."""
     shown = b""
     while until is None or until.encode() not in shown:
-        if typed and not (shown and select.select([terminal], [], [], 1)[0]):
-            os.write(terminal, typed.encode())
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
+        part = _part(terminal)
+        if not part:
             break
         shown += part
+    return _lines(shown)
+
+
+def _answer(terminal: int, process: subprocess.Popen[bytes], typed: str) -> str:
+    """Type while the program waits for it; return what is shown to the end.
+
+    A Ctrl-C that comes a moment before input is read is lost on Python, as people know it is, so
+    it is typed again where nothing follows. Not to a program that is at work on the first one.
+    """
+    shown, patience = b"", LOOK_SECONDS
+    while True:
+        if not select.select([terminal], [], [], patience)[0]:
+            if _sleeps(process):
+                os.write(terminal, typed.encode())
+                patience = AGAIN_SECONDS
+        elif part := _part(terminal):
+            shown += part
+        else:
+            return _lines(shown)
+
+
+def _sleeps(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether it waits for something, and for no processor."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "S"
+
+
+def _part(terminal: int) -> bytes:
+    """Return what is shown next, nothing at the end."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+def _lines(shown: bytes) -> str:
     return shown.decode().replace("\r\n", "\n")

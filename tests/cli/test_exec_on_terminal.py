@@ -74,13 +74,15 @@ class Seat:
 def seat(socket: Path, *arguments: str) -> Iterator[Seat]:
     """Run `sandboxctl` on a terminal of 100 by 40; it does not outlive the block."""
     ours, its = pty.openpty()
-    os.set_blocking(ours, False)
-    resize(ours, columns=100, rows=40)
-    around = environment(socket, TERM="xterm-256color")
-    with seated(its, [*PROGRAM, *arguments], around) as process:
-        yield Seat(ours, its, process)
-    os.close(ours)
-    os.close(its)
+    try:
+        os.set_blocking(ours, False)
+        resize(ours, columns=100, rows=40)
+        around = environment(socket, TERM="xterm-256color")
+        with seated(its, [*PROGRAM, *arguments], around) as process:
+            yield Seat(ours, its, process)
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 async def newest(sandboxctl: Sandboxctl) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
@@ -256,13 +257,19 @@ async def test_a_parting_that_fails_is_only_logged(there: World) -> None:
     async def forget(host_id: str) -> None:
         raise ZeroDivisionError(host_id)
 
+    async def logged() -> bool:
+        return any(one["event"] == "connections not closed" for one in logs)
+
     there.drivers.forget = forget  # type: ignore[method-assign]
-    async with there.running(poll_seconds=1.0):
-        await there.breathe()
-        await there.services.hosts.remove("alpha", HOST_INTENT)
-        await there.until(lambda: no_hosts(there), within=10)
-        there.clock.advance(5)
-        await there.breathe()
+    with capture_logs() as logs:
+        async with there.running(poll_seconds=1.0) as plane:
+            await there.services.hosts.remove("alpha", HOST_INTENT)
+            await there.until(lambda: no_hosts(there), within=10)
+            await there.until(logged, within=10)
+            assert not await is_parting(plane)
+            await there.add_host("beta")
+            await there.until(lambda: is_up(there, "beta"), within=30)
+    assert [one["host"] for one in logs if one["event"] == "connections not closed"]
 
 
 async def test_no_loop_turns_without_a_pause(there: World) -> None:

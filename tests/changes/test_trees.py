@@ -116,9 +116,13 @@ def test_every_hostile_name_comes_back_as_it_was() -> None:
 
 def test_whatever_ansible_could_evaluate_is_marked_as_data() -> None:
     made = tree(hostile("/srv/it", HOSTILE + EXPANDED))
-    variables = read(made, f"{ROLE}/defaults/main.yml")
-    for text in texts(variables):
+    found = list(texts(read(made, f"{ROLE}/defaults/main.yml")))
+    for text in found:
         assert isinstance(text, Parsed) or not set(text) & set("{%#$"), text
+    marked = {str(text) for text in found if isinstance(text, Parsed)}
+    evaluated = [name for name in HOSTILE if set(name) & set("{%#$")]
+    assert evaluated
+    assert not [name for name in evaluated if not any(name in text for text in marked)]
 
 
 def test_tasks_and_playbook_have_no_word_of_the_guests() -> None:

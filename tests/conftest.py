@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from tests.disks import mounted
 
-pytest_plugins = ["tests.dealing", "tests.fleet.plugin"]
+pytest_plugins = ["tests.dealing", "tests.fleet.plugin", "tests.needs"]
 
 # No deadlines: two busy cores say nothing about the code.
 settings.register_profile("developer", deadline=None)

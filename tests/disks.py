@@ -15,7 +15,7 @@ import pytest
 ROOM_LEFT = 65_536
 EXT4_BYTES = 16 * 2**20
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+needs_root = pytest.mark.needs("root")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def test_the_file_in_its_usual_place_is_read_unasked(
     assert "nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.needs("root")
 def test_whoever_may_not_look_in_the_usual_place_uses_their_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,9 +99,6 @@ def inheriting(tmp_path: Path) -> Path:
     return directory
 
 
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file to any group")
-
-
 async def test_without_a_group_only_its_owner_may_connect(tmp_path: Path) -> None:
     path = tmp_path / "run" / "admin.sock"
     async with serve(Echo(), path, group=None):
@@ -110,7 +107,7 @@ async def test_without_a_group_only_its_owner_may_connect(tmp_path: Path) -> Non
     assert not path.exists()
 
 
-@needs_root
+@pytest.mark.needs("root")
 async def test_the_group_is_given_the_socket(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     async with serve(Echo(), path, group="daemon"):
@@ -118,7 +115,7 @@ async def test_the_group_is_given_the_socket(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
-@needs_root
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("group", [None, "no-such-group"])
 async def test_a_group_that_only_the_directory_gives_may_not_connect(
     inheriting: Path, group: str | None
@@ -129,7 +126,7 @@ async def test_a_group_that_only_the_directory_gives_may_not_connect(
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@needs_root
+@pytest.mark.needs("root")
 async def test_a_group_that_cannot_be_given_leaves_the_socket_to_no_other(
     inheriting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def test_a_file_is_no_socket(sandboxctl: Sandboxctl) -> None:
     assert "see --socket" in ran.err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.needs("root")
 def test_a_forbidden_socket_names_the_group(daemon: FaultyDaemon) -> None:
     daemon.path.parent.chmod(0o711)
     daemon.path.chmod(0o600)

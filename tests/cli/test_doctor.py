@@ -203,7 +203,7 @@ def test_a_file_in_the_sockets_place_is_moved_away(tools: Path, tmp_path: Path) 
     assert check["remedy"] == f"mv '{path}' '{path}.away'"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.needs("root")
 def test_a_socket_of_another_group_names_it(
     tools: Path, socket_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

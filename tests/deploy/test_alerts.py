@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -26,9 +25,7 @@ RULES = DEPLOY / "alerts.yml"
 CASES = Path(__file__).with_name("alerts_test.yml")
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds."""
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed"
-)
+needs_promtool = pytest.mark.needs("promtool")
 
 
 def promtool(*words: str | Path) -> None:

@@ -16,6 +16,7 @@ from scheduler.cli.failures import Failure
 from tests.deploy.paths import DEPLOY
 from tests.deploy.test_unit import needs_systemd, privileged
 from tests.fleet.process import Server
+from tests.needs import lacking
 
 ROOT = DEPLOY.parent
 GUIDE = ROOT / "docs" / "install.md"
@@ -74,7 +75,7 @@ def test_the_packages_have_what_the_daemon_looks_for() -> None:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield a directory in which sandboxd is installed as on a machine of its own."""
     if not privileged():
-        pytest.skip("installing for a whole machine takes root")
+        lacking("installing for a whole machine takes root")
     root = tmp_path_factory.mktemp("machine")
     installed = install(root)
     assert installed.returncode == 0, installed.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from configparser import RawConfigParser
 from pathlib import Path
@@ -14,9 +13,7 @@ from scheduler.config import load
 from tests.deploy.paths import DEPLOY
 
 UNIT = DEPLOY / "sandboxd.service"
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd is not installed"
-)
+needs_systemd = pytest.mark.needs("systemd-analyze")
 
 
 def run(*command: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def test_a_program_that_fails_tells_nothing(root: Path, tmp_path: Path) -> None:
     assert "/usr/sbin/getcap" in {one.path for one in found.omissions}
 
 
-@pytest.mark.skipif(shutil.which("getcap") is None, reason="libcap's programs are not here")
+@pytest.mark.needs("getcap")
 def test_capabilities_of_a_real_file_are_told(root: Path, tmp_path: Path) -> None:
     set_ = ["/usr/sbin/setcap", "cap_net_raw+ep", str(root / "prog")]
     subprocess.run(set_, check=True)

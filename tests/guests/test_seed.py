@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from io import BytesIO
 from pathlib import Path
@@ -54,7 +53,7 @@ def test_the_label_is_where_small_guests_look() -> None:
     assert iso[32808 : 32808 + 6] == b"cidata"
 
 
-@pytest.mark.skipif(shutil.which("blkid") is None, reason="blkid is not installed")
+@pytest.mark.needs("blkid")
 def test_the_system_sees_an_iso_labelled_cidata(tmp_path: Path) -> None:
     (tmp_path / "seed.iso").write_bytes(seed_iso("SBX-01", "sbx-01", [KEY]))
     told = subprocess.run(

@@ -63,7 +63,7 @@ def test_files_that_are_missing_or_no_known_hosts_are_told(
     assert facts.known_hosts.missing
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.needs("root")
 def test_a_file_that_may_not_be_read_is_told() -> None:
     # tmp_path lies in directories that nobody else may enter.
     with tempfile.TemporaryDirectory() as directory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from datetime import timedelta
 
@@ -54,7 +53,7 @@ FULL = MetricsSnapshot(
 )
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("snapshot", [FULL, MetricsSnapshot()], ids=["full", "empty"])
 def test_prometheus_finds_nothing_to_complain_about(snapshot: MetricsSnapshot) -> None:
     checked = subprocess.run(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.metrics.reading import key, read
+from tests.needs import lacking
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ async def test_a_daemon_serves_clean_metrics_and_nothing_else(port: int) -> None
     assert status == "HTTP/1.1 200 OK"
     assert (await get(port, "/v1/hosts"))[0] == "HTTP/1.1 404 Not Found"
     if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed")
+        lacking("promtool is not installed")
     promtool = await asyncio.create_subprocess_exec(
         "promtool", "check", "metrics",
         stdin=asyncio.subprocess.PIPE,

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -32,39 +33,40 @@ def test_a_hangup_of_a_service_is_answered_in_the_log(tmp_path: Path) -> None:
 
 
 @contextmanager
-def on_a_terminal(directory: Path, *before: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def on_a_terminal(
+    directory: Path, *before: str
+) -> Iterator[tuple[subprocess.Popen[bytes], FileIO]]:
     """Run a daemon whose session has a terminal of its own; yield its process and the other end."""
-    ours, theirs = pty.openpty()
+    master, theirs = pty.openpty()
     argv = ["setsid", "--ctty", *before, sys.executable, "-m", "scheduler.daemon"]
-    process = subprocess.Popen(
-        [*argv, "--state-dir", str(directory / "state")],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    os.close(theirs)
-    try:
-        yield process, ours
-    finally:
-        with suppress(OSError):
-            os.close(ours)
-        process.kill()
-        process.wait(60)
+    with FileIO(master, "r+") as ours:
+        process = subprocess.Popen(
+            [*argv, "--state-dir", str(directory / "state")],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            process.wait(60)
 
 
-def read_until_ready(terminal: int) -> None:
+def read_until_ready(terminal: FileIO) -> None:
     said = b""
     while b"ready" not in said.replace(b"already", b""):
-        said += os.read(terminal, 4096)
+        said += terminal.read(4096)
 
 
 def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path) as (process, terminal):
         read_until_ready(terminal)
         assert (tmp_path / "state" / "admin.sock").exists()
-        os.close(terminal)
+        terminal.close()
         assert process.wait(START_LIMIT_S) == 0
     assert not (tmp_path / "state" / "admin.sock").exists()
 
@@ -73,7 +75,7 @@ def test_one_that_was_told_to_outlive_its_terminal_does(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path, "nohup") as (process, terminal):
         sandboxd = Daemon(state_dir=tmp_path / "state", config=tmp_path / "none")
         wait_until(sandboxd.is_ready, what="it is ready", limit_s=START_LIMIT_S)
-        os.close(terminal)
+        terminal.close()
         os.kill(process.pid, signal.SIGHUP)
         assert sandboxd.is_ready()
         process.terminate()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,3 +234,21 @@ def test_script_starts_strict_and_parses(script: Path) -> None:
 
 def test_changelog_has_a_place_for_the_next_change() -> None:
     assert "\n## [Unreleased]\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def decisions() -> list[Path]:
+    """Return the records of decisions."""
+    return sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = Counter(path.name[:4] for path in decisions())
+    assert not [number for number, count in numbers.items() if count > 1]
+    for path in decisions():
+        assert path.read_text(encoding="utf-8").startswith(f"# {path.name[:4]}: "), place(path)
+
+
+def test_every_decision_is_listed_once_and_in_order() -> None:
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\)", index, re.MULTILINE)
+    assert listed == [(path.name[:4], path.name) for path in decisions()]

@@ -33,12 +33,6 @@ def remaining(text: object, now: datetime) -> str:
     return short_duration(seconds) if seconds > 0 else "due"
 
 
-def clock_time(text: object) -> str:
-    """Return a time's local clock reading, `14:02:11`, or blanks as wide."""
-    then = moment(text)
-    return " " * 8 if then is None else then.astimezone().strftime("%H:%M:%S")
-
-
 def absolute(text: object) -> str:
     """Return a time in full, local, to the second, or `-`."""
     then = moment(text)

@@ -80,10 +80,6 @@ class Secret:
     what: str
 
 
-REMOVED_KINDS = frozenset({"machine_id", "host_key", "cloud_state"})
-"""What a clone's first boot removes when it is asked to; the rest is listed for its owner."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """What an operator agreed to, when, and what came of it."""

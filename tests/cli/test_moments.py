@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scheduler.cli.moments import absolute, age, clock_time, moment, remaining
+from scheduler.cli.moments import absolute, age, moment, remaining
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -26,10 +26,8 @@ def test_a_time_without_a_zone_is_utc() -> None:
 def test_what_is_no_time_is_a_dash(value: object) -> None:
     assert moment(value) is None
     assert (age(value, NOW), remaining(value, NOW), absolute(value)) == ("-", "-", "-")
-    assert clock_time(value).strip() == ""
 
 
 def test_a_full_time_names_its_zone() -> None:
     shown = absolute("2026-01-05T12:00:00.123Z")
     assert datetime.fromisoformat(shown) == NOW
-    assert clock_time("2026-01-05T12:00:00Z") == shown[11:19]

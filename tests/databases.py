@@ -39,7 +39,7 @@ def sqlite_at(path: Path) -> str:
 
 @cache
 def _blank() -> bytes:
-    """Return a migrated database: eleven migrations cost more than most tests."""
+    """Return a migrated database: the migrations cost more than most tests."""
     with TemporaryDirectory() as directory:
         path = Path(directory, "blank.db")
         migrate(f"sqlite:///{path}")

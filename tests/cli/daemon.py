@@ -1,6 +1,6 @@
 """A daemon for faults only: real HTTP on a real Unix socket, with answers a sound one never gives.
 
-What a sound daemon answers is proven with the real application (`service.py`); here connections
+What a sound daemon answers is proven with the real application (`fleet.py`); here connections
 break, answers are cut, late or nonsense, and requests are recorded as they came.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import socket
@@ -18,6 +19,8 @@ TURNS = 20
 @contextmanager
 def no_free_descriptors() -> Iterator[None]:
     """Let nothing be opened until the block is left; what is open stays so."""
+    # What is garbage would be closed at any moment, and be a free one then.
+    gc.collect()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)

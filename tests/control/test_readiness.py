@@ -17,6 +17,7 @@ from scheduler.guests.streams import GuestStream
 from scheduler.model import HostResources, Readiness, Sandbox, SandboxState, Transport
 from tests.clocks import ManualClock
 from tests.control.world import World, world
+from tests.guests.loopback import directly
 from tests.guests.sshd import ADDRESS, guest_sshd
 
 pytestmark = pytest.mark.timeout(120)
@@ -35,16 +36,12 @@ class LoopbackDialler(Dialler):
         if self.port is None:
             return await super().dial(sandbox, host, login)
         there, here = _on_loopback(host, sandbox)
-        return await Dialler(_directly, port=self.port).dial(here, there, login)
+        return await Dialler(directly, port=self.port).dial(here, there, login)
 
     async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
         there, here = _on_loopback(host, sandbox)
         assert self.port is not None
-        return await Dialler(_directly, port=self.port).stream(here, there)
-
-
-async def _directly(_host: HostResources) -> None:
-    return None
+        return await Dialler(directly, port=self.port).stream(here, there)
 
 
 def _on_loopback(host: HostResources, sandbox: Sandbox) -> tuple[HostResources, Sandbox]:

@@ -27,9 +27,9 @@ from scheduler.service.source_reports import SourceReport
 from scheduler.service.source_vms import SourceVMService
 from scheduler.service.terms import SourceTerms
 from scheduler.sources.preparations import Outcome, Preparation, StepState
+from tests.guests.loopback import directly
 from tests.guests.machine_sshd import MachineSshd, machine_sshd
 from tests.guests.sshd import ADDRESS
-from tests.guests.test_source_preparation import directly
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 from tests.service.machines import Machine, machine
 from tests.service.planes import CLUSTER, ME, Plane, database, plane

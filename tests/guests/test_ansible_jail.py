@@ -24,8 +24,8 @@ from scheduler.guests.seed import guest_access
 from scheduler.guests.ways import GuestWays
 from scheduler.jails import JAIL, UNJAILED
 from scheduler.processes import Ended
+from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, guest_sshd
-from tests.guests.test_players import directly
 from tests.waits import until
 
 pytestmark = pytest.mark.timeout(200)

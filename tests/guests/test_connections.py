@@ -22,12 +22,13 @@ from scheduler.guests.connections import (
     USERS_A_CONNECTION,
     GuestConnections,
 )
-from scheduler.guests.dialling import Connection, Dialler
+from scheduler.guests.dialling import Dialler
 from scheduler.guests.seed import guest_access
 from scheduler.guests.streams import Carried, GuestStream, carry
-from scheduler.model import HostResources, Transport
+from scheduler.model import Transport
 from tests.clocks import ManualClock
 from tests.fleet.process import free_port
+from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
 from tests.guests.unreached import no_guests
 from tests.waits import until
@@ -36,10 +37,6 @@ pytestmark = pytest.mark.timeout(60)
 
 OTHER = replace(SANDBOX, id="SBX-02", sandbox_name="sbx-02")
 PLACES = CONNECTIONS_A_GUEST * USERS_A_CONNECTION
-
-
-async def directly(_host: HostResources) -> Connection | None:
-    return None
 
 
 @pytest.fixture

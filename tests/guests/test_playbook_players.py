@@ -16,8 +16,8 @@ from scheduler.guests.seed import guest_access
 from scheduler.guests.ways import GuestWays
 from scheduler.model import PlayStatus, Recap
 from scheduler.processes import Ended
+from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
-from tests.guests.test_players import directly
 
 pytestmark = pytest.mark.timeout(200)
 

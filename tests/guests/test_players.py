@@ -13,13 +13,13 @@ from scheduler.changes.trees import change_tree
 from scheduler.clock import SystemClock
 from scheduler.errors import GuestUnreachable
 from scheduler.guests.authorities import Authorities
-from scheduler.guests.dialling import Connection
 from scheduler.guests.players import AnsiblePlayer, Played
 from scheduler.guests.seed import guest_access
 from scheduler.guests.ways import GuestWays
-from scheduler.model import Delta, HostResources
+from scheduler.model import Delta
 from tests.changes.guests import CONTENT, added, digest
 from tests.fleet.process import free_port
+from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
 
 pytestmark = pytest.mark.timeout(200)
@@ -35,10 +35,6 @@ class ActionModule(ActionBase):
         threading.Thread(target=time.sleep, args=(2,)).start()
         return {}
 """
-
-
-async def directly(_host: HostResources) -> Connection | None:
-    return None
 
 
 @pytest.fixture

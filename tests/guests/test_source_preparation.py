@@ -13,15 +13,14 @@ import yaml
 from scheduler.clock import SystemClock
 from scheduler.errors import GuestError, GuestUnreachable, GuestUntrusted
 from scheduler.guests.authorities import Authorities
-from scheduler.guests.dialling import Connection
 from scheduler.guests.execution import run
 from scheduler.guests.seed import REMOVE_SECRETS, seed_iso
 from scheduler.guests.source_preparation import arguments_of, prove, take_step
 from scheduler.guests.source_scripts import ACCOUNT, CA_FILE, PRINCIPALS_FILE, SCRIPTS
 from scheduler.guests.source_ways import Place, SourceWays
-from scheduler.model import HostResources
 from scheduler.sources.preparations import StepName
 from tests.fleet.process import free_port
+from tests.guests.loopback import directly
 from tests.guests.machine_sshd import SOURCE, SSHD, MachineSshd, machine_sshd
 from tests.guests.sshd import ADDRESS, HOST, user_data
 
@@ -31,10 +30,6 @@ PLACE = Place(source=SOURCE, host=HOST, address=ADDRESS)
 DROP_IN = "/etc/ssh/sshd_config.d/90-sandboxd-source.conf"
 CONFIG = "/etc/ssh/sshd_config"
 ON_MACHINE = tuple(step for step in StepName if step is not StepName.PROVE)
-
-
-async def directly(_host: HostResources) -> Connection | None:
-    return None
 
 
 @pytest.fixture(params=["drop-in", "one file"])

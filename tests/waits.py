@@ -1,9 +1,13 @@
-"""Waiting for a condition with a deadline: the only waiting that tests do."""
+"""Waiting for a condition with a deadline: the only waiting that tests do.
+
+Where no event loop runs, `tests.fleet.process.wait_until` does the same for processes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 LOOK_EVERY_SECONDS = 0.02
 # Far above what any condition needs: it tells a hang from a wait, not a slow machine from a fast.
@@ -36,3 +40,24 @@ async def until_answer(
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
     except TimeoutError as error:
         raise TimeoutError(f"not within {seconds} s: {what or true}") from error
+
+
+@asynccontextmanager
+async def repeated(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Do a piece of work every moment while the block runs, as a loop of the daemon does.
+
+    What it raises comes at the end of the block.
+    """
+
+    async def loop() -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await work()
+
+    task = asyncio.create_task(loop())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

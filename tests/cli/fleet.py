@@ -6,7 +6,6 @@ becomes what it is wished to be.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from scheduler.api.listener import serve
 from scheduler.clock import SystemClock
 from scheduler.model import DesiredState, DrainState, HostState, Sandbox, SandboxState
 from tests.service.planes import IMAGE, Plane, database, plane
+from tests.waits import repeated
 
-LOOK_EVERY_SECONDS = 0.01
 ADDRESS = "192.0.2.7"
 
 
@@ -36,16 +35,14 @@ class Fleet:
     image: str = IMAGE
 
     async def work(self) -> None:
-        """Fulfil every wish, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-            if self.idle:
-                continue
-            for sandbox in await self.plane.store.read(lambda tx: tx.sandboxes.live()):
-                await self._fulfil(sandbox)
-            for host in await self.plane.store.read(lambda tx: tx.hosts.all()):
-                if host.state is HostState.DRAINING:
-                    await self._drain(host.id)
+        """Fulfil every wish there is now."""
+        if self.idle:
+            return
+        for sandbox in await self.plane.store.read(lambda tx: tx.sandboxes.live()):
+            await self._fulfil(sandbox)
+        for host in await self.plane.store.read(lambda tx: tx.hosts.all()):
+            if host.state is HostState.DRAINING:
+                await self._drain(host.id)
 
     async def _fulfil(self, sandbox: Sandbox) -> None:
         state, wish = sandbox.state, sandbox.desired_state
@@ -93,12 +90,9 @@ async def running_fleet(socket_path: Path) -> AsyncIterator[Fleet]:
         await opened.add_host("alpha", cpus=4, memory_mb=8192, labels={"zone": "one"})
         await opened.add_host("beta", cpus=8, memory_mb=16384, labels={"zone": "two"})
         fleet = Fleet(opened)
-        work = asyncio.create_task(fleet.work())
-        try:
-            async with serve(
-                build_app(opened.services), socket_path, None, on_stop=opened.journal.close
-            ):
-                yield fleet
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+        app = build_app(opened.services)
+        async with (
+            repeated(fleet.work),
+            serve(app, socket_path, None, on_stop=opened.journal.close),
+        ):
+            yield fleet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from scheduler.store import Transaction
 from tests.api.test_change_sets import with_diff
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl
+from tests.waits import repeated
 
 
 @asynccontextmanager
@@ -39,19 +39,13 @@ async def making(fleet: Fleet, result: VerificationResult) -> AsyncIterator[None
             tx.verifications.replace(done)
 
     async def work() -> None:
-        while True:
-            await asyncio.sleep(0.02)
-            for id in await writer.pending():
-                await writer.make(id)
-            await plane.store.submit(conclude)
-            plane.journal.poke()
+        for id in await writer.pending():
+            await writer.make(id)
+        await plane.store.submit(conclude)
+        plane.journal.poke()
 
-    task = asyncio.create_task(work())
-    try:
+    async with repeated(work):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 MISSING = Remainder(kind="path", name="/srv/\x1b[31mred", difference="missing")

@@ -21,6 +21,7 @@ from tests.cli.daemon import (
     text,
 )
 from tests.cli.running import Sandboxctl, started
+from tests.fleet.process import wait_until
 
 ID = "SBX-01KAAAAAAAAAAAAAAAAAAAAAAA"
 BOX: dict[str, Any] = {
@@ -150,8 +151,8 @@ def test_ctrl_c_detaches_and_says_how_to_watch_on(daemon: FaultyDaemon) -> None:
 def test_ctrl_c_before_the_answer_says_that_it_is_unknown(daemon: FaultyDaemon) -> None:
     daemon.on("POST", "/v1/sandboxes", held)
     with started(daemon.path, "create", "debian", "-o", "json") as process:
-        while not daemon.seen:
-            assert process.poll() is None
+        wait_until(lambda: bool(daemon.seen) or process.poll() is not None, what="its request")
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -16,6 +16,7 @@ from tests.cli.daemon import FaultyDaemon, reset, sound
 from tests.cli.fleet import Fleet
 from tests.cli.running import Sandboxctl, on_terminal
 from tests.hosts import images
+from tests.waits import repeated
 
 
 def nowhere(host: HostResources) -> HostDriver:
@@ -37,18 +38,12 @@ async def ingesting(fleet: Fleet) -> AsyncIterator[None]:
     )
 
     async def work() -> None:
-        while True:
-            await asyncio.sleep(0.02)
-            for image_id in await ingestor.pending():
-                await ingestor.ingest(image_id)
-            plane.journal.poke()
+        for image_id in await ingestor.pending():
+            await ingestor.ingest(image_id)
+        plane.journal.poke()
 
-    task = asyncio.create_task(work())
-    try:
+    async with repeated(work):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from tests.cli.running import Sandboxctl
 from tests.service.planes import Plane, database, plane
 from tests.service.snapshots_taken import before_and_after
 from tests.store import samples
+from tests.waits import repeated
 
 REPO = "https://git.example/infra/site.git"
 PUBLISH = ("publish", "--change-set", "CHG-1", "--repo", REPO, "--branch")
@@ -64,21 +64,15 @@ async def publishing(cloud: Plane, *, fails: bool = False) -> AsyncIterator[None
     """Carry publications out as the daemon's loop does."""
 
     async def work() -> None:
-        while True:
-            await asyncio.sleep(0.05)
-            for id in await cloud.store.read(lambda tx: tx.publications.unsettled()):
-                one = await cloud.services.publications.get(id)
-                following = after(one, cloud, fails=fails)
-                if following is not None:
-                    await cloud.store.submit(partial(_write, one, following))
-            cloud.journal.poke()
+        for id in await cloud.store.read(lambda tx: tx.publications.unsettled()):
+            one = await cloud.services.publications.get(id)
+            following = after(one, cloud, fails=fails)
+            if following is not None:
+                await cloud.store.submit(partial(_write, one, following))
+        cloud.journal.poke()
 
-    task = asyncio.create_task(work())
-    try:
+    async with repeated(work):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_publish_narrates_to_the_end_and_is_listed(

@@ -26,6 +26,7 @@ from scheduler.notify import Notifier
 from scheduler.parts import Outside
 from scheduler.store import Store, StoreConfig
 from tests.api.conftest import client
+from tests.supervisors import heard
 from tests.waits import until
 
 
@@ -64,23 +65,17 @@ class Start:
 
     def heard(self, word: str) -> bool:
         """Return whether the supervisor was told this by now."""
-        try:
-            while True:
-                self.words.append(self.supervisor.recv(4096).decode())
-        except BlockingIOError:
-            return any(one.startswith(word) for one in self.words)
+        self.words += heard(self.supervisor)
+        return any(one.startswith(word) for one in self.words)
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, supervisor: socket.socket) -> Iterator[Start]:
     config = tmp_path / "config.toml"
     config.write_text("[metrics]\nenabled = false\n")
     (tmp_path / "state").mkdir(mode=0o700)
     settings = load(config, state_dir=tmp_path / "state", environ={})
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
-        supervisor.bind(str(tmp_path / "notify"))
-        supervisor.setblocking(False)
-        yield Start(settings, supervisor)
+    yield Start(settings, supervisor)
     assert not settings.socket.exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 from scheduler.notify import Notifier
 from scheduler.opening import AGAIN_SECONDS, MORE_SECONDS, patiently, unless
 from tests.clocks import ManualClock
+from tests.supervisors import heard
 from tests.waits import until
 
 
@@ -42,15 +43,6 @@ def notifier(tmp_path: Path, supervisor: socket.socket) -> Iterator[Notifier]:
     assert supervisor.fileno() >= 0
     with closing(Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})) as told:
         yield told
-
-
-def heard(supervisor: socket.socket) -> list[str]:
-    words = []
-    try:
-        while True:
-            words.append(supervisor.recv(4096).decode())
-    except BlockingIOError:
-        return words
 
 
 async def test_more_time_is_asked_for_until_it_is_open(

@@ -24,6 +24,7 @@ from scheduler.errors import Unavailable
 from scheduler.notify import Notifier
 from scheduler.store import Store, StoreConfig
 from tests.clocks import ManualClock
+from tests.supervisors import heard
 from tests.waits import until
 
 WATCHDOG_SECONDS = 60
@@ -62,12 +63,7 @@ class Site:
                 await asyncio.sleep(0)
 
     def heard(self) -> list[str]:
-        heard = []
-        try:
-            while True:
-                heard.append(self.supervisor.recv(4096).decode())
-        except BlockingIOError:
-            return heard
+        return heard(self.supervisor)
 
 
 @pytest.fixture

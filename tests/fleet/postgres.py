@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from tests.fleet.cleanup import Scratch
-from tests.fleet.process import Server, User, free_port, run
+from tests.fleet.process import Server, User, on_free_port, run
 
 SUPERUSER = "postgres"
 SETTINGS = {
@@ -41,8 +41,8 @@ class PostgresCluster:
         self._user = user
         self._numbers = count(1)
         self._data = scratch.directory / "data"
-        self.port = free_port()
-        self._server = self._started()
+        self.port = 0
+        self._server = on_free_port(self._started)
 
     @classmethod
     def make(cls) -> Self:
@@ -85,7 +85,7 @@ class PostgresCluster:
         """Stop the server if it runs, and start it on the same data and port."""
         if self._server.is_running:
             self._server.stop(signal.SIGINT)
-        self._server = self._started()
+        self._server = self._started(self.port)
 
     def close(self) -> None:
         """Stop the server at once and remove its files."""
@@ -101,7 +101,8 @@ class PostgresCluster:
     def _url(self, database: str) -> str:
         return f"postgres://{SUPERUSER}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
-    def _started(self) -> Server:
+    def _started(self, port: int) -> Server:
+        self.port = port
         settings = SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self._data)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = Server.start(

@@ -15,10 +15,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+T = TypeVar("T")
 
 ROOT = Path("/")
 RUN_LIMIT_S = 120.0
@@ -27,6 +29,8 @@ STOP_LIMIT_S = 90.0  # longer than sandboxd lets what is in progress take
 ABORT_LIMIT_S = 10.0
 LOOK_EVERY_S = 0.02
 LOG_TAIL_BYTES = 2_000
+PORTS_TRIED = 5
+PORT_TAKEN = "Address already in use"
 # Whoever starts us may be dead before we have asked for a signal at its death.
 UNLESS_ORPHANED = '[ "$PPID" = "$0" ] && exec "$@"'
 
@@ -40,6 +44,20 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
+
+
+def on_free_port(start: Callable[[int], T]) -> T:
+    """Start a server on a free port, and on another one while somebody takes that before it does.
+
+    `start` raises the `ProcessError` of a server that ended, with what it wrote.
+    """
+    for _ in range(PORTS_TRIED - 1):
+        try:
+            return start(free_port())
+        except ProcessError as error:
+            if PORT_TAKEN not in str(error):
+                raise
+    return start(free_port())
 
 
 def wait_until(

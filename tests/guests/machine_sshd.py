@@ -12,9 +12,9 @@ from pathlib import Path
 
 from scheduler.model import SourceVM
 from tests.clocks import START
-from tests.fleet.process import Server, free_port, run
+from tests.fleet.process import Server, on_free_port, run
 from tests.fleet.ssh import make_key
-from tests.guests.sshd import ADDRESS, _listens
+from tests.guests.sshd import ADDRESS, wait_for_sshd
 
 SSHD = "/usr/sbin/sshd"
 SETTINGS = """\
@@ -81,14 +81,19 @@ def machine_sshd(directory: Path, *, include: bool = True) -> Iterator[MachineSs
     key, host_key = directory / "operator", directory / "machine_key"
     for made in (key, host_key):
         make_key(made, made.name)
-    port = free_port()
-    settings = SETTINGS.format(address=ADDRESS, port=port)
-    (directory / "sshd_config").write_text((INCLUDE if include else "") + settings)
     (directory / "mounts").mkdir()
     argv = ["unshare", "--mount", "sh", "-c", _INIT, "sh", str(directory / "mounts")]
-    server = Server.start([*argv, str(directory)], log=directory / "sshd.log")
+    log = directory / "sshd.log"
+
+    def start(port: int) -> MachineSshd:
+        settings = SETTINGS.format(address=ADDRESS, port=port)
+        (directory / "sshd_config").write_text((INCLUDE if include else "") + settings)
+        server = Server.start([*argv, str(directory)], log=log)
+        wait_for_sshd(server, log, port)
+        return MachineSshd(port=port, server=server, key=key, host_key=host_key)
+
+    machine = on_free_port(start)
     try:
-        server.wait_until_ready(lambda: _listens(port))
-        yield MachineSshd(port=port, server=server, key=key, host_key=host_key)
+        yield machine
     finally:
-        server.kill()
+        machine.server.kill()

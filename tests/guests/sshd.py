@@ -5,7 +5,6 @@ It is real and up in a moment, so what is asked of a guest's sshd need not wait 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from pycdlib import PyCdlib
 from scheduler.guests.seed import GuestAccess, seed_iso
 from scheduler.model import HostResources, Sandbox, SandboxState, Transport
 from tests.clocks import START
-from tests.fleet.process import Server, free_port
+from tests.fleet.process import Server, on_free_port
 
 SSHD = "/usr/sbin/sshd"
 ADDRESS = "127.0.0.1"
@@ -79,21 +78,24 @@ def guest_sshd(
     root.mkdir(parents=True)
     config = root / "sshd_config"
     _apply(seed_iso(sandbox.id, sandbox.sandbox_name, [], access), root)
-    port = free_port()
     seeded = (root / "etc/ssh/sshd_config.d/00-sandboxd.conf").read_text()
     if not certified:
         seeded = seeded.replace("HostCertificate", "#")
-    config.write_text(seeded + SETTINGS.format(address=ADDRESS, port=port))
     Path("/run/sshd").mkdir(exist_ok=True)
     log = root / "sshd.log"
-    server = Server.start([SSHD, "-D", "-e", "-f", str(config)], log=log)
+
+    def start(port: int) -> GuestSshd:
+        config.write_text(seeded + SETTINGS.format(address=ADDRESS, port=port))
+        server = Server.start([SSHD, "-D", "-e", "-f", str(config)], log=log)
+        wait_for_sshd(server, log, port)
+        at = replace(sandbox, ip_address=ADDRESS)
+        return GuestSshd(sandbox=at, port=port, server=server, directory=root)
+
+    guest = on_free_port(start)
     try:
-        server.wait_until_ready(lambda: _listens(port))
-        yield GuestSshd(
-            sandbox=replace(sandbox, ip_address=ADDRESS), port=port, server=server, directory=root
-        )
+        yield guest
     finally:
-        server.kill()
+        guest.server.kill()
 
 
 def user_data(iso: bytes) -> bytes:
@@ -114,6 +116,11 @@ def _apply(iso: bytes, root: Path) -> None:
         path.chmod(int(file["permissions"], 8))
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((ADDRESS, port)) == 0
+def wait_for_sshd(server: Server, log: Path, port: int) -> None:
+    """Return once it listens by its own word: somebody else may listen there. It ends if not."""
+    listens = f"Server listening on {ADDRESS} port {port}."
+    try:
+        server.wait_until_ready(lambda: listens in log.read_text(errors="replace"))
+    except BaseException:
+        server.kill()
+        raise

@@ -13,6 +13,7 @@ from datetime import datetime
 from scheduler.lifecycle.steps import Become, Limits, Note, Relocate, Wait
 from scheduler.model import (
     DesiredState,
+    Ending,
     HostFailure,
     HostResources,
     Phase,
@@ -25,8 +26,6 @@ MOVED = "moved"
 
 RETRIED = "retried"
 """The reason of a failed sandbox whose owner asked for another attempt, likewise."""
-SENT_BACK = "forgotten_on_host"
-"""The reason of a sandbox that is destroyed because what its own host held of it was forgotten."""
 
 _COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
 
@@ -165,7 +164,7 @@ def sent_back(sandbox: Sandbox, *, to: HostResources, lost: str, now: datetime) 
         attempts=0,
         retry_at=None,
         conditions=(),
-        reason_code=SENT_BACK,
+        reason_code=Ending.FORGOTTEN_ON_HOST,
         reason_message=f"what it held on {lost} was forgotten; it ends once nothing of it is left "
         f"on {to.name}",
         updated_at=now,

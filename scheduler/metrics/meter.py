@@ -36,6 +36,7 @@ ENDINGS: Mapping[Ending, str] = {
     Ending.IMAGED: "ttl",
     Ending.DRAINED: "drain",
     Ending.FORGOTTEN: "forgotten",
+    Ending.FORGOTTEN_ON_HOST: "forgotten",
 }
 """What ended a sandbox, by its last reason."""
 OTHERWISE = "other"
@@ -381,7 +382,7 @@ class Meter:
             self._created.labels(result)
         for phase in PHASES:
             self._create_seconds.labels(phase)
-        for reason in (*ENDINGS.values(), OTHERWISE):
+        for reason in {*ENDINGS.values(), OTHERWISE}:
             self._destroyed.labels(reason)
             self._lifetimes.labels(reason)
         for operation, result in product(("create", "revert", "delete"), ("done", "failed")):

@@ -67,6 +67,8 @@ class Ending(StrEnum):
     """It was an orphan that nobody wanted, recorded only to be removed."""
     FORGOTTEN = "forgotten"
     """Its record was closed by an operator without proof that nothing is left."""
+    FORGOTTEN_ON_HOST = "forgotten_on_host"
+    """Only what its own host held was; it ends, with proof, on another that it had left."""
 
 
 class Readiness(StrEnum):

@@ -13,7 +13,7 @@ from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle.drains import DrainPlan, plan
 from scheduler.model import Drain, DrainState, Event, HostResources, HostState
 from scheduler.service.fleet import FleetView
-from scheduler.service.hosts import check_state
+from scheduler.service.host_guards import check_state
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import lease_time

@@ -26,6 +26,7 @@ from scheduler.errors import (
 )
 from scheduler.model import Event, HostResources, HostState, Transport, VirtType
 from scheduler.service.fleet import FleetView
+from scheduler.service.host_guards import check_empty, check_state
 from scheduler.service.identities import accept, acceptable
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -347,41 +348,6 @@ class HostService:
         self._journal.poke()
         self._wake(host.id)
         return host
-
-
-def check_state(host: HostResources, expected: Collection[HostState], new: HostState) -> None:
-    """Raise `Conflict`, telling what is true, unless the host is in an expected state."""
-    if host.state not in expected:
-        raise Conflict(
-            f"host {host.name} is {host.state} and cannot become {new}",
-            remedy=_FROM[host.state],
-            details={"state": host.state.value},
-        )
-
-
-def check_empty(tx: Transaction, host: HostResources) -> None:
-    """Raise `Conflict` while allocations, volumes or live sandboxes of ours are on the host."""
-    placed = tx.sandboxes.placed_on(host.id)
-    claimed = (allocation.sandbox_id for allocation in tx.allocations.of_host(host.id))
-    there = (*claimed, *(sandbox.id for sandbox in placed.sandboxes), *placed.unreadable)
-    held = list(dict.fromkeys(there))
-    volumes = [volume.name for volume in tx.volumes.of_host(host.id)]
-    volumes += [one.volume for one in tx.replicas.of_host(host.id) if one.volume not in volumes]
-    if held or volumes:
-        raise Conflict(
-            f"host {host.name} still holds {len(held)} sandboxes and {len(volumes)} volumes",
-            remedy="drain the host first; images that were meant for it go within a minute then",
-            details={"sandboxes": held[:100], "volumes": volumes[:100]},
-        )
-
-
-_FROM: Mapping[HostState, str] = {
-    HostState.ACTIVE: "it takes sandboxes already",
-    HostState.CORDONED: "uncordon it to let it take sandboxes",
-    HostState.DRAINING: "abort the drain first",
-    HostState.DRAINED: "uncordon it to let it take sandboxes",
-    HostState.REMOVING: "add it again once it is gone",
-}
 
 
 def _host(request: AddHost, now: datetime) -> HostResources:

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 
 from scheduler.metrics import Meter, MetricsPage, MetricsSnapshot
 from scheduler.model import AuthorityState, Drain, HostState, SshAuthority
+from scheduler.release import Release
 from scheduler.service.audits import AuditReport
 from scheduler.store import Condition
 from tests.clocks import ManualClock
@@ -40,7 +41,7 @@ def told() -> set[Family]:
     meter.decided("placed", {"cpu": 1}, 0.1)
     meter.passed("poll", 0.1)
     meter.audited(AuditReport(at=NOW, clean=True, findings=(), orphans=(), hosts=()))
-    page = MetricsPage(meter, snapshot, clock, version="1")
+    page = MetricsPage(meter, snapshot, clock, release=Release(version="1"))
     return {family(each) for each in page.families() if each.name.startswith("sandboxd_")}
 
 

@@ -6,6 +6,7 @@ what a destroyed sandbox left behind, within the budget. Everything else is an o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,7 +112,9 @@ class AuditService:
         # Looked at before the records are read, which are therefore never older than the listings.
         witnesses = {host.id: self._sightings.of(host.id) for host in hosts}
         books = await self._store.read(partial(_books, witnesses))
-        return compare(
+        # Of a large fleet it takes long enough for callers to wait.
+        return await asyncio.to_thread(
+            compare,
             books,
             witnesses,
             mutated_at=self._sightings.mutated_at,

@@ -8,14 +8,14 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from scheduler.changes.delta import delta
+from scheduler.changes.delta import NEVER_TOLD, delta
 from scheduler.changes.noise import DEFAULT_NOISE
 from scheduler.changes.summary import change_diff
 from scheduler.changes.unified import texts
 from scheduler.clock import SystemClock
 from scheduler.config import Settings
 from scheduler.guests.manifests import Manifests, limits_of
-from scheduler.model import ChangeDiff, FileChange, PackageInfo
+from scheduler.model import ChangeDiff, FileChange, Omission, PackageInfo
 from tests.fleet.fleet import Fleet
 from tests.fleet.guest import Guest
 from tests.fleet.python_image import MEMORY_MIB
@@ -119,7 +119,7 @@ async def test_the_diff_is_what_was_done_and_nothing_more(
     brought = [one.path for one in found.files if one.package == "sandboxd-probe"]
     assert brought == ["/etc/probe.conf", "/opt/probe", "/opt/probe/tool"]
     check_details(by_path)
-    assert found.unknown == ()
+    assert found.unknown == (Omission(path="/", reason=NEVER_TOLD["service"]),), "it has busybox's"
     assert {"/etc/machine-id", "/root/.*_history"} <= {one.rule for one in found.ignored}
     assert str(shown["/srv/site/text"]).endswith(" one\n+two")
 

@@ -53,7 +53,7 @@ def with_hidden_data_file(path: Path) -> Path:
 def encrypted(path: Path) -> Path:
     """An image of which nobody here has the key."""
     secret = "secret,id=s,data=topsecret"
-    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=100"
     _qemu_img("create", "-f", "qcow2", "--object", secret, "-o", options, str(path), "16M")
     return path
 

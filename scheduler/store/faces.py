@@ -6,9 +6,7 @@ tx.sandboxes.get(id)` is checked like the synchronous call. A test keeps the tab
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
-
+from scheduler.store.awaiting import Face, awaited
 from scheduler.store.repositories.allocations import Allocations
 from scheduler.store.repositories.authorities import SshAuthorities
 from scheduler.store.repositories.change_sets import ChangeSets
@@ -27,7 +25,6 @@ from scheduler.store.repositories.playbook_tasks import PlaybookTasks
 from scheduler.store.repositories.playbooks import Playbooks
 from scheduler.store.repositories.publications import Publications
 from scheduler.store.repositories.replicas import Replicas
-from scheduler.store.repositories.repository import Repository
 from scheduler.store.repositories.sandboxes import Sandboxes
 from scheduler.store.repositories.settings import Settings
 from scheduler.store.repositories.snapshots import Snapshots
@@ -36,38 +33,6 @@ from scheduler.store.repositories.ssh import SshCertificates, SshSessions
 from scheduler.store.repositories.user_data import UserData
 from scheduler.store.repositories.verifications import Verifications
 from scheduler.store.repositories.volumes import Volumes
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Runs a synchronous call on the transaction's connection."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
-
-
-class awaited(Generic[P, T]):
-    """A repository's method as a coroutine function of its face."""
-
-    def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
-        self.method = method
-
-    def __get__(self, face: Face, owner: type[Face]) -> Callable[P, Coroutine[Any, Any, T]]:
-        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await face.run(lambda: self.method(face.repository, *args, **kwargs))
-
-        return call
-
-
-class Face:
-    """The base of all faces."""
-
-    __slots__ = ("repository", "run")
-
-    def __init__(self, run: Run, repository: Repository) -> None:
-        self.run = run
-        self.repository = repository
 
 
 class SandboxesFace(Face):
@@ -205,6 +170,7 @@ class SnapshotsFace(Face):
     find = awaited(Snapshots.find)
     of_sandbox = awaited(Snapshots.of_sandbox)
     unfinished = awaited(Snapshots.unfinished)
+    unfinished_on = awaited(Snapshots.unfinished_on)
     counts = awaited(Snapshots.counts)
     manifest_refs = awaited(Snapshots.manifest_refs)
     replace = awaited(Snapshots.replace)

@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound, ReadOnly, Unavailable
 from scheduler.store import Limits, Store, StoreConfig, Transaction, faces
+from scheduler.store.awaiting import awaited
 from scheduler.store.repositories.repository import Repository
 from tests.store.samples import sandbox
 from tests.waits import until
@@ -181,9 +182,7 @@ def test_every_repository_has_a_complete_face() -> None:
         public = {name for name, _ in inspect.getmembers(repository, inspect.isfunction)}
         methods = {name for name in public if not name.startswith("_")}
         offered = {
-            name: value.method
-            for name, value in vars(face).items()
-            if isinstance(value, faces.awaited)
+            name: value.method for name, value in vars(face).items() if isinstance(value, awaited)
         }
         assert offered == {name: getattr(repository, name) for name in methods}
 

@@ -13,12 +13,11 @@ from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle.drains import DrainPlan, plan
 from scheduler.model import Drain, DrainState, Event, HostResources, HostState
 from scheduler.service.fleet import FleetView
-from scheduler.service.host_guards import check_state
+from scheduler.service.host_guards import check_state, host_at
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import lease_time
 from scheduler.service.requests import DrainHost
-from scheduler.service.revisions import check_revision
 from scheduler.store import Store, Transaction
 
 
@@ -64,7 +63,7 @@ class DrainService:
         """
 
         def unit(tx: Transaction) -> DrainStatus:
-            host = _at_revision(tx, name, expected_revision)
+            host = host_at(tx, name, expected_revision)
             drain = tx.drains.active(host.id)
             if drain is None:
                 return self._begin(tx, host, request, intent.actor)
@@ -78,7 +77,7 @@ class DrainService:
         """Return what a drain would mean for every sandbox, changing nothing."""
 
         def unit(tx: Transaction) -> DrainStatus:
-            host = _at_revision(tx, name, expected_revision)
+            host = host_at(tx, name, expected_revision)
             drain = tx.drains.active(host.id)
             if drain is not None:
                 return self._status(tx, host, self._revised(tx, host, drain, request))
@@ -156,7 +155,7 @@ class DrainService:
         expected_revision: int | None,
     ) -> DrainStatus:
         now = self._clock.now()
-        host = _at_revision(tx, name, expected_revision)
+        host = host_at(tx, name, expected_revision)
         drain = tx.drains.latest(host.id)
         expected = _ENDS[to]
         if drain is None or host.state not in expected:
@@ -294,9 +293,3 @@ def _event(kind: str, drain: Drain, actor: str, message: str, *, now: datetime) 
             "remaining": drain.remaining,
         },
     )
-
-
-def _at_revision(tx: Transaction, name: str, expected: int | None) -> HostResources:
-    host = tx.hosts.by_name(name)
-    check_revision(f"host {name}", host.revision, expected)
-    return host

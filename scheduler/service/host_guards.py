@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from scheduler.errors import Conflict
 from scheduler.model import HostResources, HostState
+from scheduler.service.revisions import check_revision
 from scheduler.store import Transaction
 
 _FROM: Mapping[HostState, str] = {
@@ -15,6 +16,13 @@ _FROM: Mapping[HostState, str] = {
     HostState.DRAINED: "uncordon it to let it take sandboxes",
     HostState.REMOVING: "add it again once it is gone",
 }
+
+
+def host_at(tx: Transaction, name: str, expected_revision: int | None) -> HostResources:
+    """Return a host; raises `StaleRevision` unless it is at the revision, where one is named."""
+    host = tx.hosts.by_name(name)
+    check_revision(f"host {name}", host.revision, expected_revision)
+    return host
 
 
 def check_state(host: HostResources, expected: Collection[HostState], new: HostState) -> None:

@@ -26,11 +26,10 @@ from scheduler.errors import (
 )
 from scheduler.model import Event, HostResources, HostState, Transport, VirtType
 from scheduler.service.fleet import FleetView
-from scheduler.service.host_guards import check_empty, check_state
+from scheduler.service.host_guards import check_empty, check_state, host_at
 from scheduler.service.identities import accept, acceptable
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
-from scheduler.service.revisions import check_revision
 from scheduler.store import HostFilter, ListOptions, Page, Store, Transaction
 from scheduler.validation.hosts import AddHost, EditHost, unreachable
 
@@ -119,8 +118,7 @@ class HostService:
         self._refuse_file_fields(name, request.model_fields_set)
 
         def unit(tx: Transaction) -> HostResources:
-            host, fields = tx.hosts.by_name(name), _fields(request)
-            check_revision(f"host {name}", host.revision, expected_revision)
+            host, fields = host_at(tx, name, expected_revision), _fields(request)
             if fields.get("pool", host.pool) != host.pool:
                 check_empty(tx, host)
             return self._changed(tx, host, fields, intent.actor)
@@ -163,8 +161,7 @@ class HostService:
         """Take the machine with this UUID for the host; raises `Conflict` if it is another."""
 
         def unit(tx: Transaction) -> HostResources:
-            host = tx.hosts.by_name(name)
-            check_revision(f"host {name}", host.revision, expected_revision)
+            host = host_at(tx, name, expected_revision)
             return accept(tx, host, host_uuid, actor=intent.actor, at=self._clock.now())
 
         return self._committed(await self._store.submit(intent.once(unit)))
@@ -175,8 +172,7 @@ class HostService:
         """Return the host as `accept_identity` would leave it; raises what it would raise."""
 
         def unit(tx: Transaction) -> HostResources:
-            host = tx.hosts.by_name(name)
-            check_revision(f"host {name}", host.revision, expected_revision)
+            host = host_at(tx, name, expected_revision)
             return acceptable(tx, host, host_uuid)
 
         return await self._store.read(unit)
@@ -188,8 +184,7 @@ class HostService:
         self._refuse_file_host(name)
 
         def unit(tx: Transaction) -> HostResources:
-            host = tx.hosts.by_name(name)
-            check_revision(f"host {name}", host.revision, expected_revision)
+            host = host_at(tx, name, expected_revision)
             check_empty(tx, host)
             return self._remove(tx, host, intent)
 
@@ -204,8 +199,7 @@ class HostService:
         self._refuse_file_host(name)
 
         def unit(tx: Transaction) -> HostResources:
-            host = tx.hosts.by_name(name)
-            check_revision(f"host {name}", host.revision, expected_revision)
+            host = host_at(tx, name, expected_revision)
             check_empty(tx, host)
             return host
 
@@ -291,8 +285,7 @@ class HostService:
 
         def unit(tx: Transaction) -> HostResources:
             now = self._clock.now()
-            host = tx.hosts.by_name(name)
-            check_revision(f"host {name}", host.revision, expected_revision)
+            host = host_at(tx, name, expected_revision)
             if host.state is not new:
                 check_state(host, expected, new)
                 host = tx.hosts.set_state(

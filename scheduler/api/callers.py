@@ -69,14 +69,9 @@ def expected_revision(request: Request) -> int | None:
     return int(match[1])
 
 
-def heeds_revision(endpoint: Callable[..., object]) -> bool:
-    """Return whether an endpoint asks for the revision that If-Match names."""
-    return expected_revision.__name__ in getattr(endpoint, "__func__", endpoint).__code__.co_names
-
-
-def refuse_condition(given: bytes | None) -> None:
+def refuse_condition(given: bytes) -> None:
     """Refuse an If-Match where nothing has an ETag: what it names is not what is there."""
-    if given is not None and given.strip() != b"*":
+    if given.strip() != b"*":
         raise Refused(
             HTTPStatus.PRECONDITION_FAILED,
             "stale_revision",

@@ -77,6 +77,11 @@ def read_by(endpoint: Callable[..., Any]) -> list[Described]:
     return [dict(described) for described in (*heeded, _READ_ALWAYS)]
 
 
+def heeds_revision(endpoint: Callable[..., Any]) -> bool:
+    """Return whether an endpoint asks for the revision that If-Match names."""
+    return expected_revision in _used_by(endpoint)
+
+
 def sent_by(endpoint: Callable[..., Any]) -> Mapping[int, Mapping[str, Described]]:
     """Return by status the headers of an endpoint's successes: required where all have it."""
     used = list(_used_by(endpoint))

@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from scheduler.api.binding import Binding
 from scheduler.api.bodies import BoundedRequest, header
-from scheduler.api.callers import heeds_revision, refuse_condition
-from scheduler.api.headers import SENT_ALWAYS, read_by, sent_by
+from scheduler.api.callers import refuse_condition
+from scheduler.api.headers import SENT_ALWAYS, heeds_revision, read_by, sent_by
 from scheduler.api.problems import DOCUMENTED
 from scheduler.api.traces import OPERATION
 
@@ -79,15 +79,19 @@ class OperationRoute(Route):
         self.methods = {operation.method}  # without the HEAD that comes with a GET else
         self.app = self._serve
         self._operation = operation
-        self._is_conditional = operation.method == "GET" or heeds_revision(operation.endpoint)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"][OPERATION] = self.path
-        if not self._is_conditional:
-            refuse_condition(header(scope, b"if-match"))
+        if (condition := header(scope, b"if-match")) is not None and not self._is_conditional:
+            refuse_condition(condition)
         request = BoundedRequest(scope, receive, send)
         response = await self._operation.endpoint(**await self._binding.arguments(request))
         await response(scope, receive, send)
+
+    @cached_property
+    def _is_conditional(self) -> bool:
+        operation = self._operation
+        return operation.method == "GET" or heeds_revision(operation.endpoint)
 
     @cached_property
     def _binding(self) -> Binding:

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from scheduler.api.app import build_app
-from scheduler.api.callers import heeds_revision
+from scheduler.api.headers import heeds_revision
 from scheduler.api.routing import OperationRoute
 from tests.service.planes import IMAGE, Plane
 

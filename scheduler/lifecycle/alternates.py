@@ -115,29 +115,16 @@ def moved(
         at=now,
     )
     return replace(
-        sandbox,
-        host_id=to.id,
-        host_name=to.name,
-        host_address=to.address,
+        _elsewhere(sandbox, to, now),
         network=network,
         decision_id=decision_id,
-        base_fingerprint=None,
-        ip_address=None,
-        ip_source=None,
-        ip_seen_at=None,
-        ip_gateway=None,
-        ssh_seen_at=None,
         ssh_ca=None,
         phase=None,
         phase_at=None,
-        attempts=0,
-        retry_at=None,
-        conditions=(),
         failed_hosts=(*sandbox.failed_hosts, failure),
         reason_code=MOVED,
         reason_message=f"{sandbox.host_name} failed it ({step.reason_message}); "
         f"placed on {to.name}, waiting to be built",
-        updated_at=now,
     )
 
 
@@ -148,24 +135,31 @@ def sent_back(sandbox: Sandbox, *, to: HostResources, lost: str, now: datetime) 
     its host was never asked for anything. What was told of the lost guest is no longer true.
     """
     return replace(
+        _elsewhere(sandbox, to, now),
+        desired_state=DesiredState.DESTROYED,
+        phase=Phase.DESTROY,
+        phase_at=now,
+        reason_code=Ending.FORGOTTEN_ON_HOST,
+        reason_message=f"what it held on {lost} was forgotten; it ends once nothing of it is left "
+        f"on {to.name}",
+    )
+
+
+def _elsewhere(sandbox: Sandbox, to: HostResources, now: datetime) -> Sandbox:
+    """Return the record on another host, without what was seen and tried on the one before."""
+    return replace(
         sandbox,
         host_id=to.id,
         host_name=to.name,
         host_address=to.address,
-        desired_state=DesiredState.DESTROYED,
         base_fingerprint=None,
         ip_address=None,
         ip_source=None,
         ip_seen_at=None,
         ip_gateway=None,
         ssh_seen_at=None,
-        phase=Phase.DESTROY,
-        phase_at=now,
         attempts=0,
         retry_at=None,
         conditions=(),
-        reason_code=Ending.FORGOTTEN_ON_HOST,
-        reason_message=f"what it held on {lost} was forgotten; it ends once nothing of it is left "
-        f"on {to.name}",
         updated_at=now,
     )

@@ -57,7 +57,8 @@ def delta(before: Manifest, after: Manifest, noise: NoiseRules) -> Delta:
     packages = package_changes(before.packages, after.packages)
     if before.package_manager != after.package_manager:
         packages = ()
-    changes = sorted(_files(before, after), key=_identity)
+    moved = _moved(before, after)
+    changes = sorted(_files(before, after, moved), key=_identity)
     told = explained_links(before, after, changes, packages_differ=bool(packages))
     kept, ignored = _without_noise(changes, rules, told)
     changed = _Packages(packages)
@@ -73,7 +74,7 @@ def delta(before: Manifest, after: Manifest, noise: NoiseRules) -> Delta:
         package_manager=after.package_manager,
         services=services,
         service_manager=after.service_manager,
-        unknown=_unknown(before, after, kept, rules),
+        unknown=_unknown(before, after, kept, rules, moved),
         ignored=ignored,
     )
 
@@ -153,12 +154,11 @@ def _agreed(before: str | None, after: str | None) -> set[str]:
     return {after} if after is not None and after == before else set()
 
 
-def _files(before: Manifest, after: Manifest) -> Iterator[FileChange]:
+def _files(before: Manifest, after: Manifest, moved: frozenset[str]) -> Iterator[FileChange]:
     """Yield every path that is or may be different; what one side did not see is left out."""
     old, new = _by_path(before.entries), _by_path(after.entries)
     unseen = Unseen(before), Unseen(after)
     attributes = Attributes(before, after)
-    moved = _moved(before, after)
     if moved:
         old, new = (
             {key: one for key, one in side.items() if moved.isdisjoint(_and_above(key[0]))}
@@ -307,12 +307,16 @@ def _attributed(change: FileChange, packages: _Packages) -> FileChange:
 
 
 def _unknown(
-    before: Manifest, after: Manifest, changes: Iterable[FileChange], rules: NoiseRules
+    before: Manifest,
+    after: Manifest,
+    changes: Iterable[FileChange],
+    rules: NoiseRules,
+    moved: frozenset[str],
 ) -> tuple[Omission, ...]:
     found = {
         *(one for one in (*before.omissions, *after.omissions) if not rules.rule_for(one.path)),
         *(Omission(path=one.path, reason=UNREAD) for one in changes if _unread_change(one)),
-        *(Omission(path=root, reason=MOVED) for root in _moved(before, after)),
+        *(Omission(path=root, reason=MOVED) for root in moved),
         *_one_sided(before, after),
         *_one_sided(after, before),
         *(one for one in Attributes(before, after).unknown() if not rules.rule_for(one.path)),

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from scheduler.clock import Clock
+from scheduler.control.beside import OneLoop
 from scheduler.control.loop import Loop
 from scheduler.control.rounds import each
-from scheduler.control.vitals import Turn
 from scheduler.guests.authorities import Authorities, Authority
 from scheduler.ids import Prefix, new_id
 from scheduler.lifecycle.authorities import Change, KeyFacts, made, recognised
@@ -123,29 +123,14 @@ def facts_of(key: Authority) -> KeyFacts:
     )
 
 
-class AuthorityLoop:
+class AuthorityLoop(OneLoop):
     """Runs the keeper beside the other loops."""
 
     def __init__(self, keeper: AuthorityKeeper, clock: Clock) -> None:
-        self._keeping = Loop(
-            "ssh authorities", keeper.keep, every=KEEP_SECONDS, limit=None, clock=clock
+        super().__init__(
+            Loop("ssh authorities", keeper.keep, every=KEEP_SECONDS, limit=None, clock=clock)
         )
 
     def wake(self) -> None:
         """Say that an authority is to be made or to go."""
-        self._keeping.wake()
-
-    def turns(self) -> tuple[Turn, ...]:
-        """Return where the loop is in its turn."""
-        return (self._keeping.turn,)
-
-    async def resume(self) -> None:
-        """Do nothing: every pass looks at everything."""
-
-    async def run(self) -> None:
-        """Run until stopped."""
-        await self._keeping.run()
-
-    def stop(self) -> None:
-        """Ask the loop to end after its pass."""
-        self._keeping.stop()
+        self._loop.wake()

@@ -16,9 +16,9 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.config import Settings
+from scheduler.control.beside import OneLoop
 from scheduler.control.calendar import waking
 from scheduler.control.loop import Loop
-from scheduler.control.vitals import Turn
 from scheduler.diagnosis.facts import BackupFacts
 from scheduler.errors import SandboxdError
 from scheduler.service.backups import find_backups, forget_backups, make_backup
@@ -93,31 +93,22 @@ class Backups:
         _log.info("backup", path=str(made.path))
 
 
-class BackupLoop:
+class BackupLoop(OneLoop):
     """Runs them beside the other loops; the calendar wakes it once an hour."""
 
     def __init__(self, backups: Backups, clock: Clock) -> None:
-        self._loop = Loop(
-            "backups",
-            backups.look,
-            every=HOUR_SECONDS,
-            limit=None,
-            longest=LONGEST_SECONDS,
-            clock=clock,
+        super().__init__(
+            Loop(
+                "backups",
+                backups.look,
+                every=HOUR_SECONDS,
+                limit=None,
+                longest=LONGEST_SECONDS,
+                clock=clock,
+            )
         )
-
-    def turns(self) -> tuple[Turn, ...]:
-        """Return where the loop is in its turn."""
-        return (self._loop.turn,)
-
-    async def resume(self) -> None:
-        """Do nothing: every pass looks at everything."""
 
     async def run(self) -> None:
         """Run until stopped."""
         with waking(self._loop.wake):
-            await self._loop.run()
-
-    def stop(self) -> None:
-        """Ask the loop to end after its pass."""
-        self._loop.stop()
+            await super().run()

@@ -56,32 +56,30 @@ def left_of(clone: Manifest) -> list[tuple[str, str, str]]:
     return [(one.kind, one.name, one.difference) for one in left]
 
 
-def test_a_timer_that_nobody_enabled_on_a_clone_is_missing() -> None:
-    timer = ServiceState(name="backup.timer", enabled=True, active=True)
-    before = replace(EMPTY, unit_types=UNIT_TYPES)
-    after = replace(before, services=(timer,))
+def left_to_do(before: Manifest, after: Manifest) -> tuple[Remainder, ...]:
+    """Return what is missing on a clone on which the play did nothing at all."""
     changed = delta(before, after, DEFAULT_NOISE)
-    (left,) = remainders(
+    return remainders(
         changed,
         before=(before, before),
         after=(after, before),
         noise=DEFAULT_NOISE,
         reviews=expected_reviews(changed, {}),
     )
+
+
+def test_a_timer_that_nobody_enabled_on_a_clone_is_missing() -> None:
+    timer = ServiceState(name="backup.timer", enabled=True, active=True)
+    before = replace(EMPTY, unit_types=UNIT_TYPES)
+    after = replace(before, services=(timer,))
+    (left,) = left_to_do(before, after)
     assert (left.kind, left.name, left.reviewed) == ("service", "backup.timer", False)
 
 
 @pytest.mark.parametrize("before", [EMPTY, replace(EMPTY, package_manager=None)])
 def test_packages_of_which_nobody_tells_are_not_proven(before: Manifest) -> None:
     after = replace(EMPTY, package_manager=None)
-    changed = delta(before, after, DEFAULT_NOISE)
-    left = remainders(
-        changed,
-        before=(before, before),
-        after=(after, before),
-        noise=DEFAULT_NOISE,
-        reviews=expected_reviews(changed, {}),
-    )
+    left = left_to_do(before, after)
     told = [(one.kind, one.name, one.difference, one.reviewed) for one in left]
     assert told == [("package", "*", "not seen", True)]
 
@@ -89,14 +87,7 @@ def test_packages_of_which_nobody_tells_are_not_proven(before: Manifest) -> None
 def test_a_package_of_alpines_is_told_as_left_to_somebody() -> None:
     before = replace(EMPTY, package_manager="apk")
     after = replace(before, packages=(PackageInfo(name="nginx", version="1.26-r0"),))
-    changed = delta(before, after, DEFAULT_NOISE)
-    (left,) = remainders(
-        changed,
-        before=(before, before),
-        after=(after, before),
-        noise=DEFAULT_NOISE,
-        reviews=expected_reviews(changed, {}),
-    )
+    (left,) = left_to_do(before, after)
     assert (left.name, left.difference, left.reviewed) == ("nginx", "missing", True)
 
 

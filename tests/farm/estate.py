@@ -121,12 +121,15 @@ def neighbours(
 
 @contextmanager
 def estate(
-    directory: Path, hosts: Collection[FarmHost], way: Callable[[FarmHost], str]
+    directory: Path, hosts: Collection[FarmHost], way: Callable[[FarmHost], str], more: str = ""
 ) -> Iterator[Estate]:
-    """Run a daemon over these hosts, each reached by `way`, and wait until all of them are up."""
+    """Run a daemon over these hosts, each reached by `way`, and wait until all of them are up.
+
+    `more` are further sections of its configuration.
+    """
     for host in hosts:
         furnish(host)
-    configuration = _configuration({host.name: way(host) for host in hosts})
+    configuration = "\n".join([more, _configuration({host.name: way(host) for host in hosts})])
     with running(directory, configuration, PYTHONFAULTHANDLER="1") as daemon:
         opened = Estate(daemon, hosts)
         opened.wait_for_health(hosts, "UP")

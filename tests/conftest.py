@@ -5,6 +5,7 @@ In CI Hypothesis draws the same examples each run, so that a red build is red fo
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -15,9 +16,14 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from scheduler.interpreter import COLLECT_AFTER
 from tests.disks import mounted
 
 pytest_plugins = ["tests.dealing", "tests.fleet.plugin", "tests.needs"]
+
+# As the daemon has it: an object of libvirt's that is collected between a call and its exception
+# takes the error's words with it, and tests that ask for a code would fail now and then.
+gc.set_threshold(COLLECT_AFTER)
 
 # No deadlines: two busy cores say nothing about the code.
 settings.register_profile("developer", deadline=None)

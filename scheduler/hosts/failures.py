@@ -69,8 +69,16 @@ def meaning_of(domain: int, code: int) -> Failure:
 
 
 def meaning(error: libvirt.libvirtError) -> Failure:
-    """Return what this error means."""
-    return meaning_of(error.get_error_domain() or 0, error.get_error_code() or 0)
+    """Return what this error means.
+
+    One without a code lost it: the binding asks for the thread's last error only once it has made
+    the exception, and where that sets off a garbage collection which frees an object of libvirt's,
+    the freeing wipes it. The same call tells it the next time.
+    """
+    code = error.get_error_code()
+    if code is None:
+        return Failure.BUSY
+    return meaning_of(error.get_error_domain() or 0, code)
 
 
 def let_go(error: BaseException) -> None:

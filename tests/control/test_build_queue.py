@@ -168,10 +168,10 @@ async def test_builds_wait_for_builds_and_nothing_else_does(empty: World) -> Non
         await until(lambda: driver.building == 2)
 
         await empty.services.sandboxes.stop(stopped.id, INTENT)
-        await empty.until_state(stopped.id, SandboxState.STOPPED, within=30)
+        await empty.until_state(stopped.id, SandboxState.STOPPED)
         unbuilt = many.pop()
         await empty.services.sandboxes.destroy(unbuilt.id, INTENT)
-        await empty.until_state(unbuilt.id, SandboxState.DESTROYED, within=30)
+        await empty.until_state(unbuilt.id, SandboxState.DESTROYED)
         assert driver.building == 2
 
         driver.go_on.set()
@@ -197,7 +197,7 @@ async def test_a_raised_number_is_used_at_once_and_no_worker_is_parked(empty: Wo
             return driver.building == 3
 
         try:
-            await empty.until(three, within=2, what="three builds")
+            await empty.until(three, within=60, what="three builds")
         finally:
             driver.go_on.set()
         for one in many:

@@ -119,12 +119,12 @@ async def is_wished_gone(there: World, sandbox_id: str) -> bool:
 
 async def test_a_hint_makes_an_ended_guest_known_before_the_next_poll(there: World) -> None:
     made = await there.created()
-    async with there.running(poll_seconds=1000.0) as plane:
+    async with there.running(poll_seconds=100_000.0) as plane:
         await there.breathe()
         domain = there.domain_of(made)
         domain.state, domain.reason = DomainState.SHUT_OFF, StateReason.GUEST_SHUTDOWN
         plane.hint_host(made.host_id or "")
-        await there.until_state(made.id, SandboxState.STOPPED, within=5)
+        await there.until_state(made.id, SandboxState.STOPPED)
 
 
 async def test_a_drain_goes_to_its_end_and_the_fleet_knows(there: World) -> None:
@@ -263,18 +263,20 @@ async def test_a_parting_that_fails_is_only_logged(there: World) -> None:
     there.drivers.forget = forget  # type: ignore[method-assign]
     with capture_logs() as logs:
         async with there.running(poll_seconds=1.0) as plane:
+            # A host that goes before it was ever looked at is not parted from.
+            await there.until(lambda: is_polling(plane))
             await there.services.hosts.remove("alpha", HOST_INTENT)
-            await there.until(lambda: no_hosts(there), within=10)
-            await there.until(logged, within=10)
+            await there.until(lambda: no_hosts(there))
+            await there.until(logged)
             assert not await is_parting(plane)
             await there.add_host("beta")
-            await there.until(lambda: is_up(there, "beta"), within=30)
+            await there.until(lambda: is_up(there, "beta"))
     assert [one["host"] for one in logs if one["event"] == "connections not closed"]
 
 
 async def test_no_loop_turns_without_a_pause(there: World) -> None:
     async with there.running() as plane:
-        await there.until(lambda: is_polling(plane), within=10)
+        await there.until(lambda: is_polling(plane))
         now = there.clock.monotonic()
         pauses = {loop.name: loop.turn.due_at - now for loop in plane._loops}
     assert pauses.keys() >= {"guests", "reap", "clock"}
@@ -290,9 +292,9 @@ async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
     there.drivers.forget = forget  # type: ignore[method-assign]
     plane = there.plane(poll_seconds=1.0)
     loops = asyncio.create_task(plane.run())
-    await there.until(lambda: is_polling(plane), within=10)
+    await there.until(lambda: is_polling(plane))
     await there.services.hosts.remove("alpha", HOST_INTENT)
-    await there.until(lambda: is_parting(plane), within=10)
+    await there.until(lambda: is_parting(plane))
     plane.stop()
     for _ in range(5):
         there.clock.advance(1)
@@ -320,7 +322,7 @@ async def test_an_end_that_comes_nearer_wakes_the_reaper(there: World) -> None:
         await there.breathe()
         await there.change(made.id, expires_at=there.clock.now())
         plane.wake_sandbox(made.id)
-        await there.until_state(made.id, SandboxState.DESTROYED, within=10)
+        await there.until_state(made.id, SandboxState.DESTROYED)
 
 
 async def test_nothing_is_kept_of_what_is_gone(there: World) -> None:

@@ -16,6 +16,7 @@ from scheduler.hosts.failures import (
     meaning_of,
     translate,
 )
+from tests.hosts.interleaved import libvirt_error
 
 # (origin, code): numbers as libvirt's daemon sends them, so that a renamed constant is noticed.
 RPC, REMOTE, STORAGE, QEMU, DOM, TEST = 7, 13, 18, 10, 20, 12
@@ -126,10 +127,20 @@ def test_nor_do_the_frames_of_the_error_before_it() -> None:
 
 
 def test_what_is_said_is_one_line() -> None:
-    # The constructor prefers what went wrong last in this thread, whatever test that was in.
-    libvirt.virResetLastError()
-    error = libvirt.libvirtError("operation failed: Error while writing VM state\r\n")
+    error = libvirt_error(QEMU, 9, "operation failed: Error while writing VM state\r\n")
     told = translate(error, host="h1", doing="make a snapshot", alive=True)
     assert told.message == (
         "host h1 could not make a snapshot: operation failed: Error while writing VM state"
     )
+
+
+def test_an_error_that_lost_its_code_is_asked_for_again() -> None:
+    """As a collection does to it that frees an object of libvirt's before the code is read."""
+    # The constructor takes what went wrong last in this thread, whatever test that was in.
+    libvirt.virResetLastError()
+    wiped = libvirt.libvirtError("virStorageVolLookupByName() failed")
+    assert wiped.get_error_code() is None
+    busy = translate(wiped, host="alpha", doing="make the disk", alive=True)
+    assert isinstance(busy, ObjectBusy)
+    assert "virStorageVolLookupByName() failed" in busy.message
+    assert isinstance(translate(wiped, host="alpha", doing="look", alive=False), HostUnreachable)

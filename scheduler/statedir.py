@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from scheduler.durable import sync
 from scheduler.errors import Conflict, Invalid, Unavailable
 
 LOCK_FILE = "lock"
@@ -109,7 +110,7 @@ def write_once(path: Path, content: bytes) -> None:
                 path.hardlink_to(draft)
         finally:
             draft.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        sync(path.parent)
 
 
 def remove_for_good(path: Path) -> None:
@@ -119,12 +120,4 @@ def remove_for_good(path: Path) -> None:
     """
     with on_disk(f"{path.name} cannot be removed"):
         path.unlink(missing_ok=True)
-        _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)

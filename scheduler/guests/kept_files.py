@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
 
+from scheduler.durable import sync
 from scheduler.statedir import on_disk
 
 MOST_BYTES = 512 << 20
@@ -118,11 +119,7 @@ class KeptFiles:
             except OSError:
                 Path(file.name).unlink(missing_ok=True)
                 raise
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(path.parent)
 
 
 def _look(path: Path) -> os.stat_result | None:

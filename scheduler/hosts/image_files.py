@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from scheduler.durable import sync
 from scheduler.errors import Conflict, Invalid
 from scheduler.hosts.image_gate import Judged, judge_image
 from scheduler.model.images import DIGEST_PREFIX
@@ -229,15 +230,7 @@ def _keep(part: Path, kept: Path) -> None:
         part.chmod(0o444)
         part.rename(kept)
     for directory in (kept.parent, part.parent):
-        _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(directory)
 
 
 def _read(path: Path, offset: int, length: int) -> bytes:

@@ -20,6 +20,7 @@ from typing import TypeVar
 from scheduler.changes.archives import FILE_MODE, write_archive
 from scheduler.changes.contents import Contents
 from scheduler.changes.trees import ChangeTree
+from scheduler.durable import sync
 from scheduler.errors import Invalid
 from scheduler.statedir import on_disk
 
@@ -100,13 +101,13 @@ def write_change_set(
         os.fsync(target.fileno())
     for folder in sorted(draft.rglob("*")):
         if folder.is_dir():
-            _sync(folder)
-    _sync(draft)
+            sync(folder)
+    sync(draft)
     shutil.rmtree(directory, ignore_errors=True)
     draft.rename(directory)
     packed.replace(directory.with_suffix(".tar.gz"))
-    _sync(directory.parent)
-    _sync(directory.parent.parent)
+    sync(directory.parent)
+    sync(directory.parent.parent)
     return tree
 
 
@@ -127,11 +128,3 @@ def _write_file(place: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scheduler.durable import sync
 from scheduler.errors import Conflict, Invalid, Unavailable
 from scheduler.hosts.cluster import ID_FILE, KEY_FILE
 from scheduler.model.authorities import OWN_NAME
-from scheduler.store.copies import DAMAGE, copy_whole, size_of, sync
+from scheduler.store.copies import DAMAGE, copy_whole, size_of
 
 DATABASE_FILE = "sandboxd.db"
 """What the database is called in a backup, whatever it is called where it lives."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scheduler.durable import sync
 from scheduler.errors import Unavailable
-from scheduler.store.copies import DAMAGE, copy_whole, size_of, sync
+from scheduler.store.copies import DAMAGE, copy_whole, size_of
 
 KEPT_SCHEMAS = 3
 _TIME = "%Y%m%dT%H%M%SZ"

@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from scheduler.durable import sync
+
 DAMAGE = (OSError, sqlite3.Error)
 """What making a copy may fail with; the target is then to be removed."""
 
@@ -29,15 +31,6 @@ def copy_whole(database: Path, target: Path) -> None:
         if verdict != "ok":
             raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")
     sync(target)
-
-
-def sync(path: Path) -> None:
-    """Have a file or a directory on the disk before anything else is done."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def size_of(database: Path) -> int:

@@ -18,7 +18,7 @@ from scheduler.changes.contents import Contents
 from scheduler.changes.imported import imported
 from scheduler.changes.plays import MOST_TASKS, PlannedTask, parse
 from scheduler.clock import Clock
-from scheduler.errors import Invalid, NotFound, StaleRevision, Unavailable
+from scheduler.errors import Invalid, NotFound, Unavailable
 from scheduler.model import Delta, Event, Playbook, PlaybookTask
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -38,6 +38,7 @@ from scheduler.service.playbook_requests import (
     ImportPlaybook,
     OrderTasks,
 )
+from scheduler.service.revisions import check_revision
 from scheduler.store import ListOptions, Page, Store, Transaction
 
 MOST_TOLD = 20
@@ -334,12 +335,7 @@ def _delta_of(change_set_id: str, tx: Transaction) -> Delta:
 
 def _at_revision(tx: Transaction, name: str, expected: int | None) -> Playbook:
     playbook = tx.playbooks.by_name(name)
-    if expected is not None and playbook.revision != expected:
-        raise StaleRevision(
-            f"playbook {name} was edited meanwhile",
-            remedy="read it again and edit that",
-            details={"revision": playbook.revision, "expected": expected},
-        )
+    check_revision(f"playbook {name}", playbook.revision, expected)
     return playbook
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
+from scheduler.errors import HostTimeout
+from scheduler.hosts.calls import Calls
+from scheduler.hosts.deadlines import Verb
 from scheduler.metrics.meter import Meter
 from scheduler.metrics.page import MetricsPage
 from scheduler.metrics.snapshot import MetricsSnapshot
@@ -23,6 +27,10 @@ def page(snapshot: MetricsSnapshot) -> MetricsPage:
     meter.decided("placed", {"memory": 1}, 0.001)
     meter.passed("poll", 0.01)
     meter.expired("stop")
+    meter.backed_up(NOW)
+    meter.drained("finished")
+    meter.compared("computed", 0.1)
+    meter.command_ended("exited", 1.5)
     meter.parked()
     meter.lagged(0.1)
     meter.became(sandbox(SandboxState.CREATED), sandbox(SandboxState.STARTING))
@@ -30,6 +38,17 @@ def page(snapshot: MetricsSnapshot) -> MetricsPage:
     return MetricsPage(
         meter, lambda: snapshot, clock, release=Release(version="1.2.3", revision="abc")
     )
+
+
+def called() -> Calls:
+    """Return calls of which one succeeded and one failed."""
+    calls = Calls()
+    with calls.of("HST-1").counted(Verb.START) as spent:
+        spent.seconds, spent.waited_seconds = 0.2, 0.01
+    with suppress(HostTimeout), calls.of("HST-1").counted(Verb.INVENTORY) as spent:
+        spent.seconds = 20.0
+        raise HostTimeout("it does not answer")
+    return calls
 
 
 FULL = MetricsSnapshot(
@@ -50,6 +69,8 @@ FULL = MetricsSnapshot(
         ),
     ),
     expired=1,
+    placeable=3,
+    calls=called(),
 )
 
 
@@ -82,7 +103,7 @@ def test_every_series_of_ours_has_the_prefix_and_a_known_label() -> None:
         "host", "pool", "state", "health", "result", "filter", "phase", "reason", "action", "kind",
         "controller", "le", "version", "revision", "python_version", "address", "arch", "scope",
         "hypervisor_version", "libvirt_version", "transport", "failure", "fault", "operation",
-        "forge", "status",
+        "forge", "status", "call", "code",
     }  # fmt: skip
     for name, labels in read(page(FULL).render()):
         if name.startswith(("process_", "python_")):

@@ -19,7 +19,7 @@ from scheduler.service.audits import AuditReport
 from tests.clocks import ManualClock
 from tests.deploy.paths import DEPLOY
 from tests.metrics.reading import Series, read
-from tests.metrics.samples import NOW, host
+from tests.metrics.samples import NOW, called, host
 
 RULES = DEPLOY / "alerts.yml"
 CASES = Path(__file__).with_name("alerts_test.yml")
@@ -65,7 +65,7 @@ def page() -> Series:
         started_at=NOW,
         deadline_at=NOW + timedelta(hours=1),
     )
-    snapshot = MetricsSnapshot(hosts=(host(),), drains=(drain,), placeable=1)
+    snapshot = MetricsSnapshot(hosts=(host(),), drains=(drain,), placeable=1, calls=called())
     return read(MetricsPage(meter, lambda: snapshot, clock, release=Release(version="1")).render())
 
 

@@ -14,7 +14,7 @@ from scheduler.release import Release
 from scheduler.service.audits import AuditReport
 from scheduler.store import Condition
 from tests.clocks import ManualClock
-from tests.metrics.samples import NOW, host
+from tests.metrics.samples import NOW, called, host
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(sandboxd_[a-z_]+)` \| ([a-z]+) \| (.*?) \| (.*) \|$", re.MULTILINE)
@@ -65,6 +65,7 @@ def snapshot() -> MetricsSnapshot:
         authorities=(authority,),
         store=Condition(),
         placeable=1,
+        calls=called(),
     )
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from scheduler.errors import HostTimeout
-from scheduler.hosts.calls import Calls
-from scheduler.hosts.deadlines import Verb
 from scheduler.metrics.meter import Meter
 from scheduler.metrics.page import MetricsPage
 from scheduler.metrics.snapshot import MetricsSnapshot
@@ -18,7 +14,7 @@ from scheduler.model import Drain, HostState, SandboxState
 from scheduler.release import Release
 from tests.clocks import ManualClock
 from tests.metrics.reading import key, read
-from tests.metrics.samples import NOW, host, sandbox
+from tests.metrics.samples import NOW, called, host, sandbox
 
 
 def page(snapshot: MetricsSnapshot) -> MetricsPage:
@@ -38,17 +34,6 @@ def page(snapshot: MetricsSnapshot) -> MetricsPage:
     return MetricsPage(
         meter, lambda: snapshot, clock, release=Release(version="1.2.3", revision="abc")
     )
-
-
-def called() -> Calls:
-    """Return calls of which one succeeded and one failed."""
-    calls = Calls()
-    with calls.of("HST-1").counted(Verb.START) as spent:
-        spent.seconds, spent.waited_seconds = 0.2, 0.01
-    with suppress(HostTimeout), calls.of("HST-1").counted(Verb.INVENTORY) as spent:
-        spent.seconds = 20.0
-        raise HostTimeout("it does not answer")
-    return calls
 
 
 FULL = MetricsSnapshot(

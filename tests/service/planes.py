@@ -70,10 +70,8 @@ class Plane:
     errands: Errands
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
-    forgotten: list[str] = field(default_factory=list)
-    """The sandboxes that were counted as forgotten."""
     counts: Counts = field(default_factory=lambda: Counts())
-    """What else was counted."""
+    """What was counted."""
 
     async def add_host(
         self,
@@ -212,13 +210,13 @@ class Counts(Untold):
     """Notes what is forgotten, how drains end and how diffs do."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.forgotten_ids: list[str] = []
         self.drains: list[str] = []
         self.diffs: list[tuple[str, bool]] = []
 
     def forgotten(self, sandbox: Sandbox, /) -> None:
         """Note a sandbox."""
-        self.ids.append(sandbox.id)
+        self.forgotten_ids.append(sandbox.id)
 
     def drained(self, status: str, /) -> None:
         """Note how a drain ended."""
@@ -296,7 +294,6 @@ async def plane(
                 change_files=change_files,
                 errands=errands,
                 woken=woken,
-                forgotten=counts.ids,
                 counts=counts,
             )
 

@@ -7,6 +7,7 @@ has neither more of them nor fewer.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from scheduler.control.calendar import waking
 from scheduler.control.loop import Loop
 from scheduler.control.tally import Tally, Untold
 from scheduler.diagnosis.facts import BackupFacts
-from scheduler.errors import SandboxdError
+from scheduler.errors import SandboxdError, Unavailable
 from scheduler.service.backups import find_backups, forget_backups, make_backup
 from scheduler.store.config import store_config_of
 
@@ -67,11 +68,13 @@ class Backups:
 
     def facts(self) -> BackupFacts:
         """Return what there is, and why there is not more."""
+        newest_at, fault = None, self._fault
+        try:
+            newest_at = self._newest(self._clock.now())
+        except Unavailable as error:
+            fault = error.message
         return BackupFacts(
-            directory=str(self._directory),
-            keep=self._keep,
-            newest_at=self._newest(self._clock.now()),
-            fault=self._fault,
+            directory=str(self._directory), keep=self._keep, newest_at=newest_at, fault=fault
         )
 
     async def look(self) -> float | None:
@@ -92,25 +95,26 @@ class Backups:
 
     def _due(self) -> None:
         now = self._clock.now()
-        newest_at = self._newest(now)
-        if newest_at is None or not timedelta() <= now - newest_at < DAY:
-            self._make_one(now)
-        self._tell(now)
-
-    def _tell(self, now: datetime) -> None:
-        newest_at = self._newest(now)
-        # One that is dated later than now would pass for fresh until then.
-        self._tally.backed_up(newest_at if newest_at is None or newest_at <= now else None)
-
-    def _make_one(self, now: datetime) -> None:
         try:
-            made = self._make(now)
+            newest_at = self._newest(now)
+            if newest_at is None or not timedelta() <= now - newest_at < DAY:
+                self._make_one(now)
+            self._fault = None
         except SandboxdError as error:
             self._fault = error.message
             self._tally.backup_ended("failed")
             _log.warning("no backup", error=error.message, remedy=error.remedy)
-            return
-        self._fault = None
+        self._tell(now)
+
+    def _tell(self, now: datetime) -> None:
+        newest_at = None
+        with suppress(Unavailable):  # nothing can be restored of what cannot be read
+            newest_at = self._newest(now)
+        # One that is dated later than now would pass for fresh until then.
+        self._tally.backed_up(newest_at if newest_at is None or newest_at <= now else None)
+
+    def _make_one(self, now: datetime) -> None:
+        made = self._make(now)
         self._tally.backup_ended("done")
         forget_backups(self._directory, now, keep=self._keep)
         _log.info("backup", path=str(made.path))

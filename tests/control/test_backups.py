@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -152,6 +153,32 @@ async def test_what_fails_is_counted_and_the_newest_stays(kept: Kept) -> None:
     await kept.backups.look()
     assert kept.told.newest == [made_at, made_at]
     assert kept.told.ends == ["done", "failed"]
+
+
+async def test_a_directory_of_somebody_else_is_told_and_ends_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, by whom tests may run, may read everything."""
+    await kept.backups.look()
+    there, iterdir = kept.state / "backups", Path.iterdir
+    there.mkdir()
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path == there:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", refused)
+        await kept.backups.look()
+        kept.clock.advance(SETTLED_SECONDS)
+        assert await kept.backups.look() is None
+        assert "cannot be read" in (kept.backups.facts().fault or "")
+    assert kept.told.newest == [None, None, None]
+    assert kept.told.ends == ["failed"]
+    await kept.backups.look()
+    assert kept.backups.facts().fault is None
+    assert kept.told.ends == ["failed", "done"]
 
 
 async def test_one_that_is_dated_ahead_is_nobody_s_last_success(kept: Kept) -> None:

@@ -30,7 +30,8 @@ from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.model import Event, HostResources
 from scheduler.notify import Notifier
-from scheduler.parts import Outside, opened
+from scheduler.outside import Outside
+from scheduler.parts import opened
 from scheduler.service.clusters import CLUSTER_SETTING
 from scheduler.store import EventFilter, Store, Transaction
 from scheduler.store.config import store_config_of
@@ -47,6 +48,7 @@ class OneHung:
 
     def __init__(self, drivers: Drivers, host_id: str, keyring: Keyring) -> None:
         self._drivers = drivers
+        self.calls = drivers.calls
         self._host_id = host_id
         self._hung = FakeDriver(
             FakeHost(host_id=host_id, host_uuid=host_id), keyring, ManualClock()

@@ -40,7 +40,8 @@ from scheduler.metrics import MetricsPage
 from scheduler.metrics import serve as serve_page
 from scheduler.notify import Notifier
 from scheduler.opening import patiently, unless
-from scheduler.parts import Daemon, Outside, opened
+from scheduler.outside import Outside
+from scheduler.parts import Daemon, opened
 from scheduler.release import installed
 from scheduler.service.backups import make_backup
 from scheduler.store import Store, StoreConfig

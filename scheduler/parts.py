@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, TypedDict
+from dataclasses import dataclass
+from typing import TypedDict
 from uuid import UUID
 
-from scheduler.clock import Clock, SystemClock
+from scheduler.clock import Clock
 from scheduler.config import Settings
 from scheduler.config.sources import credentials_of
 from scheduler.control.authority_keeper import AuthorityKeeper, AuthorityLoop
@@ -25,24 +24,23 @@ from scheduler.control.evidence import GuestOnlooker
 from scheduler.control.loop import Loop
 from scheduler.control.measuring import measuring_loops
 from scheduler.control.pace import pace_of
-from scheduler.control.plane import ControlPlane, HostDrivers
+from scheduler.control.plane import ControlPlane
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.publication_loops import Publishing
 from scheduler.control.source_loops import SourceLoops
 from scheduler.control.watchdog import Watchdog
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.connections import GuestConnections
-from scheduler.guests.dialling import Connection, Dialler
+from scheduler.guests.dialling import Dialler
 from scheduler.guests.manifests import Manifests, limits_of
 from scheduler.guests.playbook_players import PlaybookPlayer
 from scheduler.guests.source_ways import SourceWays
 from scheduler.guests.ways import GuestWays
 from scheduler.hosts.cluster import KEY_FILE
-from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.metrics import LagProbe, Meter, MetricsPage, Snapshots
-from scheduler.model import HostResources
 from scheduler.notify import Notifier
+from scheduler.outside import Outside, Ways
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
 from scheduler.release import installed
@@ -56,30 +54,6 @@ from scheduler.service.services import Services, Wakes
 from scheduler.service.terms import Terms, terms_of
 from scheduler.store import Store
 from scheduler.store.config import store_config_of
-
-OpenStore = Callable[..., AbstractAsyncContextManager[Store]]
-
-
-class Ways(HostDrivers, Protocol):
-    """The ways to all hosts, and through them to their guests; see `hosts.drivers`."""
-
-    async def jump(self, host: HostResources) -> Connection | None:
-        """Return the connection that a host's guests are reached through, if one is needed."""
-        ...
-
-
-OpenDrivers = Callable[
-    [Path, Keyring, Clock, Callable[[str], None]], AbstractAsyncContextManager[Ways]
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """Through what a daemon reaches time, database and hosts; proofs hand in what dies there."""
-
-    clock: Clock = field(default_factory=SystemClock)
-    open_store: OpenStore = Store.open
-    open_drivers: OpenDrivers = Drivers.open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +138,13 @@ async def opened(
     clock = outside.clock
     async with _ground(settings, outside, lambda host_id: plane.hint_host(host_id)) as ground:
         store, shared, lag, meter = ground.store, ground.shared, ground.lag, ground.meter
-        snapshots = Snapshots(store, clock, stale_after_seconds=ground.terms.stale_after_seconds)
+        snapshots = Snapshots(
+            store,
+            clock,
+            calls=ground.ways.drivers.calls,
+            placeable=lambda: services.placements.placeable(),
+            stale_after_seconds=ground.terms.stale_after_seconds,
+        )
         beside = _beside(ground, clones=lambda: services.sandboxes)
         plane = _plane(ground, beside)
         measuring = measuring_loops(
@@ -237,7 +217,7 @@ def _beside(ground: _Ground, *, clones: Callable[[], Clones]) -> _Beside:
     keeper = AuthorityKeeper(store, clock, ways.authorities, told=told, given_up=ways.guests.drop)
     return _Beside(
         authorities=AuthorityLoop(keeper, clock),
-        backups=Backups.of(ground.settings, clock),
+        backups=Backups.of(ground.settings, clock, ground.meter),
         playbooks=PlaybookLoops(
             store,
             clock,

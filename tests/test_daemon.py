@@ -29,12 +29,13 @@ from scheduler.daemon import (
     EXIT_OK,
 )
 from scheduler.errors import Unavailable
+from scheduler.hosts.calls import Calls
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.marks import Keyring
 from scheduler.ids import Prefix, new_id
 from scheduler.model import HostResources, Transport
 from scheduler.notify import Notifier
-from scheduler.parts import Outside
+from scheduler.outside import Outside
 from scheduler.statedir import held
 from scheduler.store import Store, StoreConfig
 from tests.clocks import START, ManualClock
@@ -221,6 +222,7 @@ class HungDrivers:
 
     def __init__(self, keyring: Keyring) -> None:
         self.asked = 0
+        self.calls = Calls()
         self._keyring = keyring
 
     def get(self, host: HostResources) -> HostDriver:

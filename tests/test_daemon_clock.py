@@ -15,7 +15,7 @@ from scheduler.api.app import build_app
 from scheduler.clock import SystemClock
 from scheduler.config import load
 from scheduler.notify import Notifier
-from scheduler.parts import Outside
+from scheduler.outside import Outside
 from tests.waits import until
 
 

@@ -19,11 +19,12 @@ from scheduler.cli.failures import Refused
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Settings, load
 from scheduler.errors import Invalid
+from scheduler.hosts.calls import Calls
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.marks import Keyring
 from scheduler.model import HostResources
 from scheduler.notify import Notifier
-from scheduler.parts import Outside
+from scheduler.outside import Outside
 from scheduler.store import Store, StoreConfig
 from tests.api.conftest import client
 from tests.supervisors import heard
@@ -32,6 +33,8 @@ from tests.waits import until
 
 class Untouched:
     """Hosts that nothing may be asked of."""
+
+    calls = Calls()
 
     def get(self, host: HostResources) -> HostDriver:
         raise AssertionError(f"{host.name} is asked by a daemon that was told to stop")

@@ -244,7 +244,7 @@ class Commander:
             await self._store.submit(partial(self._write, result))
         self._results.pop(result.id, None)
         if self._errands.output(result.id) is not None:
-            self._tally.command_ended(result.status.value.lower())
+            self._tally.command_ended(result.status.value.lower(), _seconds(result))
         self._errands.drop(result.id)
         self._told()
 
@@ -260,6 +260,11 @@ _MESSAGES = {
     CommandStatus.KILLED: "its end was asked for",
     CommandStatus.INTERRUPTED: "nobody knows how it ended",
 }
+
+
+def _seconds(command: Command) -> float:
+    ended_at = command.ended_at or command.started_at
+    return max(0.0, (ended_at - command.started_at).total_seconds())
 
 
 async def _awaited(inflow: Inflow, stop: asyncio.Event) -> None:

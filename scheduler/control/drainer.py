@@ -47,6 +47,7 @@ class _Advance:
 
     woken: tuple[str, ...] = ()
     more: bool = False
+    ended: DrainState | None = None
 
 
 class Drainer:
@@ -59,11 +60,13 @@ class Drainer:
         *,
         wake_sandbox: Callable[[str], None],
         changed: Callable[[str], Awaitable[None]],
+        count: Callable[[str], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._wake_sandbox = wake_sandbox
         self._changed = changed
+        self._count = count
 
     async def drain(self) -> float | None:
         """Do what every active drain wants now; return the seconds until one wants more."""
@@ -74,6 +77,8 @@ class Drainer:
             for sandbox_id in advance.woken:
                 self._wake_sandbox(sandbox_id)
             more = more or advance.more
+            if advance.ended is not None:
+                self._count(advance.ended.value.lower())
             await self._changed(drain.host_id)
         if more:
             return 0.0
@@ -133,7 +138,7 @@ def _write(drain_id: str, clock: Clock, tx: Transaction) -> _Advance:
     plan = _plan(tx, drain, now)
     if plan is None:
         _abandon(tx, drain, now)
-        return _Advance()
+        return _Advance(ended=DrainState.ABORTED)
     wished = plan.due[:MOST_WISHES]
     for action in wished:
         _wish(tx, drain, action, now)
@@ -143,7 +148,9 @@ def _write(drain_id: str, clock: Clock, tx: Transaction) -> _Advance:
     elif noted != drain:
         tx.drains.replace(noted)
     return _Advance(
-        woken=tuple(action.sandbox_id for action in wished), more=len(plan.due) > len(wished)
+        woken=tuple(action.sandbox_id for action in wished),
+        more=len(plan.due) > len(wished),
+        ended=DrainState.FINISHED if plan.finished else None,
     )
 
 

@@ -225,7 +225,13 @@ class ControlPlane:
             wake=self.workers.wake,
             count=tally.expired,
         )
-        drainer = Drainer(store, clock, wake_sandbox=self.workers.wake, changed=self._host_changed)
+        drainer = Drainer(
+            store,
+            clock,
+            wake_sandbox=self.workers.wake,
+            changed=self._host_changed,
+            count=tally.drained,
+        )
         loop = partial(Loop, limit=PASS_LIMIT_SECONDS, clock=clock, observe=tally.passed)
         return (
             loop("reap", reaper.reap, every=60.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from scheduler.model import Sandbox
@@ -42,8 +43,12 @@ class Tally(Protocol):
         """Take note of a command that was sent to a guest."""
         ...
 
-    def command_ended(self, status: str, /) -> None:
-        """Take note of a command's end, by its status."""
+    def command_ended(self, status: str, seconds: float, /) -> None:
+        """Take note of a command's end, by its status, and of how long it took."""
+        ...
+
+    def drained(self, status: str, /) -> None:
+        """Take note of the end of a drain, by its status."""
         ...
 
     def playing(self, plays: int, /) -> None:
@@ -56,6 +61,14 @@ class Tally(Protocol):
 
     def collected(self, kind: str, files: int, left_bytes: int, /) -> None:
         """Take note of kept files that were removed, and of the bytes that are left."""
+        ...
+
+    def backed_up(self, newest_at: datetime | None, /) -> None:
+        """Take note of when the newest backup there is was made, None while there is none."""
+        ...
+
+    def backup_ended(self, result: str, /) -> None:
+        """Take note of how the making of a backup ended: `done` or `failed`."""
         ...
 
     def parked(self) -> None:
@@ -90,7 +103,10 @@ class Untold:
     def commanded(self) -> None:
         """Take no note."""
 
-    def command_ended(self, status: str, /) -> None:
+    def command_ended(self, status: str, seconds: float, /) -> None:
+        """Take no note."""
+
+    def drained(self, status: str, /) -> None:
         """Take no note."""
 
     def playing(self, plays: int, /) -> None:
@@ -100,6 +116,12 @@ class Untold:
         """Take no note."""
 
     def collected(self, kind: str, files: int, left_bytes: int, /) -> None:
+        """Take no note."""
+
+    def backed_up(self, newest_at: datetime | None, /) -> None:
+        """Take no note."""
+
+    def backup_ended(self, result: str, /) -> None:
         """Take no note."""
 
     def parked(self) -> None:

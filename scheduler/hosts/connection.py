@@ -20,12 +20,13 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import HostError, HostUnreachable, IdentityChanged
 from scheduler.hosts import abilities as able
+from scheduler.hosts.calls import CallsOf
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.events import start_event_loop
 from scheduler.hosts.failures import let_go, translate
 from scheduler.hosts.handles import Handle, Listener, open_handle
 from scheduler.hosts.identity import Identity
-from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun, Lane, Terms
+from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun, Lane, Spent, Terms
 from scheduler.hosts.routes import Route, is_tls
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Connection:
         host: str,
         route: Route,
         lane: Lane,
+        calls: CallsOf,
         clock: Clock,
         listener: Listener | None = None,
         backoff: Backoff | None = None,
@@ -72,6 +74,7 @@ class Connection:
         self._host = host
         self._route = route
         self._lane = lane
+        self._calls = calls
         self._clock = clock
         self._listener = listener
         self._backoff = backoff or Backoff()
@@ -79,6 +82,8 @@ class Connection:
         self._dialling = asyncio.Lock()
         self._at_once = at_once
         self._handles: list[Handle] = []
+        self._given_up = 0
+        """So many were lost, or hang, and nothing has taken their place yet."""
         self._failures = 0
         self._last_failure: HostError | None = None
         self._dial_after = 0.0
@@ -105,13 +110,14 @@ class Connection:
         `subject` is what the call is about, see `Terms`. Raises the HostError family only:
         libvirt's own errors are translated here.
         """
-        try:
-            return await self._call_once(verb, function, subject)
-        except _FoundLost:  # while nobody called; the call was not begun, so it may be anew
-            return await self._call_once(verb, function, subject)
+        with self._calls.counted(verb) as spent:
+            try:
+                return await self._call_once(verb, function, subject, spent)
+            except _FoundLost:  # while nobody called; the call was not begun, so it may be anew
+                return await self._call_once(verb, function, subject, spent)
 
     async def _call_once(
-        self, verb: Verb, function: Callable[[Handle], T], subject: str | None
+        self, verb: Verb, function: Callable[[Handle], T], subject: str | None, spent: Spent
     ) -> T:
         handle = await self._least_used()
         handle.calls += 1
@@ -120,6 +126,7 @@ class Connection:
             deadline_seconds=self._deadlines[verb],
             slots=handle.slots,
             subject=subject,
+            spent=spent,
         )
         try:
             return await self._lane.call(
@@ -181,13 +188,17 @@ class Connection:
     async def _dial(self) -> Handle:
         self._wait_after_failure()
         try:
-            handle = await self._dial_now()
+            with self._calls.counted(Verb.OPEN) as spent:
+                handle = await self._dial_now(spent)
         except HostError as error:
             self._failures += 1
             self._last_failure = error
             self._dial_after = self._clock.monotonic() + self._backoff.after(self._failures)
             raise
         self._failures, self._last_failure = 0, None
+        if self._given_up:
+            self._given_up -= 1
+            self._calls.reconnected()
         return handle
 
     def _wait_after_failure(self) -> None:
@@ -200,13 +211,13 @@ class Connection:
                 details=last.details,
             )
 
-    async def _dial_now(self) -> Handle:
+    async def _dial_now(self, spent: Spent) -> Handle:
         start_event_loop()
         uri = await self._route.uri()
         abilities = able.of_uri(uri)
         handle = await self._lane.call(
             partial(self._open_in_thread, uri, abilities),
-            Terms(doing=Verb.OPEN.value, deadline_seconds=self._deadlines[Verb.OPEN]),
+            Terms(doing=Verb.OPEN.value, deadline_seconds=self._deadlines[Verb.OPEN], spent=spent),
             late=Handle.close,
         )
         if self._stranger(handle.identity):
@@ -254,6 +265,7 @@ class Connection:
             return
         if handle in self._handles:
             self._handles.remove(handle)
+            self._given_up += 1
         self._retire(handle)
 
     def _retire(self, handle: Handle) -> None:

@@ -15,6 +15,7 @@ import asyncssh
 
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused, Invalid
+from scheduler.hosts.calls import Calls
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.libvirt_driver import LibvirtDriver
@@ -44,6 +45,8 @@ class Drivers:
         self._clock = clock
         self._on_hint = on_hint
         self._deadlines = deadlines
+        self.calls = Calls()
+        """What the calls to all hosts took, and how they failed; to be read only."""
         self._threads = Threads()
         self._drivers: dict[str, tuple[tuple[object, ...], LibvirtDriver]] = {}
         self._routes: dict[str, Route] = {}
@@ -88,6 +91,7 @@ class Drivers:
             threads=self._threads,
             keyring=self._keyring,
             clock=self._clock,
+            calls=self.calls.of(host.id),
             on_hint=self._on_hint,
             deadlines=self._deadlines,
         )
@@ -106,6 +110,7 @@ class Drivers:
     async def forget(self, host_id: str) -> None:
         """Close the connections to a host that is no longer ours."""
         self._routes.pop(host_id, None)
+        self.calls.forget(host_id)
         known = self._drivers.pop(host_id, None)
         if known is not None:
             await known[1].aclose()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -37,6 +37,16 @@ class LaneLimits:
     """So long a call may wait for threads and turns of ours without its being its host's delay."""
 
 
+@dataclass(slots=True)
+class Spent:
+    """Where the time of a call went, filled in as it goes."""
+
+    waited_seconds: float = 0.0
+    """For slots, threads and turns of ours."""
+    seconds: float | None = None
+    """With the host; None while it was not asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a call is, for messages, and what bounds it."""
@@ -47,6 +57,7 @@ class Terms:
     """How many may run at once; None where that is bounded elsewhere."""
     subject: str | None = None
     """What the call is about: while one about it hangs, no second one is begun."""
+    spent: Spent = field(default_factory=Spent)
 
 
 class Lane:
@@ -91,14 +102,26 @@ class Lane:
         late: Callable[[T], object] | None,
         ended: Callable[[], None] | None,
     ) -> T:
+        now, spent = asyncio.get_running_loop().time, terms.spent
+        asked_at = now()
         try:
             job = await self._begin(function, terms, late)
         except BaseException:
             if ended is not None:
                 ended()
             raise
+        finally:
+            spent.waited_seconds += now() - asked_at
         if ended is not None:
             job.returned.add_done_callback(lambda _: ended())
+        try:
+            return await self._outcome(job, terms, late)
+        finally:
+            spent.waited_seconds += job.kept_seconds
+            if job.begun:
+                spent.seconds = (spent.seconds or 0.0) + job.with_host_seconds
+
+    async def _outcome(self, job: Job[T], terms: Terms, late: Callable[[T], object] | None) -> T:
         try:
             await _returned(job, terms.deadline_seconds, most_kept=self._limits.kept_seconds)
         except asyncio.CancelledError:

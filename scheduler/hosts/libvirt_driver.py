@@ -20,6 +20,7 @@ from scheduler.errors import HostRefused
 from scheduler.hosts import domains, volumes
 from scheduler.hosts.accelerators import Accelerator, prove_virt_type
 from scheduler.hosts.addresses import find_addresses
+from scheduler.hosts.calls import CallsOf
 from scheduler.hosts.connection import Connection
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.foreign import find_foreign
@@ -60,6 +61,7 @@ class LibvirtDriver(SnapshotVerbs):
         threads: Threads,
         keyring: Keyring,
         clock: Clock,
+        calls: CallsOf,
         on_hint: Callable[[str], None],
         deadlines: Mapping[Verb, float] = DEADLINE_SECONDS,
     ) -> None:
@@ -67,6 +69,7 @@ class LibvirtDriver(SnapshotVerbs):
         self._route = route
         self._keyring = keyring
         self._clock = clock
+        self._calls = calls
         self._hint = partial(on_hint, host.id)
         self._loop = asyncio.get_running_loop()
         self._memory = Memory(keyring)
@@ -80,6 +83,7 @@ class LibvirtDriver(SnapshotVerbs):
             host=host.name,
             route=route,
             lane=lane,
+            calls=calls,
             clock=clock,
             deadlines=deadlines,
         )
@@ -302,6 +306,7 @@ class LibvirtDriver(SnapshotVerbs):
 
     def _changed(self, uuid: str) -> None:
         """Take libvirt's hint, in libvirt's thread."""
+        self._calls.heard()
         self._memory.domain_changed(uuid)
         self._told()
 

@@ -77,6 +77,9 @@ class Job(Generic[T]):
         self._late = late
         self._kept_seconds = 0.0
         self._kept_since: float | None = None
+        self._begun_at = 0.0
+        self._ended_at: float | None = None
+        self._kept_before = 0.0
 
     @property
     def kept_seconds(self) -> float:
@@ -84,6 +87,16 @@ class Job(Generic[T]):
         with self._lock:
             since = self._kept_since
             return self._kept_seconds + (0.0 if since is None else monotonic() - since)
+
+    @property
+    def with_host_seconds(self) -> float:
+        """Return how long a call that was begun was with its host, up to now or to its end."""
+        with self._lock:
+            now = monotonic() if self._ended_at is None else self._ended_at
+            turns = self._kept_seconds - self._kept_before
+            if self._kept_since is not None:
+                turns += now - self._kept_since
+            return max(0.0, now - self._begun_at - turns)
 
     def keep_waiting(self) -> None:
         """Begin to wait for a turn, or for a thread."""
@@ -128,11 +141,13 @@ class Job(Generic[T]):
     def _begin(self) -> bool:
         with self._lock:
             self.begun = not self.abandoned
+            self._begun_at, self._kept_before = monotonic(), self._kept_seconds
             return self.begun
 
     def _finish(self) -> bool:
         with self._lock:
             self._finished = True
+            self._ended_at = monotonic()
             return self.abandoned
 
     def _hand_over(self, deliver: Callable[..., None], outcome: object) -> None:

@@ -11,8 +11,10 @@ from datetime import datetime
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from scheduler.lifecycle.health import stale
+from scheduler.metrics.calls import call_families
 from scheduler.metrics.images import image_families
 from scheduler.metrics.snapshot import MetricsSnapshot
+from scheduler.metrics.transactions import transaction_families
 from scheduler.model import HostHealth, HostResources, HostState, SandboxState
 
 MIB = 1024 * 1024
@@ -83,6 +85,9 @@ def families(snapshot: MetricsSnapshot, now: datetime) -> Iterator[Metric]:
     hosts = snapshot.hosts
     yield _taken(snapshot)
     yield from _store(snapshot)
+    yield from transaction_families(snapshot.timings)
+    yield from call_families(snapshot.calls, hosts)
+    yield _placeable(snapshot)
     yield _info(hosts)
     for name, (text, number) in PER_HOST.items():
         yield _gauge(name, text, {(h.name,): number(h) for h in hosts})
@@ -112,6 +117,16 @@ def _taken(snapshot: MetricsSnapshot) -> Metric:
     )
     taken = snapshot.taken_at
     family.add_metric((), 0.0 if taken is None else taken.timestamp())
+    return family
+
+
+def _placeable(snapshot: MetricsSnapshot) -> Metric:
+    family = GaugeMetricFamily(
+        "sandboxd_placeable_sandboxes",
+        "How many more sandboxes of the default size fit now.",
+    )
+    if snapshot.placeable is not None:
+        family.add_metric((), float(snapshot.placeable))
     return family
 
 

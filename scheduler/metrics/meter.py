@@ -16,43 +16,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from scheduler.clock import Clock
 from scheduler.metrics.answers import Answers
 from scheduler.metrics.audits import Audits
-from scheduler.model import (
-    CommandStatus,
-    Ending,
-    OnExpire,
-    Phase,
-    PlayStatus,
-    PublicationStatus,
-    Sandbox,
-    SandboxState,
-)
+from scheduler.metrics.backups import Backups
+from scheduler.metrics.changes import Changes
+from scheduler.metrics.commands import Commands
+from scheduler.metrics.lives import Lives
+from scheduler.model import DrainState, PlayStatus, PublicationStatus, Sandbox
 from scheduler.service.audits import AuditReport
 
 DECISIONS = ("placed", "capacity_exhausted", "constraint_impossible")
-ENDINGS: Mapping[Ending, str] = {
-    Ending.DELETED: "user",
-    Ending.REAPED: "user",
-    Ending.LEASE_EXPIRED: "ttl",
-    Ending.IMAGED: "ttl",
-    Ending.DRAINED: "drain",
-    Ending.FORGOTTEN: "forgotten",
-    Ending.FORGOTTEN_ON_HOST: "forgotten",
-}
-"""What ended a sandbox, by its last reason."""
-OTHERWISE = "other"
-"""What ended one whose last reason is about something else."""
-PHASES = ("build", "boot", "total")
-FAILURES = ("build_failed", "start_failed", "host_unreachable", "breaker_open")
-"""Why a sandbox leaves a host that was to bring it up."""
 KEPT_FILES = ("manifests", "contents")
 FORGES = ("github", "gitlab", "gitea", "forgejo")
 
-_ENDING_CODES = frozenset(Ending)
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 _PASSES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
-_CREATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-_LIVES = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 7 * 86400.0)
-_COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
 
 
 class Meter:
@@ -62,15 +38,18 @@ class Meter:
         self._clock = clock
         self.registry = CollectorRegistry()
         self._measure_placement(self.registry)
-        self._measure_lives(self.registry)
         self._measure_publications(self.registry)
+        self._measure_drains(self.registry)
         self._measure_loops(self.registry)
-        self._measure_commands(self.registry)
         self._measure_plays(self.registry)
         self._measure_kept_files(self.registry)
         self._measure_logins(self.registry)
         self._answers = Answers(self.registry)
         self._audits = Audits(self.registry)
+        self._lives = Lives(self.registry)
+        self._commands = Commands(self.registry)
+        self._backups = Backups(self.registry)
+        self._changes = Changes(self.registry)
         self._begin()
 
     def _measure_placement(self, registry: CollectorRegistry) -> None:
@@ -93,58 +72,19 @@ class Meter:
             registry=registry,
         )
 
-    def _measure_lives(self, registry: CollectorRegistry) -> None:
-        self._created = Counter(
-            "sandboxd_sandboxes_created",
-            "Sandboxes that came up for the first time, or failed to.",
-            ["result"],
-            registry=registry,
-        )
-        self._create_seconds = Histogram(
-            "sandboxd_sandbox_create_duration_seconds",
-            "How long a sandbox took to come up for the first time, by phase.",
-            ["phase"],
-            buckets=_CREATIONS,
-            registry=registry,
-        )
-        self._destroyed = Counter(
-            "sandboxd_sandboxes_destroyed",
-            "Sandboxes that are no more, by what ended them.",
-            ["reason"],
-            registry=registry,
-        )
-        self._lifetimes = Histogram(
-            "sandboxd_sandbox_lifetime_seconds",
-            "How long sandboxes existed, by what ended them.",
-            ["reason"],
-            buckets=_LIVES,
-            registry=registry,
-        )
-        self._expired = Counter(
-            "sandboxd_sandboxes_expired",
-            "Leases that ended, by what their end does.",
-            ["action"],
-            registry=registry,
-        )
-        self._moved = Counter(
-            "sandboxd_sandboxes_moved",
-            "Sandboxes that left a host which could not bring them up, by what failed there.",
-            ["failure"],
-            registry=registry,
-        )
-
-        self._snapped = Counter(
-            "sandboxd_snapshots",
-            "Snapshots made, gone back to and deleted, and how that ended.",
-            ["operation", "result"],
-            registry=registry,
-        )
-
     def _measure_publications(self, registry: CollectorRegistry) -> None:
         self._published = Counter(
             "sandboxd_publications",
             "Steps of change sets into repositories, by the kind of forge.",
             ["forge", "status"],
+            registry=registry,
+        )
+
+    def _measure_drains(self, registry: CollectorRegistry) -> None:
+        self._drains_ended = Counter(
+            "sandboxd_drains_ended",
+            "Drains that have ended, by how.",
+            ["status"],
             registry=registry,
         )
 
@@ -182,24 +122,6 @@ class Meter:
         self._stuck = Gauge(
             "sandboxd_stuck_parts",
             "Parts of the daemon that do not turn as they should; the watchdog is not fed then.",
-            registry=registry,
-        )
-
-    def _measure_commands(self, registry: CollectorRegistry) -> None:
-        self._commands_started = Counter(
-            "sandboxd_commands_started",
-            "Commands that a guest was to be sent.",
-            registry=registry,
-        )
-        self._commands_ended = Counter(
-            "sandboxd_commands_ended",
-            "Commands that have ended, by how.",
-            ["status"],
-            registry=registry,
-        )
-        self._commands_running = Gauge(
-            "sandboxd_commands_running",
-            "Commands that this daemon runs in guests now.",
             registry=registry,
         )
 
@@ -275,14 +197,11 @@ class Meter:
 
     def became(self, before: Sandbox, after: Sandbox) -> None:
         """Count what a change of state says of a sandbox's first start, or of its end."""
-        if after.state is SandboxState.DESTROYED:
-            self._ended(after)
-        elif before.running_at is None and before.state in _COMING_UP:
-            self._came_up(before, after)
+        self._lives.became(before, after)
 
     def forgotten(self, sandbox: Sandbox) -> None:
         """Count the end of a sandbox whose record was closed without proof."""
-        self._ended(sandbox)
+        self._lives.ended(sandbox)
 
     def audited(self, report: AuditReport) -> None:
         """Record what the latest audit found, and how far it could see."""
@@ -290,15 +209,31 @@ class Meter:
 
     def expired(self, action: str) -> None:
         """Count a lease that ended: `destroy` or `stop`."""
-        self._expired.labels(action).inc()
+        self._lives.expired(action)
 
     def moved(self, failure: str) -> None:
         """Count a sandbox that left a host which failed it, by the code of the failure."""
-        self._moved.labels(failure).inc()
+        self._lives.moved(failure)
 
     def snapped(self, operation: str, result: str) -> None:
         """Count a snapshot that was made, gone back to or deleted, and how that ended."""
-        self._snapped.labels(operation, result).inc()
+        self._lives.snapped(operation, result)
+
+    def drained(self, status: str) -> None:
+        """Count the end of a drain, by its status."""
+        self._drains_ended.labels(status).inc()
+
+    def compared(self, result: str, seconds: float | None) -> None:
+        """Count a diff by how it ended, and how long a computed one took."""
+        self._changes.compared(result, seconds)
+
+    def backed_up(self, newest_at: datetime | None) -> None:
+        """Record when the newest backup was made; None while there is none."""
+        self._backups.tell(newest_at)
+
+    def backup_ended(self, result: str) -> None:
+        """Count a backup that was to be made: `done` or `failed`."""
+        self._backups.ended(result)
 
     def published(self, forge: str, status: str) -> None:
         """Count a publication that came to a status on a kind of forge."""
@@ -306,13 +241,11 @@ class Meter:
 
     def commanded(self) -> None:
         """Count a command that a guest is to be sent."""
-        self._commands_started.inc()
-        self._commands_running.inc()
+        self._commands.started()
 
-    def command_ended(self, status: str) -> None:
-        """Count a command's end, by its status."""
-        self._commands_ended.labels(status).inc()
-        self._commands_running.dec()
+    def command_ended(self, status: str, seconds: float) -> None:
+        """Count a command's end, by its status, and how long it took."""
+        self._commands.ended(status, seconds)
 
     def playing(self, plays: int) -> None:
         """Record how many plays of stored playbooks are in progress."""
@@ -352,46 +285,11 @@ class Meter:
         """Record how many parts of the daemon do not turn as they should."""
         self._stuck.set(parts)
 
-    def _came_up(self, before: Sandbox, after: Sandbox) -> None:
-        at = after.updated_at
-        if before.state is SandboxState.CREATED and after.state is SandboxState.STARTING:
-            self._timed("build", before.created_at, at)
-        elif after.state is SandboxState.RUNNING:
-            self._created.labels("running").inc()
-            self._timed("total", before.created_at, at)
-            if before.phase is Phase.START and before.phase_at is not None:
-                self._timed("boot", before.phase_at, at)
-        elif after.state is SandboxState.ERROR:
-            self._created.labels("failed").inc()
-
-    def _ended(self, sandbox: Sandbox) -> None:
-        code = sandbox.reason_code
-        reason = ENDINGS[Ending(code)] if code in _ENDING_CODES else OTHERWISE
-        lived = (sandbox.updated_at - sandbox.created_at).total_seconds()
-        self._destroyed.labels(reason).inc()
-        self._lifetimes.labels(reason).observe(max(0.0, lived))
-
-    def _timed(self, phase: str, since: datetime, until: datetime) -> None:
-        self._create_seconds.labels(phase).observe(max(0.0, (until - since).total_seconds()))
-
     def _begin(self) -> None:
         """Make the series whose labels are known, so that they start at zero."""
         for result in DECISIONS:
             self._decisions.labels(result)
-        for result in ("running", "failed"):
-            self._created.labels(result)
-        for phase in PHASES:
-            self._create_seconds.labels(phase)
-        for reason in {*ENDINGS.values(), OTHERWISE}:
-            self._destroyed.labels(reason)
-            self._lifetimes.labels(reason)
-        for operation, result in product(("create", "revert", "delete"), ("done", "failed")):
-            self._snapped.labels(operation, result)
-        for failure in FAILURES:
-            self._moved.labels(failure)
         for forge, status in product(FORGES, PublicationStatus):
             self._published.labels(forge, status.value.lower())
-        for ended in set(CommandStatus) - {CommandStatus.RUNNING}:
-            self._commands_ended.labels(ended.value.lower())
-        for action in OnExpire:
-            self._expired.labels(action.value)
+        for over in set(DrainState) - {DrainState.ACTIVE}:
+            self._drains_ended.labels(over.value.lower())

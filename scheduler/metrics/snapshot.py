@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scheduler.clock import Clock
+from scheduler.hosts.calls import Calls
 from scheduler.lifecycle.health import STALE_AFTER_SECONDS
 from scheduler.model import (
     Drain,
@@ -17,7 +18,7 @@ from scheduler.model import (
     SandboxState,
     SshAuthority,
 )
-from scheduler.store import Condition, Store, Transaction
+from scheduler.store import Condition, Store, Timings, Transaction
 
 MOST_EXPIRED = 1000
 """Counting further would cost more than the number is worth: something is very wrong by then."""
@@ -46,26 +47,45 @@ class MetricsSnapshot:
     """Facts about a host older than this place nothing there."""
     store: Condition = field(default_factory=Condition)
     """What the database last said of itself: as of now, even when it cannot be read."""
+    timings: Timings = field(default_factory=Timings)
+    """What its transactions took, as of now too."""
+    calls: Calls = field(default_factory=Calls)
+    """What calls to hosts took, as of now too."""
+    placeable: int | None = None
+    """How many more sandboxes of the default size fit; None until that was counted."""
 
 
 class Snapshots:
     """Keeps the latest snapshot; `refresh` is the pass of a loop."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, stale_after_seconds: float = STALE_AFTER_SECONDS
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        calls: Calls,
+        placeable: Callable[[], int],
+        stale_after_seconds: float = STALE_AFTER_SECONDS,
     ) -> None:
+        """Make them; `calls` is read when asked, and `placeable` asked with every refresh."""
         self._store = store
+        self._calls = calls
+        self._placeable = placeable
         self._stale_after = stale_after_seconds
         self._clock = clock
         self._latest = MetricsSnapshot()
 
     def latest(self) -> MetricsSnapshot:
-        """Return the snapshot taken last, with the condition of the store now."""
-        return replace(self._latest, store=self._store.condition)
+        """Return the snapshot taken last, with what is kept outside of the records now."""
+        store = self._store
+        return replace(
+            self._latest, store=store.condition, timings=store.timings, calls=self._calls
+        )
 
     async def refresh(self) -> None:
         """Read the store once."""
-        self._latest = await self._store.read(self._take)
+        taken = await self._store.read(self._take)
+        self._latest = replace(taken, placeable=self._placeable())
 
     def _take(self, tx: Transaction) -> MetricsSnapshot:
         now = self._clock.now()

@@ -6,7 +6,7 @@ from scheduler.placement.documents import decision_of, demand_document, explanat
 from scheduler.placement.evidence import Refusal, Scored
 from scheduler.placement.explanation import Explanation, explain
 from scheduler.placement.fleet import Fleet
-from scheduler.placement.headroom import Headroom, headroom
+from scheduler.placement.headroom import Headroom, fitting, headroom
 from scheduler.placement.limits import limit_of, with_limits
 from scheduler.placement.outlook import Outcome
 from scheduler.placement.policy import Policy
@@ -26,6 +26,7 @@ __all__ = [
     "demand_document",
     "explain",
     "explanation_document",
+    "fitting",
     "headroom",
     "limit_of",
     "with_limits",

@@ -15,7 +15,7 @@ from scheduler.placement.choice import STALE_AFTER_SECONDS
 from scheduler.placement.demand import Demand
 from scheduler.placement.explanation import Explanation, Weighed, explain
 from scheduler.placement.filter import Question
-from scheduler.placement.filters import FILTERS
+from scheduler.placement.filters import FILTERS, verdicts
 from scheduler.placement.fleet import UNLIMITED, Fleet
 from scheduler.placement.policy import Policy
 
@@ -80,6 +80,20 @@ def headroom(
             for row, weighed in enumerate(explanation.hosts)
         ),
     )
+
+
+def fitting(
+    demand: Demand,
+    fleet: Fleet,
+    *,
+    now: datetime,
+    stale_after_seconds: float = STALE_AFTER_SECONDS,
+) -> int:
+    """Return the same number as `headroom` and no more, cheaply: nothing is said of any host."""
+    question = Question(demand=demand, now=now, stale_after_seconds=stale_after_seconds)
+    willing = verdicts(fleet, question).all(axis=0)
+    bounds = [most for each in FILTERS if (most := each.most(fleet, question)) is not None]
+    return sum(np.where(willing, np.minimum.reduce(bounds), 0).tolist())
 
 
 def _room(

@@ -80,13 +80,24 @@ def find_backups(directory: Path, now: datetime) -> tuple[Backup, ...]:
     """Return the whole backups in a directory, newest first.
 
     Those that a wrong clock dated later than now come last: nobody knows when they were made.
+    Raises `Unavailable` when it cannot be told what is there.
     """
     found = []
-    for path in directory.iterdir() if directory.is_dir() else ():
+    for path in _entries(directory):
         if (match := _NAME.fullmatch(path.name)) is not None:
             made_at = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
             found.append(Backup(path=path, made_at=made_at))
     return tuple(sorted(found, key=lambda one: (one.made_at <= now, one.made_at), reverse=True))
+
+
+def _entries(directory: Path) -> tuple[Path, ...]:
+    try:
+        return tuple(directory.iterdir()) if directory.is_dir() else ()
+    except OSError as error:
+        raise Unavailable(
+            f"the backups in {directory} cannot be read: {error}",
+            remedy="let the daemon's user read and write there, or have backups elsewhere",
+        ) from error
 
 
 def forget_backups(directory: Path, now: datetime, *, keep: int) -> None:

@@ -7,6 +7,7 @@ with all it says: the same question has the same answer, even when the snapshots
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -28,6 +29,13 @@ from scheduler.store import ListOptions, Page, Store, Transaction
 
 MOST_COMMANDS = 10_000
 _PAGE = 1000
+
+Counted = Callable[[str, float | None], None]
+"""Told how a diff ended, `computed`, `stored` or `failed`, and how long a computed one took."""
+
+
+def _uncounted(_result: str, _seconds: float | None) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +61,14 @@ class DiffService:
         *,
         journal: Journal,
         most_changes: int,
+        count: Counted = _uncounted,
     ) -> None:
         self._store = store
         self._clock = clock
         self._kept = manifests
         self._journal = journal
         self._most_changes = most_changes
+        self._count = count
 
     async def create(self, reference: str, request: CreateDiff, intent: Intent[Diff]) -> Diff:
         """Return what changed from one snapshot to another, computed unless it is stored.
@@ -72,8 +82,9 @@ class DiffService:
         inputs = sha256(json.dumps([*pair.refs, *noise]).encode()).hexdigest()
         if pair.stored is not None and pair.stored.inputs == inputs:
             diff = pair.stored
+            self._count("stored", None)
         else:
-            found = await self._delta(pair, rules)
+            found = await self._computed(pair, rules)
             ran = commands_between(pair.commands, pair.before.created_at, pair.after.created_at)
             diff = Diff(
                 id=ids.new_id(ids.Prefix.DIFF),
@@ -118,6 +129,16 @@ class DiffService:
                 remedy="ask the daemon that keeps the sandbox's state directory",
             )
         return self._kept
+
+    async def _computed(self, pair: _Pair, rules: NoiseRules) -> Delta:
+        begun_at = self._clock.monotonic()
+        try:
+            found = await self._delta(pair, rules)
+        except Exception:
+            self._count("failed", None)
+            raise
+        self._count("computed", self._clock.monotonic() - begun_at)
+        return found
 
     async def _delta(self, pair: _Pair, rules: NoiseRules) -> Delta:
         before, after = [await self._manifests.get(ref) for ref in pair.refs]

@@ -31,7 +31,10 @@ class DrainStatus:
 
 
 class DrainService:
-    """What operators do with drains; `wake` tells the draining loop of a host."""
+    """What operators do with drains; `wake` tells the draining loop of a host.
+
+    `count` is told the status of a drain that was called off.
+    """
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class DrainService:
         fleet: FleetView,
         journal: Journal,
         wake: Callable[[str], None],
+        count: Callable[[str], None] = lambda _status: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._fleet = fleet
         self._journal = journal
         self._wake = wake
+        self._count = count
 
     async def drain(
         self,
@@ -142,6 +147,8 @@ class DrainService:
             expected_revision=expected_revision,
         )
         status = await self._store.submit(intent.once(unit))
+        if status.drain.state is DrainState.ABORTED:  # a finished one is taken back, and stays so
+            self._count(status.drain.state.value.lower())
         return self._committed(status)
 
     def _record_end(

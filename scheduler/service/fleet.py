@@ -23,7 +23,7 @@ from scheduler.placement.choice import Choice, choose
 from scheduler.placement.demand import Demand
 from scheduler.placement.explanation import Explanation, explain
 from scheduler.placement.fleet import Fleet
-from scheduler.placement.headroom import Headroom, headroom
+from scheduler.placement.headroom import Headroom, fitting, headroom
 from scheduler.placement.policy import Policy
 from scheduler.store import Store, Transaction
 
@@ -173,6 +173,11 @@ class FleetView:
         fleet = await self._store.read(partial(_supposed, at, frozenset(without)))
         now, stale_after = self._clock.now(), self._stale_after
         return headroom(demand, fleet, now=now, stale_after_seconds=stale_after)
+
+    def fitting(self, demand: Demand) -> int:
+        """Return how many such sandboxes fit by what is in memory: claims on their way count."""
+        now, stale_after = self._clock.now(), self._stale_after
+        return fitting(demand, self._fleet, now=now, stale_after_seconds=stale_after)
 
     def charge(self, host_id: str, demand: Demand) -> Charge:
         """Charge a choice before its claim is committed; settle it in any case."""

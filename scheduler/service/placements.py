@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from scheduler.model import Decision
+from scheduler.placement.demand import ANY_IMAGE
 from scheduler.placement.explanation import Explanation
 from scheduler.placement.headroom import Headroom
 from scheduler.service.admission import demand_of
@@ -14,6 +15,8 @@ from scheduler.service.fleet import FleetView
 from scheduler.service.requests import Wanted
 from scheduler.service.terms import Terms
 from scheduler.store import Store
+
+_DEFAULT = Wanted.model_construct(base_image=ANY_IMAGE)
 
 
 class PlacementService:
@@ -37,6 +40,13 @@ class PlacementService:
         """Say how many such sandboxes the fleet could take; see `FleetView.headroom`."""
         demand = demand_of(wanted, self._terms, self._catalogue)
         return await self._fleet.headroom(demand, at=at, without=without)
+
+    def placeable(self) -> int:
+        """Say how many more sandboxes of the default size fit now, of an image that lies anywhere.
+
+        From memory and at once, for a number that is watched; `headroom` is the exact answer.
+        """
+        return self._fleet.fitting(demand_of(_DEFAULT, self._terms))
 
     async def decision(self, decision_id: str) -> Decision:
         """Return a decision that was made, refusals included; raises `NotFound`."""

@@ -10,7 +10,7 @@ from scheduler.clock import Clock
 from scheduler.guests.manifests import Manifests
 from scheduler.model import Sandbox
 from scheduler.publishing.change_files import ChangeFiles
-from scheduler.service.audits import AuditReport, AuditService, unheard
+from scheduler.service.audits import AuditReport, AuditService
 from scheduler.service.authorities import AuthorityService
 from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.change_sets import ChangeSetService
@@ -37,7 +37,7 @@ from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.snapshots import SnapshotService
 from scheduler.service.source_vms import SourceVMService
-from scheduler.service.ssh import Guests, LoginTally, SshService
+from scheduler.service.ssh import Guests, LoginTally, SshService, Uncounted
 from scheduler.service.terminals import TerminalService
 from scheduler.service.terms import Terms
 from scheduler.store import Store
@@ -76,9 +76,29 @@ class Tally(LoginTally, Protocol):
         """Take note of what an audit found."""
         ...
 
+    def drained(self, status: str, /) -> None:
+        """Count the end of a drain, by its status."""
+        ...
 
-def _untold(_sandbox: Sandbox) -> None:
-    """Tell nobody."""
+    def compared(self, result: str, seconds: float | None, /) -> None:
+        """Count a diff by how it ended, and how long a computed one took."""
+        ...
+
+
+class Untold(Uncounted):
+    """Counts nothing."""
+
+    def forgotten(self, sandbox: Sandbox, /) -> None:
+        """Take no note."""
+
+    def audited(self, report: AuditReport, /) -> None:
+        """Take no note."""
+
+    def drained(self, status: str, /) -> None:
+        """Take no note."""
+
+    def compared(self, result: str, seconds: float | None, /) -> None:
+        """Take no note."""
 
 
 class _Shared(TypedDict):
@@ -153,16 +173,16 @@ class Services:
         sightings = _sightings(clock, listings, terms, wakes)
         shared: _Shared = {"fleet": fleet, "journal": journal}
         known = Catalogue(store) if shelf is None else shelf.catalogue
-        audited = unheard if tally is None else tally.audited
+        tally = tally or Untold()
         audits = AuditService(
-            store, clock, sightings=sightings, wake=wakes.host, told=audited, **shared
+            store, clock, sightings=sightings, wake=wakes.host, told=tally.audited, **shared
         )
         seeing: _Seeing = {**shared, "terms": terms, "audits": audits, "sightings": sightings}
         told = _Told(store=store, clock=clock, terms=terms, journal=journal, wakes=wakes)
         return cls(
             **told.of_sandboxes(fleet, known, takes_images=shelf is not None),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
-            drains=DrainService(store, clock, wake=wakes.drain, **shared),
+            drains=DrainService(store, clock, wake=wakes.drain, count=tally.drained, **shared),
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),
@@ -173,7 +193,7 @@ class Services:
             images=ImageService(store, clock, terms, shelf, journal=journal, wake=wakes.image),
             **_mending(store, clock, wakes, seeing, tally),
             **told.in_guests(guests, errands or Errands(), tally),
-            **told.about_changes(manifests, change_files, forges),
+            **told.about_changes(manifests, change_files, forges, tally),
         )
 
 
@@ -183,9 +203,7 @@ class _Mending(TypedDict):
     forgetting: ForgetService
 
 
-def _mending(
-    store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing, tally: Tally | None
-) -> _Mending:
+def _mending(store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing, tally: Tally) -> _Mending:
     """Return the services for records and hosts that disagree."""
     return {
         "orphans": OrphanService(
@@ -199,7 +217,7 @@ def _mending(
             journal=seeing["journal"],
             wake_sandbox=wakes.sandbox,
             wake_drain=wakes.drain,
-            ended=_untold if tally is None else tally.forgotten,
+            ended=tally.forgotten,
         ),
     }
 
@@ -268,9 +286,7 @@ class _Told:
             authority=authority,
         )
 
-    def in_guests(
-        self, guests: Guests | None, errands: Errands, logins: LoginTally | None
-    ) -> _InGuests:
+    def in_guests(self, guests: Guests | None, errands: Errands, logins: LoginTally) -> _InGuests:
         """Return the services whose work is done in guests."""
         store, clock, terms = self.store, self.clock, self.terms
         commands = CommandService(
@@ -297,13 +313,22 @@ class _Told:
         }
 
     def about_changes(
-        self, manifests: Manifests | None, files: ChangeFiles | None, forges: KnowsForges | None
+        self,
+        manifests: Manifests | None,
+        files: ChangeFiles | None,
+        forges: KnowsForges | None,
+        tally: Tally,
     ) -> _AboutChanges:
         """Return the services that make code of what changed, and publish it."""
         store, clock, journal, wakes = self.store, self.clock, self.journal, self.wakes
         return {
             "diffs": DiffService(
-                store, clock, manifests, journal=journal, most_changes=self.terms.max_changes
+                store,
+                clock,
+                manifests,
+                journal=journal,
+                most_changes=self.terms.max_changes,
+                count=tally.compared,
             ),
             "change_sets": ChangeSetService(
                 store,

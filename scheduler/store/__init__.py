@@ -18,6 +18,7 @@ from scheduler.store.repositories.sandbox_changes import SandboxChanges
 from scheduler.store.repositories.sandbox_queries import SandboxFilter
 from scheduler.store.repositories.ssh import SshFilter
 from scheduler.store.store import Store
+from scheduler.store.timings import Kind, Timings
 from scheduler.store.transaction import Transaction
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "HostFacts",
     "HostFilter",
     "ImageFilter",
+    "Kind",
     "Limits",
     "ListOptions",
     "OutdatedRows",
@@ -42,6 +44,7 @@ __all__ = [
     "SshFilter",
     "Store",
     "StoreConfig",
+    "Timings",
     "Transaction",
     "Unit",
 ]

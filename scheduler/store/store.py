@@ -24,6 +24,7 @@ from scheduler.store.faults import again, driver_errors, of_medium, translate, t
 from scheduler.store.gate import Gate
 from scheduler.store.interactive import AsyncTransaction, to_its_end
 from scheduler.store.statements import Statements
+from scheduler.store.timings import Kind, Span, Timings
 from scheduler.store.transaction import Transaction
 from scheduler.store.writer import Writer
 
@@ -39,6 +40,8 @@ class Store:
         self, config: StoreConfig, opened: Engines, clock: Clock, limits: Limits, gate: Gate
     ) -> None:
         self.config = config
+        self.timings = Timings()
+        """How long transactions took and waited; to be read only."""
         self._condition = Condition()
         self._gate = None if config.read_only else gate
         self._engines = opened
@@ -50,7 +53,11 @@ class Store:
         self._reading = 0
         self._readers = ThreadPoolExecutor(config.reader_conns, "store-reader")
         committer = Committer(opened.writer, self._statements, clock, gate)
-        self._writer = None if config.read_only else Writer(committer, self._lock, limits)
+        self._writer = (
+            None
+            if config.read_only
+            else Writer(committer, self._lock, limits, clock=clock, timings=self.timings)
+        )
 
     @classmethod
     @asynccontextmanager
@@ -98,9 +105,10 @@ class Store:
         if self._reading >= self._limits.waiting_reads:
             raise Unavailable(f"{self._reading} reads are waiting", remedy="Try again later.")
         self._reading += 1
+        span = Span(self._clock.monotonic())
         try:
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._readers, self._read, unit)
+            found = await loop.run_in_executor(self._readers, self._read, unit, span)
         except SandboxdError as error:
             if of_medium(error):
                 self._condition = self._condition.read(error)
@@ -111,6 +119,7 @@ class Store:
             return found
         finally:
             self._reading -= 1
+            self.timings.add(Kind.READ, span)
 
     @asynccontextmanager
     async def transaction(self, *, read_only: bool = False) -> AsyncIterator[AsyncTransaction]:
@@ -119,15 +128,16 @@ class Store:
         A writing one keeps every other writer waiting, so keep it short and await nothing else in
         it; pass `read_only` where nothing is written.
         """
+        span = Span(self._clock.monotonic())
         if read_only or self._writer is None:
-            async with self._interactive(None) as transaction:
+            async with self._interactive(None, span) as transaction:
                 yield transaction
             return
         self._refuse()
         await self._acquire()
         self._holder = asyncio.current_task()
         try:
-            async with self._interactive(self._gate) as transaction:
+            async with self._interactive(self._gate, span) as transaction:
                 yield transaction
         finally:
             self._holder = None
@@ -158,8 +168,9 @@ class Store:
                 self._condition = self._condition.wrote(None)
 
     @asynccontextmanager
-    async def _interactive(self, gate: Gate | None) -> AsyncIterator[AsyncTransaction]:
+    async def _interactive(self, gate: Gate | None, span: Span) -> AsyncIterator[AsyncTransaction]:
         longest = self._limits.transaction_seconds
+        span.begun_at = self._clock.monotonic()
         transaction = AsyncTransaction(
             self._engines.interactive, self._statements, self._clock, gate
         )
@@ -175,6 +186,8 @@ class Store:
             ) from None
         finally:
             await transaction.close()
+            span.ended_at = self._clock.monotonic()
+            self.timings.add(Kind.INTERACTIVE, span)
 
     async def _acquire(self) -> None:
         try:
@@ -199,12 +212,15 @@ class Store:
                 reader = Transaction(connection, self._statements, self._clock, writable=False)
                 reader.settings.get("ping")
 
-    def _read(self, unit: Unit[T]) -> T:
+    def _read(self, unit: Unit[T], span: Span) -> T:
+        span.begun_at = self._clock.monotonic()
         try:
             with self._engines.readers.connect() as connection, connection.begin():
                 return unit(Transaction(connection, self._statements, self._clock, writable=False))
         except driver_errors() as error:
             raise translate(error) from error
+        finally:
+            span.ended_at = self._clock.monotonic()
 
     async def _close(self) -> None:
         try:

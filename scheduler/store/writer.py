@@ -8,23 +8,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
+from scheduler.clock import Clock
 from scheduler.errors import Unavailable
 from scheduler.store.committer import Committer, Done, Failed, Outcome, Unit
 from scheduler.store.config import Limits
+from scheduler.store.timings import Kind, Timings
 
 T = TypeVar("T")
 
-_Waiting = tuple[Unit[Any], asyncio.Future[Any]]
+_Waiting = tuple[Unit[Any], asyncio.Future[Any], float]
+"""A unit, who waits for it, and since when."""
 
 
 class Writer:
     """Gathers submitted units into batches and has them committed on the writer's thread."""
 
-    def __init__(self, committer: Committer, lock: asyncio.Lock, limits: Limits) -> None:
+    def __init__(
+        self,
+        committer: Committer,
+        lock: asyncio.Lock,
+        limits: Limits,
+        *,
+        clock: Clock,
+        timings: Timings,
+    ) -> None:
         self._committer = committer
+        self._clock = clock
+        self._lasted, self._waited = timings.lasted[Kind.WRITE], timings.waited[Kind.WRITE]
         self._lock = lock
         self._limits = limits
         self._waiting: deque[_Waiting] = deque()
@@ -43,7 +57,7 @@ class Writer:
                 remedy="Try again later; look at the database's disk.",
             )
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((unit, future))
+        self._waiting.append((unit, future, self._clock.monotonic()))
         self._wake.set()
         return cast(T, await future)
 
@@ -70,16 +84,24 @@ class Writer:
         async with self._lock:
             size = min(self._limits.batch, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(size)]
+            begun_at = self._clock.monotonic()
             try:
-                outcomes = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._committer.commit, [unit for unit, _ in batch]
+                outcomes, seconds = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._commit, [unit for unit, _, _ in batch]
                 )
             except BaseException:
-                for _, future in (*batch, *self._waiting):
+                for _, future, _ in (*batch, *self._waiting):
                     _deliver(future, Failed(_died()))
                 raise
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
+        self._lasted.add(seconds)
+        for (_, future, asked_at), outcome in zip(batch, outcomes, strict=True):
+            self._waited.add(begun_at - asked_at)
             _deliver(future, outcome)
+
+    def _commit(self, units: Sequence[Unit[Any]]) -> tuple[Sequence[Outcome], float]:
+        """Return the units' outcomes and how long it took; runs in the writer's thread."""
+        begun_at = self._clock.monotonic()
+        return self._committer.commit(units), self._clock.monotonic() - begun_at
 
 
 def _deliver(future: asyncio.Future[Any], outcome: Outcome) -> None:

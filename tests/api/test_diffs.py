@@ -51,6 +51,7 @@ async def test_a_diff_is_computed_once(
     assert diff["delta"]["ignored"] == [{"rule": "/etc/resolv.conf", "differences": 1}]
     again = await http.post("/v1/sandboxes/box/diffs", json=PAIR)
     assert again.json() == diff
+    assert cloud.counts.diffs == [("computed", True), ("stored", False)]
     assert (await http.get(f"/v1/diffs/{diff['id']}")).json() == diff
     (listed,) = (await http.get("/v1/sandboxes/box/diffs")).json()["items"]
     assert listed == {**diff, "delta": None}

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from scheduler.config import load
 from scheduler.control.backups import LONGEST_SECONDS, SETTLED_SECONDS, BackupLoop, Backups
+from scheduler.control.tally import Untold
 from scheduler.service.backups import find_backups
 from tests.clocks import ManualClock
 from tests.databases import sqlite_at
 from tests.waits import until
 
 HOUR = 3600.0
+
+
+class Counted(Untold):
+    """Notes what is told of backups."""
+
+    def __init__(self) -> None:
+        self.newest: list[datetime | None] = []
+        self.ends: list[str] = []
+
+    def backed_up(self, newest_at: datetime | None, /) -> None:
+        self.newest.append(newest_at)
+
+    def backup_ended(self, result: str, /) -> None:
+        self.ends.append(result)
 
 
 @dataclass
@@ -25,6 +42,7 @@ class Kept:
     clock: ManualClock
     state: Path
     backups: Backups
+    told: Counted
 
     def days(self) -> list[str]:
         """Return the day of the month of each, newest first."""
@@ -39,7 +57,9 @@ def kept(tmp_path: Path) -> Kept:
     database = state / "sandboxd.db"
     sqlite_at(database)
     (state / "cluster.key").write_text("key")
-    return Kept(clock, state, Backups(state, database, state / "backups", clock, keep=3))
+    told = Counted()
+    backups = Backups(state, database, state / "backups", clock, keep=3, tally=told)
+    return Kept(clock, state, backups, told)
 
 
 async def test_the_first_waits_until_the_daemon_has_settled(kept: Kept) -> None:
@@ -105,11 +125,70 @@ async def test_none_are_made_of_a_server_or_where_nobody_wants_them(
     ):
         config.write_text(text)
         settings = load(config, state_dir=kept.state, environ={})
-        backups = Backups.of(settings, kept.clock)
+        backups = Backups.of(settings, kept.clock, kept.told)
         kept.clock.advance(SETTLED_SECONDS)
         assert await backups.look() is None
         assert backups.facts().keep == 0
     assert kept.days() == []
+    assert kept.told.newest == [], "none is overdue where none is made"
+
+
+async def test_the_newest_is_told_at_every_look_and_how_each_ended(kept: Kept) -> None:
+    await kept.backups.look()
+    kept.clock.advance(SETTLED_SECONDS)
+    made_at = kept.clock.now()
+    await kept.backups.look()
+    kept.clock.advance(HOUR)
+    await kept.backups.look()
+    assert kept.told.newest == [None, made_at, made_at]
+    assert kept.told.ends == ["done"]
+
+
+async def test_what_fails_is_counted_and_the_newest_stays(kept: Kept) -> None:
+    kept.clock.advance(SETTLED_SECONDS)
+    made_at = kept.clock.now()
+    await kept.backups.look()
+    (kept.state / "cluster.key").unlink()
+    kept.clock.advance(24 * HOUR)
+    await kept.backups.look()
+    assert kept.told.newest == [made_at, made_at]
+    assert kept.told.ends == ["done", "failed"]
+
+
+async def test_a_directory_of_somebody_else_is_told_and_ends_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, by whom tests may run, may read everything."""
+    await kept.backups.look()
+    there, iterdir = kept.state / "backups", Path.iterdir
+    there.mkdir()
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path == there:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", refused)
+        await kept.backups.look()
+        kept.clock.advance(SETTLED_SECONDS)
+        assert await kept.backups.look() is None
+        assert "cannot be read" in (kept.backups.facts().fault or "")
+    assert kept.told.newest == [None, None, None]
+    assert kept.told.ends == ["failed"]
+    await kept.backups.look()
+    assert kept.backups.facts().fault is None
+    assert kept.told.ends == ["failed", "done"]
+
+
+async def test_one_that_is_dated_ahead_is_nobody_s_last_success(kept: Kept) -> None:
+    kept.clock.set_wall(1000 * HOUR)
+    kept.clock.advance(SETTLED_SECONDS)
+    await kept.backups.look()
+    kept.clock.set_wall(-1000 * HOUR)
+    (kept.state / "cluster.key").unlink()
+    await kept.backups.look()
+    assert kept.told.newest[-1] is None
 
 
 async def test_the_loop_runs_beside_the_others_until_stopped(kept: Kept) -> None:

@@ -277,7 +277,14 @@ async def test_i10_no_deadline_of_a_drain_passes_by_a_step(
     guard = guard_of(there)
     await guard.watch()
     made = await there.created()
-    drainer = Drainer(there.store, there.clock, wake_sandbox=lambda _: None, changed=nothing)
+    ended: list[str] = []
+    drainer = Drainer(
+        there.store,
+        there.clock,
+        wake_sandbox=lambda _: None,
+        changed=nothing,
+        count=ended.append,
+    )
     waiting = DrainHost(policy=DrainPolicy.EXPIRE, deadline_seconds=60)
     if begun == "after":
         there.clock.set_wall(step)

@@ -25,6 +25,16 @@ from tests.waits import until
 OPTIONS = ListOptions()
 
 
+class Counted(Untold):
+    """Notes how commands ended, and how long they took."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, float]] = []
+
+    def command_ended(self, status: str, seconds: float, /) -> None:
+        self.ends.append((status, seconds))
+
+
 class Lodge:
     """A plane with a running sandbox, whose guest is this machine, and a commander."""
 
@@ -33,6 +43,7 @@ class Lodge:
         self.house = house
         self.sandbox = sandbox
         self.commands = there.services.commands
+        self.told = Counted()
         self.commander = self.another_commander(there.errands)
 
     def another_commander(self, errands: Errands | None = None) -> Commander:
@@ -42,7 +53,7 @@ class Lodge:
             self.plane.clock,
             guests=self.house,
             errands=Errands() if errands is None else errands,
-            tally=Untold(),
+            tally=self.told,
             told=self.plane.journal.poke,
             pauses_seconds=(0.0, 0.0),
         )
@@ -113,6 +124,8 @@ async def test_i9_a_command_is_durable_before_it_is_run(lodge: Lodge) -> None:
     assert ended.stdout.encode("utf-8", "surrogateescape") == b"\x00\x01\xff\xff"
     assert (ended.stdout_bytes, ended.stderr_bytes, ended.truncated) == (4, 3, False)
     assert ended.ended_at is not None
+    took = (ended.ended_at - ended.started_at).total_seconds()
+    assert lodge.told.ends == [("exited", took)]
     assert await lodge.events() == ["command.started", "command.ended"]
     assert await lodge.commander.carry_out(asked.id) is None
     assert lodge.house.asked == 1

@@ -32,8 +32,13 @@ class Draining:
     def __init__(self, world: World) -> None:
         self.woken: list[str] = []
         self.changed: list[str] = []
+        self.ended: list[str] = []
         self.drainer = Drainer(
-            world.store, world.clock, wake_sandbox=self.woken.append, changed=self._changed
+            world.store,
+            world.clock,
+            wake_sandbox=self.woken.append,
+            changed=self._changed,
+            count=self.ended.append,
         )
 
     async def _changed(self, host_id: str) -> None:
@@ -62,6 +67,7 @@ async def test_an_empty_host_is_drained_at_once(there: World) -> None:
     assert (now.drain.state, now.host.state) == (DrainState.FINISHED, HostState.DRAINED)
     assert now.host.state_reason == "drained: new disks"
     assert work.changed == [now.host.id]
+    assert work.ended == ["finished"]
     (finished,) = await there.events(kind="drain.finished")
     assert (finished.actor, finished.host_id) == (ME, now.host.id)
 
@@ -226,6 +232,7 @@ async def test_a_drain_of_a_host_that_was_removed_ends(there: World) -> None:
     assert (event.reason_code, event.evidence["drain_id"]) == ("host_removed", drain.id)
     assert await work.drainer.drain() is None
     assert work.changed == [host.id]
+    assert work.ended == ["aborted"]
 
 
 async def test_a_host_in_another_state_keeps_its_drain_and_the_loop_goes_on(there: World) -> None:

@@ -19,7 +19,7 @@ from scheduler.service.audits import AuditReport
 from tests.clocks import ManualClock
 from tests.deploy.paths import DEPLOY
 from tests.metrics.reading import Series, read
-from tests.metrics.samples import NOW, host
+from tests.metrics.samples import NOW, called, host
 
 RULES = DEPLOY / "alerts.yml"
 CASES = Path(__file__).with_name("alerts_test.yml")
@@ -54,6 +54,7 @@ def page() -> Series:
     meter = Meter(clock)
     for loop in ("reap", "drain", "clock", "poll", "retention"):
         meter.passed(loop, 0.1)
+    meter.backed_up(NOW)
     meter.audited(AuditReport(at=NOW, clean=True, findings=(), orphans=(), hosts=()))
     drain = Drain(
         id="DRN-1",
@@ -64,7 +65,7 @@ def page() -> Series:
         started_at=NOW,
         deadline_at=NOW + timedelta(hours=1),
     )
-    snapshot = MetricsSnapshot(hosts=(host(),), drains=(drain,))
+    snapshot = MetricsSnapshot(hosts=(host(),), drains=(drain,), placeable=1, calls=called())
     return read(MetricsPage(meter, lambda: snapshot, clock, release=Release(version="1")).render())
 
 

@@ -26,7 +26,7 @@ from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.drivers import Drivers
 from scheduler.hosts.marks import Keyring
 from scheduler.model import HostResources
-from scheduler.parts import Outside
+from scheduler.outside import Outside
 from scheduler.store import Store, StoreConfig, Transaction
 from scheduler.store.committer import Unit
 from tests.faults.fuse import Fuse
@@ -101,6 +101,7 @@ class MortalDrivers:
     def __init__(self, drivers: Drivers, fuse: Fuse) -> None:
         self._drivers = drivers
         self._fuse = fuse
+        self.calls = drivers.calls
 
     def get(self, host: HostResources) -> HostDriver:
         return cast(HostDriver, MortalDriver(self._drivers.get(host), self._fuse))

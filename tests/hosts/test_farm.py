@@ -16,6 +16,7 @@ import pytest
 import scheduler.hosts
 from scheduler.errors import HostTimeout, HostUnreachable, IdentityChanged
 from scheduler.hosts import BaseImage, DomainPlan, Drivers, HostDriver, Keyring, handles
+from scheduler.hosts.calls import Fault
 from scheduler.hosts.connection import Backoff
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun
@@ -205,7 +206,12 @@ async def test_a_killed_host_is_lost_at_once_and_found_again_after_its_restart(
     assert caught.value.remedy
     await until(lambda: hints == [record(farm[0]).id], what="the hint of the lost connection")
     farm[0].restart()
+    calls = drivers.calls.hosts[record(farm[0]).id]
+    assert calls.failed[Fault.LOST] >= 1
+    assert calls.reconnects == 0
     await until_answer(lambda: reachable(driver, clock), what="the restarted host")
+    assert calls.reconnects == 1
+    assert set(calls.failed) == {Fault.LOST}
 
 
 async def test_a_host_that_is_down_is_dialled_now_and_then_only(

@@ -108,6 +108,9 @@ def test_i8_what_a_call_waits_for_a_turn_of_ours_is_no_delay_of_its_hosts(
             await pass_time(2 * MARGIN_SECONDS)
             assert not call.done()
         assert await call == "in time"
+        assert own.spent.waited_seconds >= 2 * MARGIN_SECONDS
+        assert own.spent.seconds is not None
+        assert own.spent.seconds < MARGIN_SECONDS
 
     in_jumps(test())
 
@@ -128,8 +131,41 @@ def test_i8_a_hosts_own_delay_counts_after_a_turn_of_ours(
         with pytest.raises(HostTimeout):
             await call
         assert lane.abandoned == 1
+        assert own.spent.waited_seconds >= 2 * MARGIN_SECONDS
+        assert own.spent.seconds is not None
+        assert MARGIN_SECONDS <= own.spent.seconds < 2 * MARGIN_SECONDS
 
     in_jumps(test())
+
+
+def test_what_a_call_waits_for_its_slot_is_told_apart_from_its_host_s_time(
+    threads: Threads, gate: Gate
+) -> None:
+    async def test() -> None:
+        lane, slots = Lane("h", threads), asyncio.Semaphore(1)
+        first = asyncio.create_task(lane.call(gate, terms(slots=slots, deadline_seconds=10**6)))
+        await until(lambda: gate.begun == 1, what="the first call to be its host's")
+        own = terms(slots=slots)
+        second = asyncio.create_task(lane.call(lambda: "fine", own))
+        await pass_time(20)
+        gate.open()
+        assert (await first, await second) == ("late", "fine")
+        assert own.spent.waited_seconds >= 20
+        assert own.spent.seconds is not None
+        assert own.spent.seconds < 20
+
+    in_jumps(test())
+
+
+async def test_a_call_that_is_not_begun_was_never_with_its_host(
+    threads: Threads, gate: Gate
+) -> None:
+    lane, own = Lane("h", threads), terms()
+    for _ in range(4):
+        await hang(lane, gate)
+    with pytest.raises(CallNotBegun):
+        await lane.call(lambda: None, own)
+    assert own.spent.seconds is None
 
 
 async def test_calls_that_wait_for_threads_are_all_made(threads: Threads) -> None:

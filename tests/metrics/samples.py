@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from scheduler.errors import HostTimeout
+from scheduler.hosts.calls import Calls
+from scheduler.hosts.deadlines import Verb
 from scheduler.model import HostHealth, HostResources, Sandbox, SandboxState
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -56,3 +60,14 @@ def host(**changes: object) -> HostResources:
 def sandbox(state: SandboxState, **changes: object) -> Sandbox:
     """Return a sandbox in `state`."""
     return replace(_SANDBOX, state=state, **changes)  # type: ignore[arg-type]
+
+
+def called() -> Calls:
+    """Return calls to that host, of which one succeeded and one failed."""
+    calls = Calls()
+    with calls.of("HST-1").counted(Verb.START) as spent:
+        spent.seconds, spent.waited_seconds = 0.2, 0.01
+    with suppress(HostTimeout), calls.of("HST-1").counted(Verb.INVENTORY) as spent:
+        spent.seconds = 20.0
+        raise HostTimeout("it does not answer")
+    return calls

@@ -14,7 +14,7 @@ from scheduler.release import Release
 from scheduler.service.audits import AuditReport
 from scheduler.store import Condition
 from tests.clocks import ManualClock
-from tests.metrics.samples import NOW, host
+from tests.metrics.samples import NOW, called, host
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(sandboxd_[a-z_]+)` \| ([a-z]+) \| (.*?) \| (.*) \|$", re.MULTILINE)
@@ -40,6 +40,7 @@ def told() -> set[Family]:
     meter.answered("/healthz", "GET", 200, 0.1)
     meter.decided("placed", {"cpu": 1}, 0.1)
     meter.passed("poll", 0.1)
+    meter.backed_up(NOW)
     meter.audited(AuditReport(at=NOW, clean=True, findings=(), orphans=(), hosts=()))
     page = MetricsPage(meter, snapshot, clock, release=Release(version="1"))
     return {family(each) for each in page.families() if each.name.startswith("sandboxd_")}
@@ -63,6 +64,8 @@ def snapshot() -> MetricsSnapshot:
         drains=(drain,),
         authorities=(authority,),
         store=Condition(),
+        placeable=1,
+        calls=called(),
     )
 
 

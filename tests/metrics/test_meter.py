@@ -8,7 +8,8 @@ import pytest
 
 from scheduler.lifecycle.findings import Finding, FindingCode, HostAudit, Orphan
 from scheduler.lifecycle.orphans import OrphanCode, OrphanKind
-from scheduler.metrics.meter import ENDINGS, Meter
+from scheduler.metrics.lives import ENDINGS
+from scheduler.metrics.meter import Meter
 from scheduler.model import Ending, Phase, SandboxState
 from scheduler.service.audits import AuditReport
 from tests.clocks import ManualClock
@@ -72,6 +73,49 @@ def test_plays_are_counted_by_how_they_ended(meter: Meter) -> None:
     assert series[key("plays_ended_total", status="interrupted")] == 0
     assert series[key("plays_running")] == 1
     assert key("plays_ended_total", status="playing") not in series
+
+
+def test_commands_are_timed_by_how_they_ended(meter: Meter) -> None:
+    meter.commanded()
+    meter.commanded()
+    meter.command_ended("timed_out", 60.0)
+    series = told(meter)
+    assert series[key("commands_running")] == 1
+    assert series[key("commands_ended_total", status="timed_out")] == 1
+    assert series[key("command_duration_seconds_sum", status="timed_out")] == 60
+    assert series[key("command_duration_seconds_count", status="exited")] == 0
+    assert key("command_duration_seconds_count", status="running") not in series
+
+
+def test_drains_are_counted_by_how_they_ended(meter: Meter) -> None:
+    meter.drained("finished")
+    series = told(meter)
+    assert series[key("drains_ended_total", status="finished")] == 1
+    assert series[key("drains_ended_total", status="aborted")] == 0
+    assert key("drains_ended_total", status="active") not in series
+
+
+def test_only_computed_diffs_are_timed(meter: Meter) -> None:
+    meter.compared("computed", 0.5)
+    meter.compared("stored", None)
+    series = told(meter)
+    for result, number in (("computed", 1), ("stored", 1), ("failed", 0)):
+        assert series[key("diffs_total", result=result)] == number
+    assert series[key("diff_duration_seconds_count")] == 1
+    assert series[key("diff_duration_seconds_sum")] == 0.5
+
+
+def test_backups_have_a_last_success_once_somebody_has_looked(meter: Meter) -> None:
+    last = key("backup_last_success_timestamp_seconds")
+    assert last not in told(meter), "where none are made, none is overdue"
+    meter.backed_up(None)
+    assert told(meter)[last] == 0
+    meter.backed_up(NOW)
+    meter.backup_ended("failed")
+    series = told(meter)
+    assert series[last] == NOW.timestamp()
+    assert series[key("backups_total", result="failed")] == 1
+    assert series[key("backups_total", result="done")] == 0
 
 
 def test_kept_files_are_counted_by_kind(meter: Meter) -> None:

@@ -14,7 +14,7 @@ from scheduler.model import Drain, HostState, SandboxState
 from scheduler.release import Release
 from tests.clocks import ManualClock
 from tests.metrics.reading import key, read
-from tests.metrics.samples import NOW, host, sandbox
+from tests.metrics.samples import NOW, called, host, sandbox
 
 
 def page(snapshot: MetricsSnapshot) -> MetricsPage:
@@ -23,6 +23,10 @@ def page(snapshot: MetricsSnapshot) -> MetricsPage:
     meter.decided("placed", {"memory": 1}, 0.001)
     meter.passed("poll", 0.01)
     meter.expired("stop")
+    meter.backed_up(NOW)
+    meter.drained("finished")
+    meter.compared("computed", 0.1)
+    meter.command_ended("exited", 1.5)
     meter.parked()
     meter.lagged(0.1)
     meter.became(sandbox(SandboxState.CREATED), sandbox(SandboxState.STARTING))
@@ -50,6 +54,8 @@ FULL = MetricsSnapshot(
         ),
     ),
     expired=1,
+    placeable=3,
+    calls=called(),
 )
 
 
@@ -82,7 +88,7 @@ def test_every_series_of_ours_has_the_prefix_and_a_known_label() -> None:
         "host", "pool", "state", "health", "result", "filter", "phase", "reason", "action", "kind",
         "controller", "le", "version", "revision", "python_version", "address", "arch", "scope",
         "hypervisor_version", "libvirt_version", "transport", "failure", "fault", "operation",
-        "forge", "status",
+        "forge", "status", "call", "code",
     }  # fmt: skip
     for name, labels in read(page(FULL).render()):
         if name.startswith(("process_", "python_")):

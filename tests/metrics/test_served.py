@@ -52,10 +52,18 @@ async def get(port: int, path: str) -> tuple[str, bytes]:
 
 async def test_a_daemon_serves_clean_metrics_and_nothing_else(port: int) -> None:
     hosts = [key("host_up", host=f"demo-{number}") for number in (1, 2, 3)]
+    looks = key("libvirt_call_duration_seconds_count", call="inventory")
     async with asyncio.timeout(60):
         status, page = await get(port, "/metrics")
-        while not all(host in read(page) for host in hosts):
+        while not all(host in read(page) for host in hosts) or read(page)[looks] < 3:
             status, page = await get(port, "/metrics")
+    series = read(page)
+    for number in (1, 2, 3):
+        called = key("host_libvirt_call_duration_seconds_count", host=f"demo-{number}")
+        assert series[called] > 0, "what drivers count is what the page tells"
+    assert series[key("store_transaction_duration_seconds_count", kind="read")] > 0
+    assert key("placeable_sandboxes") in series
+    assert key("backup_last_success_timestamp_seconds") in series
     assert status == "HTTP/1.1 200 OK"
     assert (await get(port, "/v1/hosts"))[0] == "HTTP/1.1 404 Not Found"
     if shutil.which("promtool") is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.errors import ReadOnly
+from scheduler.hosts.calls import Calls
 from scheduler.metrics.families import families
 from scheduler.metrics.snapshot import MetricsSnapshot, Snapshots
 from scheduler.model import Drain, HostState, SandboxState
@@ -24,7 +25,10 @@ async def test_a_refresh_reads_hosts_counts_drains_and_expiries(tmp_path: Path) 
     clock = ManualClock(NOW)
     config = StoreConfig(database_url=f"sqlite:///{tmp_path}/sandboxd.db")
     async with Store.open(config, clock=clock) as store:
-        snapshots = Snapshots(store, clock, stale_after_seconds=90.0)
+        calls = Calls()
+        snapshots = Snapshots(
+            store, clock, calls=calls, placeable=lambda: 7, stale_after_seconds=90.0
+        )
         assert snapshots.latest() == MetricsSnapshot()
 
         def write(tx: Transaction) -> None:
@@ -44,7 +48,7 @@ async def test_a_refresh_reads_hosts_counts_drains_and_expiries(tmp_path: Path) 
             tx.drains.add(drain)
 
         await store.submit(write)
-        assert snapshots.latest() == MetricsSnapshot()
+        assert snapshots.latest() == MetricsSnapshot(timings=store.timings)
         await snapshots.refresh()
         snapshot = snapshots.latest()
     assert (snapshot.taken_at, snapshot.stale_after_seconds) == (NOW, 90)
@@ -55,12 +59,14 @@ async def test_a_refresh_reads_hosts_counts_drains_and_expiries(tmp_path: Path) 
     }
     assert [drain.id for drain in snapshot.drains] == ["DRN-1"]
     assert snapshot.expired == 1
+    assert snapshot.placeable == 7
+    assert snapshot.calls is calls
 
 
 async def test_the_store_s_condition_is_told_when_it_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "sandboxd.db"
     async with Store.open(StoreConfig(database_url=f"sqlite:///{path}")) as store:
-        snapshots = Snapshots(store, ManualClock(NOW))
+        snapshots = Snapshots(store, ManualClock(NOW), calls=Calls(), placeable=lambda: 0)
         before = values(families(snapshots.latest(), NOW))
         with closing(sqlite3.connect(path)) as newer, newer:
             newer.execute("ALTER TABLE hosts RENAME TO machines")

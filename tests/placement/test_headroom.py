@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.model import HostResources, HostState, Resources
-from scheduler.placement import Demand, Fleet, Policy, choose, explain, headroom
+from scheduler.placement import Demand, Fleet, Policy, choose, explain, fitting, headroom
 from scheduler.placement.demand import ANY_IMAGE
 from tests.placement import fleets
 from tests.placement.fleets import NOW, demand, host
@@ -48,11 +48,11 @@ def test_as_many_fit_as_are_placed_until_nobody_takes_one_more(
 ) -> None:
     asked, fleet = replace(asked, resources=size), Fleet.of(hosts, groups)
 
-    found = headroom(asked, fleet, now=NOW)
+    found, number = headroom(asked, fleet, now=NOW), fitting(asked, fleet, now=NOW)
 
     placed = filled(fleet, asked, policy)
     assert {room.weighed.host_name: room.fits for room in found.hosts} == placed
-    assert found.fits == sum(placed.values())
+    assert found.fits == number == sum(placed.values())
     refused = {
         each.host_name: each.refused for each in explain(asked, fleet, policy, now=NOW).hosts
     }

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from scheduler import daemon
 from scheduler.clock import Clock
-from scheduler.parts import Outside
+from scheduler.outside import Outside
 from scheduler.store import Store, StoreConfig, Transaction
 from scheduler.store.committer import Unit
 

@@ -32,15 +32,13 @@ from scheduler.model import (
 )
 from scheduler.publishing.change_files import ChangeFiles
 from scheduler.publishing.forges import Forges
-from scheduler.service.audits import AuditReport
 from scheduler.service.catalogue import Shelf
 from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.requests import CreateSandbox
-from scheduler.service.services import Services, Wakes
-from scheduler.service.ssh import Uncounted
+from scheduler.service.services import Services, Untold, Wakes
 from scheduler.service.terms import Terms
 from scheduler.store import HostFacts, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
@@ -72,8 +70,8 @@ class Plane:
     errands: Errands
     woken: list[str] = field(default_factory=list)
     """Whom the services told the loops about, in order."""
-    forgotten: list[str] = field(default_factory=list)
-    """The sandboxes that were counted as forgotten."""
+    counts: Counts = field(default_factory=lambda: Counts())
+    """What was counted."""
 
     async def add_host(
         self,
@@ -208,18 +206,25 @@ def database(directory: Path) -> StoreConfig:
     return StoreConfig(database_url=sqlite_at(directory / "state.db"))
 
 
-class Counts(Uncounted):
-    """Counts only what is forgotten, and notes which."""
+class Counts(Untold):
+    """Notes what is forgotten, how drains end and how diffs do."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.forgotten_ids: list[str] = []
+        self.drains: list[str] = []
+        self.diffs: list[tuple[str, bool]] = []
 
-    def forgotten(self, sandbox: Sandbox) -> None:
+    def forgotten(self, sandbox: Sandbox, /) -> None:
         """Note a sandbox."""
-        self.ids.append(sandbox.id)
+        self.forgotten_ids.append(sandbox.id)
 
-    def audited(self, report: AuditReport) -> None:
-        """Note nothing."""
+    def drained(self, status: str, /) -> None:
+        """Note how a drain ended."""
+        self.drains.append(status)
+
+    def compared(self, result: str, seconds: float | None, /) -> None:
+        """Note how a diff ended, and whether it took time."""
+        self.diffs.append((result, seconds is not None))
 
 
 def wakes_to(woken: list[str]) -> Wakes:
@@ -289,7 +294,7 @@ async def plane(
                 change_files=change_files,
                 errands=errands,
                 woken=woken,
-                forgotten=counts.ids,
+                counts=counts,
             )
 
 

@@ -115,6 +115,7 @@ async def test_an_aborted_drain_leaves_the_host_cordoned(cloud: Plane) -> None:
     assert (ended.drain.state, ended.host.state) == (DrainState.ABORTED, HostState.CORDONED)
     with pytest.raises(Conflict, match="no drain"):
         await drains.abort("alpha", "", INTENT)
+    assert cloud.counts.drains == ["aborted"]
     again = await drains.drain("alpha", DrainHost(deadline_seconds=None), INTENT)
     assert again.drain.id != ended.drain.id
     assert again.drain.deadline_at is None
@@ -131,6 +132,7 @@ async def test_a_finished_drain_is_undone(cloud: Plane) -> None:
     undone = await drains.undo("alpha", "", INTENT)
 
     assert undone.host.state is HostState.ACTIVE
+    assert cloud.counts.drains == ["aborted"], "its record was still open"
     with pytest.raises(Conflict):
         await drains.undo("alpha", "", INTENT)
 

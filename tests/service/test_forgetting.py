@@ -39,7 +39,7 @@ async def test_i3_on_a_silent_host_everything_is_released_and_told(
     cloud.woken.clear()
     gone = await forget(cloud, box)
     assert (gone.state, gone.reason_code) == (SandboxState.DESTROYED, "forgotten")
-    assert cloud.forgotten == [box.id]
+    assert cloud.counts.forgotten_ids == [box.id]
     holdings = await cloud.services.sandboxes.holdings(box.id)
     assert (holdings.allocations, holdings.volumes) == ((), ())
     assert (await cloud.services.hosts.get("alpha")).reserved_sandboxes == 0

@@ -11,6 +11,8 @@ from scheduler.errors import NotFound
 from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import Breaker, Condition, DesiredState, OnExpire, Sandbox
 from scheduler.placement import Headroom
+from scheduler.placement.demand import ANY_IMAGE
+from scheduler.service.requests import Wanted
 from scheduler.store import Transaction
 from tests.clocks import ManualClock
 from tests.service.planes import IMAGE, Plane, wanted
@@ -55,6 +57,18 @@ async def test_leases_that_end_until_then_give_their_room_back(cloud: Plane) -> 
     await leased(cloud, 2)
     await leased(cloud, 5)
     assert [await room(cloud, hours) for hours in (None, 1, 2, 4, 5)] == [0, 0, 2, 2, 4]
+
+
+async def test_what_is_watched_is_the_room_for_the_default_size(cloud: Plane) -> None:
+    placements, default = cloud.services.placements, Wanted.model_construct(base_image=ANY_IMAGE)
+
+    async def asked() -> int:
+        return (await placements.headroom(default, at=None, without=())).fits
+
+    before = placements.placeable()
+    assert before == await asked() > 0
+    await cloud.create()
+    assert placements.placeable() == await asked() == before - 1
 
 
 @pytest.mark.parametrize(("on_expire", "later"), [(OnExpire.STOP, 2), (OnExpire.IMAGE, 4)])

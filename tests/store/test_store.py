@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound, ReadOnly, Unavailable
-from scheduler.store import Limits, Store, StoreConfig, Transaction, faces
+from scheduler.store import Kind, Limits, Store, StoreConfig, Transaction, faces
 from scheduler.store.awaiting import awaited
 from scheduler.store.repositories.repository import Repository
+from tests.clocks import ManualClock
 from tests.store.samples import sandbox
 from tests.waits import until
 
@@ -50,6 +51,40 @@ async def test_i8_reads_are_bounded(url: str) -> None:
         go.set()
         assert await asyncio.gather(*held) == [True, True]
         await store.ping()
+
+
+async def test_every_way_in_is_timed_failures_too(store: Store, clock: ManualClock) -> None:
+    await store.read(lambda _: clock.advance(2))
+    with pytest.raises(NotFound):
+        await store.read(lambda tx: tx.sandboxes.get("SBX-0"))
+    await store.submit(lambda _: clock.advance(3))
+    async with store.transaction():
+        clock.advance(4)
+    async with store.transaction(read_only=True):
+        clock.advance(5)
+    lasted, waited = store.timings.lasted, store.timings.waited
+    told = {kind: (sum(lasted[kind].counts), lasted[kind].sum_seconds) for kind in Kind}
+    assert told == {Kind.READ: (2, 2.0), Kind.WRITE: (1, 3.0), Kind.INTERACTIVE: (2, 9.0)}
+    assert {kind: sum(waited[kind].counts) for kind in Kind} == {
+        kind: told[kind][0] for kind in Kind
+    }
+
+
+async def test_a_transaction_s_wait_for_another_writer_is_no_part_of_it(
+    store: Store, clock: ManualClock
+) -> None:
+    async def second() -> None:
+        async with store.transaction():
+            pass
+
+    async with store.transaction():
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        clock.advance(1)
+    await waiting
+    timings = store.timings
+    assert timings.waited[Kind.INTERACTIVE].sum_seconds == 1.0
+    assert timings.lasted[Kind.INTERACTIVE].sum_seconds == 1.0
 
 
 async def test_an_interactive_transaction_commits_whole_or_not_at_all(store: Store) -> None:

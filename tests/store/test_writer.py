@@ -14,10 +14,12 @@ from scheduler.store import Limits, Store, StoreConfig, Transaction, engines
 from scheduler.store.committer import Committer, Done, Failed
 from scheduler.store.gate import Gate
 from scheduler.store.statements import Statements
+from scheduler.store.timings import Kind, Timings
 from scheduler.store.writer import Writer
 from tests.clocks import ManualClock
 from tests.store.samples import allocation, host, sandbox
 from tests.store.upgrade import NEWEST
+from tests.waits import until
 
 
 @pytest.fixture
@@ -156,8 +158,10 @@ class HeldCommitter:
 
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.begun = 0
 
     def commit(self, units: list[Any]) -> list[Done]:
+        self.begun += 1
         assert self.go.wait(10)
         return [Done(unit(None)) for unit in units]
 
@@ -165,9 +169,42 @@ class HeldCommitter:
         pass
 
 
+def writer_over(
+    committer: HeldCommitter,
+    limits: Limits,
+    *,
+    clock: ManualClock | None = None,
+    timings: Timings | None = None,
+) -> Writer:
+    """Return a writer that has this committer commit."""
+    return Writer(
+        committer,  # type: ignore[arg-type]
+        asyncio.Lock(),
+        limits,
+        clock=clock or ManualClock(),
+        timings=timings or Timings(),
+    )
+
+
+async def test_a_unit_s_wait_is_told_apart_from_what_its_commit_takes() -> None:
+    held, clock, timings = HeldCommitter(), ManualClock(), Timings()
+    writer = writer_over(held, Limits(), clock=clock, timings=timings)
+    first = asyncio.create_task(writer.submit(partial(answer, 1)))
+    await until(lambda: held.begun == 1, what="the first commit")
+    rest = [asyncio.create_task(writer.submit(partial(answer, n))) for n in (2, 3)]
+    await asyncio.sleep(0)
+    clock.advance(4)
+    held.go.set()
+    await asyncio.gather(first, *rest)
+    await writer.close()
+    waited, lasted = timings.waited[Kind.WRITE], timings.lasted[Kind.WRITE]
+    assert (sum(waited.counts), waited.sum_seconds) == (3, 8.0)
+    assert (sum(lasted.counts), lasted.sum_seconds) == (2, 4.0)
+
+
 async def test_i8_the_queue_is_bounded_and_closing_commits_what_waits() -> None:
     held = HeldCommitter()
-    writer = Writer(held, asyncio.Lock(), Limits(waiting_writes=3))  # type: ignore[arg-type]
+    writer = writer_over(held, Limits(waiting_writes=3))
     first = asyncio.create_task(writer.submit(lambda _: 0))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -194,7 +231,7 @@ class DyingCommitter(HeldCommitter):
 
 async def test_a_writer_that_dies_tells_everyone_who_waits() -> None:
     dying = DyingCommitter()
-    writer = Writer(dying, asyncio.Lock(), Limits())  # type: ignore[arg-type]
+    writer = writer_over(dying, Limits())
     waiting = [asyncio.create_task(writer.submit(partial(answer, n))) for n in (1, 2)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -1,13 +1,14 @@
 """The daily backup: made by the daemon itself, so that there is one where nobody thought of it.
 
 A day is counted from the newest one that is there, not from the daemon's start: who restarts often
-has neither more of them nor fewer.
+has neither more of them nor fewer. Whatever the directory or its disk refuses is told, and stops
+nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -47,6 +48,9 @@ class Backups:
         self._keep = keep if database is not None else 0
         self._make = partial(make_backup, state_dir, database, directory, left_share=LEFT_SHARE)
         self._begun = clock.monotonic()
+        self._newest_at: datetime | None = None
+        self._left: tuple[Path, ...] = ()
+        """What of former backups could not be removed, and is there still."""
         self._fault: str | None = None
 
     @classmethod
@@ -57,12 +61,14 @@ class Backups:
         return cls(settings.state_dir, database, settings.backup_dir, clock, keep=keep)
 
     def facts(self) -> BackupFacts:
-        """Return what there is, and why there is not more."""
-        newest = next(iter(find_backups(self._directory, self._clock.now())), None)
+        """Return what there was at the last look, and why there was not more.
+
+        No disk is asked: one that does not answer would keep the caller waiting.
+        """
         return BackupFacts(
             directory=str(self._directory),
             keep=self._keep,
-            newest_at=None if newest is None else newest.made_at,
+            newest_at=self._newest_at,
             fault=self._fault,
         )
 
@@ -71,26 +77,36 @@ class Backups:
         if self._keep == 0:
             return None
         early = SETTLED_SECONDS - (self._clock.monotonic() - self._begun)
-        if early > 0:
-            return early
         # A thread that copies is not called back: nothing is left behind half.
-        await asyncio.shield(asyncio.to_thread(self._due))
-        return None
+        await asyncio.shield(asyncio.to_thread(self._see, settled=early <= 0))
+        return early if early > 0 else None
 
-    def _due(self) -> None:
+    def _see(self, *, settled: bool) -> None:
+        """Look what there is, and make one if it is due, once the daemon has settled."""
         now = self._clock.now()
-        newest = next(iter(find_backups(self._directory, now)), None)
-        if newest is not None and timedelta() <= now - newest.made_at < DAY:
-            return
         try:
-            made = self._make(now)
-        except SandboxdError as error:
-            self._fault = error.message
-            _log.warning("no backup", error=error.message, remedy=error.remedy)
+            newest = next(iter(find_backups(self._directory, now)), None)
+            self._newest_at = None if newest is None else newest.made_at
+            if settled and (newest is None or not timedelta() <= now - newest.made_at < DAY):
+                self._back_up(now)
+            self._left = tuple(path for path in self._left if path.exists())
+        except (SandboxdError, OSError) as error:
+            self._fault = str(error)
+            _log.warning("no backup", error=str(error), remedy=getattr(error, "remedy", None))
             return
         self._fault = None
-        forget_backups(self._directory, now, keep=self._keep)
+        if self._left:
+            self._fault = "what is left of old backups cannot be removed: "
+            self._fault += ", ".join(map(str, self._left))
+
+    def _back_up(self, now: datetime) -> None:
+        made = self._make(now)
+        self._newest_at = made.made_at
         _log.info("backup", path=str(made.path))
+        forgotten = forget_backups(self._directory, now, keep=self._keep)
+        self._left = (*made.left, *forgotten)
+        if self._left:
+            _log.warning("backups cannot be removed", paths=[str(path) for path in self._left])
 
 
 class BackupLoop(OneLoop):

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,7 @@ from scheduler.errors import (
     NotFound,
     SandboxdError,
     Unavailable,
+    Unreadable,
 )
 from scheduler.guests.first_boot import FirstBoot
 from scheduler.guests.players import Played
@@ -203,18 +205,27 @@ class Verifier:
         Nobody waits for a place with a clone, whose lease would run out. After a restart those who
         have one already go first; all others in the order in which they came.
         """
-        unfinished = await self._store.read(lambda tx: tx.verifications.unfinished())
         id = verification.change_set_id
-        taken = self._places | {one.change_set_id for one in unfinished if _on_a_clone(one)}
-        waiting = [
-            one.change_set_id
-            for one in unfinished
-            if one.change_set_id not in taken and one.phase is not _Phase.CLEARING
-        ]
-        if id not in taken and id not in waiting[: max(0, AT_ONCE - len(taken))]:
+        if not await self._store.read(partial(self._is_next, id)):
             return False
         self._places.add(id)
         return True
+
+    def _is_next(self, id: str, tx: Transaction) -> bool:
+        """Return whether one has a place, or is among the next ones to have one.
+
+        Those whose change sets cannot be read get no further until somebody mends these: they
+        neither hold a place nor stand in the way of one.
+        """
+        ahead = [one for one in tx.verifications.unfinished() if one.phase is not _Phase.CLEARING]
+        holding = [one for one in ahead if one.clone_id or one.change_set_id in self._places]
+        taken = {one.change_set_id for one in holding if _is_readable(one, tx)}
+        waiting = (one for one in ahead if one.change_set_id not in taken)
+        free = islice(
+            (one.change_set_id for one in waiting if _is_readable(one, tx)),
+            max(0, AT_ONCE - len(taken)),
+        )
+        return id in taken or id in free
 
     async def _again(self, change_set: ChangeSet, verification: Verification) -> Verification:
         """Give up a clone on which a play was cut short, and take another one, or no more."""
@@ -365,5 +376,9 @@ class Verifier:
         return written
 
 
-def _on_a_clone(verification: Verification) -> bool:
-    return verification.clone_id is not None and verification.phase is not _Phase.CLEARING
+def _is_readable(verification: Verification, tx: Transaction) -> bool:
+    try:
+        tx.change_sets.get(verification.change_set_id)
+    except Unreadable:
+        return False
+    return True

@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.control.clones import LABEL, LEASE_SECONDS
 from scheduler.control.verifier import AGAIN_SECONDS, AT_ONCE, MOST_RESTARTS
-from scheduler.errors import Conflict
+from scheduler.errors import Conflict, Unreadable
 from scheduler.guests.players import Played
 from scheduler.model import (
     DesiredState,
@@ -24,6 +24,7 @@ from scheduler.model import (
 from scheduler.service.intents import Intent
 from tests.changes.guests import entry
 from tests.control.changing import AFTER, Changing, changing
+from tests.control.test_unreadable_rows import damage
 from tests.control.world import ME, World
 
 STARTING, RUNNING, ERROR = SandboxState.STARTING, SandboxState.RUNNING, SandboxState.ERROR
@@ -251,6 +252,35 @@ async def test_after_a_restart_who_has_a_clone_goes_first(lab: Changing) -> None
         await finish(lab, id)
     assert await lab.verifier.verify(waiting.id) == AGAIN_SECONDS
     assert (await lab.clone_of(waiting.id)).state is SandboxState.CREATED
+
+
+@pytest.mark.parametrize(("begun", "restarted"), [(False, False), (True, False), (True, True)])
+async def test_change_sets_that_cannot_be_read_keep_no_place(
+    lab: Changing, begun: bool, restarted: bool
+) -> None:
+    """Neither before they have a clone nor with one, also of a former daemon."""
+    asked = []
+    for _ in range(AT_ONCE + 1):
+        lab.world.clock.advance(1)
+        asked.append((await lab.made()).id)
+        await lab.service.verify(asked[-1], Intent(actor=ME))
+    *bad, good = asked
+    for id in bad:
+        if begun:
+            await lab.verifier.verify(id)
+        damage(lab.world, "change_sets", "created_at = 4611686018427387904", id)
+        with pytest.raises(Unreadable):
+            await lab.verifier.verify(id)
+    if restarted:
+        lab.verifier = lab.fresh_verifier()
+    assert await lab.verifier.verify(good) == AGAIN_SECONDS
+    assert (await lab.clone_of(good)).state is SandboxState.CREATED
+    for id in bad:
+        damage(lab.world, "change_sets", "created_at = 0", id)
+    waiting = await lab.made()
+    await lab.service.verify(waiting.id, Intent(actor=ME))
+    await lab.verifier.verify(waiting.id)
+    assert (await lab.verification(waiting.id)).clone_id is None, "mended, they come first"
 
 
 async def test_a_change_set_that_nobody_verifies_is_left_alone(lab: Changing) -> None:

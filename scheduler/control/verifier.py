@@ -139,8 +139,8 @@ class Verifier:
         self._told = told
         self._places: set[str] = set()
         """The change sets whose verifications have a clone, or are about to ask for one."""
-        self._booting: set[str] = set()
-        """The clones in which cloud-init was seen at work."""
+        self._booting: dict[str, float] = {}
+        """The clones in which cloud-init was seen at work, and since when, in monotonic seconds."""
 
     async def pending(self) -> tuple[str, ...]:
         """Return the change sets whose verification has work to do."""
@@ -186,16 +186,17 @@ class Verifier:
         if will_run(clone):
             return None
         host = await self._store.read(lambda tx: tx.hosts.get(clone.host_id or ""))
-        now = self._clock.now()
+        now = self._clock.monotonic()
+        since = self._booting.get(clone.id)
         try:
             boot = await self._with.onlooker.first_boot(clone, host)
         except GuestUnreachable:
             # What works in it may restart sshd or the network, or the machine.
-            if clone.id in self._booting and not is_late(clone, now):
+            if since is not None and not is_late(now - since):
                 return None
             raise
-        if not has_booted(clone, boot, now):
-            self._booting.add(clone.id)
+        if not has_booted(clone, boot, 0.0 if since is None else now - since):
+            self._booting.setdefault(clone.id, now)
             return None
         return boot
 
@@ -348,7 +349,7 @@ class Verifier:
     async def _give_up(self, clone_id: str | None) -> None:
         """Wish a clone gone; the loop of all sandboxes sees to it."""
         if clone_id is not None:
-            self._booting.discard(clone_id)
+            self._booting.pop(clone_id, None)
             try:
                 await self._with.clones().destroy(clone_id, Intent(actor=ACTOR))
             except NotFound:

@@ -141,6 +141,8 @@ class Verifier:
         """The change sets whose verifications have a clone, or are about to ask for one."""
         self._booting: dict[str, float] = {}
         """The clones in which cloud-init was seen at work, and since when, in monotonic seconds."""
+        self._unanswered: set[str] = set()
+        """The change sets of which a record was written, or not: nobody knows."""
 
     async def pending(self) -> tuple[str, ...]:
         """Return the change sets whose verification has work to do."""
@@ -359,9 +361,17 @@ class Verifier:
         self, change_set: ChangeSet, verification: Verification, message: str
     ) -> Verification:
         unit = partial(self._record, change_set, verification, message)
+        doubtful = change_set.id in self._unanswered
+        self._unanswered.discard(change_set.id)
         try:
             written = await self._store.submit(unit)
+        except Unavailable as error:
+            if doubtful or error.details.get("outcome") == "unknown":
+                self._unanswered.add(change_set.id)
+            raise
         except Conflict as error:
+            if doubtful:
+                raise  # a server may commit after it was read again: the record is newer now
             # Nobody else writes one that is unfinished: this was an older record of our own.
             raise RuntimeError(f"{change_set.id} was verified by an older record") from error
         self._told()

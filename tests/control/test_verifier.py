@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.control.clones import LABEL, LEASE_SECONDS
 from scheduler.control.verifier import AGAIN_SECONDS, AT_ONCE, MOST_RESTARTS
-from scheduler.errors import Conflict, Unreadable
+from scheduler.errors import Conflict, Unavailable, Unreadable
 from scheduler.guests.players import Played
 from scheduler.model import (
     DesiredState,
@@ -135,6 +136,36 @@ async def test_an_older_record_of_our_own_is_a_bug(lab: Changing) -> None:
     lab.guests.play = meanwhile  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="older record"):
         await lab.verifier.verify(id)
+
+
+async def test_a_commit_that_comes_late_after_all_is_no_bug(
+    lab: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose answer was lost may commit when the record was read again already."""
+    id, first = await cloned(lab)
+    submit, late = lab.world.store.submit, list[Any]()
+
+    async def unanswered(unit: Any) -> Any:
+        late.append(unit)
+        raise Unavailable("the server is gone", details={"outcome": "unknown"})
+
+    async def committing(unit: Any) -> Any:
+        await submit(late.pop())
+        monkeypatch.setattr(lab.world.store, "submit", submit)
+        return await submit(unit)
+
+    monkeypatch.setattr(lab.world.store, "submit", unanswered)
+    with pytest.raises(Unavailable):
+        await lab.verifier.verify(id)
+    monkeypatch.setattr(lab.world.store, "submit", committing)
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    assert lab.guests.plays == []
+    await lab.verifier.verify(id)  # as a play that was cut short, for all that is known
+    second = await lab.clone_of(id)
+    assert second.id != first.id
+    await lab.become(second, STARTING, RUNNING)
+    await finish(lab, id)
+    assert (await lab.verification(id)).result is PASSED
 
 
 async def test_a_clone_that_does_not_come_up_is_an_error(lab: Changing) -> None:

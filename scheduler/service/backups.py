@@ -144,6 +144,8 @@ def _alone(directory: Path) -> Iterator[tuple[Path, ...]]:
     """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        # Of this machine alone on NFS, which lets files be locked exclusively for writers only:
+        # directories it leaves to the kernel here, where daemon and operator are.
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         halves = [
             path

@@ -283,6 +283,8 @@ def _back_up(settings: Settings, directory: Path, clock: Clock) -> int:
         _say(error)
         return EXIT_FAILED
     sys.stdout.write(f"{made.path}\n")
+    for path in made.left:
+        sys.stderr.write(f"sandboxd: {path} is half of an old backup and cannot be removed\n")
     if database is None:
         sys.stderr.write(f"sandboxd: {_ONLY_KEYS}\n")
     return EXIT_OK

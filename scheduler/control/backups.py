@@ -1,13 +1,14 @@
 """The daily backup: made by the daemon itself, so that there is one where nobody thought of it.
 
 A day is counted from the newest one that is there, not from the daemon's start: who restarts often
-has neither more of them nor fewer.
+has neither more of them nor fewer. Whatever the directory or its disk refuses is told, and stops
+nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from scheduler.control.calendar import waking
 from scheduler.control.loop import Loop
 from scheduler.control.tally import Tally, Untold
 from scheduler.diagnosis.facts import BackupFacts
-from scheduler.errors import SandboxdError, Unavailable
+from scheduler.errors import SandboxdError
 from scheduler.service.backups import find_backups, forget_backups, make_backup
 from scheduler.store.config import store_config_of
 
@@ -57,6 +58,9 @@ class Backups:
         self._make = partial(make_backup, state_dir, database, directory, left_share=LEFT_SHARE)
         self._tally = tally or Untold()
         self._begun = clock.monotonic()
+        self._newest_at: datetime | None = None
+        self._left: tuple[Path, ...] = ()
+        """What of former backups could not be removed, and is there still."""
         self._fault: str | None = None
 
     @classmethod
@@ -67,14 +71,15 @@ class Backups:
         return cls(settings.state_dir, database, settings.backup_dir, clock, keep=keep, tally=tally)
 
     def facts(self) -> BackupFacts:
-        """Return what there is, and why there is not more."""
-        newest_at, fault = None, self._fault
-        try:
-            newest_at = self._newest(self._clock.now())
-        except Unavailable as error:
-            fault = error.message
+        """Return what there was at the last look, and why there was not more.
+
+        No disk is asked: one that does not answer would keep the caller waiting.
+        """
         return BackupFacts(
-            directory=str(self._directory), keep=self._keep, newest_at=newest_at, fault=fault
+            directory=str(self._directory),
+            keep=self._keep,
+            newest_at=self._newest_at,
+            fault=self._fault,
         )
 
     async def look(self) -> float | None:
@@ -82,42 +87,45 @@ class Backups:
         if self._keep == 0:
             return None
         early = SETTLED_SECONDS - (self._clock.monotonic() - self._begun)
-        if early > 0:
-            await asyncio.to_thread(self._tell, self._clock.now())
-            return early
         # A thread that copies is not called back: nothing is left behind half.
-        await asyncio.shield(asyncio.to_thread(self._due))
-        return None
+        await asyncio.shield(asyncio.to_thread(self._see, settled=early <= 0))
+        return early if early > 0 else None
 
-    def _newest(self, now: datetime) -> datetime | None:
-        newest = next(iter(find_backups(self._directory, now)), None)
-        return None if newest is None else newest.made_at
-
-    def _due(self) -> None:
+    def _see(self, *, settled: bool) -> None:
+        """Look what there is, and make one if it is due, once the daemon has settled."""
         now = self._clock.now()
         try:
-            newest_at = self._newest(now)
-            if newest_at is None or not timedelta() <= now - newest_at < DAY:
-                self._make_one(now)
-            self._fault = None
-        except SandboxdError as error:
-            self._fault = error.message
-            self._tally.backup_ended("failed")
-            _log.warning("no backup", error=error.message, remedy=error.remedy)
-        self._tell(now)
-
-    def _tell(self, now: datetime) -> None:
-        newest_at = None
-        with suppress(Unavailable):  # nothing can be restored of what cannot be read
-            newest_at = self._newest(now)
+            self._newest_at = None  # nothing can be restored of what cannot be read
+            newest = next(iter(find_backups(self._directory, now)), None)
+            self._newest_at = None if newest is None else newest.made_at
+            if settled and (newest is None or not timedelta() <= now - newest.made_at < DAY):
+                self._back_up(now)
+            self._left = tuple(path for path in self._left if path.exists())
+            self._fault = _told_of(self._left)
+        except (SandboxdError, OSError) as error:
+            self._fault = str(error)
+            if settled:
+                self._tally.backup_ended("failed")
+            _log.warning("no backup", error=str(error), remedy=getattr(error, "remedy", None))
         # One that is dated later than now would pass for fresh until then.
-        self._tally.backed_up(newest_at if newest_at is None or newest_at <= now else None)
+        ahead = self._newest_at is not None and self._newest_at > now
+        self._tally.backed_up(None if ahead else self._newest_at)
 
-    def _make_one(self, now: datetime) -> None:
+    def _back_up(self, now: datetime) -> None:
         made = self._make(now)
+        self._newest_at = made.made_at
         self._tally.backup_ended("done")
-        forget_backups(self._directory, now, keep=self._keep)
         _log.info("backup", path=str(made.path))
+        forgotten = forget_backups(self._directory, now, keep=self._keep)
+        self._left = (*made.left, *forgotten)
+        if self._left:
+            _log.warning("backups cannot be removed", paths=[str(path) for path in self._left])
+
+
+def _told_of(left: Sequence[Path]) -> str | None:
+    if not left:
+        return None
+    return f"what is left of old backups cannot be removed: {', '.join(map(str, left))}"
 
 
 class BackupLoop(OneLoop):

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,7 @@ from scheduler.errors import (
     NotFound,
     SandboxdError,
     Unavailable,
+    Unreadable,
 )
 from scheduler.guests.first_boot import FirstBoot
 from scheduler.guests.players import Played
@@ -137,8 +139,10 @@ class Verifier:
         self._told = told
         self._places: set[str] = set()
         """The change sets whose verifications have a clone, or are about to ask for one."""
-        self._booting: set[str] = set()
-        """The clones in which cloud-init was seen at work."""
+        self._booting: dict[str, float] = {}
+        """The clones in which cloud-init was seen at work, and since when, in monotonic seconds."""
+        self._unanswered: set[str] = set()
+        """The change sets of which a record was written, or not: nobody knows."""
 
     async def pending(self) -> tuple[str, ...]:
         """Return the change sets whose verification has work to do."""
@@ -184,16 +188,17 @@ class Verifier:
         if will_run(clone):
             return None
         host = await self._store.read(lambda tx: tx.hosts.get(clone.host_id or ""))
-        now = self._clock.now()
+        now = self._clock.monotonic()
+        since = self._booting.get(clone.id)
         try:
             boot = await self._with.onlooker.first_boot(clone, host)
         except GuestUnreachable:
             # What works in it may restart sshd or the network, or the machine.
-            if clone.id in self._booting and not is_late(clone, now):
+            if since is not None and not is_late(now - since):
                 return None
             raise
-        if not has_booted(clone, boot, now):
-            self._booting.add(clone.id)
+        if not has_booted(clone, boot, 0.0 if since is None else now - since):
+            self._booting.setdefault(clone.id, now)
             return None
         return boot
 
@@ -203,18 +208,27 @@ class Verifier:
         Nobody waits for a place with a clone, whose lease would run out. After a restart those who
         have one already go first; all others in the order in which they came.
         """
-        unfinished = await self._store.read(lambda tx: tx.verifications.unfinished())
         id = verification.change_set_id
-        taken = self._places | {one.change_set_id for one in unfinished if _on_a_clone(one)}
-        waiting = [
-            one.change_set_id
-            for one in unfinished
-            if one.change_set_id not in taken and one.phase is not _Phase.CLEARING
-        ]
-        if id not in taken and id not in waiting[: max(0, AT_ONCE - len(taken))]:
+        if not await self._store.read(partial(self._is_next, id)):
             return False
         self._places.add(id)
         return True
+
+    def _is_next(self, id: str, tx: Transaction) -> bool:
+        """Return whether one has a place, or is among the next ones to have one.
+
+        Those whose change sets cannot be read get no further until somebody mends these: they
+        neither hold a place nor stand in the way of one.
+        """
+        ahead = [one for one in tx.verifications.unfinished() if one.phase is not _Phase.CLEARING]
+        holding = [one for one in ahead if one.clone_id or one.change_set_id in self._places]
+        taken = {one.change_set_id for one in holding if _is_readable(one, tx)}
+        waiting = (one for one in ahead if one.change_set_id not in taken)
+        free = islice(
+            (one.change_set_id for one in waiting if _is_readable(one, tx)),
+            max(0, AT_ONCE - len(taken)),
+        )
+        return id in taken or id in free
 
     async def _again(self, change_set: ChangeSet, verification: Verification) -> Verification:
         """Give up a clone on which a play was cut short, and take another one, or no more."""
@@ -337,7 +351,7 @@ class Verifier:
     async def _give_up(self, clone_id: str | None) -> None:
         """Wish a clone gone; the loop of all sandboxes sees to it."""
         if clone_id is not None:
-            self._booting.discard(clone_id)
+            self._booting.pop(clone_id, None)
             try:
                 await self._with.clones().destroy(clone_id, Intent(actor=ACTOR))
             except NotFound:
@@ -347,9 +361,17 @@ class Verifier:
         self, change_set: ChangeSet, verification: Verification, message: str
     ) -> Verification:
         unit = partial(self._record, change_set, verification, message)
+        doubtful = change_set.id in self._unanswered
+        self._unanswered.discard(change_set.id)
         try:
             written = await self._store.submit(unit)
+        except Unavailable as error:
+            if doubtful or error.details.get("outcome") == "unknown":
+                self._unanswered.add(change_set.id)
+            raise
         except Conflict as error:
+            if doubtful:
+                raise  # a server may commit after it was read again: the record is newer now
             # Nobody else writes one that is unfinished: this was an older record of our own.
             raise RuntimeError(f"{change_set.id} was verified by an older record") from error
         self._told()
@@ -365,5 +387,9 @@ class Verifier:
         return written
 
 
-def _on_a_clone(verification: Verification) -> bool:
-    return verification.clone_id is not None and verification.phase is not _Phase.CLEARING
+def _is_readable(verification: Verification, tx: Transaction) -> bool:
+    try:
+        tx.change_sets.get(verification.change_set_id)
+    except Unreadable:
+        return False
+    return True

@@ -61,7 +61,7 @@ class BackupFacts:
     """How many are kept; 0 when it makes none."""
     newest_at: datetime | None = None
     fault: str | None = None
-    """Why the last one could not be made, if so."""
+    """Why the last one could not be made, or an old one not be removed, if so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,15 +145,14 @@ def _socket_faults(node: NodeFacts) -> Iterator[str]:
 
 def _backups(backups: BackupFacts) -> Check:
     name, newest = "backups", backups.newest_at
-    last = (
-        "there is none yet" if newest is None else f"the newest is of {newest:%Y-%m-%d %H:%M} UTC"
-    )
+    last = None if newest is None else f"the newest is of {newest:%Y-%m-%d %H:%M} UTC"
     if backups.fault is not None:
-        remedy = f"df -h {shlex.quote(backups.directory)}"
-        return _check(name, Verdict.WARNING, f"{backups.fault}; {last}", remedy)
+        where = shlex.quote(backups.directory)
+        remedy = f"df -h {where} && ls -la {where}"
+        return _check(name, Verdict.WARNING, f"{backups.fault}; {last or 'none is known'}", remedy)
     if backups.keep == 0:
         return _check(name, Verdict.OK, "the daemon makes none itself")
-    return _check(name, Verdict.OK, f"one is made every day; {last}")
+    return _check(name, Verdict.OK, f"one is made every day; {last or 'there is none yet'}")
 
 
 def _forge(forge: ForgeFacts) -> Check:

@@ -7,9 +7,9 @@ host that cannot be judged is named with the reason: silence is not a clean bill
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
+from scheduler.lifecycle.books import Books, Whereabouts, Witnesses
 from scheduler.lifecycle.findings import Comparison, Finding, FindingCode, HostAudit, Orphan
 from scheduler.lifecycle.orphans import (
     OrphanCode,
@@ -22,7 +22,6 @@ from scheduler.lifecycle.orphans import (
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Unknown, sight
 from scheduler.lifecycle.usage import unmanaged
 from scheduler.model import (
-    Allocation,
     DesiredState,
     HostResources,
     Inventory,
@@ -39,37 +38,6 @@ MutatedAt = Callable[[str], float | None]
 """Tells when our last host call for a sandbox ended; see `sightings.sight`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Witnesses:
-    """What was last seen of one host; `age_seconds` is how old the latest listing is."""
-
-    latest: Inventory | None = None
-    previous: Inventory | None = None
-    age_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """What the store says at one moment, which must be later than the listings'."""
-
-    hosts: Sequence[HostResources]
-    sandboxes: Mapping[str, Sandbox]
-    """The live ones, by id."""
-    allocations: Sequence[Allocation]
-    volumes: Mapping[str, Sequence[Volume]]
-    """By host."""
-    tombstones: Mapping[str, datetime]
-    """When each destroyed sandbox that a listing names was buried."""
-
-    def homes(self) -> Mapping[str, frozenset[str]]:
-        """Return the hosts on which each live sandbox may be: those that hold its allocations."""
-        homes: dict[str, set[str]] = {sandbox_id: set() for sandbox_id in self.sandboxes}
-        for allocation in self.allocations:
-            if allocation.sandbox_id in homes:
-                homes[allocation.sandbox_id].add(allocation.host_id)
-        return {sandbox_id: frozenset(hosts) for sandbox_id, hosts in homes.items()}
-
-
 def compare(
     books: Books,
     witnesses: Mapping[str, Witnesses],
@@ -78,8 +46,8 @@ def compare(
     stale_after_seconds: float,
 ) -> Comparison:
     """Return everything that does not add up, host by host."""
-    homes = books.homes()
-    findings = [*_unaccounted(books, homes), *_overcommitted(books.hosts)]
+    where = books.whereabouts()
+    findings = [*_unaccounted(books, where.homes), *_overcommitted(books.hosts)]
     orphans: list[Orphan] = []
     audits: list[HostAudit] = []
     for host in books.hosts:
@@ -93,7 +61,7 @@ def compare(
             reason=reason,
         )
         if seen.latest is not None:
-            view = _View(host, seen.latest, seen.previous, books, homes)
+            view = _View(host, seen.latest, seen.previous, books, where)
             audit = view.counted(audit, seen.age_seconds)
             if reason is None:
                 findings.extend(view.findings(mutated_at))
@@ -171,19 +139,19 @@ class _View:
         inventory: Inventory,
         previous: Inventory | None,
         books: Books,
-        homes: Mapping[str, frozenset[str]],
+        where: Whereabouts,
     ) -> None:
         self._host = host
         self._inventory = inventory
         self._previous = previous
         self._books = books
-        self._homes = homes
+        self._where = where
         self._volumes = books.volumes.get(host.id, ())
 
     def counted(self, audit: HostAudit, age_seconds: float) -> HostAudit:
         """Return the audit with what was counted, and why it is not whole if it is not."""
-        sandboxes = self._books.sandboxes.values()
-        ours = {box.domain_uuid for box in sandboxes if box.domain_uuid and self._holds(box.id)}
+        held = self._where.held.get(self._host.id, ())
+        ours = {sandbox.domain_uuid for sandbox in held if sandbox.domain_uuid}
         domains = self._inventory.domains
         return replace(
             audit,
@@ -220,7 +188,7 @@ class _View:
         """
         condemned = self._condemned()
         for domain in self._inventory.domains:
-            code = code_of(domain, self._host.id, self._homes, self._books.tombstones)
+            code = code_of(domain, self._host.id, self._where.homes, self._books.tombstones)
             sandbox_id = domain.mark.sandbox_id if domain.mark is not None else None
             if code is None or sandbox_id in condemned:
                 continue
@@ -242,9 +210,8 @@ class _View:
         built = {v.owner for v in self._volumes if v.state is VolumeState.CREATED}
         return {
             sandbox.id: sandbox
-            for sandbox in self._books.sandboxes.values()
-            if sandbox.host_id == self._host.id
-            and sandbox.id in built
+            for sandbox in self._where.recorded.get(self._host.id, ())
+            if sandbox.id in built
             and sandbox.phase is not Phase.BUILD
             and sandbox.desired_state is not DesiredState.DESTROYED
         }
@@ -252,7 +219,8 @@ class _View:
     def _condemned(self) -> Set[str]:
         """Return the sandboxes that are no more and of which volumes are listed here."""
         owners = {v.owner for v in self._volumes if v.role is not VolumeRole.IMAGE}
-        return owners - self._books.sandboxes.keys()
+        # Not `owners - sandboxes.keys()`, which walks through all sandboxes, for each host.
+        return {owner for owner in owners if owner not in self._books.sandboxes}
 
     def _claimed(self) -> Set[str]:
         """Return the volumes that allocations stand for: none for images nor what is condemned."""
@@ -261,7 +229,7 @@ class _View:
         return {v.name for v in held if v.role not in uncharged}
 
     def _holds(self, sandbox_id: str) -> bool:
-        return self._host.id in self._homes.get(sandbox_id, ())
+        return self._host.id in self._where.homes.get(sandbox_id, ())
 
     def _buried_since(self, sandbox_id: str | None) -> bool:
         buried_at = self._books.tombstones.get(sandbox_id or "")

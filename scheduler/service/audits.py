@@ -15,7 +15,8 @@ from functools import partial
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, Invalid, NotFound, Unreadable
-from scheduler.lifecycle.audit import Books, Witnesses, compare
+from scheduler.lifecycle.audit import compare
+from scheduler.lifecycle.books import Books, Witnesses
 from scheduler.lifecycle.findings import Comparison, Finding, FindingCode, HostAudit, Orphan
 from scheduler.lifecycle.orphans import Budget, owner_named
 from scheduler.lifecycle.restoration import left_behind

@@ -36,6 +36,8 @@ class Backup:
 
     path: Path
     made_at: datetime
+    left: tuple[Path, ...] = ()
+    """What there is of others that is not whole and could not be removed, when it was made."""
 
 
 def make_backup(
@@ -61,7 +63,7 @@ def make_backup(
                     remedy="name the configuration, or the --state-dir, of a daemon that has run",
                 )
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(directory):
+        with _alone(directory) as left:
             if path.exists():
                 raise Conflict(f"{path} is there already", remedy="try again in a second")
             _make_room(directory, 0 if database is None else size_of(database), left_share)
@@ -73,53 +75,84 @@ def make_backup(
             f"no backup could be made in {directory}: {error}",
             remedy="look whether the disk is full, and who may write there and read the state",
         ) from error
-    return Backup(path=path, made_at=now)
+    return Backup(path=path, made_at=now, left=left)
 
 
 def find_backups(directory: Path, now: datetime) -> tuple[Backup, ...]:
     """Return the whole backups in a directory, newest first.
 
     Those that a wrong clock dated later than now come last: nobody knows when they were made.
-    Raises `Unavailable` when it cannot be told what is there.
+    Blocks. Raises `Unavailable` when the directory cannot be read.
     """
-    found = []
-    for path in _entries(directory):
-        if (match := _NAME.fullmatch(path.name)) is not None:
-            made_at = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
-            found.append(Backup(path=path, made_at=made_at))
-    return tuple(sorted(found, key=lambda one: (one.made_at <= now, one.made_at), reverse=True))
-
-
-def _entries(directory: Path) -> tuple[Path, ...]:
     try:
-        return tuple(directory.iterdir()) if directory.is_dir() else ()
+        paths = tuple(directory.iterdir()) if directory.is_dir() else ()
     except OSError as error:
         raise Unavailable(
             f"the backups in {directory} cannot be read: {error}",
-            remedy="let the daemon's user read and write there, or have backups elsewhere",
+            remedy="look who may read the directory, and whether its disk answers",
         ) from error
+    found = [
+        Backup(path=path, made_at=made_at)
+        for path in paths
+        if (made_at := _made_at(path.name)) is not None
+    ]
+    return tuple(sorted(found, key=lambda one: (one.made_at <= now, one.made_at), reverse=True))
 
 
-def forget_backups(directory: Path, now: datetime, *, keep: int) -> None:
-    """Remove all but the newest; one that cannot be removed costs room and nothing else."""
+def forget_backups(directory: Path, now: datetime, *, keep: int) -> tuple[Path, ...]:
+    """Remove all but the newest, and return what is left of the others.
+
+    One that cannot be removed costs room and nothing else. Blocks. Raises `Unavailable` when the
+    directory cannot be read.
+    """
+    left = []
     for one in find_backups(directory, now)[keep:]:
         # Half of one must not keep the name of a whole one.
         half = one.path.with_name(one.path.name + _PARTIAL)
-        with suppress(OSError):
+        try:
             one.path.rename(half)
-            shutil.rmtree(half)
+        except OSError:
+            left.append(one.path)
+            continue
+        if not _removed(half):
+            left.append(half)
+    return tuple(left)
+
+
+def _made_at(name: str) -> datetime | None:
+    """Return when the backup of a name was made, None where it is no backup's name."""
+    if (match := _NAME.fullmatch(name)) is None:
+        return None
+    try:
+        return datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None  # somebody else's: no clock ever showed that
+
+
+def _removed(half: Path) -> bool:
+    """Remove half of a backup; return whether it is gone, as another user's is not."""
+    with suppress(OSError):
+        shutil.rmtree(half)
+    return not os.path.lexists(half)
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Keep others from the directory, and remove what one left who was killed."""
+def _alone(directory: Path) -> Iterator[tuple[Path, ...]]:
+    """Keep others from the directory, and remove what one left who was killed.
+
+    Yields what could not be removed: it is in nobody's way.
+    """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        # Of this machine alone on NFS, which lets files be locked exclusively for writers only:
+        # directories it leaves to the kernel here, where daemon and operator are.
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for path in directory.iterdir():
-            if _NAME.fullmatch(path.name.removesuffix(_PARTIAL)) and path.suffix == _PARTIAL:
-                shutil.rmtree(path)
-        yield
+        halves = [
+            path
+            for path in directory.iterdir()
+            if _NAME.fullmatch(path.name.removesuffix(_PARTIAL)) and path.suffix == _PARTIAL
+        ]
+        yield tuple(path for path in halves if not _removed(path))
     except BlockingIOError:
         raise Conflict(
             f"another backup is being made in {directory}", remedy="try again when it is done"

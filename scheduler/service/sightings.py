@@ -12,7 +12,7 @@ from typing import Protocol
 
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound
-from scheduler.lifecycle.audit import Witnesses
+from scheduler.lifecycle.books import Witnesses
 from scheduler.model import HostHealth, HostResources, Inventory, ObservedDomain
 
 LOOK_EVERY_SECONDS = 0.05

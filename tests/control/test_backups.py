@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +15,10 @@ import pytest
 from scheduler.config import load
 from scheduler.control.backups import LONGEST_SECONDS, SETTLED_SECONDS, BackupLoop, Backups
 from scheduler.control.tally import Untold
-from scheduler.service.backups import find_backups
+from scheduler.service.backups import find_backups, make_backup
 from tests.clocks import ManualClock
 from tests.databases import sqlite_at
+from tests.service.test_backups import refuse_removing
 from tests.waits import until
 
 HOUR = 3600.0
@@ -111,6 +114,57 @@ async def test_a_fault_is_told_and_goes_with_the_next_that_succeeds(kept: Kept) 
     assert "no backup could be made" in (facts.fault or "")
     assert facts.newest_at is None
     (kept.state / "backups").unlink()
+    await kept.backups.look()
+    assert kept.backups.facts().fault is None
+
+
+async def test_a_directory_that_cannot_be_read_is_told_and_ends_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.clock.advance(SETTLED_SECONDS)
+    loop = BackupLoop(kept.backups, kept.clock)
+    iterdir = Path.iterdir
+
+    def refuse(directory: Path) -> Iterator[Path]:
+        if directory.name == "backups":
+            raise OSError(errno.EIO, "Input/output error")
+        return iterdir(directory)
+
+    (kept.state / "backups").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        running = asyncio.create_task(loop.run())
+        await until(lambda: "cannot be read" in (kept.backups.facts().fault or ""))
+        assert not running.done()
+        loop.stop()
+        await running
+    await kept.backups.look()
+    assert (kept.days(), kept.backups.facts().fault) == (["05"], None)
+
+
+async def test_what_there_is_is_told_before_the_first_is_made(kept: Kept) -> None:
+    make_backup(kept.state, kept.state / "sandboxd.db", kept.state / "backups", kept.clock.now())
+    assert await kept.backups.look() == SETTLED_SECONDS
+    assert kept.backups.facts().newest_at == kept.clock.now()
+
+
+async def test_one_of_another_user_is_told_and_keeps_none_from_being_made(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = kept.state / "backups" / "sandboxd-20260105T121000Z.partial"
+    refuse_removing(monkeypatch, half)
+    kept.clock.advance(SETTLED_SECONDS)
+    await kept.backups.look()
+    for _ in range(5):
+        kept.clock.advance(24 * HOUR)
+        await kept.backups.look()
+    assert kept.days() == ["10", "09", "08"]
+    kept.clock.advance(HOUR)
+    await kept.backups.look()
+    told = f"what is left of old backups cannot be removed: {half}"
+    assert kept.backups.facts().fault == told
+    monkeypatch.undo()
+    shutil.rmtree(half)
     await kept.backups.look()
     assert kept.backups.facts().fault is None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.clones import BOOT_SECONDS
 from scheduler.control.verifier import AGAIN_SECONDS
 from scheduler.guests.first_boot import FirstBoot
@@ -95,10 +96,29 @@ async def test_a_guest_that_is_never_reached_again_is_an_error(lab: Changing) ->
 async def test_a_first_boot_without_end_is_an_error(lab: Changing) -> None:
     id, _ = await cloned(lab)
     lab.guests.boot = FirstBoot.RUNNING
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
     lab.world.clock.advance(BOOT_SECONDS + 1)
     result, reason = await ended(lab, id)
     assert (result, lab.guests.plays) == (ERROR, [])
     assert f"still at work in the clone {(await lab.clone_of(id)).id}" in reason
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_is_set_makes_no_first_boot_late(lab: Changing, restarted: bool) -> None:
+    guard = ClockGuard(lab.world.store, lab.world.clock)
+    await guard.watch()
+    id, _ = await cloned(lab)
+    lab.guests.boot = FirstBoot.RUNNING
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    lab.world.clock.set_wall(2 * BOOT_SECONDS)
+    await guard.watch()
+    if restarted:
+        lab.verifier = lab.fresh_verifier()
+    for _ in range(2):
+        lab.world.clock.advance(BOOT_SECONDS / 2 - 1)
+        assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    lab.guests.boot = FirstBoot.ENDED
+    assert await ended(lab, id) == (PASSED, "")
 
 
 async def test_where_the_first_boot_failed_a_failure_says_nothing_of_the_code(

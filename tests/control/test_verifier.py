@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.control.clones import LABEL, LEASE_SECONDS
 from scheduler.control.verifier import AGAIN_SECONDS, AT_ONCE, MOST_RESTARTS
-from scheduler.errors import Conflict
+from scheduler.errors import Conflict, Unavailable, Unreadable
 from scheduler.guests.players import Played
 from scheduler.model import (
     DesiredState,
@@ -24,6 +25,7 @@ from scheduler.model import (
 from scheduler.service.intents import Intent
 from tests.changes.guests import entry
 from tests.control.changing import AFTER, Changing, changing
+from tests.control.test_unreadable_rows import damage
 from tests.control.world import ME, World
 
 STARTING, RUNNING, ERROR = SandboxState.STARTING, SandboxState.RUNNING, SandboxState.ERROR
@@ -134,6 +136,36 @@ async def test_an_older_record_of_our_own_is_a_bug(lab: Changing) -> None:
     lab.guests.play = meanwhile  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="older record"):
         await lab.verifier.verify(id)
+
+
+async def test_a_commit_that_comes_late_after_all_is_no_bug(
+    lab: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose answer was lost may commit when the record was read again already."""
+    id, first = await cloned(lab)
+    submit, late = lab.world.store.submit, list[Any]()
+
+    async def unanswered(unit: Any) -> Any:
+        late.append(unit)
+        raise Unavailable("the server is gone", details={"outcome": "unknown"})
+
+    async def committing(unit: Any) -> Any:
+        await submit(late.pop())
+        monkeypatch.setattr(lab.world.store, "submit", submit)
+        return await submit(unit)
+
+    monkeypatch.setattr(lab.world.store, "submit", unanswered)
+    with pytest.raises(Unavailable):
+        await lab.verifier.verify(id)
+    monkeypatch.setattr(lab.world.store, "submit", committing)
+    assert await lab.verifier.verify(id) == AGAIN_SECONDS
+    assert lab.guests.plays == []
+    await lab.verifier.verify(id)  # as a play that was cut short, for all that is known
+    second = await lab.clone_of(id)
+    assert second.id != first.id
+    await lab.become(second, STARTING, RUNNING)
+    await finish(lab, id)
+    assert (await lab.verification(id)).result is PASSED
 
 
 async def test_a_clone_that_does_not_come_up_is_an_error(lab: Changing) -> None:
@@ -251,6 +283,35 @@ async def test_after_a_restart_who_has_a_clone_goes_first(lab: Changing) -> None
         await finish(lab, id)
     assert await lab.verifier.verify(waiting.id) == AGAIN_SECONDS
     assert (await lab.clone_of(waiting.id)).state is SandboxState.CREATED
+
+
+@pytest.mark.parametrize(("begun", "restarted"), [(False, False), (True, False), (True, True)])
+async def test_change_sets_that_cannot_be_read_keep_no_place(
+    lab: Changing, begun: bool, restarted: bool
+) -> None:
+    """Neither before they have a clone nor with one, also of a former daemon."""
+    asked = []
+    for _ in range(AT_ONCE + 1):
+        lab.world.clock.advance(1)
+        asked.append((await lab.made()).id)
+        await lab.service.verify(asked[-1], Intent(actor=ME))
+    *bad, good = asked
+    for id in bad:
+        if begun:
+            await lab.verifier.verify(id)
+        damage(lab.world, "change_sets", "created_at = 4611686018427387904", id)
+        with pytest.raises(Unreadable):
+            await lab.verifier.verify(id)
+    if restarted:
+        lab.verifier = lab.fresh_verifier()
+    assert await lab.verifier.verify(good) == AGAIN_SECONDS
+    assert (await lab.clone_of(good)).state is SandboxState.CREATED
+    for id in bad:
+        damage(lab.world, "change_sets", "created_at = 0", id)
+    waiting = await lab.made()
+    await lab.service.verify(waiting.id, Intent(actor=ME))
+    await lab.verifier.verify(waiting.id)
+    assert (await lab.verification(waiting.id)).clone_id is None, "mended, they come first"
 
 
 async def test_a_change_set_that_nobody_verifies_is_left_alone(lab: Changing) -> None:

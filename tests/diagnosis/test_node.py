@@ -205,7 +205,7 @@ def test_a_fleet_without_hosts_is_told_how_to_get_one() -> None:
         ({}, Verdict.OK, "one is made every day; there is none yet"),
         ({"newest_at": NOW}, Verdict.OK, "the newest is of 2026-01-05 12:00 UTC"),
         ({"keep": 0}, Verdict.OK, "the daemon makes none itself"),
-        ({"fault": "no room"}, Verdict.WARNING, "no room; there is none yet"),
+        ({"fault": "no room"}, Verdict.WARNING, "no room; none is known"),
     ],
 )
 def test_backups_that_fail_are_told(changes: dict[str, Any], verdict: Verdict, words: str) -> None:
@@ -213,4 +213,4 @@ def test_backups_that_fail_are_told(changes: dict[str, Any], verdict: Verdict, w
     check = examined(backups=facts)["backups"]
     assert check.verdict is verdict
     assert words in check.message
-    assert check.remedy == (None if verdict is Verdict.OK else "df -h '/a b'")
+    assert check.remedy == (None if verdict is Verdict.OK else "df -h '/a b' && ls -la '/a b'")

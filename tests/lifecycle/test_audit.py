@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from scheduler.lifecycle.audit import Books, Witnesses, compare
+from scheduler.lifecycle.audit import compare
+from scheduler.lifecycle.books import Books, Witnesses
 from scheduler.lifecycle.findings import Comparison, Finding, FindingCode, HostAudit, Orphan
 from scheduler.lifecycle.orphans import OrphanCode, OrphanKind
 from scheduler.model import (

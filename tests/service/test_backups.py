@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -163,3 +164,66 @@ def test_one_that_cannot_be_removed_is_left(
     monkeypatch.setattr(shutil, "rmtree", refuse)
     forget_backups(tmp_path / "kept", START, keep=0)
     assert find_backups(tmp_path / "kept", START) == ()
+
+
+def test_a_name_that_is_no_time_is_nobodys_backup(state: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    (kept / "sandboxd-20261301T000000Z").mkdir(parents=True)
+    path = taken(state, kept)
+    assert [one.path for one in find_backups(kept, START)] == [path]
+    assert forget_backups(kept, START, keep=0) == ()
+    assert [one.name for one in kept.iterdir()] == ["sandboxd-20261301T000000Z"]
+
+
+def test_a_directory_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_directory: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(Unavailable, match=r"cannot be read: .*Input/output error"):
+        find_backups(tmp_path, START)
+    with pytest.raises(Unavailable, match=r"cannot be read: .*Input/output error"):
+        forget_backups(tmp_path, START, keep=1)
+
+
+def test_half_of_one_that_cannot_be_removed_is_told_and_in_nobodys_way(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    first = taken(state, kept)
+    half = first.with_name(first.name + ".partial")
+    refuse_removing(monkeypatch, half)
+    assert forget_backups(kept, START, keep=0) == (half,)
+    made = make_backup(state, state / "sandboxd.db", kept, START + DAY)
+    assert made.left == (half,)
+    assert (made.path / "sandboxd.db").exists()
+    monkeypatch.undo()
+    assert make_backup(state, state / "sandboxd.db", kept, START + 2 * DAY).left == ()
+    assert not half.exists()
+
+
+def test_one_that_cannot_be_renamed_stays_whole_and_is_told(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = taken(state, tmp_path / "kept")
+
+    def refuse(_path: Path, _target: Path) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert forget_backups(tmp_path / "kept", START, keep=0) == (path,)
+    assert (path / "sandboxd.db").exists()
+
+
+def refuse_removing(monkeypatch: pytest.MonkeyPatch, refused: Path) -> None:
+    """Have one directory be another user's."""
+    rmtree = shutil.rmtree
+
+    def remove(path: Path, *, ignore_errors: bool = False) -> None:
+        if path == refused:
+            raise PermissionError("no")
+        rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)

@@ -156,7 +156,7 @@ class Ingestor:
 
     def _judge(self, image: Image, digest: str, judged: Judged, tx: Transaction) -> Image:
         """Record what the gate found, before the file has its final name."""
-        for other in tx.images.all():
+        for other in tx.images.of_digest(digest):
             if other.id != image.id and other.own_digest == digest:
                 raise AlreadyExists(
                     f"image {other.name} ({other.id}) has the same content",
@@ -218,8 +218,9 @@ class Ingestor:
 
     async def _shared(self, image: Image) -> bool:
         """Return whether the file is another image's too."""
-        images = await self._store.read(lambda tx: tx.images.all())
-        return any(one.id != image.id and one.own_digest == image.digest for one in images)
+        digest = image.digest or ""
+        images = await self._store.read(lambda tx: tx.images.of_digest(digest))
+        return any(one.id != image.id and one.own_digest == digest for one in images)
 
     def _strike(self, image: Image, tx: Transaction) -> None:
         tx.images.remove(image.id)

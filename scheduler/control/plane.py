@@ -339,7 +339,7 @@ class ControlPlane:
         self.workers.wake(sandbox_id)
 
     async def _looked(self, look: Look) -> None:
-        self._fleet.put(look.host)
+        await self._fleet.meet(look.host)
         self._converger.heed(look.host)
         self._journal.poke()
         await self._reconciler.reconcile(look)

@@ -185,16 +185,9 @@ class Records:
         """
         if report.address is None or report.source is IpSource.LEASE:
             return None
-        there = await self._store.read(lambda tx: tx.sandboxes.of_host(sandbox.host_id or ""))
-        claimed = (sandbox.network, report.address)
-        return next(
-            (
-                other
-                for other in there
-                if other.id != sandbox.id and (other.network, other.ip_address) == claimed
-            ),
-            None,
-        )
+        claimed = (sandbox.host_id or "", sandbox.network, report.address)
+        have = await self._store.read(lambda tx: tx.sandboxes.of_address(*claimed))
+        return next((other for other in have if other.id != sandbox.id), None)
 
     async def ssh_seen(self, sandbox: Sandbox) -> Sandbox:
         """Record that the guest let the daemon in."""

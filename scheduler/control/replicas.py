@@ -117,7 +117,7 @@ class ReplicaRecords:
         )
 
     def _want(self, digest: str, host: HostResources, tx: Transaction) -> Replica | None:
-        image = next((one for one in tx.images.all() if one.digest == digest and one.usable), None)
+        image = _usable(digest, tx)
         if image is None:
             return None
         return want_replica(tx, image, host.id, host.pool, now=self._clock.now())
@@ -204,5 +204,9 @@ class ReplicaRecords:
 
 
 def _replica_of(digest: str, host_id: str, tx: Transaction) -> Replica | None:
-    image = next((one for one in tx.images.all() if one.digest == digest and one.usable), None)
+    image = _usable(digest, tx)
     return None if image is None else tx.replicas.get(image.id, host_id)
+
+
+def _usable(digest: str, tx: Transaction) -> Image | None:
+    return next((one for one in tx.images.of_digest(digest) if one.usable), None)

@@ -105,7 +105,7 @@ def _judge(now: Reading, tx: Transaction) -> ClockTrust:
     before = clock_trust(tx)
     trust = judged(before, now)
     keep_clock_trust(tx, trust)
-    if trust.until is not None and trust != before:
+    if trust.until is not None and (before is None or trust.doubted != before.doubted):
         seconds = ahead(trust).total_seconds()
         tx.events.add(
             Event(

@@ -49,12 +49,12 @@ def only_built(sandbox: Sandbox) -> bool:
 
 
 def yet_to_be_built(sandbox: Sandbox) -> bool:
-    """Return whether nothing but a build was begun where it is, so that no domain was lost there.
+    """Return whether it was never up and nothing but a build is under way: nothing is lost then.
 
-    It was never up, and was moved to its host or is tried anew.
+    As after a move or a retry. Told by what no wish writes: a drain and the end of a lease give
+    their own reason to what they stop.
     """
-    anew = bool(sandbox.failed_hosts) or sandbox.reason_code in (MOVED, RETRIED)
-    return anew and sandbox.running_at is None and sandbox.phase in (None, Phase.BUILD)
+    return sandbox.running_at is None and sandbox.phase in (None, Phase.BUILD)
 
 
 def may_move(sandbox: Sandbox, limits: Limits) -> bool:

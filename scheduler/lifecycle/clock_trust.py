@@ -6,7 +6,7 @@ so for a day, in which somebody can set it right. Going back makes nothing old, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 FAR = timedelta(hours=1)
@@ -31,6 +31,8 @@ class ClockTrust:
 
     believed: Reading
     doubted: Reading | None = None
+    latest: Reading | None = None
+    """The last reading while it is doubted: what a jump is that makes the doubt begin anew."""
 
     @property
     def until(self) -> datetime | None:
@@ -43,11 +45,11 @@ def judged(before: ClockTrust | None, now: Reading) -> ClockTrust:
     if before is None or not _far_ahead(now, before.believed):
         return ClockTrust(believed=now)
     doubted = before.doubted
-    if doubted is None or now.at < doubted.at or _far_ahead(now, doubted):
-        return ClockTrust(believed=before.believed, doubted=now)
+    if doubted is None or now.at < doubted.at or _far_ahead(now, before.latest or doubted):
+        return ClockTrust(believed=before.believed, doubted=now, latest=now)
     if now.at - doubted.at >= DOUBTED_FOR:
         return ClockTrust(believed=now)
-    return before
+    return replace(before, latest=now)
 
 
 def ahead(trust: ClockTrust) -> timedelta:

@@ -44,6 +44,8 @@ class Drain:
     reason: str = ""
     actor: str
     deadline_at: datetime | None = None
+    deadline_seconds: int | None = None
+    """How far off the deadline was when it was last named: the same number is a wish repeated."""
     total: int = 0
     remaining: int = 0
     started_at: datetime

@@ -10,6 +10,8 @@ from scheduler.lifecycle.clock_trust import ClockTrust, Reading
 from scheduler.store import Transaction
 
 TRUST_SETTING = "clock.trust"
+LATEST_SETTING = "clock.latest"
+"""Apart, since an older version reads two readings in the one above, and no more."""
 
 
 def clock_trust(tx: Transaction) -> ClockTrust | None:
@@ -18,13 +20,20 @@ def clock_trust(tx: Transaction) -> ClockTrust | None:
     if text is None:
         return None
     believed, doubted = (None if one is None else _reading(*one) for one in json.loads(text))
-    return None if believed is None else ClockTrust(believed=believed, doubted=doubted)
+    if believed is None:
+        return None
+    latest = tx.settings.get(LATEST_SETTING)
+    if doubted is None or latest is None:
+        return ClockTrust(believed=believed, doubted=doubted, latest=doubted)
+    return ClockTrust(believed=believed, doubted=doubted, latest=_reading(*json.loads(latest)))
 
 
 def keep_clock_trust(tx: Transaction, trust: ClockTrust) -> None:
     """Write down what is thought of the clock now."""
     readings = (trust.believed, trust.doubted)
     tx.settings.put(TRUST_SETTING, json.dumps([one and _plain(one) for one in readings]))
+    if trust.latest is not None:
+        tx.settings.put(LATEST_SETTING, json.dumps(_plain(trust.latest)))
 
 
 def reading(clock: Clock) -> Reading:

@@ -209,9 +209,10 @@ class DrainService:
         seconds = request.deadline_seconds
         if "deadline_seconds" not in request.model_fields_set:
             return drain
-        if _deadline(drain.started_at, seconds) == drain.deadline_at:
+        if seconds == drain.deadline_seconds:
             return drain
-        return replace(drain, deadline_at=_deadline(lease_time(tx, self._clock), seconds))
+        until = _deadline(lease_time(tx, self._clock), seconds)
+        return replace(drain, deadline_at=until, deadline_seconds=seconds)
 
     def _begin(
         self,
@@ -249,6 +250,7 @@ class DrainService:
             reason=request.reason,
             actor=actor,
             deadline_at=_deadline(now, request.deadline_seconds),
+            deadline_seconds=request.deadline_seconds,
             total=present,
             remaining=present,
             started_at=now,

@@ -99,7 +99,17 @@ class FleetView:
         except NotFound:
             self.drop(host_id)
         else:
+            await self.meet(host)
+
+    async def meet(self, host: HostResources) -> None:
+        """Take over a host's row, with all that is known of one that was not there.
+
+        One whose row could not be read for a while has groups and images, unlike a new one.
+        """
+        if host.id in self._hosts:
             self.put(host)
+        else:
+            await self.load()
 
     def put(self, host: HostResources) -> None:
         """Take over a host's row as it was just committed or read."""

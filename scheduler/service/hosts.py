@@ -218,14 +218,17 @@ class HostService:
         if fields.get("pool", host.pool) != host.pool:
             try:
                 check_empty(tx, host)
-            except Conflict as error:
+            except (Conflict, Unreadable) as error:
                 self._keep_pool(tx, host, str(fields.pop("pool")), error)
         return self._changed(tx, host, fields, FROM_FILE)
 
     def _keep_pool(
-        self, tx: Transaction, host: HostResources, wanted: str, error: Conflict
+        self, tx: Transaction, host: HostResources, wanted: str, error: Conflict | Unreadable
     ) -> None:
-        """Tell that the file's pool has to wait; a daemon that did not start would help nobody."""
+        """Tell that the file's pool has to wait; a daemon that did not start would help nobody.
+
+        A record that cannot be read counts as something of ours that is there.
+        """
         _log.error("pool kept", host=host.name, pool=host.pool, wanted=wanted, error=error.message)
         tx.events.add(
             Event(

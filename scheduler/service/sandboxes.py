@@ -313,9 +313,7 @@ class SandboxService:
         most = self._terms.max_sandboxes_per_agent
         if most is None:
             return
-        # Whether there is one at the last place allowed: no need to read or count the others.
-        last = ListOptions(limit=1, offset=max(0, most - 1))
-        if most == 0 or tx.sandboxes.find(SandboxFilter(agent_id=agent_id), last).items:
+        if tx.sandboxes.are_as_many(SandboxFilter(agent_id=agent_id), most):
             raise QuotaExceeded(
                 f"agent {agent_id} has as many sandboxes as it may have: {most}",
                 remedy="delete one, or have the limit per agent raised in the configuration",

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+import pytest
+
+from scheduler.control.drainer import Drainer
+from scheduler.control.reaper import Reaper
 from scheduler.errors import HostRefused
 from scheduler.model import (
     DesiredState,
     DomainState,
+    DrainPolicy,
     Phase,
     Sandbox,
     SandboxState,
     StateReason,
 )
 from scheduler.service.intents import Intent
+from scheduler.service.requests import DrainHost
 from tests.control.world import ME, World
 from tests.hosts.fake import FakeDriver
 
@@ -111,3 +118,49 @@ async def test_a_retry_of_what_is_only_to_be_built_builds_it_and_starts_nothing(
     assert (built.state, built.reason_code) == (SandboxState.STOPPED, "stopped")
     assert driver.calls["start"] == 0
     assert there.domain_of(built).state is DomainState.SHUT_OFF
+
+
+async def drained(there: World) -> None:
+    wanted = DrainHost(policy=DrainPolicy.STOP)
+    await there.services.drains.drain("alpha", wanted, Intent(actor=ME))
+
+    async def changed(_: str) -> None:
+        """Tell nobody."""
+
+    await Drainer(there.store, there.clock, wake_sandbox=lambda _: None, changed=changed).drain()
+
+
+async def expired(there: World) -> None:
+    there.clock.advance(600.0)
+    reaper = Reaper(
+        there.store,
+        there.clock,
+        stopped_retention_seconds=60,
+        wake=lambda _: None,
+        count=lambda _: None,
+    )
+    await reaper.reap()
+
+
+@pytest.mark.parametrize("stopped", [drained, expired])
+async def test_a_retry_that_is_stopped_before_the_domain_is_there_loses_nothing(
+    there: World, stopped: Callable[[World], Awaitable[None]]
+) -> None:
+    """As when its owner stops it, whatever reason the stop wrote over `retried`."""
+    (driver,) = there.drivers.by_host.values()
+    assert isinstance(driver, FakeDriver)
+    driver.fail("define", HostRefused("no"), times=3)
+    failed = await there.created(
+        SandboxState.ERROR, ttl_seconds=600, on_expire="stop", provision_timeout_seconds=3600
+    )
+    assert failed.reason_code == "build_failed"
+    await there.services.sandboxes.retry(failed.id, Intent(actor=ME))
+    await stopped(there)
+    early = await there.sandbox(failed.id)
+    assert (early.state, early.desired_state) == (SandboxState.STARTING, DesiredState.STOPPED)
+    assert early.reason_code != "retried"
+    for _ in range(3):
+        await there.look()
+        await there.settle(failed.id)
+    built = await there.sandbox(failed.id)
+    assert (built.state, built.reason_code) == (SandboxState.STOPPED, "stopped")

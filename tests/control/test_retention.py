@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from scheduler.control.pace import Keep
 from scheduler.control.retention import AGAIN_SECONDS, Retention
 from scheduler.errors import NotFound
+from scheduler.lifecycle.clock_trust import ClockTrust
 from scheduler.model import Event, Sandbox, Volume, VolumeRole
+from scheduler.service.clock_trust import TRUST_SETTING, clock_trust, reading
 from scheduler.service.intents import Intent
 from scheduler.store import Transaction
 from tests.control.world import ME, World
@@ -173,3 +176,32 @@ async def test_a_clock_that_stays_ahead_is_believed_a_day_later(there: World) ->
     await keep.sweep()
     with pytest.raises(NotFound):
         await there.sandbox(dead.id)
+
+
+async def test_a_node_that_is_off_at_night_removes_again_after_a_long_weekend(there: World) -> None:
+    """Each boot lasts nine hours; that the clock is right is known on the second day."""
+    dead = await gone_for_a_minute(there)
+    there.clock.advance(40 * DAY)
+    for _ in range(2):
+        assert not (await there.sandbox(dead.id)).live
+        there.clock.reboot()
+        for _ in range(9):
+            await sweeper(there).sweep()
+            there.clock.advance(3600.0)
+        there.clock.advance(15 * 3600.0 + 60.0)
+    with pytest.raises(NotFound):
+        await there.sandbox(dead.id)
+    assert len(await there.events(kind="clock.doubted")) == 1
+
+
+async def test_a_doubt_that_an_older_version_wrote_down_goes_on(there: World) -> None:
+    """It wrote no latest reading: the one that was doubted first stands for it."""
+    first = reading(there.clock)
+    plain = [first.at.isoformat(), first.boot_id, first.boot_seconds]
+
+    def as_before(tx: Transaction) -> ClockTrust | None:
+        tx.settings.put(TRUST_SETTING, json.dumps([plain, plain]))
+        return clock_trust(tx)
+
+    read = await there.store.submit(as_before)
+    assert read == ClockTrust(believed=first, doubted=first, latest=first)

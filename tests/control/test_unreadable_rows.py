@@ -6,7 +6,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +17,27 @@ from scheduler.control.loop import Loop
 from scheduler.control.reaper import Reaper
 from scheduler.diagnosis.checks import Check, Verdict
 from scheduler.errors import CapacityExhausted, Unreadable
-from scheduler.model import DesiredState, Sandbox, SandboxState
+from scheduler.model import (
+    AddressReport,
+    DesiredState,
+    IpSource,
+    Resources,
+    Sandbox,
+    SandboxState,
+)
+from scheduler.placement.demand import Demand
 from scheduler.service.intents import Intent
+from scheduler.store import HostFilter, ListOptions, SandboxFilter
 from scheduler.validation.hosts import AddHost
 from tests.clocks import ManualClock
-from tests.control.world import ME, World
+from tests.control.imagery import Imagery, content
+from tests.control.world import IMAGE, ME, World, world
+from tests.hosts.fake import FakeDriver
 from tests.waits import until_answer
 
+_OF_THE_GROUP = Demand(
+    resources=Resources(vcpus=1, memory_mb=1, storage_mb=1), image=IMAGE, anti_affinity_group="db"
+)
 FAULTS = ["conditions = '{'", "state = 'HIBERNATED'", "created_at = 4611686018427387904"]
 
 
@@ -141,6 +157,32 @@ async def test_a_host_that_cannot_be_read_takes_no_part(there: World) -> None:
         await there.until(up, what="a sandbox on the other one")
 
 
+async def test_a_host_that_is_mended_is_met_again_with_its_groups(there: World) -> None:
+    """Else creations of the group would be placed there first, and refused by the store."""
+    await there.created(anti_affinity_group="db")
+    alpha = await there.host()
+    async with there.running():
+
+        async def polled() -> bool:
+            return (await there.host()).observed_at != alpha.observed_at
+
+        await there.until(polled, what="a look")
+        damage(there, "hosts", "breakers = '{'", alpha.id)
+
+        async def dropped() -> bool:
+            return not there.fleet.hosts()
+
+        await there.until(dropped, what="its leaving")
+        damage(there, "hosts", "breakers = '[]'", alpha.id)
+
+        async def met() -> bool:
+            return bool(there.fleet.hosts())
+
+        await there.until(met, what="its coming back")
+        choice = there.fleet.explain(_OF_THE_GROUP).choice
+        assert choice.refusals == {"anti_affinity": 1}
+
+
 async def test_the_fleet_is_placed_on_beside_a_claim_that_cannot_be_read(there: World) -> None:
     """Its group is a plain column, and the store has the last word on room."""
     made = await there.created(anti_affinity_group="db")
@@ -151,6 +193,87 @@ async def test_the_fleet_is_placed_on_beside_a_claim_that_cannot_be_read(there: 
     with pytest.raises(CapacityExhausted):
         await there.create(anti_affinity_group="db")
     assert (await there.create()).host_id == made.host_id
+
+
+async def test_builds_from_all_other_images_go_on(there: World) -> None:
+    imagery = Imagery(there)
+    good, other = await imagery.ready("good"), await imagery.ready("other", content(17))
+    await imagery.prefetch(good)
+    while await imagery.replicate(good) is not None:
+        pass
+    damage(there, "images", "state = 'LENT'", other.id)
+    box = await there.create(base_image="good", storage_mb=64)
+    await there.settle(box.id)
+    assert (await there.sandbox(box.id)).state is SandboxState.RUNNING
+    await imagery.ready("third", content(18))
+
+
+async def test_a_build_from_the_image_itself_waits(there: World) -> None:
+    """It must not be built upon whatever is called so on the host, as after a rebuild."""
+    image = await Imagery(there).ready("good")
+    box = await there.create(base_image="good", storage_mb=64)
+    damage(there, "images", "updated_at = 4611686018427387904", image.id)
+    host = await there.host()
+    with pytest.raises(Unreadable, match=image.id):
+        await there.replicas.wanted_for(box, host)
+
+
+class ByAgent(FakeDriver):
+    """A host of a bridged network: guests name their addresses themselves."""
+
+    def _addresses(self, uuid: str, mac: str) -> AddressReport:
+        said = super()._addresses(uuid, mac)
+        return replace(said, source=None if said.address is None else IpSource.AGENT)
+
+
+async def test_addresses_of_all_others_are_found(tmp_path: Path, clock: ManualClock) -> None:
+    async with world(tmp_path, clock, make_driver=ByAgent) as there:
+        await there.add_seen_host()
+        bad, good = await there.created(), await there.create()
+        damage(there, "sandboxes", "conditions = '{'", bad.id)
+        await there.settle(good.id)
+        good = await there.sandbox(good.id)
+        assert (good.state, good.ip_source) == (SandboxState.RUNNING, IpSource.AGENT)
+        claim = AddressReport(address=bad.ip_address, source=IpSource.AGENT)
+        with pytest.raises(Unreadable, match=bad.id):
+            await there.records.holder_of_address(good, claim)
+
+
+async def test_a_pool_that_the_file_changes_is_kept_and_the_daemon_starts(there: World) -> None:
+    """Nobody can tell whether what the row holds is on the old one."""
+    await there.created()
+    path = there.store.config.sqlite_path
+    with closing(sqlite3.connect(str(path))) as database, database:
+        database.execute("UPDATE allocations SET state = 'lent'")
+    wish = AddHost(name="alpha", transport="test", uri="test:///default", pool="other")
+    (host,) = await there.services.hosts.ensure_from_file([wish])
+    assert host.pool == "default"
+    (kept,) = await there.events(kind="host.pool_kept")
+    assert "allocations cannot be read" in kept.message
+
+
+async def test_lists_have_all_others(there: World) -> None:
+    bad, good = await there.created(sandbox_name="bad"), await there.created(sandbox_name="good")
+    await there.add_seen_host("beta")
+    beta = await there.host("beta")
+    damage(there, "sandboxes", "conditions = '{'", bad.id)
+    damage(there, "hosts", "breakers = '{'", beta.id)
+    sandboxes, hosts = there.services.sandboxes, there.services.hosts
+    boxes = await sandboxes.find(SandboxFilter(), ListOptions())
+    assert [box.id for box in boxes.items] == [good.id]
+    assert [one.name for one in (await hosts.find(HostFilter(), ListOptions())).items] == ["alpha"]
+    assert set(await unreadable(there)) == {bad.id, beta.id}
+
+
+async def test_a_name_or_a_beginning_of_an_id_never_becomes_anothers(there: World) -> None:
+    bad, good = await there.created(sandbox_name="bad"), await there.created(sandbox_name="good")
+    damage(there, "sandboxes", "conditions = '{'", bad.id)
+    find = there.services.sandboxes.find
+    for wanted in (SandboxFilter(id_prefix="SBX-"), SandboxFilter(vm_name="bad")):
+        with pytest.raises(Unreadable, match=bad.id):
+            await find(wanted, ListOptions())
+    whole = await find(SandboxFilter(id_prefix=good.id), ListOptions())
+    assert [box.id for box in whole.items] == [good.id]
 
 
 async def test_a_step_of_the_clock_moves_all_others(there: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -47,10 +48,11 @@ def test_what_passes_is_believed_and_so_is_a_clock_that_goes_back(
 def test_a_clock_that_jumps_ahead_is_doubted_for_a_day() -> None:
     jumped = read(60, wrong_by=3 * YEAR)
     doubt = judged(FIRST, jumped)
-    assert doubt == ClockTrust(believed=FIRST.believed, doubted=jumped)
+    assert doubt == ClockTrust(believed=FIRST.believed, doubted=jumped, latest=jumped)
     assert doubt.until == jumped.at + DOUBTED_FOR
     assert ahead(doubt) == timedelta(seconds=3 * YEAR)
-    assert judged(doubt, read(60 + DAY - 1, wrong_by=3 * YEAR)) == doubt
+    nearly = read(60 + DAY - 1, wrong_by=3 * YEAR)
+    assert judged(doubt, nearly) == replace(doubt, latest=nearly)
     at_last = read(60 + DAY, wrong_by=3 * YEAR)
     assert judged(doubt, at_last) == ClockTrust(believed=at_last)
 
@@ -65,7 +67,7 @@ def test_a_clock_that_is_set_right_meanwhile_was_never_believed() -> None:
 def test_another_wrong_time_is_doubted_anew(then: float) -> None:
     doubt = judged(FIRST, read(60, wrong_by=3 * YEAR))
     other = read(120, wrong_by=then)
-    assert judged(doubt, other) == ClockTrust(believed=FIRST.believed, doubted=other)
+    assert judged(doubt, other) == ClockTrust(believed=FIRST.believed, doubted=other, latest=other)
 
 
 def test_across_a_reboot_nobody_knows_what_passed() -> None:
@@ -85,3 +87,43 @@ def test_nobody_is_believed_at_once_who_is_more_than_a_day_ahead(
     now = read(passed, wrong_by=wrong_by, boot=boot)
     allowed = timedelta(seconds=passed) + FAR if boot == "one" else FAR_ACROSS_BOOTS
     assert (judged(FIRST, now).until is None) == (now.at - NOW <= allowed)
+
+
+def test_a_machine_that_is_off_at_night_is_believed_on_the_day_after_a_weekend() -> None:
+    """Each night is a boot; none of them lasts for a day."""
+    trust, doubts = FIRST, 0
+    for day in (3, 4, 5):
+        for hour in range(9):
+            now = Reading(
+                at=NOW + timedelta(days=day, hours=hour, seconds=60 * day),
+                boot_id=f"day {day}",
+                boot_seconds=60.0 + hour * HOUR,
+            )
+            before, trust = trust, judged(trust, now)
+            doubts += trust.doubted is not None and trust.doubted != before.doubted
+    assert trust == ClockTrust(believed=now)
+    assert doubts == 1
+
+
+def test_another_long_outage_while_it_is_doubted_is_waited_out_anew() -> None:
+    doubt = judged(judged(FIRST, read(3 * DAY, boot="two")), read(3.3 * DAY, boot="two"))
+    other = read(4.5 * DAY, boot="three")
+    assert judged(doubt, other) == ClockTrust(believed=FIRST.believed, doubted=other, latest=other)
+
+
+BOOTS = st.lists(st.tuples(st.floats(0, DAY), st.floats(0, DAY - 1)), max_size=12)
+"""For how many seconds a machine is on, and then off."""
+
+
+@given(st.floats(2 * DAY, 5 * YEAR), BOOTS)
+def test_however_often_it_boots_it_is_believed_after_a_day_and_no_sooner(
+    wrong_by: float, boots: list[tuple[float, float]]
+) -> None:
+    trust = judged(FIRST, jumped := read(0, wrong_by=wrong_by))
+    passed = 0.0
+    for number, (on, off) in enumerate(boots):
+        for seconds in (0.0, on):
+            at = NOW + timedelta(seconds=passed + seconds + wrong_by)
+            trust = judged(trust, Reading(at=at, boot_id=str(number), boot_seconds=seconds))
+            assert (trust.until is None) == (at >= jumped.at + DOUBTED_FOR)
+        passed += on + off

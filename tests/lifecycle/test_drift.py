@@ -116,7 +116,8 @@ DESIGN: dict[str, dict[str, str]] = {
         **dict.fromkeys(OFF, "Settled"),
         "absent": "Settled",
     },
-    "STOPPED/STARTING": BRING_DOWN,  # or built, if it never was: see test_recovery.py
+    # Or lost, once a start of it was begun: see test_recovery.py.
+    "STOPPED/STARTING": {**BRING_DOWN, "absent": "Build"},
     "STOPPED/RUNNING": BRING_DOWN,
     "STOPPED/STOPPED": {**BRING_DOWN, **dict.fromkeys(OFF, "Settled")},
     "STOPPED/ERROR": {**BRING_DOWN, "absent": "Settled"},

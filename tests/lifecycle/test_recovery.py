@@ -106,7 +106,9 @@ def test_what_is_only_to_be_built_is_built_again_and_stays_off() -> None:
     assert (step.state, step.reason_code) == (SandboxState.STOPPED, "stopped")
 
 
-@pytest.mark.parametrize("changes", [{"auto_start": True}, {"running_at": NOW}])
+@pytest.mark.parametrize(
+    "changes", [{"auto_start": True, "phase": Phase.START}, {"running_at": NOW}]
+)
 def test_what_was_up_and_is_gone_is_lost(changes: dict[str, object]) -> None:
     step = judged(retried(**changes), Absent())
     assert isinstance(step, Become)
@@ -120,7 +122,13 @@ STOPPED_EARLY = {"auto_start": True, "queued_at": NOW}
 @pytest.mark.parametrize("phase", [None, Phase.BUILD])
 @pytest.mark.parametrize(
     "came",
-    [{"failed_hosts": (FAILURE,)}, {"reason_code": "moved"}, {"reason_code": "retried"}],
+    [
+        {"failed_hosts": (FAILURE,)},
+        {"reason_code": "moved"},
+        {"reason_code": "retried"},
+        {"reason_code": "drained"},
+        {"reason_code": "lease_expired"},
+    ],
 )
 def test_a_stop_that_comes_before_the_domain_loses_nothing(
     came: dict[str, object], phase: Phase | None

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.control.clock_guard import ClockGuard
 from scheduler.errors import Conflict, NotFound
 from scheduler.model import DrainPolicy, DrainState, HostState, OnDeadline
 from scheduler.service.drains import DrainStatus
@@ -104,6 +105,42 @@ async def test_a_deadline_that_is_not_named_or_the_same_changes_nothing(
     assert for_ever.drain.deadline_at is None
     await drains.drain("alpha", DrainHost(deadline_seconds=None), INTENT)
     assert await told(cloud) == ["drain.started", "drain.changed"]
+
+
+async def test_another_deadline_that_is_named_again_and_again_comes(
+    cloud: Plane, clock: ManualClock
+) -> None:
+    """As a playbook states it at every run."""
+    drains = cloud.services.drains
+    await drains.drain("alpha", DrainHost(deadline_seconds=86_400), INTENT)
+    clock.advance(600)
+    hasty = DrainHost(deadline_seconds=3600)
+    changed = await drains.drain("alpha", hasty, INTENT)
+    assert changed.drain.deadline_at == clock.now() + timedelta(hours=1)
+    for _ in range(6):
+        clock.advance(600)
+        assert (await drains.drain("alpha", hasty, INTENT)).drain == changed.drain
+        assert (await drains.preview("alpha", hasty, ME)).drain == changed.drain
+    assert changed.drain.deadline_at == clock.now()
+    assert await told(cloud) == ["drain.started", "drain.changed"]
+
+    back = await drains.drain("alpha", DrainHost(deadline_seconds=86_400), INTENT)
+    assert back.drain.deadline_at == clock.now() + timedelta(days=1), "what it was begun with"
+
+
+async def test_the_same_deadline_is_known_after_a_step_of_the_clock(
+    cloud: Plane, clock: ManualClock
+) -> None:
+    guard = ClockGuard(cloud.store, clock)
+    await guard.watch()
+    drains = cloud.services.drains
+    await drains.drain("alpha", DrainHost(deadline_seconds=600), INTENT)
+    clock.set_wall(3600.0)
+    await guard.watch()
+    clock.advance(60)
+    shifted = await drains.status("alpha")
+    again = await drains.drain("alpha", DrainHost(deadline_seconds=600), INTENT)
+    assert again.drain == shifted.drain
 
 
 async def test_an_aborted_drain_leaves_the_host_cordoned(cloud: Plane) -> None:

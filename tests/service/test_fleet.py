@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
-from scheduler.model import Resources
+from scheduler.model import ReplicaState, Resources
 from scheduler.service.admission import demand_of
+from scheduler.store import Transaction
 from tests.clocks import ManualClock
 from tests.service.planes import TERMS, Plane, wanted
+from tests.store import samples
 
 DEMAND = demand_of(wanted(vcpus=2, anti_affinity_group="db"), TERMS)
 ROOM = Resources(vcpus=2, memory_mb=100, storage_mb=100)
@@ -77,6 +80,28 @@ async def test_rereading_takes_the_store_s_word(cloud: Plane) -> None:
     await cloud.store.submit(lambda tx: tx.hosts.remove(host.id))
     await cloud.fleet.reread(host.id)
     assert cloud.fleet.hosts() == []
+
+
+async def test_a_host_that_could_not_be_read_for_a_while_has_its_groups_and_images(
+    cloud: Plane,
+) -> None:
+    made = await cloud.create(anti_affinity_group="db")
+    host = cloud.fleet.hosts()[0]
+    image = samples.image()
+
+    def held(tx: Transaction) -> None:
+        tx.images.add(image)
+        tx.replicas.add(samples.replica(image.id, host.id, state=ReplicaState.READY))
+
+    await cloud.store.submit(held)
+    cloud.fleet.drop(host.id)
+    await cloud.fleet.reread_image(image.id)
+
+    await cloud.fleet.meet(host)
+    assert [one.id for one in cloud.fleet.hosts()] == [made.host_id]
+    assert (await cloud.fleet.choose(DEMAND)).refusals == {"anti_affinity": 1}
+    huge = replace(DEMAND, anti_affinity_group=None, image_digest=image.digest, image_mb=2**40)
+    assert (await cloud.fleet.choose(huge)).chosen is not None, "there is no room for a copy"
 
 
 async def test_refusals_reload_at_most_once_a_second(cloud: Plane, clock: ManualClock) -> None:

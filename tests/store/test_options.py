@@ -9,14 +9,20 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
-from scheduler.errors import Invalid
+from scheduler.errors import Invalid, Unreadable
 from scheduler.model import Sandbox
-from scheduler.store import ListOptions, Page, Store, Transaction
+from scheduler.store import ListOptions, Page, SandboxFilter, Store, Transaction
 from scheduler.store.repositories.sandbox_queries import ORDER
+from scheduler.store.statements import Statement
 from scheduler.store.tables import SANDBOXES
 from tests.store.samples import later, sandbox
+
+_DAMAGE = Statement(
+    update(SANDBOXES.table).where(SANDBOXES.table.c.id == bindparam("box")).values(conditions="{"),
+    "box",
+)
 
 
 def find(options: ListOptions, tx: Transaction) -> Page[Sandbox]:
@@ -76,6 +82,42 @@ async def test_cursors_visit_everything_once_in_order(
         cursor = page.next_cursor
     assert visited == whole
     assert len(set(whole)) == 105
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10, 1000])
+async def test_rows_that_cannot_be_read_shorten_their_pages_and_end_none(
+    many: Store, limit: int
+) -> None:
+    """The first, the last and all three of one page among them."""
+    bad = {"SBX-000", "SBX-050", "SBX-051", "SBX-052", "SBX-104"}
+
+    def damage(tx: Transaction) -> None:
+        for id in bad:
+            tx.cursor.change(_DAMAGE, (id,))
+
+    await many.submit(damage)
+    visited: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await many.read(partial(find, ListOptions(limit=limit, cursor=cursor)))
+        assert len(page.items) <= limit
+        visited += [one.id for one in page.items]
+        if page.next_cursor is None:
+            break
+        cursor = page.next_cursor
+    assert visited == [one for n in reversed(range(105)) if (one := f"SBX-{n:03}") not in bad]
+    found = await many.read(lambda tx: tx.unreadable())
+    assert {error.key[0] for error in found} == bad
+    last = ListOptions(offset=104)
+    assert await ids(many, last) == [], "an offset counts all rows"
+    with pytest.raises(Unreadable):
+        await many.read(lambda tx: tx.sandboxes.find(SandboxFilter(id_prefix="SBX-05")))
+
+
+@pytest.mark.parametrize(("count", "are"), [(0, True), (1, True), (105, True), (106, False)])
+async def test_those_count_that_cannot_be_read(many: Store, count: int, are: bool) -> None:
+    await many.submit(lambda tx: tx.cursor.change(_DAMAGE, ("SBX-000",)))
+    assert await many.read(lambda tx: tx.sandboxes.are_as_many(SandboxFilter(), count)) is are
 
 
 async def test_a_cursor_keeps_its_place_while_rows_come_and_go(many: Store) -> None:

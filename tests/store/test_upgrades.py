@@ -18,6 +18,7 @@ from scheduler.errors import Invalid, ReadOnly, SandboxdError, Unavailable
 from scheduler.store import Store, StoreConfig, engines, schema
 from scheduler.store.backups import find_backups
 from scheduler.store.tables import metadata
+from scheduler.store.values import micros
 from tests.clocks import START
 from tests.disks import fill, needs_root
 from tests.store.samples import sandbox
@@ -285,3 +286,35 @@ def _as_before(url: str) -> None:
         metadata.tables["publications"].create(connection)
         connection.execute(text(f"UPDATE alembic_version SET version_num = '{NEWEST}'"))
     engine.dispose()
+
+
+_DRAIN = """
+INSERT INTO drains (id, host_id, host_name, state, policy, on_deadline, reason, actor,
+    deadline_at, total, remaining, started_at)
+VALUES ('%s', '%s', 'alpha', 'ACTIVE', 'expire', 'destroy', '', 'uid:0', %s, 1, 1, %d)
+"""
+
+
+async def test_a_drain_under_way_knows_what_it_was_begun_with(
+    empty_url: str, tmp_path: Path
+) -> None:
+    """So that a client that repeats itself does not put the deadline off after an upgrade."""
+    before = tmp_path / "migrations"
+    shutil.copytree(schema.MIGRATIONS, before, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (before / "versions").glob("[0-9]*.py"):
+        if file.name >= "0020":
+            file.unlink()
+    upgrade(empty_url, before)
+    begun = micros(START)
+    engine = create_engine(StoreConfig(database_url=empty_url).url())
+    with engine.begin() as connection:
+        for id, host, until in (
+            ("DRN-1", "HST-1", begun + 86_400 * 10**6),
+            ("DRN-2", "HST-2", None),
+        ):
+            given = (id, host, "NULL" if until is None else until, begun)
+            connection.execute(text(_DRAIN % given))
+    engine.dispose()
+    async with Store.open(StoreConfig(database_url=empty_url)) as store:
+        found = await store.read(lambda tx: [tx.drains.get(id) for id in ("DRN-1", "DRN-2")])
+    assert [drain.deadline_seconds for drain in found] == [86_400, None]

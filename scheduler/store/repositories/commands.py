@@ -74,10 +74,11 @@ class Commands(Repository):
         """Return a page of a sandbox's commands, newest first unless asked otherwise.
 
         Without their output, which may be megabytes each, `stdout` and `stderr` are empty.
+        Raises `Unreadable`: changes are told by all that ran.
         """
         columns = _COLUMNS if with_output else _WITHOUT_OUTPUT
         query = select(*columns).where(_COLUMNS.sandbox_id == sandbox_id)
-        return self._page(COMMANDS, query, _ORDER, options)
+        return self._page(COMMANDS, query, _ORDER, options, whole=True)
 
     def running(self) -> tuple[Command, ...]:
         """Return every command that has not ended, the oldest first."""

@@ -98,6 +98,13 @@ class Images(Repository):
             f"there is no image {reference}", remedy="see them all: sandboxctl image list"
         )
 
+    def of_digest(self, digest: str) -> tuple[Image, ...]:
+        """Return those that have or claim this content but the refused, who has it first.
+
+        Only they are read, so that one of another content that cannot be is in nobody's way.
+        """
+        return self._all(IMAGES, _BY_DIGEST, digest)
+
     def find(
         self, filter: ImageFilter | None = None, options: ListOptions | None = None
     ) -> Page[Image]:

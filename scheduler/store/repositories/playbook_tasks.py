@@ -58,9 +58,12 @@ class PlaybookTasks(Repository):
         return self._one(PLAYBOOK_TASKS, _BY_ID, id)
 
     def find(self, playbook_id: str, options: ListOptions | None = None) -> Page[PlaybookTask]:
-        """Return a page of a playbook's tasks, by position unless asked otherwise."""
+        """Return a page of a playbook's tasks, by position unless asked otherwise.
+
+        Raises `Unreadable`: without one of its tasks it is another playbook.
+        """
         query = select(_TABLE).where(_COLUMNS.playbook_id == playbook_id)
-        return self._page(PLAYBOOK_TASKS, query, _ORDER, options)
+        return self._page(PLAYBOOK_TASKS, query, _ORDER, options, whole=True)
 
     def replace(self, task: PlaybookTask) -> PlaybookTask:
         """Write a task over its former self; its playbook and its age cannot change."""

@@ -46,8 +46,11 @@ class Playbooks(Repository):
         return self._one(PLAYBOOKS, _BY_NAME, name)
 
     def find(self, options: ListOptions | None = None) -> Page[Playbook]:
-        """Return a page of the playbooks, newest first unless asked otherwise."""
-        return self._page(PLAYBOOKS, select(PLAYBOOKS.table), _ORDER, options)
+        """Return a page of the playbooks, newest first unless asked otherwise.
+
+        Raises `Unreadable`: the file of one that is not there is removed.
+        """
+        return self._page(PLAYBOOKS, select(PLAYBOOKS.table), _ORDER, options, whole=True)
 
     def replace(self, playbook: Playbook, *, expected_revision: int) -> Playbook:
         """Write an edit; `StaleRevision` when somebody else edited it since."""

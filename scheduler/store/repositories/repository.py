@@ -76,12 +76,23 @@ class Repository:
         return query
 
     def _page(
-        self, mapper: Mapper[E], select: Select[Any], order: Order, options: ListOptions | None
+        self,
+        mapper: Mapper[E],
+        select: Select[Any],
+        order: Order,
+        options: ListOptions | None,
+        *,
+        whole: bool = False,
     ) -> Page[E]:
+        """Return a page without the rows that cannot be read, which it is shorter by.
+
+        `whole` where something follows from one that is missing: those raise `Unreadable`.
+        """
         options = options or ListOptions()
         sorting = order.of(options)
         rows = self._cursor.search(sorting.page(select, options))
-        items = tuple(mapper.entity(row[:-2]) for row in rows[: options.size])
+        shown = [row[:-2] for row in rows[: options.size]]
+        items = tuple(map(mapper.entity, shown)) if whole else self._each(mapper, shown)
         return Page(items=items, next_cursor=sorting.next_cursor(rows, options.size))
 
 

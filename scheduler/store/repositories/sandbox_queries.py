@@ -39,6 +39,19 @@ OF_HOST = Statement(
     select(_TABLE).where(_COLUMNS.host_id == bindparam("host"), _LIVE).order_by(*_OLDEST_FIRST),
     "host",
 )
+OF_ADDRESS = Statement(
+    select(_TABLE)
+    .where(
+        _COLUMNS.host_id == bindparam("host"),
+        _COLUMNS.network == bindparam("network"),
+        _COLUMNS.ip_address == bindparam("address"),
+        _LIVE,
+    )
+    .order_by(*_OLDEST_FIRST),
+    "host",
+    "network",
+    "address",
+)
 DUE = Statement(
     select(_TABLE)
     .where(_LEASED, _COLUMNS.expires_at <= bindparam("now"))

@@ -50,9 +50,21 @@ class Sandboxes(Repository):
     def find(
         self, filter: SandboxFilter | None = None, options: ListOptions | None = None
     ) -> Page[Sandbox]:
-        """Return a page of the sandboxes that match, newest first unless asked otherwise."""
-        query = queries.matching(filter or SandboxFilter(), self._cursor.engine)
-        return self._page(SANDBOXES, query, queries.ORDER, options)
+        """Return a page of the sandboxes that match, newest first unless asked otherwise.
+
+        One that cannot be read is passed over, unless a name or the beginning of an id is asked
+        for: that could become another's then.
+        """
+        wanted = filter or SandboxFilter()
+        query = queries.matching(wanted, self._cursor.engine)
+        whole = wanted.vm_name is not None or wanted.id_prefix is not None
+        return self._page(SANDBOXES, query, queries.ORDER, options, whole=whole)
+
+    def are_as_many(self, filter: SandboxFilter, count: int) -> bool:
+        """Return whether at least `count` match, be they readable or not; none are read."""
+        last = ListOptions(limit=1, offset=max(0, count - 1))
+        query = queries.matching(filter, self._cursor.engine)
+        return count <= 0 or bool(self._cursor.search(queries.ORDER.of(last).page(query, last)))
 
     def live(self) -> tuple[Sandbox, ...]:
         """Return every sandbox that is not destroyed, oldest first."""
@@ -61,6 +73,13 @@ class Sandboxes(Repository):
     def of_host(self, host_id: str) -> tuple[Sandbox, ...]:
         """Return the live sandboxes that are placed on a host, oldest first."""
         return self._all(SANDBOXES, queries.OF_HOST, host_id)
+
+    def of_address(self, host_id: str, network: str, address: str) -> tuple[Sandbox, ...]:
+        """Return the live sandboxes of a host that have an address in a network, oldest first.
+
+        Only they are read: one of another address that cannot be is in nobody's way.
+        """
+        return self._all(SANDBOXES, queries.OF_ADDRESS, host_id, network, address)
 
     def placed_on(self, host_id: str, known: Iterable[Sandbox] = ()) -> Placed:
         """Return the live sandboxes that are placed on a host, and those that cannot be read.

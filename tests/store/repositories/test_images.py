@@ -26,6 +26,14 @@ async def test_an_image_is_found_by_digest_id_and_name(store: Store) -> None:
         await store.read(lambda tx: tx.images.by_reference("other"))
 
 
+async def test_who_has_a_content_comes_before_those_that_claim_it(store: Store) -> None:
+    has = image("IMG-1")
+    claims = image("IMG-2", state=ImageState.RECEIVING)
+    others = (image("IMG-3", state=ImageState.REFUSED), image("IMG-4", digest="sha256:other"))
+    await store.submit(lambda tx: [tx.images.add(one) for one in (has, claims, *others)])
+    assert await store.read(lambda tx: tx.images.of_digest(str(DIGEST))) == (has, claims)
+
+
 async def test_names_are_unique_but_for_what_was_refused(store: Store) -> None:
     refused = image("IMG-1", state=ImageState.REFUSED)
     await store.submit(lambda tx: tx.images.add(refused))

@@ -127,7 +127,9 @@ async def drained(there: World) -> None:
     async def changed(_: str) -> None:
         """Tell nobody."""
 
-    await Drainer(there.store, there.clock, wake_sandbox=lambda _: None, changed=changed).drain()
+    await Drainer(
+        there.store, there.clock, wake_sandbox=lambda _: None, changed=changed, count=lambda _: None
+    ).drain()
 
 
 async def expired(there: World) -> None:

@@ -22,6 +22,7 @@ from scheduler.control.calendar import waking
 from scheduler.control.captures import Captures
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.command_loops import CommandLoops
+from scheduler.control.console_loops import ConsoleLoops
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
@@ -94,7 +95,6 @@ class ControlPlane:
         errands: Errands | None = None,
     ) -> None:
         self._store, self._clock, self._drivers = store, clock, drivers
-        self._beside = beside
         self._fleet = fleet
         self._journal = journal
         self._guests, self._take_manifest = guests, take_manifest
@@ -106,6 +106,17 @@ class ControlPlane:
         self.images = self._make_images(pace, shelf, lag_seconds)
         self.publications = self._make_publications(pace, publishing)
         self.commands = self._make_commands(errands or Errands())
+        self._consoles = ConsoleLoops(
+            store,
+            clock,
+            listens=pace.consoles,
+            drivers=drivers.get,
+            report_bug=self._bugs.of_host,
+        )
+        self._rooms: tuple[Beside, ...] = (
+            *(self.images, *beside),
+            *(self.publications, self.commands, self._consoles),
+        )
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
@@ -137,7 +148,9 @@ class ControlPlane:
     def _make_converger(self, pace: Pace) -> Converger:
         store, clock, fleet = self._store, self._clock, self._fleet
         records = Records(store, clock, changed=self._changed, released=self._released)
-        effects = Effects(records, self._replicas, clock, guests=self._guests)
+        effects = Effects(
+            records, self._replicas, clock, guests=self._guests, starting=self._consoles.wake
+        )
         return Converger(
             records=records,
             effects=effects,
@@ -271,10 +284,7 @@ class ControlPlane:
             *self.poller.turns(),
             *self.workers.turns(),
             *self._leftovers.turns(),
-            *self.images.turns(),
-            *(turn for one in self._beside for turn in one.turns()),
-            *self.publications.turns(),
-            *self.commands.turns(),
+            *(turn for one in self._rooms for turn in one.turns()),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -287,11 +297,8 @@ class ControlPlane:
             self.workers.wake(sandbox.id)
         for snapshot in await self._store.read(lambda tx: tx.snapshots.unfinished()):
             self.workers.wake(snapshot.sandbox_id)
-        await self.images.resume()
-        for one in self._beside:
+        for one in self._rooms:
             await one.resume()
-        await self.publications.resume()
-        await self.commands.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -299,11 +306,8 @@ class ControlPlane:
                 group.create_task(self.workers.run(), name="converge")
                 group.create_task(self._leftovers.run(), name="leftovers")
                 group.create_task(self.poller.run(), name="poll")
-                group.create_task(self.images.run(), name="images")
-                for one in self._beside:
+                for one in self._rooms:
                     group.create_task(one.run(), name=type(one).__name__)
-                group.create_task(self.publications.run(), name="publications")
-                group.create_task(self.commands.run(), name="commands")
                 begun()
         if self._partings:
             await asyncio.wait(self._partings)
@@ -316,11 +320,8 @@ class ControlPlane:
         self.workers.stop()
         self._leftovers.stop()
         self.poller.stop()
-        self.images.stop()
-        for one in self._beside:
+        for one in self._rooms:
             one.stop()
-        self.publications.stop()
-        self.commands.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""
@@ -352,6 +353,7 @@ class ControlPlane:
         if after.expires_at is not None:
             self._reap.wake()
         self._tally.became(before, after)
+        self._consoles.became(before, after)
 
     def _concluded(self, operation: str, result: str) -> None:
         self._journal.poke()

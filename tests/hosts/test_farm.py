@@ -257,6 +257,7 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "merge": lambda driver: driver.merge(NOBODY, "x", "y", runs=False),
     "flush": lambda driver: driver.flush(NOBODY),
     "restate": lambda driver: driver.restate(PLAN),
+    "listen": lambda driver: driver.listen([NOBODY]),
     "addresses": lambda driver: driver.addresses(NOBODY, "52:54:00:00:00:01", "default"),
 }
 

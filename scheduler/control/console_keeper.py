@@ -7,7 +7,7 @@ what goes wrong with it is said beside what was heard, and is no fault of the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,6 +56,11 @@ class _Followed:
         """Return whether there is something to write that is not written yet."""
         known = self.console.begun_at is not None or self.console.reason is not None
         return known and self.console is not self.written
+
+    @property
+    def has_first_words(self) -> bool:
+        """Return whether something was printed, and the record says that nothing was."""
+        return bool(self.console.printed) and not (self.written and self.written.printed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +191,7 @@ class ConsoleKeeper:
         for one in here:
             if one.uuid in heard and self._is_here(one, host_id):
                 self._take(one, heard[one.uuid])
-        if not any(one.listening is Listening.OPEN for one in heard.values()):
+        if all(heard[uuid].listening is not Listening.OPEN for uuid in wanted):
             self._holding.discard(host_id)
         return True
 
@@ -209,9 +214,10 @@ class ConsoleKeeper:
         one.lapse, one.seen_off = why, False
         one.console = consoles.unheard(one.console, why, now=self._clock.now())
 
-    async def _write(self, here: Iterable[_Followed], *, at_once: Iterable[_Followed]) -> None:
+    async def _write(self, here: Collection[_Followed], *, at_once: Iterable[_Followed]) -> None:
         """Write what is new of these, unless that was done a moment ago and can wait."""
         now, urgent = self._clock.monotonic(), list(at_once)
+        urgent += (one for one in here if one.has_first_words)
         due = [
             one
             for one in here

@@ -45,8 +45,9 @@ class Consoles(Repository):
         """Return those that somebody listened to when last heard of."""
         return self._readable(CONSOLES, _UNENDED)
 
-    def put(self, console: Console) -> None:
+    def put(self, console: Console) -> Console:
         """Write what was heard over what was kept of the sandbox before."""
         parameters = [*CONSOLES.row(console), console.sandbox_id]
         if not self._change(CONSOLES, _OVERWRITE, parameters, console):
             self._insert(CONSOLES, _INSERT, console)
+        return console

@@ -54,7 +54,7 @@ def _open(handle: Handle, uuid: str, keyring: Keyring) -> Heard | None:
         try:
             domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_SAFE)
         except libvirt.libvirtError:
-            if not domain.isActive():
+            if not domain.isActive() or _is_starting(domain):
                 return _OFF
             raise
     except HostRefused as error:
@@ -67,6 +67,12 @@ def _open(handle: Handle, uuid: str, keyring: Keyring) -> Heard | None:
         return Heard(listening=Listening.REFUSED, why=_said(error))
     handle.consoles[uuid] = stream
     return None
+
+
+def _is_starting(domain: libvirt.virDomain) -> bool:
+    """Return whether QEMU is being started: it may have no terminal yet, and the guest waits."""
+    starting = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+    return tuple(domain.state()) == starting
 
 
 def _read(handle: Handle, uuid: str, *, opened: bool) -> Heard:

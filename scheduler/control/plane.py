@@ -106,17 +106,9 @@ class ControlPlane:
         self.images = self._make_images(pace, shelf, lag_seconds)
         self.publications = self._make_publications(pace, publishing)
         self.commands = self._make_commands(errands or Errands())
-        self._consoles = ConsoleLoops(
-            store,
-            clock,
-            listens=pace.consoles,
-            drivers=drivers.get,
-            report_bug=self._bugs.of_host,
-        )
-        self._rooms: tuple[Beside, ...] = (
-            *(self.images, *beside),
-            *(self.publications, self.commands, self._consoles),
-        )
+        self._consoles = self._make_consoles(pace)
+        rooms = (self.publications, self.commands, self._consoles)
+        self._rooms: tuple[Beside, ...] = (self.images, *beside, *rooms)
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
@@ -227,6 +219,15 @@ class ControlPlane:
             tally=self._tally,
             told=self._journal.poke,
             report_bug=self._bugs.of_command,
+        )
+
+    def _make_consoles(self, pace: Pace) -> ConsoleLoops:
+        return ConsoleLoops(
+            self._store,
+            self._clock,
+            listens=pace.consoles,
+            drivers=self._drivers.get,
+            report_bug=self._bugs.of_host,
         )
 
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:

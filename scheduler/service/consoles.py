@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from scheduler.errors import NotFound
+from scheduler.lifecycle.alternates import COMING_UP
 from scheduler.model import Console, Sandbox
 from scheduler.service.sandboxes import by_reference
 from scheduler.store import Store, Transaction
 
-_NEVER_BOOTED = "it has yet to boot: read it again once it is STARTING"
+_YET_TO_COME = "it is being brought up: ask again in a moment, or: sandboxctl console {} --follow"
 _NOT_KEPT = (
-    "a console is kept from a guest's start until it is ready, unless guests.console is false or"
-    " the guest was ready at once; start the sandbox again to have one"
+    "one is kept from a guest's start until it is ready, unless guests.console is false or it was"
+    " ready at once; a sandbox that is stopped and started again has another boot"
 )
 
 
@@ -34,9 +35,9 @@ class ConsoleService:
 
 
 def _absent(sandbox: Sandbox) -> NotFound:
-    never = sandbox.live and sandbox.running_at is None and sandbox.phase is not None
+    name = sandbox.sandbox_name
     return NotFound(
-        f"no console is kept of sandbox {sandbox.sandbox_name}",
-        remedy=_NEVER_BOOTED if never else _NOT_KEPT,
+        f"no console is kept of sandbox {name}",
+        remedy=_YET_TO_COME.format(name) if sandbox.state in COMING_UP else _NOT_KEPT,
         details={"sandbox_id": sandbox.id, "state": sandbox.state.value},
     )

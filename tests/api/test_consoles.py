@@ -6,7 +6,7 @@ from base64 import b64decode
 
 import httpx2
 
-from scheduler.model import Console, ConsoleGap
+from scheduler.model import Console, ConsoleGap, SandboxState
 from tests.clocks import START
 from tests.service.planes import Plane
 from tests.store.samples import later
@@ -47,10 +47,12 @@ async def test_what_is_kept_is_shown_by_name_and_by_id(
 async def test_where_there_is_none_a_remedy_is_named(
     cloud: Plane, http: httpx2.AsyncClient
 ) -> None:
-    await cloud.create(sandbox_name="web")
-    none = await http.get("/v1/sandboxes/web/console")
-    assert none.status_code == 404
-    assert "no console is kept of sandbox web" in none.json()["detail"]
-    assert "guests.console" in none.json()["remediation"]
-    nobody = await http.get("/v1/sandboxes/nobody/console")
-    assert nobody.status_code == 404
+    sandbox = await cloud.create(sandbox_name="web")
+    coming = await http.get("/v1/sandboxes/web/console")
+    assert coming.status_code == 404
+    assert "no console is kept of sandbox web" in coming.json()["detail"]
+    assert "sandboxctl console web --follow" in coming.json()["remediation"]
+    await cloud.become(sandbox, SandboxState.STARTING, SandboxState.RUNNING)
+    up = await http.get("/v1/sandboxes/web/console")
+    assert "guests.console" in up.json()["remediation"]
+    assert (await http.get("/v1/sandboxes/nobody/console")).status_code == 404

@@ -97,6 +97,7 @@ class ConsoleKeeper:
         self._follow(host_id, recorded)
         here = [one for one in self._followed.values() if one.host_id == host_id]
         booting = [one for one in here if one.console.sandbox_id in recorded.booting]
+        self._choose(booting)
         answered = await self._listen(host_id, recorded.host, here, booting)
         over = [one for one in here if one not in booting and self._is_here(one, host_id)]
         for one in over:
@@ -134,8 +135,9 @@ class ConsoleKeeper:
         except NotFound:
             return _Recorded(host=None, booting={}, kept={})
         booting = {one.id: one for one in tx.sandboxes.booting_on(host_id)}
-        new = [tx.consoles.get(id) for id in booting if id not in self._followed]
-        kept = {one.sandbox_id: one for one in new if one is not None}
+        known = {id for id, one in tuple(self._followed.items()) if one.host_id == host_id}
+        found = [tx.consoles.get(id) for id in booting.keys() - known]
+        kept = {one.sandbox_id: one for one in found if one is not None}
         return _Recorded(host=host, booting=booting, kept=kept)
 
     def _is_here(self, one: _Followed, host_id: str) -> bool:
@@ -156,15 +158,17 @@ class ConsoleKeeper:
             elif one.host_id != host_id:
                 one.host_id, one.seen_off, one.hopeless = host_id, False, False
                 one.lapse = None if one.console.begun_at is None else consoles.BEGUN_ANEW
-            self._choose(one)
 
-    def _choose(self, one: _Followed) -> None:
-        if one.chosen or one.hopeless:
-            return
-        one.chosen = sum(other.chosen for other in self._followed.values()) < self._most
-        if not one.chosen:
-            why = _CROWDED.format(self._most)
-            one.console = consoles.unheard(one.console, why, now=self._clock.now())
+    def _choose(self, booting: Sequence[_Followed]) -> None:
+        """Have as many more be listened to as there may be; the others are told why not."""
+        now, why = self._clock.now(), _CROWDED.format(self._most)
+        free = self._most - sum(one.chosen for one in self._followed.values())
+        for one in booting:
+            if one.chosen or one.hopeless:
+                continue
+            one.chosen, free = free > 0, free - 1
+            if not one.chosen:
+                one.console = consoles.unheard(one.console, why, now=now)
 
     async def _listen(
         self,

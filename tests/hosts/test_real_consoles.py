@@ -9,9 +9,10 @@ from pathlib import Path
 
 import libvirt
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.errors import HostUnreachable
-from scheduler.hosts import DomainPlan
+from scheduler.hosts import DomainPlan, consoles
 from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.model.observations import Heard, Listening
 from tests.fleet.fleet import Fleet
@@ -83,7 +84,9 @@ def open_ones(subject: Subject) -> Mapping[str, object]:
     }
 
 
-async def until_is(subject: Subject, uuid: str, listening: Listening) -> Heard:
+async def until_is(
+    subject: Subject, uuid: str, listening: Listening, *, seconds: float = 60
+) -> Heard:
     """Listen until it stands so with the console."""
     last: list[Heard] = []
 
@@ -91,7 +94,7 @@ async def until_is(subject: Subject, uuid: str, listening: Listening) -> Heard:
         last[:] = [await heard(subject, uuid)]
         return last[0].listening is listening
 
-    await until_answer(stands, seconds=60, what=f"a console that is {listening}")
+    await until_answer(stands, seconds=seconds, what=f"a console that is {listening}")
     return last[0]
 
 
@@ -138,13 +141,33 @@ async def test_listening_goes_on_over_another_connection(subject: Subject, one_h
     plan = await built(subject)
     await subject.driver.start(plan.uuid)
     assert (await until_is(subject, plan.uuid, Listening.OPEN)).opened
+    with capture_logs() as logs:
+        await gone_on(subject, one_host, plan.uuid)
+    assert not [line for line in logs if line["event"] == "host.connection.leaked"]
+    await until_said(subject, plan.uuid, NO_SEED)
+    await subject.driver.power_off(plan.uuid)
+
+
+async def gone_on(subject: Subject, one_host: Fleet, uuid: str) -> None:
+    """Have libvirtd start anew, and the console be opened anew after it."""
     one_host["h1"].restart_libvirtd()
 
     async def anew() -> bool:
         with suppress(HostUnreachable):
-            return (await heard(subject, plan.uuid)).opened
+            return (await heard(subject, uuid)).opened
         return False
 
     await until_answer(anew, seconds=120, what="a console that was opened anew")
-    await until_said(subject, plan.uuid, NO_SEED)
+
+
+async def test_a_guest_that_floods_us_is_let_go_of(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consoles, "MOST_BYTES", len(NO_SEED))
+    plan = await built(subject)
+    await subject.driver.start(plan.uuid)
+    flooded = await until_is(subject, plan.uuid, Listening.REFUSED, seconds=BOOT_SECONDS)
+    assert "faster than it could be listened to" in (flooded.why or "")
+    assert NO_SEED in flooded.data
+    assert open_ones(subject) == {}
     await subject.driver.power_off(plan.uuid)

@@ -34,7 +34,7 @@ class FakeDomain:
     frozen: tuple[str, int] | None = None
     """The volume that a snapshot of its owner's froze, and when."""
     address: str | None = None
-    console: FakeConsole | None = None
+    console: FakeConsole | None = field(default=None, compare=False)
     """The one that somebody has open."""
 
     def say(self, text: bytes) -> None:

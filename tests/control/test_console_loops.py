@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from scheduler.control.console_keeper import LISTEN_SECONDS
@@ -36,6 +37,27 @@ async def test_the_daemon_listens_while_guests_boot_and_keeps_what_it_heard_when
         assert await said(opened, second.id, GREETING + b"last words")
 
 
+async def test_a_host_that_hangs_keeps_nobody_else_from_being_heard(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with world(tmp_path, clock, make_driver=SlowGuest) as opened:
+        alpha, beta = await opened.add_host("alpha"), await opened.add_host("beta")
+        alpha.gates["listen"] = asyncio.Event()
+        alpha.host.greeting = beta.host.greeting = GREETING
+        async with opened.running():
+            await opened.until(lambda: takes_sandboxes(opened, "alpha"))
+            await opened.until(lambda: takes_sandboxes(opened, "beta"))
+            boxes = [await opened.create(anti_affinity_group="apart") for _ in range(2)]
+            (there,) = (one for one in boxes if one.host_name == "beta")
+            (hung,) = (one for one in boxes if one.host_name == "alpha")
+            await opened.until(lambda: said(opened, there.id, GREETING))
+            await opened.until_state(hung.id, SandboxState.STARTING)
+            assert isinstance(alpha, SlowGuest)
+            alpha.is_up = True
+            await opened.until_state(hung.id, SandboxState.RUNNING)
+            alpha.gates["listen"].set()
+
+
 async def test_nobody_listens_where_that_is_not_wanted(tmp_path: Path, clock: ManualClock) -> None:
     async with world(tmp_path, clock, make_driver=SlowGuest) as opened:
         driver = await opened.add_host()
@@ -47,8 +69,8 @@ async def test_nobody_listens_where_that_is_not_wanted(tmp_path: Path, clock: Ma
             assert driver.calls["listen"] == 0
 
 
-async def takes_sandboxes(empty: World) -> bool:
-    host = await empty.host()
+async def takes_sandboxes(empty: World, name: str = "alpha") -> bool:
+    host = await empty.host(name)
     return host.observed_at is not None
 
 

@@ -14,6 +14,7 @@ from scheduler.api.problems import Problems
 from scheduler.api.routes.authorities import AuthorityRoutes
 from scheduler.api.routes.change_sets import ChangeSetRoutes
 from scheduler.api.routes.commands import CommandRoutes
+from scheduler.api.routes.consoles import ConsoleRoutes
 from scheduler.api.routes.diffs import DiffRoutes
 from scheduler.api.routes.fleet import FleetRoutes, Missing
 from scheduler.api.routes.hosts import HostRoutes
@@ -82,6 +83,7 @@ def build_app(services: Services, *, missing: Missing = tuple, answered: Answere
         (
             ("sandboxes", SandboxRoutes(services).operations()),
             ("snapshots", SnapshotRoutes(services).operations()),
+            ("sandboxes", ConsoleRoutes(services).operations()),
             ("commands", CommandRoutes(services).operations()),
             ("commands", TerminalRoutes(services).operations()),
             ("hosts", HostRoutes(services).operations()),

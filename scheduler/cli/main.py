@@ -14,6 +14,7 @@ from scheduler.cli import streams
 from scheduler.cli.commands.authorities import ca
 from scheduler.cli.commands.capacity import capacity
 from scheduler.cli.commands.change_sets import changeset
+from scheduler.cli.commands.consoles import console
 from scheduler.cli.commands.creation import create, explain
 from scheduler.cli.commands.diffs import diff
 from scheduler.cli.commands.doctor import doctor
@@ -43,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     show,
     ip,
     wait,
+    console,
     ssh,
     tunnel,
     login,

@@ -252,6 +252,8 @@ class GuestsSection(Section):
     max_vcpus: Vcpus | None = None
     max_memory_mb: MemoryMb | None = None
     max_storage_mb: StorageMb | None = None
+    console: Flag = True
+    """Whether what a guest prints on its serial console while it boots is kept."""
     ssh_certificate_seconds: Annotated[Seconds, Field(ge=30, le=86400)] = 300
     """How long a certificate opens its sandbox for a new login."""
 

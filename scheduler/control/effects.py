@@ -6,7 +6,7 @@ call ends in the same place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from scheduler.clock import Clock
@@ -53,8 +53,11 @@ class Effects:
         clock: Clock,
         *,
         guests: GuestConnections,
+        starting: Callable[[str], None] = lambda _host_id: None,
     ) -> None:
+        """Make it; `starting` is told of each host on which a guest is about to be started."""
         self._records = records
+        self._starting = starting
         self._guests = guests
         self._replicas = replicas
         self._clock = clock
@@ -129,6 +132,7 @@ class Effects:
         sandbox = await self._records.begin(sandbox, Phase.START)
         await driver.ensure_pool()
         await self._base(sandbox, driver)
+        self._starting(host.id)
         await driver.start(_uuid(sandbox))
         await self._records.called(sandbox)
 

@@ -39,6 +39,8 @@ class Pace:
     keep: Keep = field(default_factory=Keep)
     images: ImagePace = field(default_factory=ImagePace)
     publishing: PublishingPace = field(default_factory=PublishingPace)
+    consoles: bool = True
+    """Whether what guests print while they boot is kept."""
 
 
 def pace_of(settings: Settings) -> Pace:
@@ -74,4 +76,5 @@ def pace_of(settings: Settings) -> Pace:
             most_virtual_bytes=settings.images.max_virtual_mb * MIB,
         ),
         publishing=publishing_pace(settings),
+        consoles=settings.guests.console,
     )

@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Protocol
 
-import structlog
-
 from scheduler.clock import Clock
 from scheduler.control.beside import Beside
 from scheduler.control.breakers import Breakers
@@ -22,6 +20,7 @@ from scheduler.control.calendar import waking
 from scheduler.control.captures import Captures
 from scheduler.control.clock_guard import ClockGuard
 from scheduler.control.command_loops import CommandLoops
+from scheduler.control.console_loops import ConsoleLoops
 from scheduler.control.converger import Converger
 from scheduler.control.drainer import Drainer
 from scheduler.control.effects import Effects
@@ -32,6 +31,7 @@ from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.control.pace import Pace
+from scheduler.control.partings import Partings
 from scheduler.control.poller import Poller
 from scheduler.control.publication_loops import PublicationLoops, Publishing
 from scheduler.control.reaper import Reaper
@@ -53,8 +53,6 @@ from scheduler.service.errands import Errands
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.store import Store
-
-_log = structlog.get_logger("scheduler.control")
 
 PASS_LIMIT_SECONDS = 300.0
 """A pass of a loop that touches only the store and takes longer than this is a bug."""
@@ -94,7 +92,6 @@ class ControlPlane:
         errands: Errands | None = None,
     ) -> None:
         self._store, self._clock, self._drivers = store, clock, drivers
-        self._beside = beside
         self._fleet = fleet
         self._journal = journal
         self._guests, self._take_manifest = guests, take_manifest
@@ -106,6 +103,9 @@ class ControlPlane:
         self.images = self._make_images(pace, shelf, lag_seconds)
         self.publications = self._make_publications(pace, publishing)
         self.commands = self._make_commands(errands or Errands())
+        self._consoles = self._make_consoles(pace)
+        rooms = (self.publications, self.commands, self._consoles)
+        self._rooms: tuple[Beside, ...] = (self.images, *beside, *rooms)
         self._converger = self._make_converger(pace)
         self.workers = Workers(
             "converge", self._converger.converge, clock=clock, report_bug=self._bugs.of_sandbox
@@ -118,7 +118,7 @@ class ControlPlane:
         self.guard_clock = ClockGuard(store, clock).watch
         self._loops = self._make_loops(pace)
         self._reap, self._drain, self._guard, _, self._retain = self._loops
-        self._partings: set[asyncio.Task[None]] = set()
+        self.partings = Partings(drivers.forget)
 
     def _make_poller(self, pace: Pace) -> Poller:
         store, clock = self._store, self._clock
@@ -137,7 +137,9 @@ class ControlPlane:
     def _make_converger(self, pace: Pace) -> Converger:
         store, clock, fleet = self._store, self._clock, self._fleet
         records = Records(store, clock, changed=self._changed, released=self._released)
-        effects = Effects(records, self._replicas, clock, guests=self._guests)
+        effects = Effects(
+            records, self._replicas, clock, guests=self._guests, starting=self._consoles.wake
+        )
         return Converger(
             records=records,
             effects=effects,
@@ -216,6 +218,15 @@ class ControlPlane:
             report_bug=self._bugs.of_command,
         )
 
+    def _make_consoles(self, pace: Pace) -> ConsoleLoops:
+        return ConsoleLoops(
+            self._store,
+            self._clock,
+            listens=pace.consoles,
+            drivers=self._drivers.get,
+            report_bug=self._bugs.of_host,
+        )
+
     def _make_loops(self, pace: Pace) -> tuple[Loop, Loop, Loop, Loop, Loop]:
         store, clock, tally = self._store, self._clock, self._tally
         reaper = Reaper(
@@ -277,10 +288,7 @@ class ControlPlane:
             *self.poller.turns(),
             *self.workers.turns(),
             *self._leftovers.turns(),
-            *self.images.turns(),
-            *(turn for one in self._beside for turn in one.turns()),
-            *self.publications.turns(),
-            *self.commands.turns(),
+            *(turn for one in self._rooms for turn in one.turns()),
         )
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
@@ -293,11 +301,8 @@ class ControlPlane:
             self.workers.wake(sandbox.id)
         for snapshot in await self._store.read(lambda tx: tx.snapshots.unfinished()):
             self.workers.wake(snapshot.sandbox_id)
-        await self.images.resume()
-        for one in self._beside:
+        for one in self._rooms:
             await one.resume()
-        await self.publications.resume()
-        await self.commands.resume()
         with waking(self._retain.wake):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
@@ -305,14 +310,10 @@ class ControlPlane:
                 group.create_task(self.workers.run(), name="converge")
                 group.create_task(self._leftovers.run(), name="leftovers")
                 group.create_task(self.poller.run(), name="poll")
-                group.create_task(self.images.run(), name="images")
-                for one in self._beside:
+                for one in self._rooms:
                     group.create_task(one.run(), name=type(one).__name__)
-                group.create_task(self.publications.run(), name="publications")
-                group.create_task(self.commands.run(), name="commands")
                 begun()
-        if self._partings:
-            await asyncio.wait(self._partings)
+        await self.partings.ended()
 
     def stop(self) -> None:
         """Ask every loop to end after what it is doing."""
@@ -322,11 +323,8 @@ class ControlPlane:
         self.workers.stop()
         self._leftovers.stop()
         self.poller.stop()
-        self.images.stop()
-        for one in self._beside:
+        for one in self._rooms:
             one.stop()
-        self.publications.stop()
-        self.commands.stop()
 
     async def _held(self, image_id: str, sandbox_ids: Collection[str]) -> None:
         """Go on with those who waited for a replica, and place others where it is."""
@@ -349,15 +347,14 @@ class ControlPlane:
         self._fleet.drop(host_id)
         self._orphans.forget(host_id)
         self._converger.forget(host_id)
-        parting = asyncio.create_task(self._part(host_id), name=f"part {host_id}")
-        self._partings.add(parting)
-        parting.add_done_callback(self._partings.discard)
+        self.partings.begin(host_id)
 
     def _changed(self, before: Sandbox, after: Sandbox) -> None:
         self._journal.poke()
         if after.expires_at is not None:
             self._reap.wake()
         self._tally.became(before, after)
+        self._consoles.became(before, after)
 
     def _concluded(self, operation: str, result: str) -> None:
         self._journal.poke()
@@ -390,10 +387,3 @@ class ControlPlane:
     async def _host_changed(self, host_id: str) -> None:
         self._journal.poke()
         await self._fleet.reread(host_id)
-
-    async def _part(self, host_id: str) -> None:
-        """Close the connections to a host that is gone, which takes as long as it hangs."""
-        try:
-            await self._drivers.forget(host_id)
-        except Exception:
-            _log.exception("connections not closed", host=host_id)

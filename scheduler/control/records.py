@@ -14,6 +14,8 @@ from functools import partial, wraps
 from scheduler.clock import Clock
 from scheduler.errors import SandboxdError
 from scheduler.lifecycle import outcomes
+from scheduler.lifecycle.alternates import COMING_UP
+from scheduler.lifecycle.consoles import boot_of
 from scheduler.lifecycle.snapshots import under_way
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import (
@@ -199,7 +201,8 @@ class Records:
         """Write the public state a step names, with its event, its lease and its allocation."""
 
         def write(tx: Transaction) -> Sandbox:
-            wanted = outcomes.become(sandbox, step, now=self._now(tx))
+            told = _with_console(tx, sandbox, step)
+            wanted = outcomes.become(sandbox, told, now=self._now(tx))
             changed = put(tx, sandbox, wanted)
             if wanted.state in PROVEN:
                 tx.allocations.activate(sandbox.id, sandbox.host_id or "")
@@ -267,6 +270,15 @@ def _listed(tx: Transaction, sandbox: Sandbox) -> tuple[Volume, ...]:
     """Return what is listed for a sandbox on its host, which is not all that it ever had."""
     volumes = tx.volumes.of_owner(sandbox.id)
     return tuple(volume for volume in volumes if volume.host_id == sandbox.host_id)
+
+
+def _with_console(tx: Transaction, sandbox: Sandbox, step: Become) -> Become:
+    """Say with a boot that has failed how to read what its guest printed, if that is kept."""
+    failed = step.state is SandboxState.ERROR and sandbox.state in COMING_UP
+    if not failed or not tx.consoles.has_text(sandbox.id, boot_of(sandbox)):
+        return step
+    how = f"; what its guest printed: sandboxctl console {sandbox.sandbox_name}"
+    return replace(step, reason_message=f"{step.reason_message}{how}")
 
 
 def _left_elsewhere(tx: Transaction, sandbox: Sandbox) -> Note | None:

@@ -32,7 +32,7 @@ _log = structlog.get_logger("scheduler.control")
 
 
 class Retention:
-    """Sweeps out old answers, commands, tombstones, decisions and events; `sweep` is a pass."""
+    """Sweeps out what is old, from answers to events; `sweep` is a pass."""
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class Retention:
             ("ssh", lambda tx: tx.outdated.ssh_certificates(before(keep.ssh_seconds), most)),
             ("ssh", lambda tx: tx.outdated.ssh_sessions(before(keep.ssh_seconds), most)),
             ("diffs", lambda tx: tx.outdated.diffs(before(keep.tombstones_seconds), most)),
+            ("consoles", lambda tx: tx.outdated.consoles(before(keep.tombstones_seconds), most)),
             (
                 "tombstones",
                 lambda tx: tx.outdated.tombstones(before(keep.tombstones_seconds), most),

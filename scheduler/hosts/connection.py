@@ -162,6 +162,11 @@ class Connection:
             let_go(error)
             raise
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether there is a connection that nobody has to dial."""
+        return bool(self._handles)
+
     async def open(self) -> Handle:
         """Return an open connection, dialling when there is none; for reading its identity."""
         return self._handles[0] if self._handles else await self._least_used()

@@ -26,6 +26,7 @@ class Verb(StrEnum):
     RESUME = "resume a domain"
     UNDEFINE = "undefine a domain"
     ADDRESSES = "find a guest's address"
+    LISTEN = "listen to consoles"
     POOL = "work on the storage pool"
     CREATE_VOLUME = "create a volume"
     FLATTEN = "flatten a volume"
@@ -53,6 +54,7 @@ DEADLINE_SECONDS: Mapping[Verb, float] = {
     Verb.RESUME: 20,
     Verb.UNDEFINE: 20,
     Verb.ADDRESSES: 20,
+    Verb.LISTEN: 20,
     Verb.POOL: 60,
     Verb.CREATE_VOLUME: 60,
     Verb.FLATTEN: 3600,

@@ -6,13 +6,14 @@ simply taken again. `None` and `False` are answers of the host; silence is alway
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.model.observations import (
     AddressReport,
     ForeignMachine,
+    Heard,
     Inventory,
     ObservedDomain,
     ObservedVolume,
@@ -171,6 +172,15 @@ class HostDriver(Protocol):
 
     async def addresses(self, uuid: str, mac: str, network: str) -> AddressReport:
         """Return the guest's address from the most trusted source that knows one."""
+        ...
+
+    async def listen(self, uuids: Collection[str]) -> Mapping[str, Heard]:
+        """Listen to the consoles of these domains of ours, and to no other from now on.
+
+        Return what each printed since this was last asked, also of those that are let go of now. A
+        console that somebody else has is left to them. With nothing to listen to or to let go of
+        the host is not asked.
+        """
         ...
 
     async def foreign_machine(self, uuid: str) -> ForeignMachine | None:

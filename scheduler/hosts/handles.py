@@ -51,6 +51,8 @@ class Handle:
         self.calls = 0
         """How many are in flight or wait for their turn."""
         self.retired = False
+        self.consoles: dict[str, libvirt.virStream] = {}
+        """Those that are listened to over it, by their domain's UUID; only calls touch them."""
         self._callbacks: list[int] = []
         self._close_callback = False
 
@@ -91,6 +93,7 @@ class Handle:
             with suppress(libvirt.libvirtError):
                 self.conn.unregisterCloseCallback()
         self._callbacks, self._close_callback = [], False
+        self.consoles.clear()  # each holds the connection; its end ends them on the host
         with suppress(libvirt.libvirtError):
             return int(self.conn.close())
         return 0

@@ -8,7 +8,7 @@ are the same one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -17,7 +17,7 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.errors import HostRefused
-from scheduler.hosts import domains, volumes
+from scheduler.hosts import consoles, domains, volumes
 from scheduler.hosts.accelerators import Accelerator, prove_virt_type
 from scheduler.hosts.addresses import find_addresses
 from scheduler.hosts.calls import CallsOf
@@ -26,7 +26,7 @@ from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.foreign import find_foreign
 from scheduler.hosts.handles import Handle, Listener
 from scheduler.hosts.inventory import Look, Memory, find_domain, is_starved, take_inventory
-from scheduler.hosts.lanes import Lane
+from scheduler.hosts.lanes import Lane, LaneLimits
 from scheduler.hosts.marks import Keyring
 from scheduler.hosts.plans import BaseImage, DomainPlan, NewReplica
 from scheduler.hosts.pool_turns import PoolTurns
@@ -37,6 +37,7 @@ from scheduler.model.hosts import HostResources, Transport, VirtType
 from scheduler.model.observations import (
     AddressReport,
     ForeignMachine,
+    Heard,
     Inventory,
     ObservedDomain,
     ObservedVolume,
@@ -98,6 +99,9 @@ class LibvirtDriver(SnapshotVerbs):
         self._snapping = self._watching if shared else connect(at_once=1)
         # So does copying a whole disk on its host: one at a time too.
         self._flattening = self._watching if shared else connect(at_once=1)
+        # Consoles have a lane of their own: what hangs there closes it to nobody else.
+        apart = Lane(host.name, threads, limits=LaneLimits(abandoned=1))
+        self._listening = self._watching if shared else connect(lane=apart, at_once=1)
         self._merges: dict[str, int] = {}
         self.adopt(host)
 
@@ -286,6 +290,14 @@ class LibvirtDriver(SnapshotVerbs):
             subject=uuid,
         )
 
+    async def listen(self, uuids: Collection[str]) -> Mapping[str, Heard]:
+        """Listen to the consoles of these domains of ours, and to no other from now on."""
+        if not uuids and not self._listening.is_open:
+            return {}
+        return await self._listening.call(
+            Verb.LISTEN, lambda handle: consoles.listen(handle, uuids, self._keyring)
+        )
+
     async def foreign_machine(self, uuid: str) -> ForeignMachine | None:
         """Return a machine that is not ours, looked at and not touched; None for any other."""
         return await self._observing.call(
@@ -302,7 +314,7 @@ class LibvirtDriver(SnapshotVerbs):
 
     def _connections(self) -> tuple[Connection, ...]:
         asking = (self._watching, self._observing, self._mutating)
-        return (*asking, self._carrying, self._snapping, self._flattening)
+        return (*asking, self._carrying, self._snapping, self._flattening, self._listening)
 
     def _changed(self, uuid: str) -> None:
         """Take libvirt's hint, in libvirt's thread."""

@@ -27,13 +27,13 @@ MOVED = "moved"
 RETRIED = "retried"
 """The reason of a failed sandbox whose owner asked for another attempt, likewise."""
 
-_COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
+COMING_UP = frozenset({SandboxState.CREATED, SandboxState.STARTING})
 
 
 def coming_up(sandbox: Sandbox) -> bool:
     """Return whether the sandbox was never up and is meant to be."""
     return (
-        sandbox.state in _COMING_UP
+        sandbox.state in COMING_UP
         and sandbox.running_at is None
         and sandbox.desired_state is not DesiredState.DESTROYED
     )

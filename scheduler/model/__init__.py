@@ -4,6 +4,7 @@ from scheduler.model.allocations import Allocation, AllocationState
 from scheduler.model.authorities import AuthorityState, SshAuthority
 from scheduler.model.change_sets import ChangeSet, ChangeSetState, Check
 from scheduler.model.commands import Command, CommandExecRecord, CommandStatus
+from scheduler.model.consoles import Console, ConsoleGap
 from scheduler.model.decisions import Decision
 from scheduler.model.diffs import (
     ChangeDiff,
@@ -47,7 +48,9 @@ from scheduler.model.observations import (
     DomainState,
     ForeignDisk,
     ForeignMachine,
+    Heard,
     Inventory,
+    Listening,
     Mark,
     ObservedDomain,
     ObservedPool,
@@ -99,6 +102,8 @@ __all__ = [
     "CommandStatus",
     "CommandSummary",
     "Condition",
+    "Console",
+    "ConsoleGap",
     "Decision",
     "Delta",
     "DesiredState",
@@ -113,6 +118,7 @@ __all__ = [
     "FileChange",
     "ForeignDisk",
     "ForeignMachine",
+    "Heard",
     "HostFailure",
     "HostHealth",
     "HostResources",
@@ -125,6 +131,7 @@ __all__ = [
     "InspectionStatus",
     "Inventory",
     "IpSource",
+    "Listening",
     "Manifest",
     "ManifestEntry",
     "Mark",

@@ -177,3 +177,27 @@ class ForeignMachine:
     """How many disks it writes to."""
     disk: ForeignDisk | None = None
     """The first of them; None when the host's pool does not have it."""
+
+
+class Listening(StrEnum):
+    """How it stands with the console of a domain of ours."""
+
+    OPEN = "open"
+    OFF = "off"
+    """The domain does not run, or is not there."""
+    REFUSED = "refused"
+    """The host does not give it, mostly because somebody else has it."""
+    UNSUPPORTED = "unsupported"
+    """The host's driver has no consoles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a domain printed on its console since it was last listened to, and how that stands."""
+
+    listening: Listening
+    data: bytes = b""
+    opened: bool = False
+    """It was opened by this call: what was printed before is not known."""
+    why: str | None = None
+    """Why it is not open, in the host's words."""

@@ -15,6 +15,7 @@ from scheduler.service.authorities import AuthorityService
 from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.change_sets import ChangeSetService
 from scheduler.service.commands import CommandService
+from scheduler.service.consoles import ConsoleService
 from scheduler.service.diffs import DiffService
 from scheduler.service.doctor import DoctorService, LookAtNode
 from scheduler.service.drains import DrainService
@@ -140,6 +141,7 @@ class Services:
     change_sets: ChangeSetService
     publications: PublicationService
     commands: CommandService
+    consoles: ConsoleService
     terminals: TerminalService
     ssh: SshService
     authorities: AuthorityService
@@ -186,6 +188,7 @@ class Services:
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),
+            consoles=ConsoleService(store),
             kept_answers=KeptAnswers(store, clock),
             audits=audits,
             source_vms=told.of_sources(sightings, authority),

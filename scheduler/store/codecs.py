@@ -87,5 +87,6 @@ _SCALARS: Mapping[Any, tuple[TypeEngine[Any], Convert | None, Convert | None]] =
     int: (BigInteger(), None, None),
     float: (Double(), None, None),
     bool: (Boolean(), None, bool),
+    bytes: (LargeBinary(), None, bytes),
     datetime: (BigInteger(), micros, moment),
 }

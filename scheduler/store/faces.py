@@ -11,6 +11,7 @@ from scheduler.store.repositories.allocations import Allocations
 from scheduler.store.repositories.authorities import SshAuthorities
 from scheduler.store.repositories.change_sets import ChangeSets
 from scheduler.store.repositories.commands import Commands
+from scheduler.store.repositories.consoles import Consoles
 from scheduler.store.repositories.decisions import Decisions
 from scheduler.store.repositories.diffs import Diffs
 from scheduler.store.repositories.drains import Drains
@@ -51,6 +52,7 @@ class SandboxesFace(Face):
     due = awaited(Sandboxes.due)
     next_expiry = awaited(Sandboxes.next_expiry)
     unsettled = awaited(Sandboxes.unsettled)
+    booting_on = awaited(Sandboxes.booting_on)
     replace = awaited(Sandboxes.replace)
     transition = awaited(Sandboxes.transition)
     bury = awaited(Sandboxes.bury)
@@ -146,6 +148,7 @@ class OutdatedFace(Face):
     ssh_certificates = awaited(Outdated.ssh_certificates)
     ssh_sessions = awaited(Outdated.ssh_sessions)
     diffs = awaited(Outdated.diffs)
+    consoles = awaited(Outdated.consoles)
     tombstones = awaited(Outdated.tombstones)
     events = awaited(Outdated.events)
     surplus_events = awaited(Outdated.surplus_events)
@@ -189,6 +192,15 @@ class CommandsFace(Face):
     places = awaited(Commands.places)
     ask_kill = awaited(Commands.ask_kill)
     finish = awaited(Commands.finish)
+
+
+class ConsolesFace(Face):
+    """Consoles, awaited."""
+
+    get = awaited(Consoles.get)
+    has_text = awaited(Consoles.has_text)
+    unended = awaited(Consoles.unended)
+    put = awaited(Consoles.put)
 
 
 class DiffsFace(Face):

@@ -77,6 +77,7 @@ class AsyncTransaction:
         self.drains = faces.DrainsFace(run, transaction.drains)
         self.snapshots = faces.SnapshotsFace(run, transaction.snapshots)
         self.commands = faces.CommandsFace(run, transaction.commands)
+        self.consoles = faces.ConsolesFace(run, transaction.consoles)
         self.diffs = faces.DiffsFace(run, transaction.diffs)
         self.change_sets = faces.ChangeSetsFace(run, transaction.change_sets)
         self.verifications = faces.VerificationsFace(run, transaction.verifications)

@@ -22,6 +22,7 @@ from scheduler.model import (
     Allocation,
     ChangeSet,
     Command,
+    Console,
     Decision,
     Diff,
     Drain,
@@ -191,6 +192,21 @@ COMMANDS = mapped(
     ),
     _of_sandbox(),
     binary=("stdout", "stderr"),
+)
+
+_LISTENED = text("ended_at IS NULL")
+CONSOLES = mapped(
+    Console,
+    metadata,
+    "consoles",
+    Index(
+        "ix_consoles_unended",
+        "sandbox_id",
+        sqlite_where=_LISTENED,
+        postgresql_where=_LISTENED,
+    ),
+    _of_sandbox(),
+    key=("sandbox_id",),
 )
 
 DIFFS = mapped(

@@ -11,6 +11,7 @@ from scheduler.store.repositories.allocations import Allocations
 from scheduler.store.repositories.authorities import SshAuthorities
 from scheduler.store.repositories.change_sets import ChangeSets
 from scheduler.store.repositories.commands import Commands
+from scheduler.store.repositories.consoles import Consoles
 from scheduler.store.repositories.decisions import Decisions
 from scheduler.store.repositories.diffs import Diffs
 from scheduler.store.repositories.drains import Drains
@@ -54,6 +55,7 @@ class Transaction:
         self.drains = Drains(cursor, clock)
         self.snapshots = Snapshots(cursor, clock)
         self.commands = Commands(cursor, clock)
+        self.consoles = Consoles(cursor, clock)
         self.diffs = Diffs(cursor, clock)
         self.change_sets = ChangeSets(cursor, clock)
         self.verifications = Verifications(cursor, clock)

@@ -25,6 +25,8 @@ from scheduler.guests.inflows import Inflow
 from scheduler.model import (
     Check,
     CommandStatus,
+    Console,
+    ConsoleGap,
     DomainState,
     PlayStatus,
     PublicationStatus,
@@ -339,7 +341,10 @@ FITTING: Mapping[str, Callable[[Known], object]] = {
 
 
 def _built(sandbox: Sandbox, tx: Transaction) -> Sandbox:
-    """Record what building left, and snapshots of the kind that needs no layers of volumes."""
+    """Record what building and booting left, and snapshots of a kind without layers of volumes."""
+    begun_at, gap = sandbox.created_at, ConsoleGap(offset=2, at=sandbox.created_at, why="away")
+    heard = Console(sandbox_id=sandbox.id, boot_at=begun_at, printed=b"up", updated_at=begun_at)
+    tx.consoles.put(replace(heard, begun_at=begun_at, gaps=(gap,)))
     for one in tx.snapshots.of_sandbox(sandbox.id):
         tx.snapshots.replace(replace(one, kind=SnapshotKind.INTERNAL, ref=one.id.lower()))
     return tx.sandboxes.replace(sandbox, expected_generation=sandbox.generation)

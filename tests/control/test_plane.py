@@ -309,7 +309,7 @@ async def is_polling(plane: ControlPlane) -> bool:
 
 
 async def is_parting(plane: ControlPlane) -> bool:
-    return bool(plane._partings)
+    return bool(plane.partings)
 
 
 async def no_hosts(there: World) -> bool:

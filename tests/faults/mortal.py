@@ -37,7 +37,7 @@ LOOKS = frozenset(
     {
         *("inventory", "domain", "volume", "read_volume", "users_of"),
         *("inspect_base", "addresses", "live_layer", "settled_layer", "aclose"),
-        "foreign_machine",
+        *("foreign_machine", "listen"),
     }
 )
 """Host calls that change nothing."""

@@ -32,6 +32,7 @@ from scheduler.model.observations import (
 )
 from scheduler.model.sandboxes import IpSource
 from scheduler.signs_of_life import bounded
+from tests.hosts.fake_consoles import FakeConsole, FakeConsoles
 from tests.hosts.fake_host import MIB, FakeDomain, FakeHost, foreign_machine
 from tests.hosts.fake_snapshots import FakeSnapshots, read_disk
 from tests.hosts.misfortune import Fault
@@ -44,7 +45,7 @@ _VERBS = {"flatten_volume": Verb.FLATTEN, "take_snapshot": Verb.SNAPSHOT}
 """What may take longer than most things."""
 
 
-class FakeDriver(FakeSnapshots):
+class FakeDriver(FakeConsoles, FakeSnapshots):
     """The port on a FakeHost."""
 
     def __init__(
@@ -66,6 +67,7 @@ class FakeDriver(FakeSnapshots):
         self._keyring = keyring
         self._clock = clock
         self._on_hint = on_hint
+        self._consoles: dict[str, FakeConsole] = {}
 
     def fail(self, verb: str, error: Exception, *, times: int = 1, after: bool = False) -> None:
         """Have the next calls of a verb fail, before or after their effect."""
@@ -345,6 +347,7 @@ class FakeDriver(FakeSnapshots):
             raise ObjectAbsent(f"there is no domain {uuid} to start")
         if not domain.active:
             domain.state, domain.reason = DomainState.RUNNING, StateReason.OTHER
+            domain.console = None
             taken = sum(other.address is not None for other in self.host.domains.values())
             domain.address = domain.address or f"192.168.122.{2 + taken}"
             self._hint()

@@ -11,6 +11,7 @@ from scheduler.model.observations import (
     ObservedVolume,
     StateReason,
 )
+from tests.hosts.fake_consoles import FakeConsole
 from tests.hosts.fake_snapshots import FakeDisks
 
 MIB = 2**20
@@ -33,6 +34,13 @@ class FakeDomain:
     frozen: tuple[str, int] | None = None
     """The volume that a snapshot of its owner's froze, and when."""
     address: str | None = None
+    console: FakeConsole | None = field(default=None, compare=False)
+    """The one that somebody has open."""
+
+    def say(self, text: bytes) -> None:
+        """Print on the serial console, which is lost where nobody listens."""
+        if self.console is not None:
+            self.console.unread += text
 
     @property
     def active(self) -> bool:
@@ -61,6 +69,8 @@ class FakeHost:
     contents: dict[str, bytearray] = field(default_factory=dict)
     """The bytes of those volumes that were given any."""
     streams: bool = True
+    greeting: bytes = b""
+    """What each guest prints as soon as a driver listens."""
     freezes: bool = True
     agents: bool = False
     disks: FakeDisks = field(default_factory=FakeDisks)

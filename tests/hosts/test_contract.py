@@ -10,10 +10,10 @@ import pytest
 from scheduler.errors import HostRefused
 from scheduler.hosts import ObjectAbsent
 from scheduler.hosts.plans import NewReplica
-from scheduler.model.observations import DomainState, StateReason
+from scheduler.model.observations import DomainState, Listening, StateReason
 from tests.hosts import images
 from tests.hosts.subjects import IMAGE_MB, Subject
-from tests.waits import until
+from tests.waits import until, until_answer
 
 
 async def test_an_inventory_tells_the_whole_host(subject: Subject) -> None:
@@ -101,6 +101,41 @@ async def test_an_address_is_given_for_the_recorded_mac_only(subject: Subject) -
     other = await subject.driver.addresses(plan.uuid, "52:54:00:00:00:01", plan.network)
     assert other.address is None
     assert "knows no address" in other.said["lease"]
+
+
+async def test_consoles_of_ours_are_listened_to_without_force_and_let_go_of(
+    subject: Subject,
+) -> None:
+    driver, plan, foreign = subject.driver, subject.plan(), str(uuid4())
+    assert await driver.listen(()) == {}
+    await subject.build(plan)
+    await subject.plant(foreign, "somebody-elses", None)
+    off = await driver.listen([plan.uuid, foreign])
+    if not subject.streams:
+        assert {one.listening for one in off.values()} == {Listening.UNSUPPORTED}
+        assert all(one.why for one in off.values())
+        return
+    assert (off[plan.uuid].listening, off[plan.uuid].opened) == (Listening.OFF, False)
+    assert off[foreign].listening is Listening.REFUSED
+    assert "mark" in (off[foreign].why or "")
+    await driver.start(plan.uuid)
+    opened = (await driver.listen([plan.uuid]))[plan.uuid]
+    assert (opened.listening, opened.opened) == (Listening.OPEN, True)
+    again = (await driver.listen([plan.uuid]))[plan.uuid]
+    assert (again.listening, again.opened) == (Listening.OPEN, False)
+    assert set(await driver.listen(())) == {plan.uuid}
+    assert await driver.listen(()) == {}
+    anew = (await driver.listen([plan.uuid]))[plan.uuid]
+    assert (anew.listening, anew.opened) == (Listening.OPEN, True)
+    await driver.power_off(plan.uuid)
+
+    async def ended() -> bool:
+        heard = (await driver.listen([plan.uuid]))[plan.uuid]
+        return heard.listening is Listening.OFF
+
+    await until_answer(ended, what="the end of the console of a domain that is off")
+    nobody = str(uuid4())
+    assert (await driver.listen([nobody]))[nobody].listening is Listening.OFF
 
 
 async def test_changes_are_hinted(subject: Subject) -> None:

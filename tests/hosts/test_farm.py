@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun
 from scheduler.hosts.libvirt_driver import LibvirtDriver
 from scheduler.hosts.plans import NewReplica
 from scheduler.model.hosts import HostResources, VirtType
+from scheduler.model.observations import Listening
 from tests.clocks import ManualClock
 from tests.fleet.farm import FarmHost, LibvirtdFarm
+from tests.hosts.calls import Gate
 from tests.hosts.subjects import CLUSTER, host_record
 from tests.waits import until, until_answer
 
@@ -263,6 +265,7 @@ VERBS: Mapping[str, Callable[[LibvirtDriver], Awaitable[object]]] = {
     "merge": lambda driver: driver.merge(NOBODY, "x", "y", runs=False),
     "flush": lambda driver: driver.flush(NOBODY),
     "restate": lambda driver: driver.restate(PLAN),
+    "listen": lambda driver: driver.listen([NOBODY]),
     "addresses": lambda driver: driver.addresses(NOBODY, "52:54:00:00:00:01", "default"),
 }
 
@@ -285,6 +288,30 @@ async def test_no_verb_answers_for_a_dead_host(
     for verb, call in VERBS.items():
         with pytest.raises(HostUnreachable):
             raise AssertionError(f"{verb} answered {await call(driver)!r}")
+
+
+async def test_consoles_that_hang_close_a_lane_of_their_own(
+    drivers: Drivers, make_farm: MakeFarm, gate: Gate, clock: ManualClock
+) -> None:
+    driver = driver_of(drivers, make_farm(1)[0])
+    assert (await driver.listen([NOBODY]))[NOBODY].listening is Listening.UNSUPPORTED
+    driver._listening._deadlines = {**DEADLINE_SECONDS, Verb.LISTEN: 0.2}
+    with pytest.raises(HostTimeout):
+        await driver._listening.call(Verb.LISTEN, lambda _handle: gate())
+    with pytest.raises(CallNotBegun):
+        await driver.listen([NOBODY])
+    assert driver._watching._lane.abandoned == 0
+    await driver.inventory()
+    gate.open()
+
+    async def heard_again() -> bool:
+        clock.advance(BACKOFF.last_seconds)
+        with suppress(HostUnreachable):
+            return NOBODY in await driver.listen([NOBODY])
+        return False
+
+    driver._listening._deadlines = DEADLINE_SECONDS
+    await until_answer(heard_again, what="a lane that is open again")
 
 
 def test_the_call_that_answers_zero_for_a_dead_host_is_not_used() -> None:

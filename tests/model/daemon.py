@@ -151,6 +151,7 @@ class Daemon:
     plane: ControlPlane
     loops: asyncio.Task[None]
     began_at: float
+    drivers: WatchedDrivers
 
 
 @asynccontextmanager
@@ -202,6 +203,7 @@ async def daemon(
             plane=plane,
             loops=await _begun(plane),
             began_at=clock.monotonic(),
+            drivers=drivers,
         )
 
 

@@ -238,5 +238,9 @@ class WatchedDrivers:
         driver.expected_uuid = host.host_uuid
         return driver
 
+    def listened_to(self) -> list[str]:
+        """Return the domains whose consoles this daemon has open."""
+        return [uuid for driver in self._by_host.values() for uuid in driver._consoles]
+
     async def forget(self, host_id: str) -> None:
         """Do nothing: slots stay."""

@@ -54,6 +54,7 @@ class Machine:
         uuid = f"00000000-0000-4000-8000-{number:012d}"
         fake = FakeHost(host_id=host_id, host_uuid=uuid, cpus=cpus, memory_mb=memory_mb)
         fake.add_image(IMAGE, 1024, 8)
+        fake.greeting = b"booting\n"
         machine = cls(fake=fake)
         machine.foreign_volumes = dict(fake.volumes)
         return machine

@@ -39,6 +39,7 @@ def come_to_rest(cluster: Cluster) -> None:
     _wait(cluster, _not_up)
     cluster.sleep(LOOK_EVERY_SECONDS)
     _wait(cluster, _unsettled)
+    _wait(cluster, lambda _books: _listened_to(cluster))
     _check_guests(cluster)
     for complaint in kept_in_vain(cluster.read(Books.read), cluster.rack):
         raise InvariantBroken(complaint)
@@ -107,6 +108,11 @@ def _unsettled(books: Books) -> list[str]:
         if one.state is AllocationState.RELEASING
     ]
     return [*waiting, *releasing, *under_way(books)]
+
+
+def _listened_to(cluster: Cluster) -> list[str]:
+    """Return the consoles that are open although nobody boots."""
+    return [f"the console of {uuid} is open" for uuid in cluster.daemon.drivers.listened_to()]
 
 
 def _not_up(books: Books) -> list[str]:

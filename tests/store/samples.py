@@ -17,6 +17,7 @@ from scheduler.model import (
     ChangeDiff,
     ChangeSet,
     Command,
+    Console,
     Decision,
     Diff,
     Drain,
@@ -208,6 +209,11 @@ def command(id: str = "CMD-1", **changes: Any) -> Command:
     return Command(**given | changes)
 
 
+def console(sandbox_id: str = "SBX-1", **changes: Any) -> Console:
+    given: dict[str, Any] = {"sandbox_id": sandbox_id, "boot_at": START, "updated_at": START}
+    return Console(**given | changes)
+
+
 def publication(id: str = "PUB-1", **changes: Any) -> Publication:
     given: dict[str, Any] = {
         "id": id,
@@ -302,6 +308,7 @@ _SCALARS: Mapping[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(1 << 63), (1 << 63) - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
+    bytes: st.binary(max_size=12),
     datetime: _MOMENT,
     object: _JSON,
 }

@@ -29,7 +29,10 @@ OF_THE_FLEET = frozenset(
 )
 """Their rows are of what there is, not of what there was."""
 
-LIVE_ONLY = ("_live", "ix_commands_running", "ix_inspections_waiting", "ix_verifications_undone")
+LIVE_ONLY = (
+    *("_live", "ix_commands_running", "ix_inspections_waiting", "ix_verifications_undone"),
+    "ix_consoles_unended",
+)
 """Indexes that hold nothing of what is over."""
 
 MAY_READ_ALL: Mapping[str, str] = {

@@ -24,6 +24,7 @@ from scheduler.store.tables import (
     ALLOCATIONS,
     CHANGE_SETS,
     COMMANDS,
+    CONSOLES,
     DECISIONS,
     DIFFS,
     EVENTS,
@@ -88,6 +89,33 @@ def _unnamed_by(mapper: Mapper[Any], name: str) -> Any:
     return ~exists().where(mapper.table.c[name] == SANDBOXES.table.c.id)
 
 
+def _destroyed_before(mapper: Mapper[Any]) -> Any:
+    """Return that the row's sandbox was destroyed before the bound."""
+    return exists().where(
+        SANDBOXES.table.c.id == mapper.table.c.sandbox_id,
+        SANDBOXES.table.c.deleted_at < bindparam("bound"),
+    )
+
+
+def _consoles() -> Kind:
+    """Return the kind of the consoles of destroyed sandboxes, found by when those were."""
+    table, deleted_at = CONSOLES.table, SANDBOXES.table.c.deleted_at
+    found = (
+        select(table.c.sandbox_id)
+        .join(SANDBOXES.table, SANDBOXES.table.c.id == table.c.sandbox_id)
+        .where(deleted_at.is_not(None), deleted_at < bindparam("bound"))
+        .order_by(deleted_at)
+        .limit(bindparam("most"))
+    )
+    named = table.c.sandbox_id == bindparam("key_sandbox_id")
+    return Kind(
+        Statement(found, "bound", "most"),
+        Statement(
+            delete(table).where(named, _destroyed_before(CONSOLES)), "key_sandbox_id", "bound"
+        ),
+    )
+
+
 _SEQ = EVENTS.table.c.seq
 _NEWEST = select(func.max(EVENTS.table.alias().c.seq)).scalar_subquery()
 _AT = EVENTS.table.c.at
@@ -110,12 +138,10 @@ KINDS: Mapping[str, Kind] = {
     "diffs": _older(
         DIFFS,
         "created_at",
-        exists().where(
-            SANDBOXES.table.c.id == DIFFS.table.c.sandbox_id,
-            SANDBOXES.table.c.deleted_at < bindparam("bound"),
-        ),
+        _destroyed_before(DIFFS),
         ~exists().where(CHANGE_SETS.table.c.diff_id == DIFFS.table.c.id),
     ),
+    "consoles": _consoles(),
     "tombstones": _older(
         SANDBOXES,
         "deleted_at",
@@ -125,6 +151,7 @@ KINDS: Mapping[str, Kind] = {
         _unnamed_by(SNAPSHOTS, "sandbox_id"),
         _unnamed_by(DIFFS, "sandbox_id"),
         _unnamed_by(CHANGE_SETS, "sandbox_id"),
+        _unnamed_by(CONSOLES, "sandbox_id"),
     ),
     "ssh certificates": _older(SSH_CERTIFICATES, "valid_until"),
     "ssh sessions": _older(SSH_SESSIONS, "ended_at"),
@@ -176,6 +203,10 @@ class Outdated(Repository):
     def diffs(self, before: datetime, most: int) -> OutdatedRows:
         """Return diffs of sandboxes destroyed before, but for those from which code was made."""
         return self._found("diffs", micros(before), most)
+
+    def consoles(self, before: datetime, most: int) -> OutdatedRows:
+        """Return what the guests of sandboxes destroyed before had printed."""
+        return self._found("consoles", micros(before), most)
 
     def tombstones(self, before: datetime, most: int) -> OutdatedRows:
         """Return destroyed sandboxes that nothing names any more."""

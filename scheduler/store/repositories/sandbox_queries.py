@@ -52,6 +52,15 @@ OF_ADDRESS = Statement(
     "network",
     "address",
 )
+BOOTING_ON = Statement(
+    select(_TABLE).where(
+        _COLUMNS.host_id == bindparam("host"),
+        _LIVE,
+        _COLUMNS.state == SandboxState.STARTING.value,
+        _COLUMNS.desired_state == DesiredState.RUNNING.value,
+    ),
+    "host",
+)
 DUE = Statement(
     select(_TABLE)
     .where(_LEASED, _COLUMNS.expires_at <= bindparam("now"))

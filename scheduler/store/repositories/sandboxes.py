@@ -122,6 +122,10 @@ class Sandboxes(Repository):
         """
         return self._readable(SANDBOXES, queries.UNSETTLED)
 
+    def booting_on(self, host_id: str) -> tuple[Sandbox, ...]:
+        """Return the sandboxes on a host that are starting and are to run, in no order."""
+        return self._readable(SANDBOXES, queries.BOOTING_ON, host_id)
+
     def replace(self, sandbox: Sandbox, *, expected_generation: int) -> Sandbox:
         """Write a user's edit; the state cannot change here.
 

@@ -42,7 +42,7 @@ _READ_BY: Mapping[object, Described] = {
     ),
     expected_revision: _read(
         "If-Match",
-        "The ETag of what was read: 412 where it has changed since. '*' is any.",
+        "The ETag of what was read: 412 where somebody changed it since. '*' is any.",
         r'^("[0-9]{1,18}"|\*)$',
     ),
     resumed_after: _read(
@@ -61,7 +61,14 @@ SENT_ALWAYS: Mapping[str, Described] = {
     }
 }
 _SENT: Mapping[str, Described] = {
-    "etag": {"description": "The revision, for If-Match.", "schema": {"type": "string"}},
+    "etag": {
+        "description": (
+            "The revision, for If-Match. It is another one whenever a setting, a task, the state,"
+            " what it is meant to become, its reason, host, drain or lease changes, whoever changes"
+            " it; not for what is only observed, such as health, addresses and conditions."
+        ),
+        "schema": {"type": "string"},
+    },
     "location": {"description": "Where it is to be found.", "schema": {"type": "string"}},
     "idempotency-replayed": {
         "description": "It was answered so before, under the same Idempotency-Key.",

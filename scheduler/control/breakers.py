@@ -18,10 +18,11 @@ from scheduler.lifecycle.breaker import BreakerRules, Outcome
 from scheduler.lifecycle.steps import Barred, Step
 from scheduler.model import Breaker, Event, HostResources, Sandbox
 from scheduler.service.fleet import FleetView
+from scheduler.service.lease_time import lease_time
 from scheduler.store import Store, Transaction
 
-Change = Callable[[HostResources], tuple[tuple[Breaker, ...], Event]]
-"""From a host as it is to its breakers as they are to be, and what to tell of it."""
+Change = Callable[[HostResources, datetime], tuple[tuple[Breaker, ...], Event]]
+"""From a host as it is now to its breakers as they are to be, and what to tell of it."""
 
 
 class Breakers:
@@ -36,9 +37,11 @@ class Breakers:
         self._rules = rules
         self._past: tuple[Outcome, ...] = ()
 
-    def barred(self, sandbox: Sandbox, host: HostResources) -> Barred | None:
-        """Return why the host does not build this sandbox now; None when it does."""
-        now = self._clock.now()
+    def barred(self, sandbox: Sandbox, host: HostResources, *, now: datetime) -> Barred | None:
+        """Return why the host does not build this sandbox now; None when it does.
+
+        Now is counted as the ends of breakers are, which follow a step of the clock a little later.
+        """
         return breaker.barred(host.breakers, sandbox, host_name=host.name, now=now)
 
     async def admit(self, sandbox: Sandbox, host: HostResources) -> None:
@@ -49,20 +52,20 @@ class Breakers:
         if not breaker.half_open(host.breakers, sandbox):
             return
 
-        def admitted(current: HostResources) -> tuple[tuple[Breaker, ...], Event]:
-            barred = self.barred(sandbox, current)
+        def admitted(current: HostResources, now: datetime) -> tuple[tuple[Breaker, ...], Event]:
+            barred = self.barred(sandbox, current, now=now)
             if barred is not None:
                 raise Conflict(barred.message, remedy="Wait until that one has ended.")
-            now = self._clock.now()
             breakers = breaker.admitted(current.breakers, sandbox, now=now, rules=self._rules)
             message = f"{sandbox.id} is built on {current.name} to see whether builds succeed again"
             return breakers, _event(current, sandbox, "probing", message, now)
 
         await self._write(host.id, admitted)
 
-    async def took(self, sandbox: Sandbox, host: HostResources, step: Step) -> None:
-        """Learn from the step that a sandbox takes, if it says how its build ended there."""
-        now = self._clock.now()
+    async def took(
+        self, sandbox: Sandbox, host: HostResources, step: Step, *, now: datetime
+    ) -> None:
+        """Learn from the step that a sandbox takes now, if it says how its build ended there."""
         outcome = breaker.outcome_of(sandbox, step, now)
         if outcome is None:
             return
@@ -70,7 +73,7 @@ class Breakers:
         self._past = breaker.remembered(before, outcome, self._rules)
         if outcome.failure is None:
             if any(one.concerns(sandbox.base_image) for one in host.breakers):
-                await self._write(host.id, lambda current: _closed(current, sandbox, now))
+                await self._write(host.id, partial(_closed, sandbox))
         else:
             await self._failed(sandbox, host, outcome, outcome.failure)
 
@@ -94,9 +97,13 @@ class Breakers:
             await self._write(host.id, partial(self._opened, sandbox, image, failure))
 
     def _opened(
-        self, sandbox: Sandbox, image: str | None, failure: str, host: HostResources
+        self,
+        sandbox: Sandbox,
+        image: str | None,
+        failure: str,
+        host: HostResources,
+        now: datetime,
     ) -> tuple[tuple[Breaker, ...], Event]:
-        now = self._clock.now()
         breakers = breaker.opened(host.breakers, image, reason=failure, now=now, rules=self._rules)
         until = breakers[-1].retry_at
         what = "nothing" if image is None else f"nothing from {image}"
@@ -105,7 +112,7 @@ class Breakers:
 
     async def _write(self, host_id: str, change: Change) -> None:
         def unit(tx: Transaction) -> HostResources:
-            breakers, event = change(tx.hosts.get(host_id))
+            breakers, event = change(tx.hosts.get(host_id), lease_time(tx, self._clock))
             tx.events.add(event)
             return tx.hosts.set_breakers(host_id, breakers, at=event.at)
 
@@ -113,7 +120,7 @@ class Breakers:
 
 
 def _closed(
-    host: HostResources, sandbox: Sandbox, now: datetime
+    sandbox: Sandbox, host: HostResources, now: datetime
 ) -> tuple[tuple[Breaker, ...], Event]:
     message = f"{sandbox.id} came up on {host.name}, which builds from {sandbox.base_image} again"
     return (

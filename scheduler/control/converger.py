@@ -193,7 +193,7 @@ class Converger:
                 return _AT_ONCE
         driver = self._drivers(host)
         seen = await self._look(standing, driver)
-        barred = self._breakers.barred(sandbox, host)
+        barred = self._breakers.barred(sandbox, host, now=standing.now)
         step = judge(
             sandbox,
             seen,
@@ -206,7 +206,7 @@ class Converger:
         if isinstance(step, Build):
             return await self._build(step, standing, driver)
         self._builds.leave(host.id, sandbox.id)
-        await self._breakers.took(sandbox, host, step)
+        await self._breakers.took(sandbox, host, step, now=standing.now)
         if isinstance(step, Relocate):
             why_not = await self._relocator.relocate(sandbox, step)
             if why_not is None:

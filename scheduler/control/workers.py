@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 import structlog
 
@@ -76,7 +77,10 @@ class Workers:
             self._early.add(key)
             return
         event = self._events[key] = asyncio.Event()
-        self._group.create_task(self._attend(key, event), name=f"{self._name} {key}")
+        # It outlives whatever woke it, a request or another's work, and is no part of that.
+        self._group.create_task(
+            self._attend(key, event), name=f"{self._name} {key}", context=Context()
+        )
 
     async def run(self) -> None:
         """Attend to every woken key until stopped; work in progress is finished first."""

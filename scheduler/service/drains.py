@@ -184,6 +184,8 @@ class DrainService:
         revised = self._revised(tx, host, drain, request)
         if revised is not drain:
             tx.drains.replace(revised)
+            # A drain has no ETag but its host's, by which it is called off.
+            host = tx.hosts.replace(host, expected_generation=host.generation)
             until = revised.deadline_at
             message = f"deadline {until.isoformat() if until else 'never'}"
             reason = f"{message}: {request.reason}" if request.reason else message

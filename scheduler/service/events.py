@@ -12,7 +12,7 @@ from scheduler.clock import Clock
 from scheduler.errors import JournalGap
 from scheduler.model import Event
 from scheduler.service.journal import Journal
-from scheduler.store import EventFilter, Store, Transaction
+from scheduler.store import EventFilter, EventPage, Store, Transaction
 
 PAGE = 500
 
@@ -26,7 +26,7 @@ class Passage:
 
 
 class EventService:
-    """Reads the journal; nobody is ever skipped an event."""
+    """Reads the journal; nobody is ever skipped an event that can be read."""
 
     def __init__(self, store: Store, clock: Clock, journal: Journal) -> None:
         self._store = store
@@ -38,10 +38,14 @@ class EventService:
 
         Raises JournalGap when some that followed `since` are gone.
         """
+        return (await self.page(since, wanted, limit)).events
 
-        def look(tx: Transaction) -> tuple[Event, ...]:
+    async def page(self, since: int, wanted: EventFilter, limit: int) -> EventPage:
+        """Return what `find` does, and the number to go on from; raises JournalGap too."""
+
+        def look(tx: Transaction) -> EventPage:
             _check_continuity(tx, since)
-            return tx.events.find(since, wanted, limit)
+            return tx.events.page(since, wanted, limit)
 
         return await self._store.read(look)
 
@@ -69,18 +73,18 @@ class EventService:
         while not self._journal.closed:
             seen = await self._journal.latest()
             try:
-                page = await self.find(since, wanted, PAGE)
+                page = await self.page(since, wanted, PAGE)
             except JournalGap:
                 # Too late to refuse. A reader this slow hears it when it comes back.
                 return
             # What was there and did not match need not be looked at again.
-            since = page[-1].seq if len(page) == PAGE else max(since, seen, *_numbers(page))
+            since = page.through if page.full else max(seen, page.through)
             left = told + quiet_seconds - self._clock.monotonic()
-            if page or left <= 0:
-                yield Passage(events=page, through=since)
+            if page.events or left <= 0:
+                yield Passage(events=page.events, through=since)
                 told = self._clock.monotonic()
                 left = quiet_seconds
-            if len(page) < PAGE:
+            if not page.full:
                 await self._journal.wait_beyond(seen, left)
 
 
@@ -104,7 +108,3 @@ def _check_continuity(tx: Transaction, since: int) -> None:
             remedy=remedy,
             details={"latest": latest},
         )
-
-
-def _numbers(page: tuple[Event, ...]) -> tuple[int, ...]:
-    return tuple(event.seq for event in page)

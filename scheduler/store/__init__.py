@@ -8,7 +8,7 @@ from scheduler.store.options import UNSET, ListOptions, Page
 from scheduler.store.repositories.allocations import Discrepancy
 from scheduler.store.repositories.change_sets import ChangeSetFilter
 from scheduler.store.repositories.drains import DrainFilter
-from scheduler.store.repositories.events import EventFilter
+from scheduler.store.repositories.events import EventFilter, EventPage
 from scheduler.store.repositories.host_changes import CONFIGURED, HostFacts
 from scheduler.store.repositories.host_queries import HostFilter
 from scheduler.store.repositories.images import ImageFilter
@@ -30,6 +30,7 @@ __all__ = [
     "Discrepancy",
     "DrainFilter",
     "EventFilter",
+    "EventPage",
     "HostFacts",
     "HostFilter",
     "ImageFilter",

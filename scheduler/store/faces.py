@@ -125,6 +125,7 @@ class EventsFace(Face):
 
     add = awaited(Events.add)
     find = awaited(Events.find)
+    page = awaited(Events.page)
     pruned_through = awaited(Events.pruned_through)
     latest = awaited(Events.latest)
     before_last = awaited(Events.before_last)

@@ -78,6 +78,23 @@ async def test_what_is_as_it_was_read_is_changed(http: httpx2.AsyncClient, box: 
     assert drained.status_code == 202
 
 
+async def test_an_etag_is_another_one_after_each_verb(http: httpx2.AsyncClient, box: str) -> None:
+    """Cordoned for another reason by somebody else, it is not the host that was read."""
+    host, seen = "/v1/hosts/alpha", [(await http.get("/v1/hosts/alpha")).headers["etag"]]
+    for verb in ("cordon", "uncordon", "cordon", "drain", "drain/abort", "drain"):
+        await http.post(f"{host}/{verb}", json={"reason": verb})
+        seen.append((await http.get(host)).headers["etag"])
+    assert len(set(seen)) == len(seen)
+    for stale in seen[:-1]:
+        answer = await http.post(f"{host}/drain/undo", headers={"if-match": stale})
+        assert answer.status_code == 412
+    assert (await http.get(host)).json()["state"] == "DRAINING"
+    read = (await http.get(box)).headers["etag"]
+    await http.post(f"{box}/stop")
+    answer = await http.request("DELETE", box, headers={"if-match": read})
+    assert (answer.status_code, answer.json()["code"]) == (412, "stale_revision")
+
+
 async def test_a_repeated_request_is_answered_as_it_was(http: httpx2.AsyncClient, box: str) -> None:
     """It was done; that its own effect made it stale is no reason to say otherwise."""
     headers = {"if-match": '"1"', "idempotency-key": "once"}

@@ -24,6 +24,7 @@ from tests.api.test_listener import unread
 from tests.clocks import ManualClock
 from tests.jumps import in_jumps, pass_time
 from tests.service.planes import Plane, database, plane
+from tests.service.test_journal import damage
 from tests.waits import until
 
 ONLY = "text/event-stream"
@@ -374,3 +375,21 @@ async def test_news_cut_off_before_any_came_is_resumed_from_where_it_began(
     async with http.stream("GET", "/v1/events?last=0", headers=resumed) as answer:
         [missed] = await take(messages(answer.aiter_lines()), 1)
     assert missed["data"]["sandbox_id"] == made.id
+
+
+async def test_a_listing_goes_on_behind_an_event_that_cannot_be_read(
+    http: httpx2.AsyncClient, cloud: Plane
+) -> None:
+    await journal(cloud, 5)
+    numbers = [one["seq"] for one in (await http.get("/v1/events?limit=1000")).json()["items"]]
+    numbers = numbers[-5:]
+    await damage(cloud.store, numbers[1], numbers[1])
+    listed: list[int] = []
+    query: dict[str, str | int] = {"kind": NOISE, "limit": 2}
+    while True:
+        page = (await http.get("/v1/events", params=query)).json()
+        listed += (one["seq"] for one in page["items"])
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert listed == [numbers[0], *numbers[2:]]

@@ -10,7 +10,7 @@ import pytest
 from scheduler import model
 from scheduler.changes.publications import pause_seconds
 from scheduler.control.clock_guard import ClockGuard
-from scheduler.errors import HostRefused
+from scheduler.errors import Conflict, HostRefused
 from scheduler.model import (
     Breaker,
     Image,
@@ -117,6 +117,46 @@ def publication(there: World, **given: object) -> Publication:
         "updated_at": now,
     }
     return Publication(**fields | given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+async def test_what_a_breaker_writes_between_a_step_and_its_shift_is_moved_once(
+    there: World, alpha: FakeDriver, step: int
+) -> None:
+    guard, began = ClockGuard(there.store, there.clock), there.clock.monotonic()
+    await guard.watch()
+    alpha.fail("define", HostRefused("no space"), times=10_000)
+    boxes = [await there.create() for _ in range(5)]
+    for box in boxes[:2]:
+        await there.settle(box.id)
+    await there.converger.converge(boxes[2].id)
+
+    there.clock.set_wall(step)
+    await there.settle(boxes[2].id)
+    (opened,) = (await there.host()).breakers
+    assert (opened.retry_at - opened.since).total_seconds() == 60
+    await guard.watch()
+    (opened,) = (await there.host()).breakers
+    waits = opened.retry_at - there.clock.now()
+    assert timedelta(seconds=0) < waits <= timedelta(seconds=60)
+    assert there.clock.monotonic() - began < HOUR
+
+    there.clock.advance(waits.total_seconds() - 1)
+    host = await there.host()
+    assert there.breakers.barred(boxes[3], host, now=there.clock.now()) is not None
+    there.clock.set_wall(step)
+    with pytest.raises(Conflict):
+        await there.breakers.admit(boxes[3], host)
+    await guard.watch()
+    there.clock.advance(1)
+    there.clock.set_wall(step)
+    await there.breakers.admit(boxes[3], await there.host())
+    await guard.watch()
+    (probing,) = (await there.host()).breakers
+    assert (probing.probe, probing.retry_at) == (
+        boxes[3].id,
+        there.clock.now() + timedelta(seconds=60),
+    )
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])

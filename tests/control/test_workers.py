@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from scheduler.control.parking import LONGEST_FOR_BUGS_SECONDS, LONGEST_SECONDS, Parking
 from scheduler.control.vitals import find_stuck
@@ -74,6 +75,25 @@ async def test_a_woken_key_is_worked_on_and_then_costs_nothing() -> None:
     async with working(items, ManualClock()) as workers:
         workers.wake("a")
         await until(lambda: items.turns == ["a"] and len(workers) == 0)
+
+
+async def test_a_worker_is_no_part_of_the_request_that_woke_it() -> None:
+    """Nor of another's work that woke it: what it logs is not under that one's id."""
+    told: dict[str, object] = {}
+    others = {"a": "b"}
+
+    async def work(key: str) -> None:
+        told[key] = get_contextvars().get("request_id")
+        if key in others:
+            with bound_contextvars(request_id="of a's work"):
+                workers.wake(others[key])
+
+    async with working(Items(), ManualClock(), work) as workers:
+        with bound_contextvars(request_id="REQ-1"):
+            workers.wake("a")
+            await until(lambda: len(told) == 2)
+            assert get_contextvars() == {"request_id": "REQ-1"}
+    assert told == {"a": None, "b": None}
 
 
 async def test_keys_woken_before_the_start_are_not_lost() -> None:

@@ -18,6 +18,7 @@ from scheduler.model import (
 from scheduler.service.lease_time import OFFSET_SETTING
 from scheduler.store import (
     DrainFilter,
+    EventPage,
     ListOptions,
     SandboxFilter,
     Store,
@@ -76,8 +77,10 @@ def _books(tx: Transaction) -> Books:
     ):
         sandboxes += page
     events: list[Event] = []
-    while more := tx.events.find(events[-1].seq if events else 0):
-        events += more
+    told = EventPage(events=(), through=0, full=True)
+    while told.full:
+        told = tx.events.page(told.through)
+        events += told.events
     return Books(
         sandboxes=tuple(sandboxes),
         allocations=tx.allocations.all(),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from scheduler.model import Event
+from scheduler.service.events import PAGE
 from scheduler.service.journal import Journal
-from scheduler.store import EventFilter, Store
+from scheduler.store import EventFilter, Store, Transaction
 from tests.clocks import ManualClock
 from tests.service.planes import Plane, database
 from tests.waits import until
@@ -113,3 +116,58 @@ async def test_following_takes_large_backlogs_page_by_page(
             break
 
     assert sizes == [500, 500, 100]
+
+
+async def damage(store: Store, first: int, last: int) -> None:
+    """Make the events of these numbers unreadable, as a hand or a disk would."""
+    with closing(sqlite3.connect(str(store.config.sqlite_path))) as database, database:
+        database.execute(
+            "UPDATE events SET evidence = '{' WHERE seq BETWEEN ? AND ?", (first, last)
+        )
+
+
+async def test_following_passes_over_what_cannot_be_read_and_over_nothing_else(
+    cloud: Plane, clock: ManualClock
+) -> None:
+    """Neither a page with a hole nor one that is nothing but a hole is the journal's end."""
+
+    def many(tx: Transaction) -> list[int]:
+        happened = Event(at=clock.now(), kind="test.happened")
+        return [tx.events.add(happened) for _ in range(4 * PAGE)]
+
+    numbers = await cloud.store.submit(many)
+    start = numbers[0] - 1
+    await damage(cloud.store, numbers[10], numbers[10])
+    await damage(cloud.store, numbers[PAGE], numbers[2 * PAGE - 1])
+    readable = [*numbers[:10], *numbers[11:PAGE], *numbers[2 * PAGE :]]
+    seen: list[int] = []
+    through = [start]
+    async for page in cloud.services.events.follow(start, EventFilter(), quiet_seconds=1000):
+        seen += (event.seq for event in page.events)
+        through.append(page.through)
+        if page.through >= numbers[-1]:
+            break
+
+    assert seen == readable
+    assert through == [start, numbers[PAGE - 1], numbers[3 * PAGE - 1], numbers[-1]]
+    again = cloud.services.events.follow(through[1], EventFilter(), quiet_seconds=1000)
+    assert [event.seq for event in (await anext(again)).events] == numbers[2 * PAGE : 3 * PAGE]
+    await again.aclose()
+
+
+async def test_what_cannot_be_read_keeps_no_follower_from_what_comes(
+    cloud: Plane, clock: ManualClock
+) -> None:
+    start = await happen(cloud.store, clock)
+    bad = await happen(cloud.store, clock)
+    await damage(cloud.store, bad, bad)
+    cloud.journal.poke()
+    following = cloud.services.events.follow(start, EventFilter(), quiet_seconds=1000)
+    next_one = asyncio.ensure_future(anext(following))
+    await until(lambda: cloud.journal.waiting == 1)
+
+    number = await happen(cloud.store, clock)
+    cloud.journal.poke()
+
+    assert [event.seq for event in (await next_one).events] == [number]
+    await following.aclose()

@@ -89,9 +89,9 @@ class FleetRoutes:
             await self._events.check(since)
             passages = self._events.follow(since, wanted, quiet_seconds=QUIET_SECONDS)
             return EventStream(since, passages)
-        found = await self._events.find(since, wanted, query.limit)
-        more = str(found[-1].seq) if len(found) == query.limit else None
-        return answers.EVENTS.respond(Listing(items=found, next_cursor=more))
+        page = await self._events.page(since, wanted, query.limit)
+        more = str(page.through) if page.full else None
+        return answers.EVENTS.respond(Listing(items=page.events, next_cursor=more))
 
     async def health(self) -> Response:
         """Say that the daemon answers."""

@@ -21,6 +21,7 @@ PRUNED_THROUGH = "events_pruned_through"
 """The setting that keeps the highest number of an event that was removed for its age."""
 
 _COLUMNS = EVENTS.table.c
+_SEQ = EVENTS.columns.index("seq")
 _INSERT = numbered(EVENTS, "seq")
 _LATEST = Statement(select(func.max(_COLUMNS.seq)))
 
@@ -40,6 +41,20 @@ class EventFilter:
     """Only what happened before."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """Events that followed a number, but for those that cannot be read: their numbers count.
+
+    Going on from `through` misses and repeats nothing, whatever of the page could be read.
+    """
+
+    events: tuple[Event, ...]
+    through: int
+    """The number of the last one that was found, readable or not; the one begun from with none."""
+    full: bool
+    """It holds as many as were asked for, so there may be more."""
+
+
 class Events(Repository):
     """The journal's repository."""
 
@@ -53,7 +68,16 @@ class Events(Repository):
     def find(
         self, since: int = 0, filter: EventFilter | None = None, limit: int = MAX_LIMIT
     ) -> tuple[Event, ...]:
-        """Return at most `limit` events after number `since`, oldest first."""
+        """Return at most `limit` events after number `since`, oldest first.
+
+        Those that cannot be read are left out: whoever goes on from what he got asks for a `page`.
+        """
+        return self.page(since, filter, limit).events
+
+    def page(
+        self, since: int = 0, filter: EventFilter | None = None, limit: int = MAX_LIMIT
+    ) -> EventPage:
+        """Return at most `limit` events after number `since`, oldest first, and how far it goes."""
         if since < 0 or limit < 0:
             raise Invalid(
                 "since and limit must not be negative", remedy="Start at 0, the very beginning."
@@ -62,8 +86,13 @@ class Events(Repository):
         if since == 0:
             # Whoever goes on from a number is past what lies before the period.
             query = self._within(query, filter)
-        rows = self._cursor.search(query.order_by(_COLUMNS.seq).limit(min(limit, MAX_LIMIT)))
-        return self._each(EVENTS, rows)
+        most = min(limit, MAX_LIMIT)
+        rows = self._cursor.search(query.order_by(_COLUMNS.seq).limit(most))
+        return EventPage(
+            events=self._each(EVENTS, rows),
+            through=int(rows[-1][_SEQ]) if rows else since,
+            full=len(rows) == most,
+        )
 
     def before_last(self, count: int, filter: EventFilter | None = None) -> int:
         """Return the number after which the newest `count` events begin, 0 with no more than that.

@@ -121,7 +121,10 @@ class Hosts(Repository):
         actor: str = SYSTEM,
         reason: str | None = None,
     ) -> HostResources:
-        """Change the operator's will from an expected state, with its event; else `Conflict`."""
+        """Change the operator's will from an expected state, with its event; else `Conflict`.
+
+        It is another revision, as any change of what operators decide; what is observed is none.
+        """
         old = self.get(id)
         wanted = (expected,) if isinstance(expected, HostState) else expected
         if old.state not in wanted:
@@ -131,7 +134,7 @@ class Hosts(Repository):
                 details={"state": str(old.state), "expected": sorted(map(str, wanted))},
             )
         changed = replace(old, state=new, state_reason=reason)
-        written = self._write(old, changed, revision=old.revision, at=at)
+        written = self._write(old, changed, revision=old.revision + 1, at=at)
         event = Event(
             at=at,
             kind="host.state",

@@ -1,8 +1,9 @@
-"""What a transition may change beside the state, when it is refused, and which event it leaves."""
+"""What a transition may change beside the state, when it is refused, and what follows from it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict
 
@@ -60,6 +61,20 @@ _EVENT_KINDS = (
 )
 """A change of the first of these that changed names the event; others are no news to anybody."""
 
+_DECIDED_BY = (
+    "state",
+    "desired_state",
+    "expires_at",
+    "host_id",
+    "reason_code",
+    "reason_message",
+)
+"""A change of any of these is another revision: whoever read what was there may decide otherwise.
+
+What polls see (addresses, conditions) and how far the work has come are none of them: they change
+by themselves, and If-Match would never hold.
+"""
+
 
 def checked(
     sandbox: Sandbox, expected: SandboxState | Collection[SandboxState], new: SandboxState
@@ -78,6 +93,13 @@ def checked(
             f"sandbox {sandbox.id} can only be buried, together with the release of what it held",
             remedy="Ask for desired state DESTROYED; the record follows when absence is proven.",
         )
+
+
+def revised(old: Sandbox, new: Sandbox) -> Sandbox:
+    """Return `new` at the next revision, if anything differs by which its users decide."""
+    if all(getattr(old, name) == getattr(new, name) for name in _DECIDED_BY):
+        return new
+    return replace(new, revision=old.revision + 1)
 
 
 def journalled(

@@ -95,6 +95,7 @@ SHIFT = Statement(
     .values(
         expires_at=_COLUMNS.expires_at + bindparam("delta"),
         generation=_COLUMNS.generation + 1,
+        revision=_COLUMNS.revision + 1,
     ),
     "delta",
 )

@@ -19,7 +19,12 @@ from scheduler.store.options import UNSET, ListOptions, Page, Unset, given
 from scheduler.store.repositories import sandbox_queries as queries
 from scheduler.store.repositories.events import Events
 from scheduler.store.repositories.repository import Repository
-from scheduler.store.repositories.sandbox_changes import SandboxChanges, checked, journalled
+from scheduler.store.repositories.sandbox_changes import (
+    SandboxChanges,
+    checked,
+    journalled,
+    revised,
+)
 from scheduler.store.repositories.sandbox_queries import Placed, SandboxFilter
 from scheduler.store.repositories.user_data import UserData
 from scheduler.store.tables import SANDBOXES
@@ -164,9 +169,9 @@ class Sandboxes(Repository):
         """Move a sandbox from an expected state to a new one, with its event.
 
         What is not given keeps its value. The same state again writes only the fields, and an event
-        when a user would see the difference. `Conflict` when the state is another, the step is not
-        in the life cycle's table, or the record has moved on from a generation that was named;
-        DESTROYED is written by `bury` alone.
+        when a user would see the difference; the revision grows where one would decide by it.
+        `Conflict` when the state is another, the step is not in the life cycle's table, or the
+        record has moved on from a generation that was named; DESTROYED is written by `bury` alone.
         """
         old = self.get(id)
         checked(old, expected, new)
@@ -180,6 +185,7 @@ class Sandboxes(Repository):
             reason_message=given(reason_message, old.reason_message),
             **changes,
         )
+        changed = revised(old, changed)
         self._write(changed, old.generation if expected_generation is None else expected_generation)
         self._journal(journalled(old, changed, at=at, actor=actor, evidence=evidence or {}))
         return changed
@@ -219,6 +225,7 @@ class Sandboxes(Repository):
             deleted_at=at,
             updated_at=at,
             generation=old.generation + 1,
+            revision=old.revision + 1,
         )
         self._write(buried, old.generation)
         UserData(self._cursor, self._clock).remove(id)

@@ -130,6 +130,7 @@ async def test_i13_the_operators_will_changes_with_an_event(store: Store) -> Non
         )
     )
     assert (cordoned.state, cordoned.state_reason) == (HostState.CORDONED, "disk swap")
+    assert (cordoned.revision, cordoned.generation) == (2, 2)
     with pytest.raises(Conflict, match="is CORDONED, not ACTIVE"):
         await store.submit(
             lambda tx: tx.hosts.set_state(

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from scheduler.errors import AlreadyExists, Invalid, NotFound
 from scheduler.model import Event, IdempotencyRecord
-from scheduler.store import EventFilter, Store, Transaction
+from scheduler.store import EventFilter, EventPage, Store, StoreConfig, Transaction
 from tests.clocks import START
 from tests.store.samples import decision, later
 
@@ -32,6 +33,39 @@ async def test_events_are_numbered_and_read_from_where_one_stopped(store: Store)
     assert [one.seq for one in rest] == numbers[2:4]
     assert await store.read(lambda tx: tx.events.latest()) == numbers[-1]
     assert await store.read(lambda tx: tx.events.find(numbers[-1])) == ()
+
+
+async def test_a_page_goes_on_behind_what_cannot_be_read(store: Store, url: str) -> None:
+    numbers = await store.submit(lambda tx: journal(tx, *[event() for _ in range(6)]))
+    engine = create_engine(StoreConfig(database_url=url).url())
+    with engine.begin() as beside:
+        for number in (numbers[1], *numbers[2:4]):
+            update = text("UPDATE events SET evidence = '{' WHERE seq = :seq")
+            beside.execute(update, {"seq": number})
+    engine.dispose()
+    told: list[EventPage] = []
+    since, full = 0, True
+    while full:
+        page = await store.read(partial(_page, since=since, limit=2))
+        told.append(page)
+        since, full = page.through, page.full
+    assert [[one.seq for one in page.events] for page in told] == [
+        numbers[:1],
+        [],
+        numbers[4:],
+        [],
+    ]
+    assert [page.through for page in told] == [numbers[1], numbers[3], numbers[5], numbers[5]]
+    assert [page.full for page in told] == [True, True, True, False]
+    rest = await store.read(partial(_page, since=numbers[0], limit=9))
+    assert (rest.through, rest.full) == (numbers[5], False)
+    assert await store.read(partial(_page, since=0, limit=0)) == EventPage(
+        events=(), through=0, full=True
+    ), "nothing was asked for, so nothing is said of what there is"
+
+
+def _page(tx: Transaction, *, since: int, limit: int) -> EventPage:
+    return tx.events.page(since, None, limit)
 
 
 async def test_the_newest_events_begin_after_a_number(store: Store) -> None:

@@ -57,7 +57,7 @@ async def test_a_name_is_unique_among_live_sandboxes(store: Store) -> None:
 async def test_a_tombstone_frees_its_name_and_is_found_by_id_only(store: Store) -> None:
     await added(store, sandbox("SBX-1", sandbox_name="web"))
     buried = await store.submit(lambda tx: tx.sandboxes.bury("SBX-1", at=later(1)))
-    assert (buried.state, buried.deleted_at) == (DESTROYED, later(1))
+    assert (buried.state, buried.deleted_at, buried.revision) == (DESTROYED, later(1), 2)
     await added(store, sandbox("SBX-2", sandbox_name="web"))
     assert await stored(store) == buried
     assert (await store.read(lambda tx: tx.sandboxes.by_name("web"))).id == "SBX-2"
@@ -146,7 +146,7 @@ async def test_a_transition_never_clears_an_address_unless_told(store: Store) ->
         )
     )
     assert (told.ip_address, told.reason_code, told.reason_message) == (None, "ok", "gone")
-    assert (told.generation, told.revision, told.updated_at) == (3, 1, later(2))
+    assert (told.generation, told.revision, told.updated_at) == (3, 3, later(2))
     assert await stored(store) == told
 
 
@@ -196,9 +196,10 @@ async def test_the_same_state_again_writes_fields_and_events_only_what_users_see
         {"conditions": (paused,)},
         {"reason_code": "waiting"},
         {"host_id": "HST-2"},
+        {"reason_message": "for room"},
     ]
-    for changes in steps:
-        await moved(store, CREATED, CREATED, **changes)
+    revisions = [(await moved(store, CREATED, CREATED, **one)).revision for one in steps]
+    assert revisions == [1, 2, 3, 3, 4, 5, 6]
     events = await store.read(lambda tx: tx.events.find())
     assert [event.kind for event in events] == [
         "sandbox.desired",
@@ -267,7 +268,7 @@ async def test_i10_a_stepped_clock_moves_every_live_lease(store: Store) -> None:
     step = timedelta(days=-1, microseconds=1)
     assert await store.submit(lambda tx: tx.sandboxes.shift_expiries(step)) == 1
     first, second, third = [await stored(store, id) for id in ("SBX-1", "SBX-2", "SBX-3")]
-    assert (first.expires_at, first.generation) == (later(20) + step, 2)
+    assert (first.expires_at, first.generation, first.revision) == (later(20) + step, 2, 2)
     assert second.expires_at is None
     assert third.expires_at == later(30)
 

@@ -45,7 +45,13 @@ async def nothing(_id: str) -> None:
 
 
 def drainer(cloud: Plane) -> Drainer:
-    return Drainer(cloud.store, cloud.clock, wake_sandbox=cloud.woken.append, changed=nothing)
+    return Drainer(
+        cloud.store,
+        cloud.clock,
+        wake_sandbox=cloud.woken.append,
+        changed=nothing,
+        count=lambda _: None,
+    )
 
 
 async def test_a_host_that_was_cordoned_anew_is_not_the_one_that_was_read(cloud: Plane) -> None:

@@ -145,5 +145,5 @@ class BackupLoop(OneLoop):
 
     async def run(self) -> None:
         """Run until stopped."""
-        with waking(self._loop.wake):
+        with waking(self._loop.wake, every=timedelta(seconds=HOUR_SECONDS)):
             await super().run()

@@ -12,11 +12,9 @@ from datetime import UTC, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-HOUR = timedelta(hours=1)
-
 
 @contextmanager
-def waking(wake: Callable[[], None], *, every: timedelta = HOUR) -> Iterator[None]:
+def waking(wake: Callable[[], None], *, every: timedelta) -> Iterator[None]:
     """Call `wake` once in every interval, late rather than never, until the block is left."""
     calendar = AsyncIOScheduler(
         timezone=UTC,

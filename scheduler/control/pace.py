@@ -12,6 +12,7 @@ from scheduler.lifecycle.steps import Limits
 from scheduler.model.images import MIB
 from scheduler.service.idempotency import KEPT_FOR
 
+_MINUTE_SECONDS, _HOUR_SECONDS = 60.0, 3600.0
 _MONTH_SECONDS = 30 * 24 * 3600
 
 
@@ -26,6 +27,23 @@ class Keep:
     commands_seconds: float = _MONTH_SECONDS
     ssh_seconds: float = _MONTH_SECONDS
     tombstones_seconds: float = _MONTH_SECONDS
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often what is outdated is looked for: as often as the shortest of these ends.
+
+        Once an hour at the least, as what is no longer wanted should not stay for a day, and once a
+        minute at the most.
+        """
+        shortest = min(
+            self.answers_seconds,
+            self.events_seconds,
+            self.decisions_seconds,
+            self.commands_seconds,
+            self.ssh_seconds,
+            self.tombstones_seconds,
+        )
+        return max(_MINUTE_SECONDS, min(shortest, _HOUR_SECONDS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -118,6 +119,7 @@ class ControlPlane:
         self.guard_clock = ClockGuard(store, clock).watch
         self._loops = self._make_loops(pace)
         self._reap, self._drain, self._guard, _, self._retain = self._loops
+        self._sweep_every = timedelta(seconds=pace.keep.sweep_seconds)
         self.partings = Partings(drivers.forget)
 
     def _make_poller(self, pace: Pace) -> Poller:
@@ -303,7 +305,7 @@ class ControlPlane:
             self.workers.wake(snapshot.sandbox_id)
         for one in self._rooms:
             await one.resume()
-        with waking(self._retain.wake):
+        with waking(self._retain.wake, every=self._sweep_every):
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops:
                     group.create_task(loop.run(), name=loop.name)

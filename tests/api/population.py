@@ -23,6 +23,7 @@ from scheduler.control.evidence import RecordedEvidence
 from scheduler.guests.authorities import Authorities
 from scheduler.guests.inflows import Inflow
 from scheduler.model import (
+    AuthorityState,
     Check,
     CommandStatus,
     Console,
@@ -277,6 +278,11 @@ class Population:
 
     def _ssh_authorities(self) -> list[Known]:
         """Have one follow another: the older one stays for the guests that trust it."""
+        self._do(self._keeper.keep())
+        # Only so many are kept, and requests have rotated as well.
+        for one in self._http.get("/v1/ssh-authorities").json()["items"]:
+            if one["state"] == AuthorityState.KEPT:
+                self._ask(f"/v1/ssh-authorities/{one['name']}/retire", {"force": True})
         self._do(self._keeper.keep())
         older = self._authorities.signer.name
         self._ask("/v1/ssh-authorities/rotate")

@@ -17,7 +17,8 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.errors import Unreadable
 from scheduler.lifecycle.clock_steps import moved_pause, step_of
-from scheduler.model import Event, HostResources, ImageState, Publication
+from scheduler.lifecycle.consoles import boot_of
+from scheduler.model import Event, HostResources, ImageState, Publication, Sandbox
 from scheduler.service.lease_time import (
     BOOT_SETTING,
     OFFSET_SETTING,
@@ -79,6 +80,7 @@ def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
         with suppress(Unreadable):
             _shift_host(tx, host, step, now)
     for sandbox in tx.sandboxes.unsettled():
+        _shift_boot(tx, sandbox, step)
         tx.sandboxes.transition(
             sandbox.id,
             sandbox.state,
@@ -110,6 +112,14 @@ def _shift(tx: Transaction, step: timedelta, now: datetime) -> None:
             evidence={"seconds": seconds, "leases": leases},
         )
     )
+
+
+def _shift_boot(tx: Transaction, sandbox: Sandbox, step: timedelta) -> None:
+    """Have what its guest printed be of the same boot, which is known by when it was asked for."""
+    with suppress(Unreadable):
+        console = tx.consoles.get(sandbox.id)
+        if console is not None and console.boot_at == boot_of(sandbox):
+            tx.consoles.put(replace(console, boot_at=console.boot_at + step))
 
 
 def _shift_host(tx: Transaction, host: HostResources, step: timedelta, now: datetime) -> None:

@@ -8,11 +8,13 @@ what goes wrong with it is said beside what was heard, and is no fault of the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from scheduler.clock import Clock
-from scheduler.errors import HostError, NotFound
+from scheduler.errors import HostError, NotFound, SandboxdError, Unreadable
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle import consoles
 from scheduler.model import Console, Heard, HostResources, Listening, Sandbox
@@ -93,7 +95,8 @@ class ConsoleKeeper:
 
     async def keep(self, host_id: str) -> float | None:
         """Take in what a host's booting guests printed; None when none boots there any more."""
-        recorded = await self._store.read(partial(self._read, host_id))
+        known = {id: o.console.boot_at for id, o in self._followed.items() if o.host_id == host_id}
+        recorded = await self._store.read(partial(_read, host_id, known))
         self._follow(host_id, recorded)
         here = [one for one in self._followed.values() if one.host_id == host_id]
         booting = [one for one in here if one.console.sandbox_id in recorded.booting]
@@ -122,23 +125,14 @@ class ConsoleKeeper:
         left = [one for one in unended if one.sandbox_id not in booting]
         if left:
             told = [consoles.unheard(one, _DIED, now=now) for one in left]
-            await self._put([consoles.ended(one, now=now) for one in told])
+            # What cannot be written now is found again at the next start.
+            with suppress(SandboxdError):
+                await self._put([consoles.ended(one, now=now) for one in told])
         return frozenset(host_id for host_id in booting.values() if host_id is not None)
 
     async def flush(self) -> None:
         """Write what was heard and is in memory alone."""
         await self._write(self._followed.values(), at_once=self._followed.values())
-
-    def _read(self, host_id: str, tx: Transaction) -> _Recorded:
-        try:
-            host = tx.hosts.get(host_id)
-        except NotFound:
-            return _Recorded(host=None, booting={}, kept={})
-        booting = {one.id: one for one in tx.sandboxes.booting_on(host_id)}
-        known = {id for id, one in tuple(self._followed.items()) if one.host_id == host_id}
-        found = [tx.consoles.get(id) for id in booting.keys() - known]
-        kept = {one.sandbox_id: one for one in found if one is not None}
-        return _Recorded(host=host, booting=booting, kept=kept)
 
     def _is_here(self, one: _Followed, host_id: str) -> bool:
         """Return whether it is this host's still: it may have gone on elsewhere meanwhile."""
@@ -148,8 +142,12 @@ class ConsoleKeeper:
         """Go by the record: who boots here, since when, and what a former daemon heard of it."""
         for sandbox_id, sandbox in recorded.booting.items():
             boot_at, one = consoles.boot_of(sandbox), self._followed.get(sandbox_id)
+            written = recorded.kept.get(sandbox_id)
+            if one is not None and written is not None and written.boot_at == boot_at:
+                # The clock was set: the same boot is known by another time.
+                one.console = replace(one.console, boot_at=boot_at)
             if one is None or one.console.boot_at != boot_at:
-                kept = one.console if one is not None else recorded.kept.get(sandbox_id)
+                kept = one.console if one is not None else written
                 console = consoles.of_boot(kept, sandbox_id, boot_at, now=self._clock.now())
                 one = self._followed[sandbox_id] = _Followed(
                     console=console, host_id=host_id, uuid=sandbox.domain_uuid or ""
@@ -160,11 +158,15 @@ class ConsoleKeeper:
                 one.lapse = None if one.console.begun_at is None else consoles.BEGUN_ANEW
 
     def _choose(self, booting: Sequence[_Followed]) -> None:
-        """Have as many more be listened to as there may be; the others are told why not."""
+        """Have as many more be listened to as there may be; the others are told why not.
+
+        Who was refused, or whose host failed, has given the place back, and asks for it anew.
+        """
         now, why = self._clock.now(), _CROWDED.format(self._most)
+        asks_at = self._clock.monotonic()
         free = self._most - sum(one.chosen for one in self._followed.values())
         for one in booting:
-            if one.chosen or one.hopeless:
+            if one.chosen or one.hopeless or one.again_at > asks_at:
                 continue
             one.chosen, free = free > 0, free - 1
             if not one.chosen:
@@ -178,8 +180,7 @@ class ConsoleKeeper:
         booting: Sequence[_Followed],
     ) -> bool:
         """Ask the host for what was printed; return whether it answered, if it had to."""
-        now = self._clock.monotonic()
-        wanted = tuple(one.uuid for one in booting if one.chosen and one.again_at <= now)
+        wanted = tuple(one.uuid for one in booting if one.chosen)
         if host is None:
             self._holding.discard(host_id)
         if host is None or not (wanted or host_id in self._holding):
@@ -191,6 +192,7 @@ class ConsoleKeeper:
             for one in booting:
                 if one.chosen and self._is_here(one, host_id):
                     self._lapsed(one, error.message)
+                    self._give_up(one)
             return False
         for one in here:
             if one.uuid in heard and self._is_here(one, host_id):
@@ -201,8 +203,11 @@ class ConsoleKeeper:
 
     def _take(self, one: _Followed, heard: Heard) -> None:
         now = self._clock.now()
-        if heard.opened:
-            missed = consoles.missed(one.console, lapse=one.lapse, seen_off=one.seen_off)
+        # One that is open since an earlier boot, which its host was never told was over, counts.
+        left_open = heard.listening is Listening.OPEN and one.console.begun_at is None
+        if heard.opened or left_open:
+            lapse = one.lapse if heard.opened else consoles.BEGUN_ANEW
+            missed = consoles.missed(one.console, lapse=lapse, seen_off=one.seen_off)
             one.console = consoles.opened(one.console, missed=missed, now=now)
             one.lapse, one.seen_off = None, False
         one.console = consoles.heard(one.console, heard.data, now=now)
@@ -210,9 +215,12 @@ class ConsoleKeeper:
             one.seen_off = True
         elif heard.listening is not Listening.OPEN:
             one.hopeless = heard.listening is Listening.UNSUPPORTED
-            one.chosen = not one.hopeless
             self._lapsed(one, heard.why or "")
-            one.again_at = self._clock.monotonic() + AGAIN_SECONDS
+            self._give_up(one)
+
+    def _give_up(self, one: _Followed) -> None:
+        """Let others have its place, and ask for one again later."""
+        one.chosen, one.again_at = False, self._clock.monotonic() + AGAIN_SECONDS
 
     def _lapsed(self, one: _Followed, why: str) -> None:
         one.lapse, one.seen_off = why, False
@@ -238,12 +246,41 @@ class ConsoleKeeper:
         await self._store.submit(partial(_write, tuple(heard)))
 
 
+def _read(host_id: str, known: Mapping[str, datetime], tx: Transaction) -> _Recorded:
+    """Read who boots on a host, and what is kept of those whose boots are not `known` as such."""
+    try:
+        host = tx.hosts.get(host_id)
+    except NotFound:
+        return _Recorded(host=None, booting={}, kept={})
+    booting = {one.id: one for one in tx.sandboxes.booting_on(host_id)}
+    new = [id for id, one in booting.items() if known.get(id) != consoles.boot_of(one)]
+    found = [_kept(id, tx) for id in new]
+    kept = {one.sandbox_id: one for one in found if one is not None}
+    return _Recorded(host=host, booting=booting, kept=kept)
+
+
 def _write(heard: Sequence[Console], tx: Transaction) -> None:
+    """Write consoles; one whose sandbox is forgotten meanwhile goes with it."""
     for console in heard:
-        tx.consoles.put(console)
+        with suppress(NotFound, Unreadable):
+            boot_at = consoles.boot_of(tx.sandboxes.get(console.sandbox_id))
+            written = _kept(console.sandbox_id, tx)
+            # The same boot has another time where the clock was set since it was listened to.
+            shifted = written is not None and written.boot_at == boot_at
+            tx.consoles.put(replace(console, boot_at=boot_at) if shifted else console)
+
+
+def _kept(sandbox_id: str, tx: Transaction) -> Console | None:
+    """Return what is kept; what cannot be read is written over."""
+    with suppress(Unreadable):
+        return tx.consoles.get(sandbox_id)
+    return None
 
 
 def _pause(booting: Sequence[_Followed]) -> float:
-    """Return when to listen again: soon while one has yet to begin to print."""
-    starts = (one.chosen and (one.seen_off or one.console.begun_at is None) for one in booting)
-    return SOON_SECONDS if any(starts) else LISTEN_SECONDS
+    """Return when to listen again: soon while one that is listened to has yet to begin to print."""
+    chosen = [one for one in booting if one.chosen]
+    if not chosen:
+        return AGAIN_SECONDS
+    starts = any(one.seen_off or one.console.begun_at is None for one in chosen)
+    return SOON_SECONDS if starts else LISTEN_SECONDS

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.control.console_keeper import ConsoleKeeper
 from tests.clocks import ManualClock
+from tests.control.booting import SlowGuest, keeper_of
 from tests.control.snapshots import Bench, bench
 from tests.control.world import World, world
 from tests.hosts.fake import FakeDriver
@@ -44,3 +46,18 @@ def driver(there: World) -> FakeDriver:
 async def box(empty: World) -> Bench:
     """A sandbox that runs on a machine of its own."""
     return await bench(empty)
+
+
+@pytest.fixture
+async def slow(empty: World) -> SlowGuest:
+    """The way to a host on which guests boot for as long as a test wants."""
+    empty.make_driver = SlowGuest
+    driver = await empty.add_seen_host()
+    assert isinstance(driver, SlowGuest)
+    return driver
+
+
+@pytest.fixture
+def keeper(empty: World) -> ConsoleKeeper:
+    """Who listens to them."""
+    return keeper_of(empty)

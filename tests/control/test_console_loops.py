@@ -8,7 +8,7 @@ from pathlib import Path
 from scheduler.control.console_keeper import LISTEN_SECONDS
 from scheduler.model import SandboxState
 from tests.clocks import ManualClock
-from tests.control.test_consoles import GREETING, SlowGuest
+from tests.control.booting import GREETING, SlowGuest
 from tests.control.world import World, world
 
 

@@ -27,7 +27,7 @@ NOUNS = (
 )
 KIND = re.compile(rf"({NOUNS})\.[a-z_]*[a-z]")
 STEM = re.compile(rf"({NOUNS})\.([a-z]+_)?")
-SETTINGS = {"clock.boot_id", "clock.latest", "clock.offset", "clock.trust"}
+SETTINGS = {"clock.bases", "clock.boot_id", "clock.latest", "clock.offset", "clock.trust"}
 """Of the same shape, and no events."""
 NAMED: dict[str, set[str]] = {
     "change_set.": {one.value.lower() for one in ChangeSetState} - {"pending"},

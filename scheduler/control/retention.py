@@ -48,12 +48,16 @@ class Retention:
         self._keep = keep
         self._batch = batch
         self._batches = batches
+        self._warned: Reading | None = None
+        """The doubted reading that was told of: a pass may be a minute after the one before."""
 
     async def sweep(self) -> float | None:
         """Remove what is outdated; return when to go on if that was not all."""
         trust = await self._store.submit(partial(_judge, reading(self._clock)))
+        warned, self._warned = self._warned, trust.doubted
         if trust.until is not None:
-            _log.warning("nothing outdated is removed", until=trust.until.isoformat())
+            if trust.doubted != warned:
+                _log.warning("nothing outdated is removed", until=trust.until.isoformat())
             return None
         left = self._batches
         for kind, search in self._searches():

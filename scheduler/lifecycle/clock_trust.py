@@ -14,6 +14,8 @@ FAR = timedelta(hours=1)
 FAR_ACROSS_BOOTS = timedelta(days=1)
 """Nobody knows for how long a machine was off; a longer time is waited out."""
 DOUBTED_FOR = timedelta(days=1)
+BASE_FOR = timedelta(days=1)
+"""Within a boot: for how long at least gains add up, however often the clock is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,11 @@ class ClockTrust:
     believed: Reading
     doubted: Reading | None = None
     latest: Reading | None = None
-    """The last reading while it is doubted: what a jump is that makes the doubt begin anew."""
+    """The last reading while it is doubted: what the first one of the next boot is compared to."""
+    base: Reading | None = None
+    """What others of its boot are compared to; None if that is the believed one itself."""
+    doubted_base: Reading | None = None
+    """The first reading in the latest one's boot; None if that is the doubted one itself."""
 
     @property
     def until(self) -> datetime | None:
@@ -42,28 +48,49 @@ class ClockTrust:
 
 def judged(before: ClockTrust | None, now: Reading) -> ClockTrust:
     """Return what is thought of the clock after one more reading."""
-    if before is None or not _far_ahead(now, before.believed):
+    if before is None:
         return ClockTrust(believed=now)
+    base = before.base or before.believed
+    if not _far_ahead(now, base, before.believed):
+        return ClockTrust(believed=now, base=_base(now, base))
     doubted = before.doubted
-    if doubted is None or now.at < doubted.at or _far_ahead(now, before.latest or doubted):
-        return ClockTrust(believed=before.believed, doubted=now, latest=now)
+    if doubted is None or now.at < doubted.at:
+        return replace(before, doubted=now, latest=now, doubted_base=None)
+    base = before.doubted_base or doubted
+    if _far_ahead(now, base, before.latest or doubted):
+        return replace(before, doubted=now, latest=now, doubted_base=None)
     if now.at - doubted.at >= DOUBTED_FOR:
         return ClockTrust(believed=now)
+    if now.boot_id != base.boot_id:
+        return replace(before, latest=now, doubted_base=now)
     return replace(before, latest=now)
 
 
 def ahead(trust: ClockTrust) -> timedelta:
     """Return by how much a doubted clock had jumped, as far as that is known."""
-    doubted = trust.doubted or trust.believed
-    return doubted.at - trust.believed.at - _passed(doubted, trust.believed)
+    doubted, base = trust.doubted or trust.believed, trust.base or trust.believed
+    if doubted.boot_id != base.boot_id:
+        return doubted.at - trust.believed.at
+    return _gained(doubted, base)
 
 
-def _far_ahead(now: Reading, since: Reading) -> bool:
-    jumped = now.at - since.at - _passed(now, since)
-    return jumped > (FAR if now.boot_id == since.boot_id else FAR_ACROSS_BOOTS)
+def _base(now: Reading, base: Reading) -> Reading | None:
+    """Return what the next readings of this boot are compared to; None if that is this one."""
+    if now.boot_id != base.boot_id or _passed(now, base) >= BASE_FOR:
+        return None
+    return None if _gained(now, base) < timedelta() else base
+
+
+def _far_ahead(now: Reading, base: Reading, last: Reading) -> bool:
+    """Compare with the base within its boot, with the last reading of it across boots."""
+    if now.boot_id != base.boot_id:
+        return now.at - last.at > FAR_ACROSS_BOOTS
+    return _gained(now, base) > FAR
+
+
+def _gained(now: Reading, since: Reading) -> timedelta:
+    return now.at - since.at - _passed(now, since)
 
 
 def _passed(now: Reading, since: Reading) -> timedelta:
-    if now.boot_id != since.boot_id:
-        return timedelta()
     return timedelta(seconds=now.boot_seconds - since.boot_seconds)

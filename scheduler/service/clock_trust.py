@@ -11,7 +11,8 @@ from scheduler.store import Transaction
 
 TRUST_SETTING = "clock.trust"
 LATEST_SETTING = "clock.latest"
-"""Apart, since an older version reads two readings in the one above, and no more."""
+"""Apart, and so are the bases: an older version reads two readings in the one above, no more."""
+BASES_SETTING = "clock.bases"
 
 
 def clock_trust(tx: Transaction) -> ClockTrust | None:
@@ -22,16 +23,26 @@ def clock_trust(tx: Transaction) -> ClockTrust | None:
     believed, doubted = (None if one is None else _reading(*one) for one in json.loads(text))
     if believed is None:
         return None
-    latest = tx.settings.get(LATEST_SETTING)
-    if doubted is None or latest is None:
-        return ClockTrust(believed=believed, doubted=doubted, latest=doubted)
-    return ClockTrust(believed=believed, doubted=doubted, latest=_reading(*json.loads(latest)))
+    base, doubted_base = _bases(tx)
+    if base is not None and base.boot_id != believed.boot_id:
+        base = None  # an older version went on since
+    if doubted is None:
+        return ClockTrust(believed=believed, base=base)
+    text = tx.settings.get(LATEST_SETTING)
+    latest = doubted if text is None else _reading(*json.loads(text))
+    if doubted_base is not None and doubted_base.boot_id != latest.boot_id:
+        doubted_base = None
+    if doubted_base is None and doubted.boot_id != latest.boot_id:
+        doubted_base = latest
+    return ClockTrust(
+        believed=believed, doubted=doubted, latest=latest, base=base, doubted_base=doubted_base
+    )
 
 
 def keep_clock_trust(tx: Transaction, trust: ClockTrust) -> None:
     """Write down what is thought of the clock now."""
-    readings = (trust.believed, trust.doubted)
-    tx.settings.put(TRUST_SETTING, json.dumps([one and _plain(one) for one in readings]))
+    tx.settings.put(TRUST_SETTING, _written(trust.believed, trust.doubted))
+    tx.settings.put(BASES_SETTING, _written(trust.base, trust.doubted_base))
     if trust.latest is not None:
         tx.settings.put(LATEST_SETTING, json.dumps(_plain(trust.latest)))
 
@@ -39,6 +50,18 @@ def keep_clock_trust(tx: Transaction, trust: ClockTrust) -> None:
 def reading(clock: Clock) -> Reading:
     """Read the clock."""
     return Reading(at=clock.now(), boot_id=clock.boot_id, boot_seconds=clock.boottime())
+
+
+def _bases(tx: Transaction) -> tuple[Reading | None, Reading | None]:
+    text = tx.settings.get(BASES_SETTING)
+    if text is None:
+        return None, None
+    base, doubted_base = (None if one is None else _reading(*one) for one in json.loads(text))
+    return base, doubted_base
+
+
+def _written(*readings: Reading | None) -> str:
+    return json.dumps([None if one is None else _plain(one) for one in readings])
 
 
 def _reading(at: str, boot_id: str, boot_seconds: float) -> Reading:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from base64 import b64encode
+from types import SimpleNamespace
 
 import pytest
 
 from scheduler.cli.commands import consoles
+from scheduler.cli.commands.consoles import _Told
 from tests.cli.daemon import FaultyDaemon, Reply, sound
 from tests.cli.running import PROGRAM, Sandboxctl, environment, on_terminal
 from tests.cli.test_following import BOX, ID, RUNNING
@@ -107,6 +110,75 @@ def test_it_is_followed_until_the_boot_is_over(
         "1 bytes before this are not kept",
         "something may be missing here: again",
     ]
+
+
+class Screen(io.StringIO):
+    """A terminal, and whoever is told beside it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def narrator(self) -> Screen:
+        return self
+
+    def note(self, text: str) -> None:
+        self.write(f"<{text}>")
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    screen = Screen()
+    monkeypatch.setattr(consoles, "sys", SimpleNamespace(stdout=screen))
+    return screen
+
+
+WORDS = "Gr\u00fc\u00dfe \U0001f389\x1b[0;32m OK\x1b[0m\r\x1b[0m\r\x1b[1m\nnext\x1b[2J\r\n".encode()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, len(WORDS)])
+def test_a_terminal_shows_the_same_wherever_two_looks_meet(screen: Screen, size: int) -> None:
+    told = _Told(screen)  # type: ignore[arg-type]
+    for end in (*range(0, len(WORDS), size), len(WORDS)):
+        told.tell(printed(WORDS[:end]))
+    assert screen.getvalue() == ("Gr\u00fc\u00dfe \U0001f389 OK\\x0d\nnext\\x1b[2J\n"), (
+        "and none of it waits for the end"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"a\xc3", "a\ufffd"),
+        (b"a\r", "a\\x0d"),
+        (b"a\x1b", "a\\x1b"),
+        (b"a\r\x1b[0m\x1b[3", "a\\x0d\\x1b[3"),
+    ],
+)
+def test_what_nothing_follows_is_shown_at_a_gap_at_the_end_and_before_another_boot(
+    screen: Screen, data: bytes, shown: str
+) -> None:
+    told = _Told(screen)  # type: ignore[arg-type]
+    told.tell(printed(data))
+    assert screen.getvalue() == "a"
+    told.tell(printed(data + b"\xbc\n", gaps=[gap(len(data), "away")]))
+    told.tell(printed(data, boot_at="later"))
+    told.tell(printed(data, boot_at="last"))
+    told.finish()
+    told.finish()
+    missing = "\n<something may be missing here: away>\ufffd\n"
+    assert screen.getvalue() == f"{shown}{missing}{shown}{shown}"
+
+
+def test_no_more_is_held_back_than_a_colour_is_long(screen: Screen) -> None:
+    told = _Told(screen)  # type: ignore[arg-type]
+    told.tell(printed(b"\x1b[" + b"0" * 1000))
+    assert screen.getvalue() == "\\x1b[" + "0" * 1000
+
+
+def test_the_last_of_a_console_is_shown_to_a_terminal(daemon: FaultyDaemon) -> None:
+    served(daemon, sound(printed(b"login: \xc3")))
+    assert on_terminal(daemon.path, "console", ID, "-f").out.strip() == "login: \ufffd"
 
 
 def test_a_daemon_that_is_away_meanwhile_is_waited_for(

@@ -8,13 +8,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.control.pace import Keep
 from scheduler.control.retention import AGAIN_SECONDS, Retention
 from scheduler.errors import NotFound
 from scheduler.lifecycle.clock_trust import ClockTrust
 from scheduler.model import Event, Sandbox, Volume, VolumeRole
-from scheduler.service.clock_trust import TRUST_SETTING, clock_trust, reading
+from scheduler.service.clock_trust import (
+    BASES_SETTING,
+    LATEST_SETTING,
+    TRUST_SETTING,
+    clock_trust,
+    keep_clock_trust,
+    reading,
+)
 from scheduler.service.intents import Intent
 from scheduler.store import Transaction
 from tests.control.world import ME, World
@@ -176,6 +184,58 @@ async def test_a_clock_that_stays_ahead_is_believed_a_day_later(there: World) ->
     await keep.sweep()
     with pytest.raises(NotFound):
         await there.sandbox(dead.id)
+
+
+async def test_each_doubt_is_logged_once_and_again_by_another_daemon(there: World) -> None:
+    await gone_for_a_minute(there)
+    keep = sweeper(there)
+    counts = []
+    for step, by in ((3 * 365, keep), (0, keep), (0, sweeper(there)), (-365, keep), (400, keep)):
+        there.clock.set_wall(step * DAY)
+        with capture_logs() as logs:
+            for _ in range(3):
+                there.clock.advance(60.0)
+                await by.sweep()
+        counts.append([one["event"] for one in logs].count("nothing outdated is removed"))
+    assert counts == [1, 0, 1, 1, 1]
+
+
+async def test_what_the_clock_gains_adds_up_from_one_sweep_and_daemon_to_the_next(
+    there: World,
+) -> None:
+    dead = await gone_for_a_minute(there)
+    for gained in range(40 * 24):
+        there.clock.set_wall(3000.0)
+        there.clock.advance(60.0)
+        await sweeper(there).sweep()
+        trust = await there.store.read(clock_trust)
+        assert trust is not None
+        assert (trust.until is not None) == (gained > 0)
+    assert not (await there.sandbox(dead.id)).live
+
+
+async def test_bases_that_an_older_version_left_standing_are_of_their_boot_alone(
+    there: World,
+) -> None:
+    """It goes on with the other readings, and knows nothing of these."""
+    old = reading(there.clock)
+    there.clock.reboot()
+    now = reading(there.clock)
+
+    def left(tx: Transaction) -> list[ClockTrust | None]:
+        keep_clock_trust(tx, ClockTrust(believed=old, doubted=old, latest=old, base=old))
+        plain = {one: [one.at.isoformat(), one.boot_id, one.boot_seconds] for one in (old, now)}
+        tx.settings.put(BASES_SETTING, json.dumps([plain[old], plain[old]]))
+        tx.settings.put(TRUST_SETTING, json.dumps([plain[now], None]))
+        believed = clock_trust(tx)
+        tx.settings.put(TRUST_SETTING, json.dumps([plain[now], plain[old]]))
+        tx.settings.put(LATEST_SETTING, json.dumps(plain[now]))
+        return [believed, clock_trust(tx)]
+
+    assert await there.store.submit(left) == [
+        ClockTrust(believed=now),
+        ClockTrust(believed=now, doubted=old, latest=now, doubted_base=now),
+    ]
 
 
 async def test_a_node_that_is_off_at_night_removes_again_after_a_long_weekend(there: World) -> None:

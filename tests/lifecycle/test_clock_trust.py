@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.lifecycle.clock_trust import (
+    BASE_FOR,
     DOUBTED_FOR,
     FAR,
     FAR_ACROSS_BOOTS,
@@ -37,12 +38,14 @@ def test_the_first_reading_is_believed() -> None:
 
 
 @pytest.mark.parametrize("wrong_by", [0.0, HOUR, -HOUR, -3 * YEAR])
-@pytest.mark.parametrize("passed", [1.0, DAY, YEAR])
+@pytest.mark.parametrize("passed", [1.0, DAY - 1, DAY, YEAR])
 def test_what_passes_is_believed_and_so_is_a_clock_that_goes_back(
     passed: float, wrong_by: float
 ) -> None:
+    """Within a day others go on being compared to the first, unless the clock went back."""
     now = read(passed, wrong_by=wrong_by)
-    assert judged(FIRST, now) == ClockTrust(believed=now)
+    base = FIRST.believed if passed < DAY and wrong_by >= 0 else None
+    assert judged(FIRST, now) == ClockTrust(believed=now, base=base)
 
 
 def test_a_clock_that_jumps_ahead_is_doubted_for_a_day() -> None:
@@ -60,7 +63,62 @@ def test_a_clock_that_jumps_ahead_is_doubted_for_a_day() -> None:
 def test_a_clock_that_is_set_right_meanwhile_was_never_believed() -> None:
     doubt = judged(FIRST, read(60, wrong_by=3 * YEAR))
     right = read(7200)
-    assert judged(doubt, right) == ClockTrust(believed=right)
+    assert judged(doubt, right) == ClockTrust(believed=right, base=FIRST.believed)
+
+
+def test_what_a_clock_gains_adds_up_however_often_it_is_read() -> None:
+    trust, often = FIRST, read(60, wrong_by=0.8 * HOUR)
+    for minute in range(2):
+        trust = judged(trust, read(60.0 * minute, wrong_by=0.8 * HOUR * minute))
+    assert trust == ClockTrust(believed=often, base=FIRST.believed)
+    third = read(120, wrong_by=1.6 * HOUR)
+    doubt = judged(trust, third)
+    assert doubt == replace(trust, doubted=third, latest=third)
+    assert ahead(doubt) == timedelta(seconds=1.6 * HOUR)
+
+
+def test_after_a_day_it_may_have_gained_as_much_again_and_no_more() -> None:
+    trust = judged(judged(FIRST, read(HOUR, wrong_by=HOUR)), read(DAY, wrong_by=HOUR))
+    assert trust == ClockTrust(believed=read(DAY, wrong_by=HOUR))
+    assert judged(trust, read(DAY + 1, wrong_by=2 * HOUR)).until is None
+    assert judged(trust, read(DAY + 1, wrong_by=2 * HOUR + 1)).until is not None
+
+
+def test_what_a_doubted_clock_goes_on_gaining_is_not_waited_out() -> None:
+    """Also not in a boot after the one in which the doubt began."""
+    for boot in ("one", "two"):
+        trust = judged(FIRST, read(60, wrong_by=3 * YEAR))
+        for minute in range(2, 2000):
+            wrong_by = 3 * YEAR + 0.8 * HOUR * minute
+            trust = judged(trust, read(60.0 * minute, wrong_by=wrong_by, boot=boot))
+            assert trust.until is not None
+            assert trust.base is None
+            assert trust.believed == FIRST.believed
+
+
+SWEEPS = st.lists(
+    st.tuples(
+        st.sampled_from([1.0, 60.0, HOUR, DAY / 2, DAY]) | st.floats(0, 2 * DAY),
+        st.sampled_from([0.0, 0.8 * HOUR, HOUR, -HOUR, 0.4 * HOUR]) | st.floats(-DAY, HOUR),
+    ),
+    max_size=60,
+)
+"""How long after the one before, and by how much the clock was set in between."""
+
+
+@given(SWEEPS, st.integers(1, 5))
+def test_it_gains_an_hour_a_day_at_most_before_it_is_doubted(
+    sweeps: list[tuple[float, float]], each: int
+) -> None:
+    trust, passed, wrong_by = FIRST, 0.0, 0.0
+    for seconds, gained in sweeps:
+        for _ in range(each):
+            passed += seconds
+            wrong_by += gained
+            trust = judged(trust, read(passed, wrong_by=wrong_by))
+            if trust.until is not None:
+                return
+            assert wrong_by <= FAR.total_seconds() * (passed // BASE_FOR.total_seconds() + 1) + 1
 
 
 @pytest.mark.parametrize("then", [YEAR, 5 * YEAR])
@@ -89,6 +147,16 @@ def test_nobody_is_believed_at_once_who_is_more_than_a_day_ahead(
     assert (judged(FIRST, now).until is None) == (now.at - NOW <= allowed)
 
 
+def test_a_night_is_counted_from_the_last_reading_and_not_from_the_base() -> None:
+    evening = judged(FIRST, read(0.9 * DAY))
+    assert evening.base == FIRST.believed
+    morning = read(1.8 * DAY, boot="two")
+    assert judged(evening, morning) == ClockTrust(believed=morning)
+    away = judged(evening, read(2 * DAY, boot="two"))
+    assert away.until is not None
+    assert ahead(away) == timedelta(days=1.1)
+
+
 def test_a_machine_that_is_off_at_night_is_believed_on_the_day_after_a_weekend() -> None:
     """Each night is a boot; none of them lasts for a day."""
     trust, doubts = FIRST, 0
@@ -101,7 +169,8 @@ def test_a_machine_that_is_off_at_night_is_believed_on_the_day_after_a_weekend()
             )
             before, trust = trust, judged(trust, now)
             doubts += trust.doubted is not None and trust.doubted != before.doubted
-    assert trust == ClockTrust(believed=now)
+    assert trust.believed == now
+    assert trust.until is None
     assert doubts == 1
 
 

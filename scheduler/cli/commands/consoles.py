@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from base64 import b64decode
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,9 @@ _PATIENCE_SECONDS = 30.0
 """How long a daemon that is away is waited for, and one that has yet to say that a boot is over."""
 _COMING_UP = frozenset({"CREATED", "STARTING"})
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_UNFINISHED = re.compile(r"\r?(?:\x1b\[[0-9;]{0,32}m){0,8}(?:\x1b(?:\[[0-9;]{0,32})?)?\Z")
+"""What the next piece may make a line's end or a colour of; bounded, as a guest writes it."""
+_Decoder = getincrementaldecoder("utf-8")
 
 
 @click.command(cls=Verb)
@@ -44,14 +48,17 @@ def console(session: Session, *, reference: str, follow: bool) -> None:
     sandbox = f"/v1/sandboxes/{find_sandbox(session.client, reference)['id']}"
     told = _Told(session)
     tell: Tell = (lambda _document: None) if session.printer.structured else told.tell
-    if follow:
-        document = _Following(session, sandbox, tell).to_the_end()
-    else:
-        document = dict(session.client.get(f"{sandbox}/console"))
+    try:
+        if follow:
+            document = _Following(session, sandbox, tell).to_the_end()
+        else:
+            document = dict(session.client.get(f"{sandbox}/console"))
+        tell(document)
+    finally:
+        told.finish()
     if session.printer.structured:
         session.printer.document(document)
         return
-    tell(document)
     told.conclude(document)
 
 
@@ -112,10 +119,14 @@ class _Told:
         self._gaps: set[tuple[int, str]] = set()
         self._cut = False
         """The last line that was written is not at its end."""
+        self._decoder = _Decoder(errors="replace")
+        self._held = ""
+        """Not shown yet: a piece may end within a character, a colour or a line's end."""
 
     def tell(self, document: Document) -> None:
         """Write what was not written before."""
         if document["boot_at"] != self._boot:
+            self.finish()
             self._boot, self._seen = document["boot_at"], 0
             self._gaps.clear()
         first, data = int(document["dropped_bytes"]), b64decode(document["data"])
@@ -129,6 +140,11 @@ class _Told:
                 self._write(data[self._seen - first : max(offset, self._seen) - first])
                 self._note(f"something may be missing here: {gap['why']}")
         self._write(data[self._seen - first :])
+
+    def finish(self) -> None:
+        """Show what was held back for what came next: nothing that belongs to it does."""
+        self._show(self._held + self._decoder.decode(b"", final=True))
+        self._held = ""
 
     def conclude(self, document: Document) -> None:
         """Say why there is no more, where that is not plain."""
@@ -145,11 +161,20 @@ class _Told:
         if not sys.stdout.isatty():
             write_raw("stdout", data)
             return
-        text = _COLOURS.sub("", data.decode("utf-8", "replace")).replace("\r\n", "\n")
-        sys.stdout.write("\t".join(printable_lines(part) for part in text.split("\t")))
-        sys.stdout.flush()
+        text = self._held + self._decoder.decode(data)
+        unfinished = _UNFINISHED.search(text)
+        whole = len(text) if unfinished is None else unfinished.start()
+        self._held = text[whole:]
+        self._show(text[:whole])
+
+    def _show(self, text: str) -> None:
+        if text:
+            plain = _COLOURS.sub("", text).replace("\r\n", "\n")
+            sys.stdout.write("\t".join(printable_lines(part) for part in plain.split("\t")))
+            sys.stdout.flush()
 
     def _note(self, text: str) -> None:
+        self.finish()
         if self._cut and sys.stdout.isatty():
             sys.stdout.write("\n")
             sys.stdout.flush()

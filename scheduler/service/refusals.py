@@ -12,9 +12,9 @@ MOST_HOSTS = 256
 def refusal_of(
     decision: Decision, smallest_change: str | None, *, stored: bool, retry_after_seconds: int
 ) -> SandboxdError:
-    """Return the error that tells why no host was chosen."""
+    """Return the error that tells why no host was chosen, and its decision's id if it is stored."""
     details: dict[str, object] = {
-        "decision_id": decision.id if stored else None,
+        **({"decision_id": decision.id} if stored else {}),
         "demand": decision.demand,
         "refusals": decision.refusals,
         "nearest": decision.nearest,

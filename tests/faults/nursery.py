@@ -29,8 +29,11 @@ class Nursery:
     """The parent of daemons; they end with it, and it with us."""
 
     def __init__(self) -> None:
+        # Not measured: what is killed writes no coverage, and a tracer that was forked with others'
+        # threads beside it is nothing that users have.
+        unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
         environment = {
-            **os.environ,
+            **unmeasured,
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
             "OPENBLAS_NUM_THREADS": "1",

@@ -245,8 +245,7 @@ def main() -> None:
             while time.monotonic() - begun < options.minutes * 60:
                 time.sleep(SAMPLE_SECONDS)
                 samples.append(sample(opened, begun))
-        left = leftovers(opened)
-    _tell(samples, traffic, left)
+        _tell(samples, traffic, leftovers(opened))
 
 
 def _tell(samples: Sequence[Sample], traffic: Traffic, left: Sequence[str]) -> None:

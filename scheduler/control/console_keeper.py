@@ -192,7 +192,6 @@ class ConsoleKeeper:
             for one in booting:
                 if one.chosen and self._is_here(one, host_id):
                     self._lapsed(one, error.message)
-                    self._give_up(one)
             return False
         for one in here:
             if one.uuid in heard and self._is_here(one, host_id):
@@ -216,13 +215,10 @@ class ConsoleKeeper:
         elif heard.listening is not Listening.OPEN:
             one.hopeless = heard.listening is Listening.UNSUPPORTED
             self._lapsed(one, heard.why or "")
-            self._give_up(one)
-
-    def _give_up(self, one: _Followed) -> None:
-        """Let others have its place, and ask for one again later."""
-        one.chosen, one.again_at = False, self._clock.monotonic() + AGAIN_SECONDS
 
     def _lapsed(self, one: _Followed, why: str) -> None:
+        """Say why nobody listens; others have its place, and it asks for one again later."""
+        one.chosen, one.again_at = False, self._clock.monotonic() + AGAIN_SECONDS
         one.lapse, one.seen_off = why, False
         one.console = consoles.unheard(one.console, why, now=self._clock.now())
 

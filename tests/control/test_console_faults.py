@@ -19,10 +19,7 @@ from scheduler.control.pace import Keep
 from scheduler.control.retention import Retention
 from scheduler.errors import HostUnreachable, NotFound, Unavailable
 from scheduler.lifecycle import consoles
-from scheduler.model import (
-    DesiredState,
-    SandboxState,
-)
+from scheduler.model import DesiredState, SandboxState
 from tests.control.booting import (
     GREETING,
     INTENT,
@@ -37,12 +34,18 @@ from tests.control.world import World
 from tests.waits import until
 
 
+@pytest.fixture
+async def guard(empty: World) -> ClockGuard:
+    """Who watches the clock, and has looked at it once."""
+    watching = ClockGuard(empty.store, empty.clock)
+    await watching.watch()
+    return watching
+
+
 @pytest.mark.parametrize("step", [120.0, -120.0, 1.0])
 async def test_a_clock_that_is_set_makes_no_other_boot(
-    empty: World, slow: SlowGuest, keeper: ConsoleKeeper, step: float
+    empty: World, slow: SlowGuest, keeper: ConsoleKeeper, guard: ClockGuard, step: float
 ) -> None:
-    guard = ClockGuard(empty.store, empty.clock)
-    await guard.watch()
     slow.host.greeting = GREETING
     sandbox, domain = await starting(empty)
     await turn(empty, keeper)
@@ -60,10 +63,8 @@ async def test_a_clock_that_is_set_makes_no_other_boot(
 
 
 async def test_a_clock_that_is_set_while_a_host_is_asked_makes_no_other_boot(
-    empty: World, slow: SlowGuest, keeper: ConsoleKeeper
+    empty: World, slow: SlowGuest, keeper: ConsoleKeeper, guard: ClockGuard
 ) -> None:
-    guard = ClockGuard(empty.store, empty.clock)
-    await guard.watch()
     slow.host.greeting = GREETING
     sandbox, domain = await starting(empty)
     await turn(empty, keeper)

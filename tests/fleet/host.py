@@ -134,11 +134,21 @@ class Host:
 
     def start_sshd(self) -> None:
         """Start sshd; returns once it listens."""
+        # It goes to the background before it listens, and tells its pid after.
         self.run("/usr/sbin/sshd")
+        wait_until(self._sshd_listens, what=f"sshd on {self.name}")
 
     def stop_sshd(self) -> None:
-        """End sshd's listener; connections that stand go on."""
+        """End sshd's listener, and return once it refuses; connections that stand go on."""
         self.signal_daemon("sshd", "TERM")
+        wait_until(lambda: not self._sshd_listens(), what=f"end of sshd on {self.name}")
+
+    def kill_sshd(self) -> None:
+        """End sshd and every connection at once, and return once its port is free."""
+        self.run("pkill", "-KILL", "-x", "sshd")
+        listening = ("ss", "-Hltn", f"sport = :{self.ssh_port}")
+        wait_until(lambda: not self.run(*listening), what=f"end of sshd on {self.name}")
+        self._sshd_pid_file.unlink()
 
     def suspend(self) -> None:
         """Freeze every process of the host, its guests too; its kernel still accepts."""
@@ -210,6 +220,13 @@ class Host:
         except ProcessError:
             return False
         return True
+
+    @property
+    def _sshd_pid_file(self) -> Path:
+        return self.file("/run/sshd.pid")
+
+    def _sshd_listens(self) -> bool:
+        return self._sshd_pid_file.exists() and bool(self._sshd_pid_file.read_text().strip())
 
     def _lay_out(self) -> None:
         for name in OWN_DIRECTORIES:

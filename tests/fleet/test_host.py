@@ -81,6 +81,16 @@ def test_a_host_without_sshd_refuses_until_it_is_back(make_fleet: Callable[[int]
     run(*fleet.access.host_argv(host.address), "true")
 
 
+def test_a_killed_sshd_refuses_until_it_is_back(make_fleet: Callable[[int], Fleet]) -> None:
+    fleet = make_fleet(1)
+    (host,) = fleet
+    host.kill_sshd()
+    with pytest.raises(ProcessError, match="Connection refused"):
+        run(*fleet.access.host_argv(host.address), "true")
+    host.start_sshd()
+    run(*fleet.access.host_argv(host.address), "true")
+
+
 def test_a_suspended_host_answers_nobody(make_fleet: Callable[[int], Fleet]) -> None:
     fleet = make_fleet(1)
     (host,) = fleet

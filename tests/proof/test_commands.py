@@ -170,7 +170,7 @@ def test_a_connection_lost_in_the_guest_interrupts(box: Commanding) -> None:
 
 def test_a_connection_lost_on_the_host_interrupts(box: Commanding) -> None:
     lost = box.begin("box", "sh", "-c", STUBBORN)
-    box.fleet["h1"].run("pkill", "-KILL", "-x", "sshd")
+    box.fleet["h1"].kill_sshd()
     box.fleet["h1"].start_sshd()
     assert "the connection to the guest broke" in is_interrupted(box, lost)["reason"]
 

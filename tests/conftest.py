@@ -1,6 +1,6 @@
 """What every test gets: the real servers of tests/fleet on request, and property tests that repeat.
 
-In CI Hypothesis draws the same examples each run, so that a red build is red for its change.
+In the whole proof Hypothesis draws the same examples each run: a red build is red for its change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypothesis import settings
 from scheduler.interpreter import COLLECT_AFTER
 from tests.disks import mounted
 
-pytest_plugins = ["tests.dealing", "tests.fleet.plugin", "tests.needs"]
+pytest_plugins = ["tests.dealing", "tests.fleet.plugin", "tests.needs", "tests.retries"]
 
 # As the daemon has it: an object of libvirt's that is collected between a call and its exception
 # takes the error's words with it, and tests that ask for a code would fail now and then.
@@ -28,7 +28,8 @@ gc.set_threshold(COLLECT_AFTER)
 # No deadlines: two busy cores say nothing about the code.
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "developer")
+is_whole = os.environ.get("CI") or os.environ.get("SANDBOXD_TEST_WHOLE")
+settings.load_profile("ci" if is_whole else "developer")
 
 
 @pytest.fixture

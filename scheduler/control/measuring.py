@@ -17,7 +17,7 @@ def measuring_loops(
     """Return them; `refresh` reads the records for the metrics, `lag` times the event loop."""
     return (
         Loop("store", store.probe, every=2.0, limit=None, clock=clock),
-        Loop("metrics", refresh, every=5.0, limit=60.0, clock=clock),
+        Loop("metrics", refresh, every=5.0, limit=None, clock=clock),
         Loop("lag", lag, every=1.0, limit=None, clock=clock),
         Loop("audit", audit, every=AUDIT_SECONDS, limit=None, clock=clock),
         writer_loop(store, clock),

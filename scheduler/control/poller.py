@@ -66,7 +66,7 @@ class Poller:
         self._scattered: set[str] = set()
         self._loops: dict[str, Loop] = {}
         self._membership = Loop(
-            "membership", self._meet, every=every, limit=60.0, clock=clock, observe=observe
+            "membership", self._meet, every=every, limit=None, clock=clock, observe=observe
         )
         self._group: asyncio.TaskGroup | None = None
 

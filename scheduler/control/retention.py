@@ -24,6 +24,8 @@ BATCH = 500
 """Rows in one unit of work: a few milliseconds."""
 BATCHES_A_PASS = 200
 """Beyond it a pass ends, and the next one goes on."""
+PASS_SECONDS = 60.0
+"""Likewise, on a disk so slow that the batches take as long."""
 AGAIN_SECONDS = 1.0
 
 Search = Callable[[Transaction], OutdatedRows]
@@ -42,12 +44,14 @@ class Retention:
         *,
         batch: int = BATCH,
         batches: int = BATCHES_A_PASS,
+        pass_seconds: float = PASS_SECONDS,
     ) -> None:
         self._store = store
         self._clock = clock
         self._keep = keep
         self._batch = batch
         self._batches = batches
+        self._pass_seconds = pass_seconds
         self._warned: Reading | None = None
         """The doubted reading that was told of: a pass may be a minute after the one before."""
 
@@ -59,12 +63,12 @@ class Retention:
             if trust.doubted != warned:
                 _log.warning("nothing outdated is removed", until=trust.until.isoformat())
             return None
-        left = self._batches
+        left, until = self._batches, self._clock.monotonic() + self._pass_seconds
         for kind, search in self._searches():
             removed = 0
             while left and (found := await self._store.read(search)):
                 removed += await self._store.submit(partial(_remove, found))
-                left -= 1
+                left = left - 1 if self._clock.monotonic() < until else 0
             if removed:
                 _log.info("outdated", kind=kind, removed=removed)
         return None if left else AGAIN_SECONDS

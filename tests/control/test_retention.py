@@ -103,6 +103,18 @@ async def test_a_pass_is_bounded_and_says_that_there_is_more(there: World) -> No
     assert len(await there.events()) == 1
 
 
+async def test_a_pass_on_a_slow_disk_ends_in_time_and_says_that_there_is_more(there: World) -> None:
+    """A pass that overruns ends the daemon."""
+    await journal(there, 50)
+    keep = Retention(there.store, there.clock, Keep(events_rows=1), batch=10, pass_seconds=0.0)
+    before = len(await there.events())
+    assert await keep.sweep() == AGAIN_SECONDS
+    assert before - len(await there.events()) == 10
+    while await keep.sweep() is not None:
+        pass
+    assert len(await there.events()) == 1
+
+
 async def test_it_is_a_loop_of_the_plane(there: World) -> None:
     await journal(there, 3)
     there.clock.advance(timedelta(days=31).total_seconds())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scheduler.hosts.events import start_event_loop
 from scheduler.hosts.handles import Listener, open_handle
 from scheduler.hosts.simulated import SimulatedHost, write_node_file
 from tests.fleet.farm import LibvirtdFarm
-from tests.hosts.interleaved import Interleaved, libvirt_error, raising
+from tests.hosts.interleaved import Hook, Interleaved, libvirt_error, raising
 
 LISTENER = Listener(domain_changed=lambda _uuid: None, closed=lambda: None)
 
@@ -84,6 +85,38 @@ def test_a_served_host_has_keepalive_and_tells_of_its_end(
     handle = open_handle(farm[0].uri, TEST_SERVED, LISTENER)
     assert handle.conn.isAlive()
     assert handle.close() == 0
+
+
+def test_a_lost_connection_is_closed_after_libvirt_has_told_of_it(
+    make_farm: Callable[[int], LibvirtdFarm],
+) -> None:
+    """Its own thread, stopped between the loss and the telling, holds the connection."""
+    start_event_loop()
+    (host,) = make_farm(1)
+    tried = threading.Event()
+
+    def slow(
+        method: Callable[..., object], closed: Callable[..., object], opaque: object
+    ) -> object:
+        def late(*what: object) -> None:
+            tried.wait(60)
+            closed(*what)
+
+        return method(late, opaque)
+
+    def too_soon(method: Callable[[], object]) -> object:
+        if tried.is_set():
+            return method()
+        tried.set()
+        raise libvirt_error(libvirt.VIR_FROM_RPC, libvirt.VIR_ERR_INTERNAL_ERROR)
+
+    hooks: dict[str, Hook] = {"registerCloseCallback": slow, "unregisterCloseCallback": too_soon}
+    handle = open_handle(
+        host.uri, TEST_SERVED, LISTENER, dial=lambda uri: Interleaved(libvirt.open(uri), hooks)
+    )
+    host.kill()
+    assert handle.close() == 0
+    host.restart()
 
 
 def test_a_socket_where_nobody_listens_fails_before_libvirt_is_asked(tmp_path: Path) -> None:

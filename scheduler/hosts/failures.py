@@ -84,11 +84,13 @@ def meaning(error: libvirt.libvirtError) -> Failure:
 def let_go(error: BaseException) -> None:
     """Drop what the error's frames hold: a libvirt object keeps its connection open.
 
-    So do the frames of the errors that came before it.
+    So do the frames of the errors that came before it, and each frame by what its function closes
+    over, as a comprehension's does: that is not cleared with it, so the frames go altogether.
     """
     told: BaseException | None = error
     while told is not None:
         traceback.clear_frames(told.__traceback__)
+        told.__traceback__ = None
         told = told.__cause__ or told.__context__
 
 

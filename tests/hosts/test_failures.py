@@ -126,6 +126,24 @@ def test_nor_do_the_frames_of_the_error_before_it() -> None:
         assert sys.getrefcount(held) == before
 
 
+def test_nor_does_what_a_comprehension_closed_over() -> None:
+    held = Held()
+
+    def look_at(thing: object) -> str:
+        fail(thing)
+        return "never"
+
+    def fail_in_a_comprehension(thing: object) -> list[str]:
+        return [look_at(thing) for _ in range(1)]
+
+    before = sys.getrefcount(held)
+    try:
+        fail_in_a_comprehension(held)
+    except KeyError as error:
+        let_go(error)
+        assert sys.getrefcount(held) == before
+
+
 def test_what_is_said_is_one_line() -> None:
     error = libvirt_error(QEMU, 9, "operation failed: Error while writing VM state\r\n")
     told = translate(error, host="h1", doing="make a snapshot", alive=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 from typing import TYPE_CHECKING, Self
 
 from tests.fleet.cleanup import Scratch
@@ -141,7 +142,7 @@ class FarmHost:
             return False
         try:
             run("virsh", "-q", "-c", self.uri, "version", limit_s=30)
-        except ProcessError:
+        except (ProcessError, subprocess.TimeoutExpired):
             return False
         return True
 

@@ -25,6 +25,7 @@ from scheduler.hosts.simulated import (
 from scheduler.model.hosts import VirtType
 from scheduler.model.observations import DomainState, Inventory, StateReason
 from tests.clocks import START
+from tests.fleet.process import wait_until
 from tests.hosts.interleaved import after, interleaved, libvirt_error, raising
 from tests.waits import DEADLINE_SECONDS
 
@@ -205,10 +206,7 @@ def test_a_listener_is_told_in_libvirts_thread(tmp_path: Path) -> None:
     )
     uuid = domain.UUIDString()
     del domain
-    for _ in range(100_000):
-        if told:
-            break
-        handle.conn.getInfo()
+    wait_until(lambda: bool(told), what="libvirt's thread to tell of it")
     assert told == [uuid]
     let_go_of_the_event()
     assert handle.close() == 0

@@ -155,9 +155,13 @@ class ListeningHost:
         try:
             directory = self._scratch.directory / "tls"
             self.host = FarmHost("tls", directory, _user(), listening=listening)
-            self.host.wait_until_ready()
         except BaseException:
             self._scratch.close()
+            raise
+        try:
+            self.host.wait_until_ready()
+        except BaseException:
+            self.__exit__()
             raise
 
     def __enter__(self) -> FarmHost:

@@ -18,6 +18,7 @@ import libvirt
 
 from scheduler import interpreter
 from scheduler.hosts.abilities import Abilities
+from scheduler.hosts.events import let_event_pass
 from scheduler.hosts.identity import Identity, identify
 from scheduler.hosts.lanes import CALLS_AT_ONCE
 from scheduler.hosts.routes import endpoint_of, socket_of
@@ -25,6 +26,8 @@ from scheduler.hosts.routes import endpoint_of, socket_of
 PREFLIGHT_SECONDS = 3.0
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
+EVENT_SECONDS = 3.0
+"""How long libvirt's thread may be at an event before what it holds is told as a leak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,8 @@ class Handle:
         if self._close_callback:
             with suppress(libvirt.libvirtError):
                 self.conn.unregisterCloseCallback()
+        if self._callbacks:
+            let_event_pass(EVENT_SECONDS)  # it holds the connection, and would look like a leak
         self._callbacks, self._close_callback = [], False
         self.consoles.clear()  # each holds the connection; its end ends them on the host
         with suppress(libvirt.libvirtError):

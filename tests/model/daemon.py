@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import NoReturn, TypeVar
 
 from scheduler.control.pace import Pace
@@ -172,7 +172,6 @@ async def daemon(
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
         fleet = FleetView(opened, clock, policy=TERMS.policy, stale_after_seconds=60)
-        directory = Path(stack.enter_context(TemporaryDirectory()))
         watch = Watch(life, opened, called)
         drivers = WatchedDrivers(
             slots, keyring, clock, watch, on_hint=lambda host_id: plane.hint_host(host_id)
@@ -184,8 +183,8 @@ async def daemon(
             fleet=fleet,
             journal=journal,
             pace=PACE,
-            guests=no_guests(directory, clock),
-            shelf=await stack.enter_async_context(Shelf.open(directory, opened, TERMS)),
+            guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
+            shelf=await stack.enter_async_context(Shelf.open(Path(gettempdir()), opened, TERMS)),
         )
         services = Services.over(
             opened,

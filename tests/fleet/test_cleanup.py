@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.cleanup import PREFIX, Scratch
+from tests.fleet.cleanup import PREFIX, Scratch, _undo_listed
 from tests.fleet.process import wait_until
 
 RUN_LIMIT_S = 300
@@ -56,6 +56,17 @@ def test_a_failing_undo_does_not_stop_the_others(tmp_path: Path) -> None:
         scratch.undo("false")
         scratch.undo("/no/such/program")
     assert mark.exists()
+
+
+def test_nothing_is_undone_twice_though_its_directory_stays(tmp_path: Path) -> None:
+    trace, abandoned = tmp_path / "trace", Scratch.make("own")
+    for word in ("first", "second"):
+        abandoned.undo("sh", "-c", 'echo "$1" >>"$2"', "-", word, str(trace))
+    os.kill(abandoned.keeper_pid, signal.SIGKILL)
+    abandoned.close()
+    for _ in range(2):
+        _undo_listed(abandoned.directory)
+    assert trace.read_text() == "second\nfirst\n"
 
 
 def test_a_directory_that_goes_during_the_sweep_is_no_trouble(

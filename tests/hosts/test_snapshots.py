@@ -232,4 +232,4 @@ async def merged(
     async def done() -> bool:
         return await subject.driver.merge(plan.uuid, lower, upper, runs=runs)
 
-    await until_answer(done, seconds=60, what=f"{lower} and {upper} to be one")
+    await until_answer(done, seconds=240, what=f"{lower} and {upper} to be one")

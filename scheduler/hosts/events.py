@@ -23,6 +23,21 @@ def start_event_loop() -> threading.Thread:
     return thread
 
 
+def let_event_pass(seconds: float) -> None:
+    """Wait, for so long at most, until libvirt's thread holds nothing of the event that it tells.
+
+    Nobody that an event is told may wait for it so.
+    """
+    past = threading.Event()
+
+    def passed(timer: int, _nothing: object) -> None:
+        libvirt.virEventRemoveTimeout(timer)
+        past.set()
+
+    libvirt.virEventAddTimeout(0, passed, None)
+    past.wait(seconds)
+
+
 def _silence(_context: object, _error: object) -> None:
     """Say nothing: every error is raised as an exception as well."""
 

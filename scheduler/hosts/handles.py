@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import libvirt
 
 from scheduler import interpreter
 from scheduler.hosts.abilities import Abilities
+from scheduler.hosts.events import let_event_pass
 from scheduler.hosts.identity import Identity, identify
 from scheduler.hosts.lanes import CALLS_AT_ONCE
 from scheduler.hosts.routes import endpoint_of, socket_of
@@ -26,8 +26,8 @@ from scheduler.hosts.routes import endpoint_of, socket_of
 PREFLIGHT_SECONDS = 3.0
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
-TELLING_SECONDS = 5.0
-"""How long libvirt's thread may take to tell of a lost connection, on a machine with much to do."""
+EVENT_SECONDS = 3.0
+"""How long libvirt's thread may be at an event before what it holds is told as a leak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,6 @@ class Handle:
         """Those that are listened to over it, by their domain's UUID; only calls touch them."""
         self._callbacks: list[int] = []
         self._close_callback = False
-        self._told_closed = threading.Event()
 
     @property
     def closeable(self) -> bool:
@@ -77,7 +76,6 @@ class Handle:
             listener.domain_changed(domain.UUIDString())
 
         def closed(*_what: object) -> None:
-            self._told_closed.set()
             listener.closed()
 
         self._callbacks.append(
@@ -94,24 +92,16 @@ class Handle:
         for callback in self._callbacks:
             with suppress(libvirt.libvirtError):
                 self.conn.domainEventDeregisterAny(callback)
-        if self._close_callback and not self._unlisten():
-            # It was lost. Libvirt's own thread tells of that and holds it until it has: where that
-            # thread was slower than this one, it counted as leaked. Asking again waits for the end.
-            self._told_closed.wait(TELLING_SECONDS)
-            self._unlisten()
+        if self._close_callback:
+            with suppress(libvirt.libvirtError):
+                self.conn.unregisterCloseCallback()
+        if self._callbacks:
+            let_event_pass(EVENT_SECONDS)  # it holds the connection, and would look like a leak
         self._callbacks, self._close_callback = [], False
         self.consoles.clear()  # each holds the connection; its end ends them on the host
         with suppress(libvirt.libvirtError):
             return int(self.conn.close())
         return 0
-
-    def _unlisten(self) -> bool:
-        """Ask not to be told of its end; return False where the host cannot be asked any more."""
-        try:
-            self.conn.unregisterCloseCallback()
-        except libvirt.libvirtError:
-            return False
-        return True
 
 
 def open_handle(

@@ -106,9 +106,7 @@ class Job(Generic[T]):
     def go_on(self) -> None:
         """End the wait, if there is one: it is the call's turn."""
         with self._lock:
-            if self._kept_since is not None:
-                self._kept_seconds += monotonic() - self._kept_since
-                self._kept_since = None
+            self._end_wait()
 
     def abandon(self) -> bool:
         """Stop waiting, unless the call has just ended; return whether it is abandoned now.
@@ -124,7 +122,6 @@ class Job(Generic[T]):
 
         One that was abandoned before it began is not made.
         """
-        self.go_on()
         if not self._begin():
             self._hand_over(self._fail, RuntimeError("abandoned before it began"))
             return
@@ -138,8 +135,15 @@ class Job(Generic[T]):
             self._late(result)
         self._hand_over(self._succeed, result)
 
+    def _end_wait(self) -> None:
+        if self._kept_since is not None:
+            self._kept_seconds += monotonic() - self._kept_since
+            self._kept_since = None
+
     def _begin(self) -> bool:
         with self._lock:
+            # At once with the wait's end: a call is with us, or with its host, and never with none.
+            self._end_wait()
             self.begun = not self.abandoned
             self._begun_at, self._kept_before = monotonic(), self._kept_seconds
             return self.begun

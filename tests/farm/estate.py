@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import libvirt
 
@@ -20,6 +22,7 @@ from tests.proof.daemon import Daemon, Document, running
 POLL_S = 1.0
 GUEST = {"base_image": IMAGE, "agent_id": "farm", "vcpus": 1, "memory_mb": 128, "storage_mb": 128}
 LIMIT_S = 180.0
+LATE_LOOP = "the event loop wakes"
 
 
 @dataclass
@@ -134,7 +137,21 @@ def estate(
         opened = Estate(daemon, hosts)
         opened.wait_for_health(hosts, "UP")
         yield opened
-        assert '"level": "error"' not in daemon.log.read_text(), daemon.log_tail()
+        assert not _errors(daemon.log.read_text()), daemon.log_tail()
+
+
+def _errors(log: str) -> list[str]:
+    """Return the errors in a daemon's log, but for a loop that woke late.
+
+    A machine that stops a process for seconds has it say so; what is the daemon's own is watched.
+    """
+    lines = [line for line in log.splitlines() if '"level": "error"' in line]
+    return [line for line in lines if not _is_late_loop(json.loads(line))]
+
+
+def _is_late_loop(line: Mapping[str, Any]) -> bool:
+    parts = line.get("parts", [])
+    return bool(parts) and all(part.startswith(LATE_LOOP) for part in parts)
 
 
 def _configuration(ways: Mapping[str, str]) -> str:

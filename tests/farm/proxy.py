@@ -30,7 +30,11 @@ class Manner(Enum):
     STALL = auto()
     """Nothing moves, and nothing is lost: all of it goes on with PASS."""
     BLACKHOLE = auto()
-    """Everything sent is taken and lost, either way; a connection that lost bytes is dead."""
+    """Everything sent is taken and lost, either way; a connection that lost bytes is dead.
+
+    It breaks with the next PASS, as ssh's keepalive has it broken on a real way: libvirt's own
+    knows nothing of a connection that is being opened, which would hang for ever.
+    """
     RESET = auto()
     """Connections break, those there and those to come."""
 
@@ -66,11 +70,18 @@ class Proxy:
             self._moving.set()
         if manner is Manner.RESET:
             self.reset()
+        elif manner is Manner.PASS:
+            self._break_the_dead()
 
     def reset(self) -> None:
         """Break every connection there is."""
         for bridge in tuple(self._connections):
             bridge.cut()
+
+    def _break_the_dead(self) -> None:
+        for bridge in tuple(self._connections):
+            if bridge.is_dead:
+                bridge.cut()
 
     def lose_answer(self, procedure: Procedure) -> None:
         """Break the connection on which the next answer to this call comes, in its place."""
@@ -114,7 +125,7 @@ class _Bridge:
         self._proxy = proxy
         self._near = near
         self._far: asyncio.StreamWriter | None = None
-        self._is_dead = False
+        self.is_dead = False
 
     async def carry(self, near: asyncio.StreamReader, target: Path) -> None:
         """Dial the host and carry bytes both ways until either side ends."""
@@ -152,8 +163,8 @@ class _Bridge:
 
     async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         if not await self._proxy.lets_pass():
-            self._is_dead = True
-        if not self._is_dead:
+            self.is_dead = True
+        if not self.is_dead:
             writer.write(data)
             await writer.drain()
 

@@ -32,7 +32,7 @@ from tests.fleet.process import wait_until
 
 Document = dict[str, Any]
 
-READY_S = 60.0
+READY_S = 180.0
 CORRECTION_S = 5.0
 LOG_TAIL = 6000
 

@@ -18,8 +18,8 @@ import libvirt
 from scheduler.cli.failures import Failure
 from tests.faults.fuse import act_of, begun_within, numbered
 from tests.faults.site import Site
-from tests.faults.story import Story
-from tests.faults.trial import Death, NeverReached, Trial
+from tests.faults.story import NeverReached, Story
+from tests.faults.trial import Death, Trial
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -16,6 +16,9 @@ from tests.faults.stories import authorities, births, fleet, images, lives, loss
 from tests.faults.story import Story
 from tests.faults.trial import Death
 
+# A story may be told three times.
+pytestmark = pytest.mark.timeout(1200)
+
 SEED = 20
 PAIRS = 5
 

@@ -18,15 +18,11 @@ from tests.faults.audit import faults
 from tests.faults.books import read_books
 from tests.faults.cluster import Cluster
 from tests.faults.fuse import ANY, act_of
-from tests.faults.story import BY_THE_WAY, Story
+from tests.faults.story import BY_THE_WAY, NeverReached, Story
 from tests.fleet.process import wait_until
 
 DEATH_S = 30.0
 LOOK_EVERY_S = 0.1
-
-
-class NeverReached(AssertionError):
-    """The daemon lived: what was to kill it did not come to pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,17 +116,24 @@ def _sweep_one(directory: Path) -> None:
 
 
 def _undo_all(directory: Path) -> None:
-    with suppress(FileNotFoundError):
-        commands = [json.loads(line) for line in (directory / UNDO_LIST).read_text().splitlines()]
-        for argv in reversed(commands):
-            with suppress(OSError, subprocess.TimeoutExpired):
-                subprocess.run(argv, capture_output=True, check=False, timeout=UNDO_EACH_S)
+    _undo_listed(directory)
     deadline = time.monotonic() + UNDO_EACH_S
     # The owner's servers die with it, but may be writing until they have.
     while directory.exists() and time.monotonic() < deadline:
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():
             time.sleep(RETRY_EVERY_S)
+
+
+def _undo_listed(directory: Path) -> None:
+    with suppress(FileNotFoundError):
+        lines = (directory / UNDO_LIST).read_text().splitlines(keepends=True)
+        while lines:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                argv = json.loads(lines.pop())
+                subprocess.run(argv, capture_output=True, check=False, timeout=UNDO_EACH_S)
+            # Once is enough: by the next sweep another session may have what goes by this name.
+            (directory / UNDO_LIST).write_text("".join(lines))
 
 
 def _keep(directory: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 from typing import TYPE_CHECKING, Self
 
 from tests.fleet.cleanup import Scratch
@@ -141,7 +142,7 @@ class FarmHost:
             return False
         try:
             run("virsh", "-q", "-c", self.uri, "version", limit_s=30)
-        except ProcessError:
+        except (ProcessError, subprocess.TimeoutExpired):
             return False
         return True
 
@@ -154,9 +155,13 @@ class ListeningHost:
         try:
             directory = self._scratch.directory / "tls"
             self.host = FarmHost("tls", directory, _user(), listening=listening)
-            self.host.wait_until_ready()
         except BaseException:
             self._scratch.close()
+            raise
+        try:
+            self.host.wait_until_ready()
+        except BaseException:
+            self.__exit__()
             raise
 
     def __enter__(self) -> FarmHost:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pycdlib
 
 from tests.fleet.host import IMAGES
-from tests.fleet.process import ProcessError, run, wait_until
+from tests.fleet.process import RUN_LIMIT_S, ProcessError, run, wait_until
 
 if TYPE_CHECKING:
     from tests.fleet.host import Host
     from tests.fleet.ssh import SshAccess
 
 BOOT_LIMIT_S = 180.0
-SHUTDOWN_LIMIT_S = 90.0
+SHUTDOWN_LIMIT_S = 180.0
 LOOK_EVERY_S = 0.25
 SHUT_OFF = "shut off"
 # Emulation's own cache of translated code would grow to 1 GiB a guest.
@@ -101,7 +101,7 @@ class Guest:
         assert address is not None, f"{self.name} answers but its lease is gone"
         return address
 
-    def run(self, *argv: str, limit_s: float = 30) -> str:
+    def run(self, *argv: str, limit_s: float = RUN_LIMIT_S) -> str:
         """Run a shell command in the guest, through the host; `ProcessError` if it fails."""
         address = self.leased_address()
         if address is None:
@@ -130,7 +130,7 @@ class Guest:
 
     def _answers(self) -> bool:
         try:
-            self.run("true", limit_s=10)
+            self.run("true", limit_s=30)
         except (ProcessError, subprocess.TimeoutExpired):
             return False
         return True

@@ -8,11 +8,12 @@ the fleet goes, so a host can be power-cycled.
 from __future__ import annotations
 
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.fleet.process import ProcessError, Server, run, wait_until
+from tests.fleet.process import RUN_LIMIT_S, ProcessError, Server, run, wait_until
 from tests.fleet.ssh import SSH_PORT, SshAccess, make_key, public_key
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Host:
     def is_up(self) -> bool:
         return self._init is not None and self._init.is_running
 
-    def run(self, *argv: str, limit_s: float = 60) -> str:
+    def run(self, *argv: str, limit_s: float = RUN_LIMIT_S) -> str:
         """Run a command on the host and return its output; `ProcessError` when it fails."""
         return run(*self.argv(*argv), limit_s=limit_s)
 
@@ -75,7 +76,7 @@ class Host:
         # nsenter forks; who kills it means the command.
         return [*enter, "setpriv", "--pdeathsig", "KILL", "--", *argv]
 
-    def virsh(self, *arguments: str, limit_s: float = 60) -> str:
+    def virsh(self, *arguments: str, limit_s: float = RUN_LIMIT_S) -> str:
         """What the host's own virsh says."""
         return self.run("virsh", "-q", "-c", "qemu:///system", *arguments, limit_s=limit_s)
 
@@ -172,8 +173,15 @@ class Host:
 
     def pid_outside(self, name: str) -> int:
         """The pid of `libvirtd`, `virtlogd` or `sshd` as this machine counts it."""
-        named = {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in children(self._pid)}
-        return named[name]
+        found: list[int] = []
+
+        def is_found() -> bool:
+            # The kernel leaves some out of the list while others of it end.
+            found[:] = [pid for pid in children(self._pid) if name_of(pid) == name]
+            return bool(found)
+
+        wait_until(is_found, what=f"{name} on {self.name}")
+        return found[0]
 
     def provision(self, image: Path) -> None:
         """Once after the first boot: the NAT network, the pool, and the image in it."""
@@ -217,7 +225,7 @@ class Host:
     def _libvirtd_answers(self) -> bool:
         try:
             self.virsh("uri", limit_s=10)
-        except ProcessError:
+        except (ProcessError, subprocess.TimeoutExpired):
             return False
         return True
 
@@ -226,7 +234,10 @@ class Host:
         return self.file("/run/sshd.pid")
 
     def _sshd_listens(self) -> bool:
-        return self._sshd_pid_file.exists() and bool(self._sshd_pid_file.read_text().strip())
+        try:
+            return bool(self._sshd_pid_file.read_text().strip())
+        except FileNotFoundError:
+            return False
 
     def _lay_out(self) -> None:
         for name in OWN_DIRECTORIES:
@@ -248,3 +259,11 @@ class Host:
 def children(pid: int) -> list[int]:
     """The pids of a process's children, those included that it took over from others."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def name_of(pid: int) -> str | None:
+    """What a process is called; None when it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None

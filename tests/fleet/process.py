@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 ROOT = Path("/")
 RUN_LIMIT_S = 120.0
-READY_LIMIT_S = 60.0
+READY_LIMIT_S = 180.0  # it tells a hang from a wait, not a slow machine from a fast
 STOP_LIMIT_S = 90.0  # longer than sandboxd lets what is in progress take
 ABORT_LIMIT_S = 10.0
 LOOK_EVERY_S = 0.02

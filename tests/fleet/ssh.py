@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SSH_PORT = 22
-QUIET = ("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5")
+QUIET = ("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30")
 # A guest's key is made on its first boot: there is nothing to compare it with.
 ANY_HOST_KEY = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
 
@@ -37,10 +38,10 @@ class SshAccess:
             file.write(f"{address} {' '.join(host_key.split()[:2])}\n")
 
     def host_argv(self, address: str, *arguments: str) -> list[str]:
-        """The ssh command for root on the host at `address`."""
+        """The ssh command for root on the host at `address`; `arguments` count before ours."""
         trusted = ("-o", f"UserKnownHostsFile={self.known_hosts}")
         login = ("-F", "none", "-i", str(self.key), "-l", "root", "-p", str(SSH_PORT))
-        return ["ssh", *QUIET, *trusted, *login, *arguments, address]
+        return ["ssh", *arguments, *QUIET, *trusted, *login, address]
 
     def guest_argv(self, host_address: str, guest_address: str) -> list[str]:
         """The ssh command for root on a guest of that host, through the host."""
@@ -56,11 +57,17 @@ class SshAccess:
         log = self.key.with_name(f"forwarded-{address}.log")
         tunnel = Server.start(self.host_argv(address, *forward), log=log)
         try:
-            tunnel.wait_until_ready(local.exists)
+            tunnel.wait_until_ready(lambda: _listens(local))
             yield local
         finally:
             tunnel.kill()
             local.unlink(missing_ok=True)
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody listens on a socket, whose file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def make_key(path: Path, comment: str) -> None:

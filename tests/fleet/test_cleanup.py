@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.fleet.cleanup import PREFIX, Scratch
+from tests.fleet.cleanup import PREFIX, Scratch, _undo_listed
 from tests.fleet.process import wait_until
 
+RUN_LIMIT_S = 300
 OWNER_THAT_IS_KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -25,6 +27,15 @@ server = Server.start(["sleep", "600"], log=scratch.directory / "log")
 print(scratch.directory, server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a place for scratch directories where no other session on the machine sweeps."""
+    own = tmp_path / "scratch"
+    own.mkdir()
+    monkeypatch.setenv("TMPDIR", str(own))
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 def test_the_directory_goes_and_undo_runs_last_first(tmp_path: Path) -> None:
@@ -45,6 +56,17 @@ def test_a_failing_undo_does_not_stop_the_others(tmp_path: Path) -> None:
         scratch.undo("false")
         scratch.undo("/no/such/program")
     assert mark.exists()
+
+
+def test_nothing_is_undone_twice_though_its_directory_stays(tmp_path: Path) -> None:
+    trace, abandoned = tmp_path / "trace", Scratch.make("own")
+    for word in ("first", "second"):
+        abandoned.undo("sh", "-c", 'echo "$1" >>"$2"', "-", word, str(trace))
+    os.kill(abandoned.keeper_pid, signal.SIGKILL)
+    abandoned.close()
+    for _ in range(2):
+        _undo_listed(abandoned.directory)
+    assert trace.read_text() == "second\nfirst\n"
 
 
 def test_a_directory_that_goes_during_the_sweep_is_no_trouble(
@@ -69,7 +91,7 @@ def test_nothing_outlives_an_owner_killed_by_sigkill(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=RUN_LIMIT_S,
     )
     assert owner.returncode == -signal.SIGKILL, owner.stderr
     directory, pid = owner.stdout.split()
@@ -96,5 +118,5 @@ def _is_alive(pid: int) -> bool:
     """Whether the process runs; a zombie that nobody has reaped yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fleet.process import run, wait_until
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 CHECKOUT = Path(__file__).parents[2]
 SESSION = """
@@ -52,7 +52,7 @@ def test_nothing_is_left_after(ending: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert session.returncode == code, session.stdout + session.stderr
     bridge, directory, *namespaces = (tmp_path / "report").read_text().split()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fleet.process import ProcessError, run
+from tests.fleet.process import RUN_LIMIT_S, ProcessError, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_DOMAIN = "test"
 
 
-def domains(host: FarmHost, limit_s: float = 10) -> list[str]:
+def domains(host: FarmHost, limit_s: float = RUN_LIMIT_S) -> list[str]:
     return run("virsh", "-q", "-c", host.uri, "list", "--all", "--name", limit_s=limit_s).split()
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fleet
 
 VIRSH = "virsh -q -c qemu:///system"
+IMPATIENT = ("-o", "ConnectTimeout=5")
 
 
 def test_each_host_is_itself(fleet: Fleet) -> None:
@@ -96,7 +97,7 @@ def test_a_suspended_host_answers_nobody(make_fleet: Callable[[int], Fleet]) -> 
     (host,) = fleet
     host.suspend()
     with pytest.raises(ProcessError, match="timed out"):
-        run(*fleet.access.host_argv(host.address), "true")
+        run(*fleet.access.host_argv(host.address, *IMPATIENT), "true")
     host.resume()
     run(*fleet.access.host_argv(host.address), "true")
 
@@ -118,7 +119,7 @@ def test_a_host_without_power_is_not_there(make_fleet: Callable[[int], Fleet]) -
     with pytest.raises(ProcessError, match="powered off"):
         host.run("true")
     with pytest.raises(ProcessError, match=r"No route to host|timed out"):
-        run(*fleet.access.host_argv(host.address), "true")
+        run(*fleet.access.host_argv(host.address, *IMPATIENT), "true")
 
 
 def test_a_furnished_host_is_reached_past_its_namespaces_and_holds_what_is_not_ours(

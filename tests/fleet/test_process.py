@@ -13,6 +13,7 @@ from tests.fleet.postgres import PostgresCluster
 from tests.fleet.process import PORTS_TRIED, ProcessError, Server, on_free_port
 
 LISTEN = "import socket, sys; socket.create_server(('127.0.0.1', int(sys.argv[1]))); input()"
+ANY_PORT = 0
 
 
 def test_another_port_is_tried_while_it_is_taken(tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ def test_another_port_is_tried_while_it_is_taken(tmp_path: Path) -> None:
 
         def start(port: int) -> str:
             tried.append(port)
-            asked = other.getsockname()[1] if len(tried) < 3 else port
+            asked = other.getsockname()[1] if len(tried) < 3 else ANY_PORT
             log = tmp_path / f"log-{len(tried)}"
             server = Server.start([sys.executable, "-c", LISTEN, str(asked)], log=log)
             server.wait_until_ready(lambda: False)

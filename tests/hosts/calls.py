@@ -6,6 +6,9 @@ import threading
 
 from scheduler.hosts.lanes import Terms
 
+HANGS_SECONDS = 600
+"""Longer than any test: a call that nobody lets go on has failed it."""
+
 
 class Gate:
     """A call that hangs until the test opens it."""
@@ -16,7 +19,7 @@ class Gate:
 
     def __call__(self) -> str:
         self.begun += 1
-        assert self._open.wait(30)
+        assert self._open.wait(HANGS_SECONDS)
         return "late"
 
     def open(self) -> None:
@@ -25,5 +28,5 @@ class Gate:
 
 def terms(**values: object) -> Terms:
     """Return short terms; the deadline is what the test is about, or never reached."""
-    known: dict[str, object] = {"doing": "answer", "deadline_seconds": 30}
+    known: dict[str, object] = {"doing": "answer", "deadline_seconds": HANGS_SECONDS}
     return Terms(**{**known, **values})  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ import struct
 import subprocess
 from pathlib import Path
 
+from tests.fleet.process import RUN_LIMIT_S
+
 MIB = 2**20
 CLUSTER = 2**16
 SECRET = "/etc/passwd"
@@ -164,4 +166,4 @@ def _named(path: Path, *, at: int, name: str, offset_field: int, length_field: i
 
 
 def _qemu_img(*arguments: str) -> None:
-    subprocess.run(["qemu-img", *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run(["qemu-img", *arguments], check=True, capture_output=True, timeout=RUN_LIMIT_S)

@@ -171,11 +171,11 @@ def host_record(name: str, **values: object) -> HostResources:
 
 
 async def on_libvirt(
-    driver: HostDriver, act: Callable[[Handle], None], within: Verb = Verb.DEFINE
+    driver: HostDriver, act: Callable[[Handle], None], within: Verb = Verb.SNAPSHOT
 ) -> None:
     """Do something on the driver's own connection, behind the port's back.
 
-    It may take as long as the kind of call that is named.
+    It may take as long as the kind of call that is named, ten minutes unless told.
     """
     assert isinstance(driver, LibvirtDriver)
     await driver._mutating.call(within, act)

@@ -57,8 +57,8 @@ def then(end: Callable[[libvirt.virDomain], object]) -> Callable[..., libvirt.vi
 @pytest.mark.parametrize(
     ("end", "seconds", "proven"),
     [
-        (libvirt.virDomain.shutdown, 10, VirtType.KVM),
-        (libvirt.virDomain.destroy, 10, VirtType.QEMU),
+        (libvirt.virDomain.shutdown, 120, VirtType.KVM),
+        (libvirt.virDomain.destroy, 120, VirtType.QEMU),
         (lambda _domain: None, 0.05, VirtType.QEMU),
     ],
     ids=["ends by itself", "is killed", "goes on"],

@@ -25,6 +25,7 @@ from scheduler.hosts.simulated import (
 from scheduler.model.hosts import HostResources, Transport
 from scheduler.model.observations import DomainState
 from tests.clocks import HurriedClock, ManualClock
+from tests.hosts.calls import HANGS_SECONDS
 from tests.hosts.races import PLAN
 from tests.hosts.subjects import CLUSTER, host_record
 
@@ -127,7 +128,9 @@ async def test_no_second_call_on_a_disk_is_begun_while_one_hangs(
         driver = drivers.get(record)
         assert isinstance(driver, LibvirtDriver)
         with pytest.raises(HostTimeout):
-            await driver._on_pool(Verb.FREEZE, lambda *_: hung.wait(30), subject=PLAN.uuid)
+            await driver._on_pool(
+                Verb.FREEZE, lambda *_: hung.wait(HANGS_SECONDS), subject=PLAN.uuid
+            )
         for attempt in (driver.freeze(PLAN.uuid, "l"), driver.settled_layer(PLAN.uuid)):
             with pytest.raises(HostUnreachable, match="still hangs"):
                 await attempt

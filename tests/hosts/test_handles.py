@@ -16,7 +16,9 @@ from scheduler.hosts.handles import Listener, open_handle
 from scheduler.hosts.simulated import SimulatedHost, write_node_file
 from tests.fleet.farm import LibvirtdFarm
 from tests.hosts.interleaved import Hook, Interleaved, libvirt_error, raising
+from tests.waits import DEADLINE_SECONDS
 
+DOMAIN = "<domain type='test'><name>x</name><memory>1</memory><os><type>hvm</type></os></domain>"
 LISTENER = Listener(domain_changed=lambda _uuid: None, closed=lambda: None)
 
 
@@ -57,6 +59,22 @@ def test_an_open_connection_is_closed_without_a_reference_left(uri: str) -> None
     handle = open_handle(uri, TEST_IN_PROCESS, LISTENER)
     assert handle.conn.getInfo()[2] == 1
     assert handle.close() == 0
+
+
+def test_an_event_that_is_being_told_is_no_leaked_reference(uri: str) -> None:
+    telling, told = threading.Event(), threading.Event()
+
+    def changed(_uuid: str) -> None:
+        telling.set()
+        told.wait(0.5)  # no test fails by it: only a close that does not wait would be missed
+
+    handle = open_handle(
+        uri, TEST_IN_PROCESS, Listener(domain_changed=changed, closed=lambda: None)
+    )
+    assert handle.conn.defineXML(DOMAIN)
+    assert telling.wait(DEADLINE_SECONDS)
+    assert handle.close() == 0
+    told.set()
 
 
 def test_a_leaked_reference_is_counted(uri: str) -> None:

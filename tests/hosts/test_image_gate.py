@@ -18,6 +18,7 @@ from scheduler import jails
 from scheduler.errors import HostRefused, Unavailable
 from scheduler.hosts.image_gate import MEMORY_BYTES, Judged, jail_of, judge_image
 from scheduler.jails import UNJAILED
+from tests.fleet.process import RUN_LIMIT_S
 from tests.hosts import images
 
 MOST = 2**40
@@ -43,7 +44,7 @@ def inside(image: Path, *command: str) -> subprocess.CompletedProcess[str]:
             pass_fds=(file.fileno(),),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=RUN_LIMIT_S,
             check=False,
         )
 
@@ -119,7 +120,7 @@ def test_a_jail_that_cannot_be_closed_runs_nothing(image: Path) -> None:
             pass_fds=(file.fileno(),),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=RUN_LIMIT_S,
             check=False,
         )
     assert ran.returncode == UNJAILED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +24,8 @@ from scheduler.hosts.simulated import (
 from scheduler.model.hosts import VirtType
 from scheduler.model.observations import DomainState, Inventory, StateReason
 from tests.clocks import START
+from tests.fleet.process import wait_until
 from tests.hosts.interleaved import after, interleaved, libvirt_error, raising
-from tests.waits import DEADLINE_SECONDS
 
 KEYRING = Keyring([b"k" * 32], "c")
 LOOK = Look(
@@ -205,25 +204,9 @@ def test_a_listener_is_told_in_libvirts_thread(tmp_path: Path) -> None:
     )
     uuid = domain.UUIDString()
     del domain
-    for _ in range(100_000):
-        if told:
-            break
-        handle.conn.getInfo()
+    wait_until(lambda: bool(told), what="libvirt's thread to tell of it")
     assert told == [uuid]
-    let_go_of_the_event()
     assert handle.close() == 0
-
-
-def let_go_of_the_event() -> None:
-    """Wait until libvirt's thread is past the event that it tells, and holds nothing of it."""
-    past = threading.Event()
-
-    def passed(timer: int, _nothing: object) -> None:
-        libvirt.virEventRemoveTimeout(timer)
-        past.set()
-
-    libvirt.virEventAddTimeout(0, passed, None)
-    assert past.wait(DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize("state", range(8))

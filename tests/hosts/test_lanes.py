@@ -15,13 +15,13 @@ from scheduler.errors import HostTimeout
 from scheduler.hosts import threads as threads_room
 from scheduler.hosts.lanes import CallNotBegun, Lane, LaneLimits
 from scheduler.hosts.threads import NEW_AT_ONCE, Threads, Turn
-from tests.hosts.calls import Gate, terms
+from tests.hosts.calls import HANGS_SECONDS, Gate, terms
 from tests.jumps import in_jumps, pass_time
-from tests.waits import until
+from tests.waits import DEADLINE_SECONDS, until
 
 MARGIN_SECONDS = 600
 """What the machine may be slow by between two lines of a test."""
-PATIENT = LaneLimits(kept_seconds=10 * MARGIN_SECONDS)
+PATIENT = LaneLimits(waiting_seconds=10 * MARGIN_SECONDS, kept_seconds=10 * MARGIN_SECONDS)
 
 
 @pytest.fixture
@@ -142,17 +142,17 @@ def test_what_a_call_waits_for_its_slot_is_told_apart_from_its_host_s_time(
     threads: Threads, gate: Gate
 ) -> None:
     async def test() -> None:
-        lane, slots = Lane("h", threads), asyncio.Semaphore(1)
+        lane, slots = Lane("h", threads, limits=PATIENT), asyncio.Semaphore(1)
         first = asyncio.create_task(lane.call(gate, terms(slots=slots, deadline_seconds=10**6)))
         await until(lambda: gate.begun == 1, what="the first call to be its host's")
         own = terms(slots=slots)
         second = asyncio.create_task(lane.call(lambda: "fine", own))
-        await pass_time(20)
+        await pass_time(MARGIN_SECONDS)
         gate.open()
         assert (await first, await second) == ("late", "fine")
-        assert own.spent.waited_seconds >= 20
+        assert own.spent.waited_seconds >= MARGIN_SECONDS
         assert own.spent.seconds is not None
-        assert own.spent.seconds < 20
+        assert own.spent.seconds < MARGIN_SECONDS
 
     in_jumps(test())
 
@@ -219,7 +219,7 @@ async def test_four_abandoned_calls_close_the_lane_until_one_returns(
         await hang(lane, gate)
     with pytest.raises(CallNotBegun, match="4 earlier calls"):
         await lane.call(lambda: "never", terms())
-    assert gate.begun == 4
+    await until(lambda: gate.begun == 4, what="the calls that were abandoned to be at it")
     assert await other.call(lambda: "fine", terms()) == "fine"
     gate.open()
     await until(lambda: lane.abandoned == 0, what="the abandoned calls to return")
@@ -275,7 +275,7 @@ async def test_calls_that_waited_are_not_begun_once_the_lane_is_closed(
 ) -> None:
     lane = Lane("h", threads, limits=LaneLimits(abandoned=1))
     slots = asyncio.Semaphore(1)
-    last = asyncio.create_task(lane.call(gate, terms(slots=slots, deadline_seconds=30)))
+    last = asyncio.create_task(lane.call(gate, terms(slots=slots)))
     await until(lambda: gate.begun == 1)
     waiting = asyncio.create_task(lane.call(lambda: "never", terms(slots=slots)))
     await asyncio.sleep(0)
@@ -308,7 +308,7 @@ async def test_a_late_result_is_handed_to_whoever_lets_go_of_it(
     threads: Threads, gate: Gate, leave: str
 ) -> None:
     lane, late = Lane("h", threads), list[str]()
-    seconds = 0.01 if leave == "deadline" else 30
+    seconds = 0.01 if leave == "deadline" else HANGS_SECONDS
     call = asyncio.create_task(lane.call(gate, terms(deadline_seconds=seconds), late=late.append))
     await until(lambda: gate.begun == 1)
     if leave == "cancel":
@@ -322,7 +322,9 @@ async def test_a_result_that_crosses_the_cancellation_is_let_go_of_too(threads: 
     lane, late, returned = Lane("h", threads), list[str](), threading.Event()
     call = asyncio.create_task(lane.call(_returning(returned), terms(), late=late.append))
     await asyncio.sleep(0)
-    assert returned.wait(10)  # the loop stands still, so that the result cannot be taken
+    assert returned.wait(
+        DEADLINE_SECONDS
+    )  # the loop stands still, so that the result cannot be taken
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

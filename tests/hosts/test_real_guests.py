@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from scheduler.errors import HostUnreachable
@@ -19,12 +20,14 @@ from scheduler.model.observations import DomainState, StateReason
 from scheduler.model.sandboxes import IpSource
 from tests.fleet.fleet import Fleet
 from tests.hosts import subjects
+from tests.hosts.interleaved import interleaved
 from tests.hosts.subjects import Subject, on_libvirt
 from tests.waits import until_answer
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 SMALL_MB = 128
+BOOT_SECONDS = 240
 PROBE_SECONDS = 240
 """A hundred times what it takes under emulation: other guests run beside it."""
 
@@ -52,7 +55,7 @@ async def boot(subject: Subject, public_key: str) -> tuple[DomainPlan, str]:
         told = await driver.addresses(plan.uuid, plan.mac, plan.network)
         return told.address is not None
 
-    await until_answer(known, seconds=120, what="the address of a booted guest")
+    await until_answer(known, seconds=BOOT_SECONDS, what="the address of a booted guest")
     told = await driver.addresses(plan.uuid, plan.mac, plan.network)
     assert told.source is IpSource.LEASE
     return plan, str(told.address)
@@ -75,14 +78,16 @@ async def test_a_guest_boots_with_its_seed_and_shuts_down_when_asked(
         writer.close()
         return greeting.startswith(b"SSH-2.0")
 
-    await until_answer(greeted, seconds=60, what="the guest's sshd, by the jump over its host")
+    await until_answer(
+        greeted, seconds=BOOT_SECONDS, what="the guest's sshd, by the jump over its host"
+    )
     await subject.driver.shutdown(plan.uuid)
 
     async def down() -> bool:
         found = await subject.driver.domain(plan.uuid)
         return found is not None and found.state is DomainState.SHUT_OFF
 
-    await until_answer(down, seconds=60, what="a guest that obeys ACPI")
+    await until_answer(down, seconds=BOOT_SECONDS, what="a guest that obeys ACPI")
     found = await subject.driver.domain(plan.uuid)
     assert found is not None
     assert found.reason is StateReason.GUEST_SHUTDOWN
@@ -113,8 +118,12 @@ async def test_the_probe_machine_ends_by_itself_where_guests_run(subject: Subjec
 
 
 async def test_a_probe_machine_that_goes_on_is_ended(subject: Subject, one_host: Fleet) -> None:
+    def paused(method: Callable[..., object], xml: str, flags: int) -> object:
+        return method(xml, flags | libvirt.VIR_DOMAIN_START_PAUSED)  # else it ends, given time
+
     def probe(handle: Handle) -> None:
-        assert not runs_to_its_end(handle.conn, VirtType.QEMU, 0.001)
+        halted = interleaved(handle, {"createXML": paused})
+        assert not runs_to_its_end(halted.conn, VirtType.QEMU, 0.001)
 
     await on_libvirt(subject.driver, probe)
     assert "sandboxd-probe" not in one_host["h1"].virsh("list", "--all")

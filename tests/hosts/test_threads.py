@@ -105,3 +105,29 @@ async def test_what_waits_for_a_thread_is_kept_until_it_begins() -> None:
     await until(lambda: job.kept_seconds > 0, what="the wait to be counted")
     job.run()
     assert job.kept_seconds == job.kept_seconds > 0
+
+
+class Seen:
+    """A lock that looks, whenever it is left, whether a call waits for a thread or was begun."""
+
+    def __init__(self, job: Job[None]) -> None:
+        self.sides: list[bool] = []
+        self._job = job
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.sides.append((self._job._kept_since is not None) != self._job.begun)
+        self._lock.release()
+
+
+async def test_a_call_waits_for_a_thread_or_was_begun_and_nothing_lies_between() -> None:
+    """Else a call that passes its deadline there would be told as one for which none was had."""
+    job: Job[None] = Job(lambda: None, None)
+    job.keep_waiting()
+    job._lock = seen = Seen(job)  # type: ignore[assignment]
+    job.run()
+    assert len(seen.sides) > 1
+    assert all(seen.sides)

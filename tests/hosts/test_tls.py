@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from scheduler.model.hosts import Transport
 from tests.fleet.certificates import ADDRESS, Authority, Listening, Pki
 from tests.fleet.cleanup import Scratch
 from tests.fleet.farm import FarmHost, ListeningHost
-from tests.fleet.process import free_port
+from tests.fleet.process import on_free_port
 from tests.hosts.subjects import CLUSTER, host_record
 from tests.waits import until_answer
 
@@ -43,8 +45,16 @@ async def drivers(tmp_path: Path) -> AsyncIterator[Drivers]:
         yield made
 
 
-def listening(pki: Pki) -> Listening:
-    return Listening(pki=pki, port=free_port())
+@contextmanager
+def listening(pki: Pki) -> Iterator[tuple[FarmHost, int]]:
+    """Yield a host that shows what is in a directory, and the port where it does."""
+
+    def start(port: int) -> tuple[ListeningHost, int]:
+        return ListeningHost(Listening(pki=pki, port=port)), port
+
+    listener, port = on_free_port(start)
+    with listener as host:
+        yield host, port
 
 
 def reached(drivers: Drivers, uri: str) -> HostDriver:
@@ -63,9 +73,8 @@ async def why_not(drivers: Drivers, uri: str) -> HostUnreachable:
 async def test_a_host_is_reached_over_tls_and_again_after_its_restart(
     site: Site, drivers: Drivers
 ) -> None:
-    way = listening(site.authority.server(site.directory / "good"))
-    with ListeningHost(way) as host:
-        driver = reached(drivers, site.client.uri(way.port))
+    with listening(site.authority.server(site.directory / "good")) as (host, port):
+        driver = reached(drivers, site.client.uri(port))
         assert [one.name for one in (await driver.inventory()).domains] == ["test"]
         host.restart()
         await until_answer(lambda: _answers(driver), what="the restarted host")
@@ -74,29 +83,28 @@ async def test_a_host_is_reached_over_tls_and_again_after_its_restart(
 async def test_neither_side_is_believed_without_its_certificate(
     site: Site, drivers: Drivers
 ) -> None:
-    way = listening(site.authority.server(site.directory / "mutual"))
+    own = site.authority.server(site.directory / "mutual")
     stranger = Authority("theirs").client(site.directory / "stranger")
     (stranger.directory / "cacert.pem").write_bytes(site.authority.certificate())
     unbelieving = Authority("ours").client(site.directory / "unbelieving")
-    with ListeningHost(way) as host:
+    with listening(own) as (host, port):
         # The client believes the host, which does not know who signed the client's certificate.
-        error = await why_not(drivers, stranger.uri(way.port))
+        error = await why_not(drivers, stranger.uri(port))
         assert "virt-pki-validate" in (error.remedy or "")
         # And the other way round.
-        error = await why_not(drivers, unbelieving.uri(way.port))
+        error = await why_not(drivers, unbelieving.uri(port))
         assert "certificate" in error.message.lower()
         await _is_untouched(host, drivers)
 
 
 async def test_a_certificate_for_another_address_is_refused(site: Site, drivers: Drivers) -> None:
-    way = listening(site.authority.server(site.directory / "other", "kvm7.example"))
-    with ListeningHost(way):
-        error = await why_not(drivers, site.client.uri(way.port))
+    with listening(site.authority.server(site.directory / "other", "kvm7.example")) as (_, port):
+        error = await why_not(drivers, site.client.uri(port))
     assert "verify peer's certificate" in error.message
 
 
 async def test_a_certificate_that_has_expired_is_refused(site: Site, drivers: Drivers) -> None:
-    way = listening(site.authority.server(site.directory / "good again"))
+    own = site.authority.server(site.directory / "good again")
     stale = site.authority.server(site.directory / "stale", days=-1).directory
     client = Pki(directory=site.directory / "client with a stale certificate")
     client.directory.mkdir()
@@ -105,13 +113,15 @@ async def test_a_certificate_that_has_expired_is_refused(site: Site, drivers: Dr
         (client.directory / f"client{name}.pem").write_bytes(
             (stale / f"server{name}.pem").read_bytes()
         )
-    with ListeningHost(way):
-        error = await why_not(drivers, client.uri(way.port))
+    with listening(own) as (_, port):
+        error = await why_not(drivers, client.uri(port))
     assert "virt-pki-validate" in (error.remedy or "")
 
 
 async def test_nobody_listening_is_told_at_once(site: Site, drivers: Drivers) -> None:
-    error = await why_not(drivers, site.client.uri(free_port()))
+    with socket.socket() as taken:  # by somebody who does not listen
+        taken.bind((ADDRESS, 0))
+        error = await why_not(drivers, site.client.uri(taken.getsockname()[1]))
     assert "refused" in error.message
 
 

@@ -60,17 +60,20 @@ class Machine:
 
 async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Accept, and never say anything."""
-    await reader.read()
-    writer.close()
-    await writer.wait_closed()
+    try:
+        await reader.read()
+    finally:
+        writer.close()
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1024):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    try:
+        with suppress(OSError):
+            while data := await reader.read(1024):
+                writer.write(data)
+                await writer.drain()
+    finally:  # a test's end may come before the other side's
+        writer.close()
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def mode(path: Path) -> int:
 async def echoed(path: str) -> bytes:
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"ping")
-    answer = await reader.read(4)
+    answer = await reader.readexactly(4)
     writer.close()
     await writer.wait_closed()
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.fleet.postgres import PostgresCluster
@@ -12,6 +13,9 @@ from tests.model.databases import Postgres, Sqlite
 from tests.model.machine import FleetMachine, live
 from tests.model.requests import Ask, Create, Request
 from tests.model.snapshot_machine import SnapshotMachine
+
+# A minute of computing, which others on the machine make several.
+pytestmark = pytest.mark.timeout(1200)
 
 SHORT = settings(
     max_examples=10,

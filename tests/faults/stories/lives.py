@@ -102,6 +102,7 @@ class Expire(WithSandbox):
     """A lease ends, and with it the sandbox."""
 
     wanted: ClassVar = {"ttl_seconds": SOON_S}
+    too_late: ClassVar = frozenset({"DESTROYED"})
 
     def is_done(self) -> bool:
         return self.state(self.id) == "DESTROYED"
@@ -111,6 +112,7 @@ class ExpireToStop(WithSandbox):
     """A lease ends, and its sandbox is stopped and kept."""
 
     wanted: ClassVar = {"ttl_seconds": SOON_S, "on_expire": "stop"}
+    too_late: ClassVar = frozenset({"STOPPED"})
 
     def is_done(self) -> bool:
         return self.state(self.id) == "STOPPED"
@@ -120,6 +122,7 @@ class ExpireToImage(WithSandbox):
     """A lease ends, and its disk is to be an image: these hosts give no bytes, so it is kept."""
 
     wanted: ClassVar = {"ttl_seconds": SOON_S, "on_expire": "image"}
+    too_late: ClassVar = frozenset({"STOPPED"})
 
     def is_done(self) -> bool:
         found = self.sandbox("one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scheduler.control.leftovers import REMOVED
 from tests.faults.stories.lives import WithSandbox
 from tests.faults.story import LONG_S
+from tests.fleet.process import wait_until
 
 
 class Reappear(WithSandbox):
@@ -14,7 +15,8 @@ class Reappear(WithSandbox):
         super().prepare()
         with self.cluster.libvirt(self.place) as connection:
             xml = connection.lookupByName("one").XMLDesc()
-            self.cluster.api.delete(f"/v1/sandboxes/{self.id}", wait=30)
+            self.cluster.api.delete(f"/v1/sandboxes/{self.id}")
+            wait_until(lambda: self.state(self.id) == "DESTROYED", what="its end")
             connection.defineXML(xml).create()
 
     def act(self) -> None:

@@ -9,6 +9,7 @@ from scheduler.cli.exits import Exit
 from scheduler.cli.failures import Failure
 from tests.faults.cluster import Document
 from tests.faults.stories.lives import WithSandbox
+from tests.fleet.process import wait_until
 
 
 class MakeSnapshot(WithSandbox):
@@ -36,7 +37,8 @@ class GoBack(MakeSnapshot):
     def prepare(self) -> None:
         super().prepare()
         path = f"/v1/sandboxes/{self.id}/snapshots"
-        self.cluster.api.post(path, {"name": "point"}, wait=30)
+        self.cluster.api.post(path, {"name": "point"})
+        wait_until(lambda: MakeSnapshot.is_done(self), what="a snapshot")
 
     def act(self) -> None:
         self.post(f"/v1/sandboxes/{self.id}/snapshots/point/revert")

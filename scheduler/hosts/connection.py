@@ -18,16 +18,17 @@ import libvirt
 import structlog
 
 from scheduler.clock import Clock
-from scheduler.errors import HostError, HostUnreachable, IdentityChanged
+from scheduler.errors import HostError, HostTimeout, HostUnreachable, IdentityChanged
 from scheduler.hosts import abilities as able
 from scheduler.hosts.calls import CallsOf
+from scheduler.hosts.dead_peers import break_when_dead
 from scheduler.hosts.deadlines import DEADLINE_SECONDS, Verb
 from scheduler.hosts.events import start_event_loop
 from scheduler.hosts.failures import let_go, translate
 from scheduler.hosts.handles import Handle, Listener, open_handle
 from scheduler.hosts.identity import Identity
 from scheduler.hosts.lanes import CALLS_AT_ONCE, CallNotBegun, Lane, Spent, Terms
-from scheduler.hosts.routes import Route, is_tls
+from scheduler.hosts.routes import Route, endpoint_of, is_tls
 
 T = TypeVar("T")
 
@@ -220,11 +221,17 @@ class Connection:
         start_event_loop()
         uri = await self._route.uri()
         abilities = able.of_uri(uri)
-        handle = await self._lane.call(
-            partial(self._open_in_thread, uri, abilities),
-            Terms(doing=Verb.OPEN.value, deadline_seconds=self._deadlines[Verb.OPEN], spent=spent),
-            late=Handle.close,
+        terms = Terms(
+            doing=Verb.OPEN.value, deadline_seconds=self._deadlines[Verb.OPEN], spent=spent
         )
+        try:
+            handle = await self._lane.call(
+                partial(self._open_in_thread, uri, abilities), terms, late=Handle.close
+            )
+        except HostTimeout:
+            if (endpoint := endpoint_of(uri)) is not None:
+                break_when_dead(endpoint[1])
+            raise
         if self._stranger(handle.identity):
             self._retire(handle)
             raise IdentityChanged(

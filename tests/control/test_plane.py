@@ -31,7 +31,7 @@ from scheduler.service.requests import DrainHost
 from tests.clocks import ManualClock
 from tests.control.world import IMAGE, ME, World, world
 from tests.hosts.fake import FakeDriver
-from tests.waits import until
+from tests.waits import DEADLINE_SECONDS, until
 
 INTENT: Intent[Sandbox] = Intent(actor=ME)
 HOST_INTENT: Intent[HostResources] = Intent(actor=ME)
@@ -217,7 +217,7 @@ async def test_a_bug_in_a_loop_ends_them_all(there: World) -> None:
         tally=Broken(),
     )
     with pytest.raises(ExceptionGroup) as ended:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await plane.run()
     assert ended.group_contains(ZeroDivisionError, match="boom")
 

@@ -231,7 +231,7 @@ async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
             reports = [await cloud.services.playbooks.get(name) for name in ("good", "bad")]
             return all(one.checked_revision == 1 for one in reports)
 
-        await until_answer(checked)
+        await until_answer(checked, seconds=240)
     finally:
         loops.wake()
         loops.stop()

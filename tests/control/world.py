@@ -57,7 +57,7 @@ from tests.control.rest import at_rest
 from tests.databases import sqlite_at
 from tests.guests.unreached import no_guests
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
-from tests.waits import until
+from tests.waits import DEADLINE_SECONDS, until
 
 CLUSTER = UUID("0e2b9a34-64a0-4d5e-8f6a-3f1d6f2b7c55")
 IMAGE = "golden.qcow2"
@@ -305,7 +305,7 @@ class World:
             plane.stop()
             await self.ended(loops)
 
-    async def ended(self, task: asyncio.Task[None], *, seconds: float = 60) -> None:
+    async def ended(self, task: asyncio.Task[None], *, seconds: float = DEADLINE_SECONDS) -> None:
         """Let time pass until a task has ended; raises what it raised."""
         async with asyncio.timeout(seconds):
             while not task.done():

@@ -105,9 +105,10 @@ def all_bytes(directory: Path) -> bytes:
 
 def alive(command: Command) -> bool:
     mark = f"SANDBOXD_COMMAND={command.id}".encode()
-    for environ in Path("/proc").glob("[0-9]*/environ"):
+    # Not by a pattern with a slash: that fails where a process ends between two of its steps.
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in environ.read_bytes().split(b"\0"):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
                 return True
         except OSError:
             continue

@@ -21,7 +21,7 @@ import structlog
 from scheduler.clock import Clock
 from scheduler.control.rounds import each
 from scheduler.errors import Invalid, NotFound
-from scheduler.guests.ansible import find_ansible, syntax_fault
+from scheduler.guests.ansible import CheckLate, find_ansible, syntax_fault
 from scheduler.guests.stages import sweep
 from scheduler.ids import Prefix
 from scheduler.model import Event, Playbook
@@ -33,6 +33,10 @@ DIRECTORY = "playbooks"
 _ID = re.compile(rf"{Prefix.PLAYBOOK}-[0-9A-HJKMNP-TV-Z]{{26}}")
 _PAGE = 500
 CHECKS_A_PASS = 5
+LATE_CHECKS = 3
+"""A check that did not end in time is begun so often before that is told of its playbook."""
+LATE_AGAIN_SECONDS = 30.0
+"""How soon one that did not end in time is begun again: the machine may be less busy by then."""
 
 _log = structlog.get_logger("scheduler.control")
 
@@ -57,9 +61,11 @@ class PlaybookKeeper:
         self._swept = False
         self._checks = 0
         """How often Ansible was asked in this pass."""
+        self._late: dict[str, tuple[int, int]] = {}
+        """The revision of a playbook whose check did not end in time, and how often it did not."""
 
     async def keep(self) -> float | None:
-        """Write, remove and check what needs it; wants to go on at once while some is unchecked."""
+        """Write, remove and check what needs it; wants to go on soon while some is unchecked."""
         if not self._swept:
             await self._sweep_stages()
         known = [one for one in await self._all() if _ID.fullmatch(one.id)]
@@ -67,7 +73,10 @@ class PlaybookKeeper:
         await each("playbooks", known, self._keep)
         with on_disk("files of playbooks that are no more cannot be removed"):
             await asyncio.to_thread(self._sweep, {self._path(one.id) for one in known})
-        return 0.0 if self._checks >= CHECKS_A_PASS else None
+        self._late = {one.id: self._late[one.id] for one in known if one.id in self._late}
+        if self._checks >= CHECKS_A_PASS:
+            return 0.0
+        return LATE_AGAIN_SECONDS if self._late else None
 
     async def _sweep_stages(self) -> None:
         """Remove what ended daemons had played; who ends from now on leaves it to the next one.
@@ -98,7 +107,23 @@ class PlaybookKeeper:
             await self._record(report, fault=None, checked=False)
             return
         self._checks += 1
-        await self._record(report, fault=await self._fault(ansible, report), checked=True)
+        try:
+            fault = await self._fault(ansible, report)
+        except CheckLate as late:
+            if self._counted(report) < LATE_CHECKS:
+                _log.warning("checked again later", playbook=report.id, why=str(late))
+                await self._record(report, fault=None, checked=False)
+                return
+            fault = str(late)
+        self._late.pop(report.id, None)
+        await self._record(report, fault=fault, checked=True)
+
+    def _counted(self, report: PlaybookReport) -> int:
+        """Count a check that did not end in time; return how many did not of this revision."""
+        revision, times = self._late.get(report.id, (report.revision, 0))
+        times = times + 1 if revision == report.revision else 1
+        self._late[report.id] = (report.revision, times)
+        return times
 
     async def _fault(self, ansible: str, report: PlaybookReport) -> str | None:
         """Return what Ansible says against a playbook's file, by the playbook's name."""

@@ -21,6 +21,10 @@ LONGEST_FAULT = 2000
 MOST_BYTES = 65536
 
 
+class CheckLate(Exception):
+    """A check did not end in time, as on a busy machine: that says nothing of the playbook yet."""
+
+
 def find_ansible() -> str | None:
     """Return where ansible-playbook is: beside this Python, else on the path; None for nowhere."""
     beside = Path(sys.executable).with_name(PROGRAM)
@@ -53,6 +57,7 @@ def environment(directory: Path) -> Mapping[str, str]:
 async def syntax_fault(ansible: str, playbook: Path, directory: Path) -> str | None:
     """Return what Ansible says against a playbook's file, None when it takes it; plays nothing.
 
+    Raises `CheckLate` when it said neither in `CHECK_SECONDS`.
     It happens in the jail: what a play imports may be named by a template, and so by a lookup.
     `directory` is private, and the jail's.
     """
@@ -67,10 +72,10 @@ async def syntax_fault(ansible: str, playbook: Path, directory: Path) -> str | N
         limit_seconds=CHECK_SECONDS,
         most_bytes=MOST_BYTES,
     )
+    if ended.code is None:
+        raise CheckLate(f"{PROGRAM} --syntax-check did not end in {CHECK_SECONDS:.0f} s")
     return None if ended.code == 0 else _told(ended).replace(str(copied), str(playbook))
 
 
 def _told(ended: Ended) -> str:
-    if ended.code is None:
-        return f"ansible-playbook --syntax-check did not end in {CHECK_SECONDS:.0f} s"
     return ended.output.strip()[:LONGEST_FAULT] or f"exit code {ended.code}"

@@ -7,6 +7,7 @@ import asyncio
 from scheduler.control.cancellations import AGAIN_SECONDS, until_asked
 from scheduler.errors import NotFound, ReadOnly, SandboxdError, Unavailable
 from tests.clocks import ManualClock
+from tests.waits import DEADLINE_SECONDS
 
 
 class Record:
@@ -42,7 +43,7 @@ async def test_the_record_is_read_at_first_and_after_each_nudge() -> None:
     await turns()
     assert not watching.done()
     nudged.set()
-    await asyncio.wait_for(watching, 30)
+    await asyncio.wait_for(watching, DEADLINE_SECONDS)
     assert record.looks == 3
 
 
@@ -63,4 +64,4 @@ async def test_a_look_that_is_refused_is_taken_again_and_not_at_once() -> None:
     assert record.looks == 5
     record.answer = True
     clock.advance(AGAIN_SECONDS)
-    await asyncio.wait_for(watching, 30)
+    await asyncio.wait_for(watching, DEADLINE_SECONDS)

@@ -159,7 +159,10 @@ async def test_a_row_that_cannot_be_read_is_written_over(
     slow.host.greeting = GREETING
     sandbox, domain = await starting(empty)
     await turn(empty, keeper)
-    with closing(sqlite3.connect(str(empty.store.config.sqlite_path))) as database, database:
+    with (
+        closing(sqlite3.connect(str(empty.store.config.sqlite_path), timeout=60)) as database,
+        database,
+    ):
         database.execute("UPDATE consoles SET gaps = '{'")
     domain.say(b"more")
     await turn(empty, keeper, WRITE_SECONDS)

@@ -11,6 +11,7 @@ from scheduler.control.loop import PATIENCE_SECONDS, STORE_AGAIN_SECONDS, Loop
 from scheduler.errors import ReadOnly, Unavailable
 from scheduler.statedir import DiskRefused
 from tests.clocks import ManualClock
+from tests.waits import DEADLINE_SECONDS
 
 
 class Counted:
@@ -27,7 +28,7 @@ class Counted:
         return self.again
 
     async def reaches(self, count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while self.done < count:
                 self.turn.clear()
                 await self.turn.wait()

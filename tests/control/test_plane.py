@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from scheduler.control.loop import Loop
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
 from scheduler.control.tally import Untold
@@ -30,7 +31,7 @@ from scheduler.service.requests import DrainHost
 from tests.clocks import ManualClock
 from tests.control.world import IMAGE, ME, World, world
 from tests.hosts.fake import FakeDriver
-from tests.waits import until
+from tests.waits import DEADLINE_SECONDS, until
 
 INTENT: Intent[Sandbox] = Intent(actor=ME)
 HOST_INTENT: Intent[HostResources] = Intent(actor=ME)
@@ -216,7 +217,7 @@ async def test_a_bug_in_a_loop_ends_them_all(there: World) -> None:
         tally=Broken(),
     )
     with pytest.raises(ExceptionGroup) as ended:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await plane.run()
     assert ended.group_contains(ZeroDivisionError, match="boom")
 
@@ -242,8 +243,9 @@ async def test_stopping_finishes_the_step_that_was_begun_and_no_other(there: Wor
 
 async def test_a_host_that_was_removed_is_parted_from(there: World) -> None:
     host = await there.host()
-    async with there.running(poll_seconds=1.0):
-        await there.breathe()
+    async with there.running(poll_seconds=1.0) as plane:
+        # One that goes before it was ever looked at is not parted from.
+        await until(lambda: is_polling(plane))
         await there.services.hosts.remove("alpha", HOST_INTENT)
 
         async def parted() -> bool:
@@ -263,8 +265,7 @@ async def test_a_parting_that_fails_is_only_logged(there: World) -> None:
     there.drivers.forget = forget  # type: ignore[method-assign]
     with capture_logs() as logs:
         async with there.running(poll_seconds=1.0) as plane:
-            # A host that goes before it was ever looked at is not parted from.
-            await there.until(lambda: is_polling(plane))
+            await until(lambda: is_polling(plane))
             await there.services.hosts.remove("alpha", HOST_INTENT)
             await there.until(lambda: no_hosts(there))
             await there.until(logged)
@@ -276,7 +277,8 @@ async def test_a_parting_that_fails_is_only_logged(there: World) -> None:
 
 async def test_no_loop_turns_without_a_pause(there: World) -> None:
     async with there.running() as plane:
-        await there.until(lambda: is_polling(plane))
+        # Time stands still, so that each has taken one turn and has none due.
+        await until(lambda: is_polling(plane) and not any(at_work(one) for one in plane._loops))
         now = there.clock.monotonic()
         pauses = {loop.name: loop.turn.due_at - now for loop in plane._loops}
     assert pauses.keys() >= {"guests", "reap", "clock"}
@@ -292,7 +294,7 @@ async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
     there.drivers.forget = forget  # type: ignore[method-assign]
     plane = there.plane(poll_seconds=1.0)
     loops = asyncio.create_task(plane.run())
-    await there.until(lambda: is_polling(plane))
+    await until(lambda: is_polling(plane))
     await there.services.hosts.remove("alpha", HOST_INTENT)
     await there.until(lambda: is_parting(plane))
     plane.stop()
@@ -304,8 +306,12 @@ async def test_stopping_waits_for_a_parting_under_way(there: World) -> None:
     await there.ended(loops)
 
 
-async def is_polling(plane: ControlPlane) -> bool:
+def is_polling(plane: ControlPlane) -> bool:
     return any(turn.name == "poll" for turn in plane.poller.turns())
+
+
+def at_work(loop: Loop) -> bool:
+    return loop.turn.working_since is not None
 
 
 async def is_parting(plane: ControlPlane) -> bool:
@@ -332,24 +338,21 @@ async def test_nothing_is_kept_of_what_is_gone(there: World) -> None:
             await there.until_state(made.id, SandboxState.RUNNING)
             await there.services.sandboxes.destroy(made.id, INTENT)
             await there.until_state(made.id, SandboxState.DESTROYED)
-        await there.breathe()
-        assert len(plane.workers) == 0
+        # Who has destroyed the last one is about to end.
+        await until(lambda: len(plane.workers) == 0)
         assert len(plane.workers.parking) == 0
         assert len(plane.listings) == 0
 
 
-async def test_every_loop_says_where_in_its_turn_it_is(there: World) -> None:
+async def test_every_loop_says_where_in_its_turn_it_is(there: World, driver: FakeDriver) -> None:
+    driver.gates["define"] = asyncio.Event()
     await there.create()
-    names: set[str] = set()
     async with there.running() as plane:
-
-        async def all_were_seen() -> bool:
-            names.update(turn.name for turn in plane.turns())
-            return names == ALL_LOOPS
-
-        await there.until(all_were_seen)
+        await until(lambda: driver.calls["define"] == 1 and is_polling(plane))
+        assert {turn.name for turn in plane.turns()} == ALL_LOOPS
         now = there.clock.monotonic()
-        assert all(turn.overdue_seconds(now) <= 1 for turn in plane.turns())
+        assert all(turn.overdue_seconds(now) <= 0 for turn in plane.turns())
+        driver.gates.pop("define").set()
     much_later = there.clock.monotonic() + 1e6
     assert all(turn.overdue_seconds(much_later) < 0 for turn in plane.turns())
 

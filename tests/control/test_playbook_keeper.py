@@ -14,15 +14,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from scheduler.control.loop import STORE_AGAIN_SECONDS
-from scheduler.control.playbook_keeper import CHECKS_A_PASS, PlaybookKeeper
+from scheduler.control.playbook_keeper import (
+    CHECKS_A_PASS,
+    LATE_AGAIN_SECONDS,
+    PlaybookKeeper,
+)
 from scheduler.control.playbook_loops import PlaybookLoops
 from scheduler.control.tally import Untold
+from scheduler.guests import ansible as ansible_room
 from scheduler.guests.ansible import find_ansible
 from scheduler.guests.playbook_players import PlayEnd, PlayOrder
 from scheduler.guests.stages import PREFIX, stage
 from scheduler.model import HostResources, Playbook, Sandbox
+from scheduler.processes import Ended
 from scheduler.service.intents import Intent
-from scheduler.service.playbook_requests import AddTask, CreatePlaybook
+from scheduler.service.playbook_requests import AddTask, CreatePlaybook, EditPlaybook
 from scheduler.statedir import DiskRefused
 from scheduler.store import EventFilter
 from tests.clocks import START, ManualClock
@@ -178,6 +184,55 @@ async def test_ansible_is_asked_once_a_revision(cloud: Plane, tmp_path: Path) ->
     assert (known.checked_revision, known.check_fault) == (1, "no: web0.yml")
 
 
+async def test_a_check_that_a_busy_machine_makes_late_says_nothing_of_the_playbook(
+    cloud: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could run it any more, before it was edited, for what others did on the machine."""
+    ways = iter([None, 0, None, None, 0, None, None, None])
+
+    async def run(*_: object, **__: object) -> Ended:
+        return Ended(code=next(ways), output="")
+
+    monkeypatch.setattr(ansible_room, "run_jailed", run)
+    await create(cloud)
+    kept = keeper(cloud, tmp_path, "/usr/bin/false")
+    assert await kept.keep() == LATE_AGAIN_SECONDS
+    assert (await cloud.services.playbooks.get("web")).checked_revision is None
+    assert await kept.keep() is None
+    first = await cloud.services.playbooks.get("web")
+    assert (first.checked_revision, first.check_fault) == (first.revision, None)
+    await edit(cloud, "one")
+    assert [await kept.keep() for _ in range(3)] == [LATE_AGAIN_SECONDS, LATE_AGAIN_SECONDS, None]
+    second = await cloud.services.playbooks.get("web")
+    assert (second.checked_revision, second.check_fault) == (second.revision, None)
+    await edit(cloud, "two")
+    assert [await kept.keep() for _ in range(3)] == [LATE_AGAIN_SECONDS, LATE_AGAIN_SECONDS, None]
+    assert await kept.keep() is None, "one that never ends is told of, and asked about no more"
+    assert "did not end in 60 s" in str((await cloud.services.playbooks.get("web")).check_fault)
+
+
+async def test_checks_that_came_late_are_counted_for_their_revision(
+    cloud: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(*_: object, **__: object) -> Ended:
+        return Ended(code=None, output="")
+
+    monkeypatch.setattr(ansible_room, "run_jailed", late)
+    await create(cloud)
+    kept = keeper(cloud, tmp_path, "/usr/bin/false")
+    for hosts in ("one", "two", "three"):
+        assert [await kept.keep() for _ in range(2)] == [LATE_AGAIN_SECONDS] * 2
+        await edit(cloud, hosts)
+    assert await asked(cloud) == 0
+    await cloud.services.playbooks.remove("web", INTENT, expected_revision=None)
+    assert await kept.keep() is None
+
+
+async def edit(cloud: Plane, hosts: str) -> None:
+    edited = EditPlaybook(hosts=hosts)
+    await cloud.services.playbooks.edit("web", edited, INTENT, expected_revision=None)
+
+
 async def test_what_was_edited_meanwhile_is_not_recorded(cloud: Plane, tmp_path: Path) -> None:
     playbook_id = await create(cloud)
 
@@ -231,7 +286,7 @@ async def test_the_real_ansible_takes_a_good_play_and_refuses_a_bad_one(
             reports = [await cloud.services.playbooks.get(name) for name in ("good", "bad")]
             return all(one.checked_revision == 1 for one in reports)
 
-        await until_answer(checked)
+        await until_answer(checked, seconds=240)
     finally:
         loops.wake()
         loops.stop()

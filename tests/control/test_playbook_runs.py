@@ -21,7 +21,7 @@ from tests.clocks import ManualClock
 from tests.control.moody import MoodyStore
 from tests.control.playing import WELL, Guests
 from tests.service.planes import ME, Plane, database, plane
-from tests.waits import until, until_answer
+from tests.waits import DEADLINE_SECONDS, until, until_answer
 
 TASK = {"name": "Answer", "module": "ansible.builtin.ping"}
 
@@ -158,7 +158,7 @@ async def test_a_run_can_be_cancelled_before_and_while_it_is_played(theatre: The
     assert (await theatre.statuses(run))[0] is PlayStatus.PLAYING
     await theatre.runs.cancel(run.id, Intent(actor=ME))
     theatre.runner.look_again(run.id)
-    await asyncio.wait_for(work, 30)
+    await asyncio.wait_for(work, DEADLINE_SECONDS)
     assert (await theatre.statuses(run))[0] is PlayStatus.CANCELLED
     again = await theatre.runs.cancel(run.id, Intent(actor=ME))
     assert again.over
@@ -181,7 +181,7 @@ async def test_an_end_that_the_store_refuses_is_kept_and_ends_no_other_play(
     assert await theatre.statuses(run) == [PlayStatus.PLAYING, PlayStatus.SUCCEEDED]
     assert not work.done()
     guests.held["one"].set()
-    await asyncio.wait_for(work, 30)
+    await asyncio.wait_for(work, DEADLINE_SECONDS)
     done = await theatre.runs.get(run.id)
     assert done.over
     assert [(play.status, play.recap, play.log) for play in done.plays] == [
@@ -198,7 +198,7 @@ async def test_a_play_is_begun_once_however_often_the_store_refuses_it(theatre: 
     store.lost_answers += [gone] * 4
     work = asyncio.ensure_future(theatre.runner.play(run.id))
     await theatre.until_ended(run, "one", "two")
-    await asyncio.wait_for(work, 30)
+    await asyncio.wait_for(work, DEADLINE_SECONDS)
     assert store.lost_answers == []
     assert await theatre.statuses(run) == [PlayStatus.SUCCEEDED] * 2
     assert len(theatre.guests.orders) == 2
@@ -216,7 +216,7 @@ async def test_a_bug_in_one_play_ends_no_other_and_is_told_as_one(theatre: Theat
     await until(lambda: len(guests.orders) == 2, what="both plays")
     guests.held["two"].set()
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(work, 30)
+        await asyncio.wait_for(work, DEADLINE_SECONDS)
     assert await theatre.statuses(run) == [PlayStatus.PLAYING, PlayStatus.SUCCEEDED]
     assert await theatre.runner.play(run.id) is None
     one, _ = (await theatre.runs.get(run.id)).plays
@@ -235,7 +235,7 @@ async def test_a_cancel_is_heard_although_the_store_refused_a_look(theatre: Thea
     theatre.runner.look_again(run.id)
     await until(lambda: not store.read_refusals, what="a look")
     theatre.runner.look_again(run.id)
-    await asyncio.wait_for(work, 30)
+    await asyncio.wait_for(work, DEADLINE_SECONDS)
     assert await theatre.statuses(run) == [PlayStatus.CANCELLED]
 
 

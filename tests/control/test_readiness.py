@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from scheduler.clock import SystemClock
 from scheduler.errors import HostUnreachable
 from scheduler.guests.authorities import Authorities
@@ -19,8 +17,7 @@ from tests.clocks import ManualClock
 from tests.control.world import World, world
 from tests.guests.loopback import directly
 from tests.guests.sshd import ADDRESS, guest_sshd
-
-pytestmark = pytest.mark.timeout(120)
+from tests.waits import DEADLINE_SECONDS
 
 
 async def unused(host: HostResources) -> Connection | None:
@@ -28,7 +25,10 @@ async def unused(host: HostResources) -> Connection | None:
 
 
 class LoopbackDialler(Dialler):
-    """Leads to an sshd on this machine, whichever guest is asked for; to none before `port`."""
+    """Leads to an sshd on this machine, whichever guest is asked for; to none before `port`.
+
+    It waits minutes: each probe is to find what it finds however busy the machine is.
+    """
 
     port: int | None = None
 
@@ -36,12 +36,16 @@ class LoopbackDialler(Dialler):
         if self.port is None:
             return await super().dial(sandbox, host, login)
         there, here = _on_loopback(host, sandbox)
-        return await Dialler(directly, port=self.port).dial(here, there, login)
+        return await self._directly(self.port).dial(here, there, login)
 
     async def stream(self, sandbox: Sandbox, host: HostResources) -> GuestStream:
         there, here = _on_loopback(host, sandbox)
         assert self.port is not None
-        return await Dialler(directly, port=self.port).stream(here, there)
+        return await self._directly(self.port).stream(here, there)
+
+    def _directly(self, port: int) -> Dialler:
+        seconds = DEADLINE_SECONDS / 2
+        return Dialler(directly, port=port, connect_seconds=seconds, login_seconds=seconds)
 
 
 def _on_loopback(host: HostResources, sandbox: Sandbox) -> tuple[HostResources, Sandbox]:

@@ -11,8 +11,6 @@ from scheduler.guests.source_scripts import ACCOUNT
 from scheduler.sources.preparations import Outcome, StepName, StepState
 from tests.control.test_sources import Yard, yard_in
 
-pytestmark = pytest.mark.timeout(180)
-
 COMMITS = 2 * len(StepName)
 """Each step is recorded when it is begun, and when it is done."""
 MIDDLE = 2 * list(StepName).index(StepName.CONFIGURE) + 1

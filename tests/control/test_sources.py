@@ -33,9 +33,7 @@ from tests.guests.sshd import ADDRESS
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
 from tests.service.machines import Machine, machine
 from tests.service.planes import CLUSTER, ME, Plane, database, plane
-from tests.waits import until
-
-pytestmark = pytest.mark.timeout(180)
+from tests.waits import DEADLINE_SECONDS, until
 
 
 @dataclass
@@ -333,14 +331,16 @@ async def test_the_loops_take_both_on_and_go_on_after_a_restart(yard: Yard) -> N
     loops = yard.loops()
     await loops.resume()
     running = asyncio.ensure_future(loops.run())
-    waited = await yard.sources.wait("alpha", "golden", 60.0)
+    waited = await yard.sources.wait("alpha", "golden", DEADLINE_SECONDS)
     assert waited.prepared
     yard.seen.see()
     look = await yard.sources.inspect(
         "alpha", "golden", InspectSource(argv=["uptime"]), Intent(actor=ME)
     )
     loops.wake(look.id)
-    assert (await yard.sources.inspection(look.id, 60.0)).status is InspectionStatus.DONE
+    assert (
+        await yard.sources.inspection(look.id, DEADLINE_SECONDS)
+    ).status is InspectionStatus.DONE
     await until(lambda: not loops.turns(), what="rest")
     loops.stop()
     await asyncio.gather(running, return_exceptions=True)

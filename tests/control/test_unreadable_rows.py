@@ -43,7 +43,7 @@ FAULTS = ["conditions = '{'", "state = 'HIBERNATED'", "created_at = 461168601842
 
 def damage(there: World, table: str, change: str, id: str) -> None:
     path = there.store.config.sqlite_path
-    with closing(sqlite3.connect(str(path))) as database, database:
+    with closing(sqlite3.connect(str(path), timeout=60)) as database, database:
         database.execute(f"UPDATE {table} SET {change} WHERE id = ?", (id,))
 
 
@@ -187,7 +187,7 @@ async def test_the_fleet_is_placed_on_beside_a_claim_that_cannot_be_read(there: 
     """Its group is a plain column, and the store has the last word on room."""
     made = await there.created(anti_affinity_group="db")
     path = there.store.config.sqlite_path
-    with closing(sqlite3.connect(str(path))) as database, database:
+    with closing(sqlite3.connect(str(path), timeout=60)) as database, database:
         database.execute("UPDATE allocations SET state = 'lent'")
     await there.fleet.load()
     with pytest.raises(CapacityExhausted):
@@ -243,7 +243,7 @@ async def test_a_pool_that_the_file_changes_is_kept_and_the_daemon_starts(there:
     """Nobody can tell whether what the row holds is on the old one."""
     await there.created()
     path = there.store.config.sqlite_path
-    with closing(sqlite3.connect(str(path))) as database, database:
+    with closing(sqlite3.connect(str(path), timeout=60)) as database, database:
         database.execute("UPDATE allocations SET state = 'lent'")
     wish = AddHost(name="alpha", transport="test", uri="test:///default", pool="other")
     (host,) = await there.services.hosts.ensure_from_file([wish])

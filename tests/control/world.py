@@ -53,10 +53,11 @@ from scheduler.store import EventFilter, Store, StoreConfig, Transaction
 from scheduler.validation.hosts import AddHost
 from tests.clocks import ManualClock
 from tests.control.manifests import Manifests
+from tests.control.rest import at_rest
 from tests.databases import sqlite_at
 from tests.guests.unreached import no_guests
 from tests.hosts.fake import FakeDomain, FakeDriver, FakeHost
-from tests.waits import until
+from tests.waits import DEADLINE_SECONDS, until
 
 CLUSTER = UUID("0e2b9a34-64a0-4d5e-8f6a-3f1d6f2b7c55")
 IMAGE = "golden.qcow2"
@@ -304,7 +305,7 @@ class World:
             plane.stop()
             await self.ended(loops)
 
-    async def ended(self, task: asyncio.Task[None], *, seconds: float = 60) -> None:
+    async def ended(self, task: asyncio.Task[None], *, seconds: float = DEADLINE_SECONDS) -> None:
         """Let time pass until a task has ended; raises what it raised."""
         async with asyncio.timeout(seconds):
             while not task.done():
@@ -313,12 +314,11 @@ class World:
         await task
 
     async def breathe(self) -> None:
-        """Let every other task take a few steps, and the store do what it was asked before."""
+        """Let every other task take steps until none waits for the store any more."""
         for _ in range(3):
-            for _ in range(5):
-                await asyncio.sleep(0)
             await self.store.read(lambda tx: tx.settings.get("breath"))
             await self.store.submit(lambda tx: None)
+            await at_rest(self.store)
 
     async def until(
         self, true: Callable[[], Awaitable[bool]], *, within: float = 120, what: str = ""

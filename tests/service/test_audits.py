@@ -26,7 +26,7 @@ from scheduler.store.tables import HOSTS
 from tests.clocks import ManualClock
 from tests.service.machines import Machine, built, lost, machine, volumes_of
 from tests.service.planes import ME, Plane
-from tests.waits import until
+from tests.waits import DEADLINE_SECONDS, until
 
 INTENT: Intent[HealReport] = Intent(actor=ME)
 
@@ -233,8 +233,8 @@ async def test_healing_waits_for_the_loop_as_long_as_it_is_told(
 
     polling = asyncio.create_task(poller())
     healing = asyncio.create_task(cloud.services.audits.heal(10_000, INTENT))
-    await asyncio.wait_for(loop(), 20)
-    report = await asyncio.wait_for(healing, 20)
+    await asyncio.wait_for(loop(), DEADLINE_SECONDS)
+    report = await asyncio.wait_for(healing, DEADLINE_SECONDS)
     polling.cancel()
     assert len(report.condemned) == 1
     assert report.after.clean
@@ -252,7 +252,7 @@ async def test_a_fresh_look_is_asked_for_and_awaited(
         alpha.holds(await cloud.create()), uuid="x", mark=None, state=DomainState.RUNNING
     )
     alpha.see()
-    report = await asyncio.wait_for(auditing, 20)
+    report = await asyncio.wait_for(auditing, DEADLINE_SECONDS)
     assert report.hosts[0].foreign_domains == 1
 
 
@@ -261,7 +261,7 @@ async def test_nobody_waits_for_a_host_that_is_down_nor_longer_than_told(
 ) -> None:
     await cloud.poll(alpha.host, health=HostHealth.DOWN, health_reason="no route")
     cloud.woken.clear()
-    report = await asyncio.wait_for(cloud.services.audits.audit(30), 20)
+    report = await asyncio.wait_for(cloud.services.audits.audit(30), DEADLINE_SECONDS)
     assert "no route" in str(report.hosts[0].reason)
     assert cloud.woken == []
 
@@ -269,7 +269,7 @@ async def test_nobody_waits_for_a_host_that_is_down_nor_longer_than_told(
     waiting = asyncio.create_task(cloud.services.audits.audit(30))
     await until(lambda: bool(cloud.woken))
     clock.advance(31)
-    assert not (await asyncio.wait_for(waiting, 20)).clean
+    assert not (await asyncio.wait_for(waiting, DEADLINE_SECONDS)).clean
 
 
 def _falsify(tx: Transaction) -> None:

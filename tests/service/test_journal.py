@@ -120,7 +120,7 @@ async def test_following_takes_large_backlogs_page_by_page(
 
 async def damage(store: Store, first: int, last: int) -> None:
     """Make the events of these numbers unreadable, as a hand or a disk would."""
-    with closing(sqlite3.connect(str(store.config.sqlite_path))) as database, database:
+    with closing(sqlite3.connect(str(store.config.sqlite_path), timeout=60)) as database, database:
         database.execute(
             "UPDATE events SET evidence = '{' WHERE seq BETWEEN ? AND ?", (first, last)
         )

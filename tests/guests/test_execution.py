@@ -21,7 +21,7 @@ from scheduler.signs_of_life import watched
 from tests.jumps import put_on
 from tests.watchers import Notes
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 MIB = 1 << 20
 EVERY_BYTE = bytes(range(256)) * 256

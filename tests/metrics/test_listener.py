@@ -159,6 +159,8 @@ async def test_scrapes_at_the_same_time_share_one_rendering() -> None:
 
 
 async def test_an_open_connection_does_not_keep_the_listener_from_closing() -> None:
+    logged: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
     async with asyncio.timeout(60), AsyncExitStack() as stack:
         async with serve(lambda: PAGE, "127.0.0.1", 0, PATIENT) as (_, port):
             reader, _writer = await stack.enter_async_context(connected(port))
@@ -166,6 +168,7 @@ async def test_an_open_connection_does_not_keep_the_listener_from_closing() -> N
         assert await reader.read() == b""
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+    assert logged == [], "that it was open is nobody's fault"
 
 
 async def test_an_address_in_use_is_refused_with_a_remedy(port: int) -> None:

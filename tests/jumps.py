@@ -43,6 +43,15 @@ async def pass_time(seconds: float) -> None:
     await _turns()
 
 
+async def put_on(seconds: float) -> None:
+    """Let so much time be over as `pass_time` does, for the event loop that pytest has made."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    await _turns()
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
+    await _turns()
+
+
 async def _turns() -> None:
     for _ in range(_TURNS):
         await asyncio.sleep(0)

@@ -100,7 +100,8 @@ class _Answerer:
             return
         self._tasks.add(task)
         try:
-            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            # Only `aclose` cancels, and asyncio would log a connection that ended so as a failure.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 async with asyncio.timeout(self._bounds.answer_seconds):
                     writer.write(await self._reply(reader))
                     writer.close()

@@ -31,7 +31,7 @@ needs_promtool = pytest.mark.needs("promtool")
 def promtool(*words: str | Path) -> None:
     """Run promtool, which must find nothing wrong."""
     checked = subprocess.run(
-        ["promtool", *words], capture_output=True, text=True, timeout=60, check=False
+        ["promtool", *words], capture_output=True, text=True, timeout=180, check=False
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

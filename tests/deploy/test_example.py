@@ -28,7 +28,7 @@ def test_the_daemon_accepts_the_example() -> None:
         [sys.executable, "-m", "scheduler.daemon", "--check-config", "--config", EXAMPLE],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (checked.returncode, checked.stderr) == (0, "")

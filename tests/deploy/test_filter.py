@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ NOT_ROOT = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
 """Somebody without rights, as the unit's user is, who may read what this user may."""
 IMAGE = "debian-12.qcow2"
 
-pytestmark = [needs_systemd, pytest.mark.timeout(300)]
+pytestmark = [needs_systemd, pytest.mark.timeout(900)]
 
 
 def group(name: str) -> set[str]:
@@ -82,22 +83,24 @@ def ctl(directory: Path, *words: str) -> None:
 def client(server: Server, tmp_path: Path) -> Client:
     """Return a way to the daemon, which runs."""
     assert server.is_running
-    return Client(str(socket(tmp_path)), answer_seconds=60)
+    return Client(str(socket(tmp_path)), answer_seconds=180)
 
 
 def test_the_daemon_works_under_its_units_filter(client: Client) -> None:
     body = {"base_image": IMAGE, "agent_id": "proof", "sandbox_name": "box"}
-    wait_until(lambda: client.get("/v1/hosts/demo-1")["health"] == "UP", what="a host", limit_s=60)
+    wait_until(lambda: client.get("/v1/hosts/demo-1")["health"] == "UP", what="a host", limit_s=180)
     client.post("/v1/sandboxes", body | {"vcpus": 1, "memory_mb": 512, "storage_mb": 2048})
     wait_until(
-        lambda: client.get("/v1/sandboxes/box")["state"] == "RUNNING", what="box", limit_s=60
+        lambda: client.get("/v1/sandboxes/box")["state"] == "RUNNING", what="box", limit_s=180
     )
     client.delete("/v1/sandboxes/box")
 
 
 def test_its_threads_share_one_processor(server: Server) -> None:
-    threads = list(Path(f"/proc/{server.pid}/task").iterdir())
-    allowed = [os.sched_getaffinity(int(one.name)) for one in threads]
+    allowed = []
+    for one in Path(f"/proc/{server.pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # a thread that has ended since
+            allowed.append(os.sched_getaffinity(int(one.name)))
     assert min(map(len, allowed)) == 1
     assert set().union(*allowed) <= interpreter.PROCESSORS
 
@@ -112,5 +115,5 @@ def test_an_image_is_judged_in_its_jail(client: Client, tmp_path: Path) -> None:
 def test_ansible_checks_a_playbook_in_its_jail(client: Client, tmp_path: Path) -> None:
     ctl(tmp_path, "playbook", "create", "web", "--hosts", "all")
     ctl(tmp_path, "playbook", "task", "add", "web", "ansible.builtin.ping", "--name", "Ping")
-    ctl(tmp_path, "playbook", "check", "web", "--timeout", "100s")
+    ctl(tmp_path, "playbook", "check", "web", "--timeout", "280s")
     assert client.get("/v1/playbooks/web")["name"] == "web"

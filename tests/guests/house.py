@@ -7,8 +7,10 @@ asks for a terminal gets a real one.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
+import struct
 import termios
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,6 +21,7 @@ import asyncssh
 from scheduler.errors import SandboxdError
 from scheduler.model import HostResources, Sandbox
 from tests.terminals import resize, take_terminal
+from tests.waits import DEADLINE_SECONDS
 
 
 class Anybody(asyncssh.SSHServer):
@@ -105,12 +108,12 @@ async def _on_pipes(process: asyncssh.SSHServerProcess[bytes], command: str) -> 
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None
-    pumps = [
-        asyncio.ensure_future(_pump(process.stdin.read, child.stdin)),
-        asyncio.ensure_future(_pump(child.stdout.read, process.stdout)),
-        asyncio.ensure_future(_pump(child.stderr.read, process.stderr)),
-    ]
-    return await _ended(child, pumps[:1], pumps[1:])
+    outs = [_Pump(child.stdout.read, process.stdout), _Pump(child.stderr.read, process.stderr)]
+    pumps = [_Pump(process.stdin.read, child.stdin), *outs]
+    code = await child.wait()
+    await _emptied([(outs[0], child.stdout), (outs[1], child.stderr)])
+    await _stopped(pumps)
+    return code
 
 
 async def _on_terminal(process: asyncssh.SSHServerProcess[bytes], command: str) -> int:
@@ -142,12 +145,13 @@ async def _on_terminal(process: asyncssh.SSHServerProcess[bytes], command: str) 
             except asyncssh.TerminalSizeChanged as changed:
                 resize(ours, columns=changed.width, rows=changed.height)
 
-    pumps = [
-        asyncio.ensure_future(_pump(typed, writer)),
-        asyncio.ensure_future(_pump(reader.read, process.stdout)),
-    ]
+    pumps = [_Pump(typed, writer), _Pump(reader.read, process.stdout)]
     try:
-        return await _ended(child, pumps[:1], pumps[1:])
+        code = await child.wait()
+        # The kernel hangs it up when its session's leader ends, whoever is left on it.
+        await asyncio.wait({pumps[1].task}, timeout=DEADLINE_SECONDS)
+        await _stopped(pumps)
+        return code
     finally:
         if not writer.transport.is_closing():
             writer.transport.abort()
@@ -166,31 +170,63 @@ async def _ends(terminal: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     return reader, asyncio.StreamWriter(transport, flow, reader, loop)
 
 
-async def _ended(
-    child: asyncio.subprocess.Process,
-    ins: Sequence[asyncio.Future[None]],
-    outs: Sequence[asyncio.Future[None]],
-) -> int:
-    code = await child.wait()
-    # What is written already is read; a child's child may hold its output open for ever.
-    await asyncio.wait(outs, timeout=0.5)
-    for pump in (*ins, *outs):
-        pump.cancel()
-    await asyncio.gather(*ins, *outs, return_exceptions=True)
-    return code
+class _Pump:
+    """Carries bytes until there are no more, or nobody takes them; `waits` for the next ones."""
+
+    def __init__(
+        self,
+        read: Callable[[int], Awaitable[bytes]],
+        write: asyncio.StreamWriter | asyncssh.SSHWriter[bytes],
+    ) -> None:
+        self._read = read
+        self._write = write
+        self.waits = False
+        self.task = asyncio.ensure_future(self._carry())
+
+    async def _next(self) -> bytes:
+        self.waits = True
+        try:
+            return await self._read(65536)
+        finally:
+            self.waits = False
+
+    async def _carry(self) -> None:
+        with suppress(OSError, asyncssh.Error):
+            while data := await self._next():
+                self._write.write(data)
+                await self._write.drain()
+            if isinstance(self._write, asyncio.StreamWriter):
+                self._write.close()
 
 
-async def _pump(
-    read: Callable[[int], Awaitable[bytes]],
-    write: asyncio.StreamWriter | asyncssh.SSHWriter[bytes],
-) -> None:
-    with suppress(OSError, asyncssh.Error):
-        while data := await read(65536):
-            write.write(data)
-            await write.drain()
-        if isinstance(write, asyncio.StreamWriter):
-            write.close()
+async def _emptied(outs: Sequence[tuple[_Pump, asyncio.StreamReader]]) -> None:
+    """Return once all is carried on that a program wrote which has ended.
+
+    What it left behind may hold its output open for ever, so the end of that is not waited for.
+    """
+    looks = 0
+    while looks < _LOOKS:
+        await asyncio.sleep(0.001)
+        empty = all(pump.task.done() or (pump.waits and not _holds_more(out)) for pump, out in outs)
+        looks = looks + 1 if empty else 0
 
 
+def _holds_more(out: asyncio.StreamReader) -> bool:
+    """Return whether something is in a pipe that was not read yet."""
+    pipe = out._transport.get_extra_info("pipe")  # type: ignore[attr-defined]
+    if pipe.closed:
+        return False
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return bool(count)
+
+
+async def _stopped(pumps: Sequence[_Pump]) -> None:
+    for pump in pumps:
+        pump.task.cancel()
+    await asyncio.gather(*(pump.task for pump in pumps), return_exceptions=True)
+
+
+_LOOKS = 3
+"""In a row: what was read in between has woken its pump by the next."""
 _NAMES = {9: "KILL", 15: "TERM"}
 _ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/"}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import asyncssh
 
+from tests.waits import DEADLINE_SECONDS
+
 READ_BYTES = 1 << 16
 
 
@@ -82,4 +84,4 @@ async def guest_here(tools: Path | None) -> AsyncIterator[asyncssh.SSHClientConn
         server.close()
         await server.wait_closed()
         if running:
-            await asyncio.wait(running, timeout=10)
+            await asyncio.wait(running, timeout=DEADLINE_SECONDS)

@@ -31,9 +31,8 @@ from tests.fleet.process import free_port
 from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
 from tests.guests.unreached import no_guests
+from tests.jumps import put_on
 from tests.waits import until
-
-pytestmark = pytest.mark.timeout(60)
 
 OTHER = replace(SANDBOX, id="SBX-02", sandbox_name="sbx-02")
 PLACES = CONNECTIONS_A_GUEST * USERS_A_CONNECTION
@@ -78,15 +77,16 @@ async def test_a_command_runs_and_the_connection_is_kept(
 
 @asynccontextmanager
 async def slow_of_tongue(port: int, seconds: float) -> AsyncIterator[int]:
-    """Yield a port that takes connections at once, and says nothing for so long."""
+    """Yield a port that takes connections at once, and says nothing for so long once spoken to."""
     carried: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        speaking = asyncio.Event()
-        asyncio.get_running_loop().call_later(seconds, speaking.set)
-        await speaking.wait()
+        here = GuestStream(reader, writer)
+        said = await here.read()
+        await put_on(seconds)
         there = GuestStream(*await asyncio.open_connection("127.0.0.1", port))
-        await carry(GuestStream(reader, writer), there, Carried())
+        await there.write(said)
+        await carry(here, there, Carried())
         there.close()
         writer.close()
 
@@ -102,8 +102,8 @@ async def test_a_login_may_take_longer_than_a_connection(
     authorities: Authorities, guest: GuestSshd, clock: ManualClock
 ) -> None:
     """Under emulation a guest's kernel answers at once, and its sshd takes seconds for the keys."""
-    async with slow_of_tongue(guest.port, 0.6) as port:
-        dialler = Dialler(directly, port=port, connect_seconds=0.5)
+    async with slow_of_tongue(guest.port, 300.0) as port:
+        dialler = Dialler(directly, port=port, connect_seconds=120.0, login_seconds=600.0)
         async with (
             GuestConnections.open(authorities, clock, dialler=dialler) as pool,
             pool.connected(guest.sandbox, HOST) as connection,

@@ -18,14 +18,23 @@ from scheduler.guests.wrapper import Invocation
 from scheduler.ids import Prefix, new_id
 from scheduler.model.commands import CommandStatus
 from scheduler.signs_of_life import watched
+from tests.jumps import put_on
 from tests.watchers import Notes
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 MIB = 1 << 20
 EVERY_BYTE = bytes(range(256)) * 256
 # It leaves its parent, its session and its process group, holds its output open and ignores TERM.
 STUBBORN = "trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo up; sleep 1000; sleep 1000' &); {}"
+LIMIT_SECONDS = 3600.0
+"""Put on once the program is up: how long an emulated guest takes for that is nobody's promise."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bear with each look at a guest's processes, which costs it seconds on a busy machine."""
+    monkeypatch.setattr("scheduler.guests.endings.END_SECONDS", 240.0)
 
 
 class Watch:
@@ -133,7 +142,10 @@ async def test_i8_a_flood_is_counted_to_the_last_byte_and_kept_to_the_limit(
 async def test_at_its_limit_a_command_and_all_it_started_is_ended(
     connection: asyncssh.SSHClientConnection,
 ) -> None:
-    hang = Watch(connection, "/bin/sh", "-c", STUBBORN.format("sleep 1000"), seconds=4)
+    stubborn = STUBBORN.format("sleep 1000")
+    hang = Watch(connection, "/bin/sh", "-c", stubborn, seconds=LIMIT_SECONDS)
+    await hang.has_written()
+    await put_on(LIMIT_SECONDS)
     assert await hang.ended() == Ended(status=CommandStatus.TIMED_OUT)
     assert hang.output[Stream.STDOUT] == b"up\n"
     assert not await marked(connection, hang.id)
@@ -255,8 +267,9 @@ async def test_at_its_limit_a_program_on_a_terminal_is_ended_with_all_it_started
     connection: asyncssh.SSHClientConnection,
 ) -> None:
     stubborn = Invocation(argv=("sh", "-c", STUBBORN.format("sleep 1000")))
-    hang = Sitting(connection, stubborn, seconds=4)
+    hang = Sitting(connection, stubborn, LIMIT_SECONDS)
     await hang.sees(b"up\r\n")
+    await put_on(LIMIT_SECONDS)
     assert await hang.ended() == Ended(status=CommandStatus.TIMED_OUT)
     assert not await marked(connection, hang.id)
 

@@ -16,7 +16,7 @@ from scheduler.clock import SystemClock
 from scheduler.guests.inventory import Bounds, Inventory
 from scheduler.model import EntryKind, Manifest
 from scheduler.signs_of_life import watched
-from tests.fleet.image import BUSYBOX
+from tests.fleet.image import busybox
 from tests.fleet.process import run
 from tests.guests.inventories import guest_here
 from tests.watchers import Notes
@@ -27,14 +27,7 @@ NAMES = (b"plain", b"two words", b"new\nline", b"back\\slash", b"bad\xff", b"-rf
 @pytest.fixture(scope="session")
 def busybox_tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with busybox's programs and nothing else."""
-    directory = tmp_path_factory.mktemp("busybox")
-    options = ("-o", "APT::Sandbox::User=root", "download", BUSYBOX)
-    run("apt-get", "-q", *options, cwd=directory)
-    (package,) = directory.glob("*.deb")
-    run("dpkg-deb", "-x", str(package), str(directory / "unpacked"))
-    tools = directory / "tools"
-    tools.mkdir()
-    program = directory / "unpacked" / "bin" / "busybox"
+    tools, program = tmp_path_factory.mktemp("busybox"), busybox()
     for name in run(str(program), "--list").split():
         (tools / name).symlink_to(program)
     return tools

@@ -19,7 +19,7 @@ from scheduler.processes import Ended
 from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(900)
 
 PLAY = """
 - name: web
@@ -61,11 +61,11 @@ async def test_a_play_is_counted_and_its_failure_named(
     path = tmp_path / "written"
     ways = GuestWays(authorities, SystemClock(), directly, port=guest.port)
     yaml = PLAY.format(path=path)
-    order = PlayOrder(yaml=yaml, check=True, limit_seconds=150)
+    order = PlayOrder(yaml=yaml, check=True, limit_seconds=400)
     checked = await PlaybookPlayer(ways).play(order, guest.sandbox, HOST)
     assert checked.recap == Recap(ok=1, changed=1, skipped=1), checked
     assert (checked.status, path.exists()) == (PlayStatus.SUCCEEDED, False)
-    order = PlayOrder(yaml=yaml, check=False, limit_seconds=150)
+    order = PlayOrder(yaml=yaml, check=False, limit_seconds=400)
     played = await PlaybookPlayer(ways).play(order, guest.sandbox, HOST)
     assert (played.status, played.recap) == (PlayStatus.FAILED, Recap(ok=1, changed=1, failed=1))
     assert (played.reason or "").startswith("Fail: "), played

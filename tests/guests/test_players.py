@@ -22,7 +22,7 @@ from tests.fleet.process import free_port
 from tests.guests.loopback import directly
 from tests.guests.sshd import HOST, SANDBOX, GuestSshd, guest_sshd
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(900)
 
 HOSTILE = "{{ lookup('pipe','touch ran') }} \x1b[31m"
 LINGERING = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Linger, linger: }]\n"
@@ -58,7 +58,7 @@ def written(directory: Path, delta: Delta) -> Path:
 
 async def played(authorities: Authorities, guest: GuestSshd, directory: Path) -> Played:
     ways = GuestWays(authorities, SystemClock(), directly, port=guest.port)
-    return await AnsiblePlayer(ways, limit_seconds=150).play(directory, guest.sandbox, HOST)
+    return await AnsiblePlayer(ways, limit_seconds=400).play(directory, guest.sandbox, HOST)
 
 
 async def test_a_play_is_played_with_a_certificate_for_this_sandbox_alone(

@@ -25,7 +25,7 @@ from tests.fleet.fleet import Fleet
 from tests.guests.sshd import SANDBOX
 from tests.waits import until_answer
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 
 def record_of(fleet: Fleet, name: str) -> HostResources:
@@ -72,7 +72,7 @@ async def booted(
         async def known() -> bool:
             return (await driver.addresses(plan.uuid, plan.mac, plan.network)).address is not None
 
-        await until_answer(known, seconds=120, what="the address of a booted guest")
+        await until_answer(known, seconds=180, what="the address of a booted guest")
         found = await driver.addresses(plan.uuid, plan.mac, plan.network)
         yield replace(sandbox, ip_address=found.address)
     finally:
@@ -95,7 +95,7 @@ async def test_a_guest_is_reached_through_its_host(fleet: Fleet, tmp_path: Path)
             async with pool.connected(sandbox, host) as connection:
                 return (await connection.run("true")).exit_status == 0
 
-        await until_answer(lambda: told(answers), seconds=60, what="the guest's sshd")
+        await until_answer(lambda: told(answers), seconds=180, what="the guest's sshd")
         async with pool.connected(sandbox, host) as connection:
             keys = await connection.run("cat /root/.ssh/authorized_keys; hostname", check=True)
             assert keys.stdout == f"{sandbox.sandbox_name}\n"

@@ -49,7 +49,7 @@ def test_one_that_is_used_is_not_swept_and_goes_with_its_play(directory: Path) -
 
 def test_what_a_killed_daemon_left_is_swept(directory: Path) -> None:
     died = subprocess.run(
-        [sys.executable, "-c", DIES.format(directory=str(directory))], check=False, timeout=60
+        [sys.executable, "-c", DIES.format(directory=str(directory))], check=False, timeout=180
     )
     assert died.returncode == -signal.SIGKILL
     (left,) = directory.iterdir()

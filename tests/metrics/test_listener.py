@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -16,11 +17,13 @@ from tests.scarcity import answer_on, failed_accepts
 from tests.waits import until
 
 PAGE = b"# HELP x y\nx 1\n"
+PATIENT = Bounds(head_seconds=600.0, answer_seconds=600.0)
+"""Where it is not what is tried that somebody is slow: this process may be."""
 
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    async with serve(lambda: PAGE, "127.0.0.1", 0) as (_, bound):
+    async with serve(lambda: PAGE, "127.0.0.1", 0, PATIENT) as (_, bound):
         yield bound
 
 
@@ -99,7 +102,7 @@ async def test_a_slow_head_is_cut_off() -> None:
 
 async def test_a_reader_that_does_not_read_is_cut_off() -> None:
     page = b"x" * 50_000_000
-    slow = Bounds(answer_seconds=0.2, connections=1)
+    slow = replace(PATIENT, answer_seconds=0.2, connections=1)
     async with (
         serve(lambda: page, "127.0.0.1", 0, slow) as (_, port),
         connected(port) as (reader, writer),
@@ -124,7 +127,7 @@ async def answered(port: int) -> None:
 
 async def test_one_connection_too_many_is_hung_up_on() -> None:
     request = b"GET /metrics HTTP/1.1\r\n\r\n"
-    async with serve(lambda: PAGE, "127.0.0.1", 0, Bounds(connections=2)) as (_, port):
+    async with serve(lambda: PAGE, "127.0.0.1", 0, replace(PATIENT, connections=2)) as (_, port):
         async with connected(port), connected(port):
             assert await talk(port, request) == b""
         await answered(port)
@@ -139,7 +142,7 @@ async def test_scrapes_at_the_same_time_share_one_rendering() -> None:
         assert go_on.wait(60)
         return PAGE
 
-    async with serve(render, "127.0.0.1", 0) as (_, port), AsyncExitStack() as stack:
+    async with serve(render, "127.0.0.1", 0, PATIENT) as (_, port), AsyncExitStack() as stack:
         readers = []
         for _ in range(5):
             reader, writer = await stack.enter_async_context(connected(port))
@@ -156,13 +159,16 @@ async def test_scrapes_at_the_same_time_share_one_rendering() -> None:
 
 
 async def test_an_open_connection_does_not_keep_the_listener_from_closing() -> None:
+    logged: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
     async with asyncio.timeout(60), AsyncExitStack() as stack:
-        async with serve(lambda: PAGE, "127.0.0.1", 0) as (_, port):
+        async with serve(lambda: PAGE, "127.0.0.1", 0, PATIENT) as (_, port):
             reader, _writer = await stack.enter_async_context(connected(port))
             await talk(port, b"GET / HTTP/1.1\r\n\r\n")
         assert await reader.read() == b""
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+    assert logged == [], "that it was open is nobody's fault"
 
 
 async def test_an_address_in_use_is_refused_with_a_remedy(port: int) -> None:
@@ -186,7 +192,7 @@ def has_ipv6() -> bool:
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 async def test_ipv6_works_where_there_is_some() -> None:
     async with (
-        serve(lambda: PAGE, "::1", 0) as (host, port),
+        serve(lambda: PAGE, "::1", 0, PATIENT) as (host, port),
         connected(port, host) as (reader, writer),
     ):
         writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")

@@ -66,7 +66,7 @@ def test_prometheus_finds_nothing_to_complain_about(snapshot: MetricsSnapshot) -
         ["promtool", "check", "metrics"],
         input=page(snapshot).render(),
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

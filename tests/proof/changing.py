@@ -108,7 +108,7 @@ class Bench:
             wait_until(
                 lambda name=host.name: self.daemon.host(name)["health"] == "UP",  # type: ignore[misc]
                 what=f"{host.name} UP",
-                limit_s=60,
+                limit_s=180,
                 every_s=0.2,
             )
 

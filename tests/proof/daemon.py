@@ -43,7 +43,7 @@ class Daemon:
 
     @property
     def api(self) -> Client:
-        return Client(str(self.socket), answer_seconds=60)
+        return Client(str(self.socket), answer_seconds=180)
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""

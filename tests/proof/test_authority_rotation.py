@@ -178,7 +178,7 @@ def test_authorities_follow_one_another_under_running_guests(fleet: Fleet, tmp_p
             wait_until(
                 lambda name=host.name: daemon.host(name)["health"] == "UP",  # type: ignore[misc]
                 what="hosts UP",
-                limit_s=60,
+                limit_s=180,
             )
         old = story.create("old")
         first = read_authority(daemon.state_dir / "ssh-ca.1")

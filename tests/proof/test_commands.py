@@ -138,7 +138,8 @@ def test_it_is_over_when_the_program_is(box: Commanding) -> None:
 
 
 def test_what_hangs_is_ended_with_all_it_started(box: Commanding) -> None:
-    hung = box.exec("--timeout", "2s", "box", "sh", "-c", STUBBORN)
+    # Time enough to come up in, in a guest that is emulated on a busy machine.
+    hung = box.exec("--timeout", "60s", "box", "sh", "-c", STUBBORN)
     assert (hung.returncode, hung.stdout) == (124, b"up\n")
     timed_out = box.newest("box")
     killed = box.begin("box", "sh", "-c", STUBBORN)

@@ -62,7 +62,7 @@ def test_what_a_guest_prints_is_kept_over_the_death_of_a_daemon_and_its_console_
             found = console(daemon, "box")
             return found is not None and found["ended_at"] is not None
 
-        wait_until(is_over, what="the end of the console", limit_s=60, every_s=0.1)
+        wait_until(is_over, what="the end of the console", limit_s=180, every_s=0.1)
         kept = console(daemon, "box")
         assert kept is not None
         assert "udhcpc: lease of" in kept["text"]

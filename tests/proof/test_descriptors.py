@@ -35,9 +35,9 @@ class Held(http.client.HTTPConnection):
     """A connection to the admin socket that is kept."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=180)
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
+        self.sock.settimeout(180)
         self.sock.connect(str(path))
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -68,7 +68,7 @@ class Held(http.client.HTTPConnection):
 def connected(path: Path) -> socket.socket:
     """Ask without being accepted yet."""
     one = socket.socket(socket.AF_UNIX)
-    one.settimeout(60)
+    one.settimeout(180)
     one.connect(str(path))
     one.sendall(ASKING)
     return one
@@ -99,7 +99,9 @@ def test_without_descriptors_nothing_is_lost_and_it_is_told_once(tmp_path: Path)
 
         allow(pid, opened(pid) + SPARE)
         crowd = [stack.enter_context(closing(connected(sandboxd.socket))) for _ in range(CROWD)]
-        wait_until(lambda: TOLD in sandboxd.log.read_text(), what="the shortage is told")
+        wait_until(
+            lambda: TOLD in sandboxd.log.read_text(), what="the shortage is told", limit_s=180
+        )
 
         # Requests, the writer, the loops and the hosts go on. (A simulated host opens files of
         # this process to define a domain, so nothing is built there now.)
@@ -109,7 +111,7 @@ def test_without_descriptors_nothing_is_lost_and_it_is_told_once(tmp_path: Path)
         verdicts = {one["name"]: one["verdict"] for one in report["checks"]}
         assert (verdicts["file descriptors"], verdicts["database"]) == ("failed", "ok")
         supervisor.drain()
-        supervisor.wait_for(b"WATCHDOG=1", seconds=60)
+        supervisor.wait_for(b"WATCHDOG=1", seconds=180)
 
         # Each one that goes leaves its descriptor to the next: all are answered, in order.
         for one in crowd:

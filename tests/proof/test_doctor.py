@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.fleet.host import Host
     from tests.proof.daemon import Document
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 HOST = "h1"
 
@@ -44,7 +44,7 @@ class Clinic:
         wait_until(
             lambda: self.check(name)["verdict"] == verdict,
             what=f"{name} {verdict}",
-            limit_s=60,
+            limit_s=180,
             every_s=0.2,
         )
         return self.check(name)

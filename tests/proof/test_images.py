@@ -55,7 +55,7 @@ class Story:
             wait_until(
                 lambda name=host.name: self.daemon.host(name)["health"] == "UP",  # type: ignore[misc]
                 what=f"{host.name} UP",
-                limit_s=60,
+                limit_s=180,
                 every_s=0.2,
             )
 
@@ -77,7 +77,7 @@ class Story:
         wait_until(
             lambda: self.sandboxctl("image", "show", image).exit_code == 3,
             what=f"end of {image}",
-            limit_s=60,
+            limit_s=180,
             every_s=0.2,
         )
 
@@ -163,7 +163,7 @@ def settings(fleet: Fleet) -> str:
 
 
 @pytest.mark.fleet
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_images_on_real_hosts(tmp_path: Path, guest_image: Path) -> None:
     with Fleet.make(2) as fleet, running(tmp_path, settings(fleet)) as daemon:
         story = Story(fleet, daemon, guest_image)

@@ -7,6 +7,7 @@ nothing is left anywhere and that what was not ours was never touched.
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ FOREIGN_XML = """
 <os><type arch='x86_64' machine='q35'>hvm</type></os></domain>
 """
 GUEST = {"vcpus": 1, "memory_mb": 128, "storage_mb": 256}
+LATER = "sleep 3"
+IN_BACKGROUND = "</dev/null >/dev/null 2>&1 &"
 
 
 def configuration(fleet: Fleet) -> str:
@@ -80,7 +83,7 @@ class Story:
             wait_until(
                 lambda name=host.name: self.daemon.host(name)["health"] == "UP",  # type: ignore[misc]
                 what=f"{host.name} UP",
-                limit_s=60,
+                limit_s=180,
                 every_s=0.2,
             )
 
@@ -106,7 +109,7 @@ class Story:
         def answers() -> bool:
             try:
                 said.append(run(*argv, limit_s=60))
-            except ProcessError as error:
+            except (ProcessError, subprocess.TimeoutExpired) as error:
                 failed.append(str(error))
                 return False
             return True
@@ -132,7 +135,8 @@ class Story:
     def shuts_itself_down(self, name: str) -> None:
         sandbox = self.daemon.sandbox(name)
         host = self.fleet[sandbox["host_name"]]
-        self.in_guest(host, sandbox["ip_address"], "poweroff </dev/null >/dev/null 2>&1 &")
+        # Once this session is over: one that it breaks would be taken for a guest without an sshd.
+        self.in_guest(host, sandbox["ip_address"], f"({LATER}; poweroff) {IN_BACKGROUND}")
         stopped = self.daemon.wait_for(name, state="STOPPED", reason_code="guest_shutdown")
         assert stopped["desired_state"] == "STOPPED"
         assert stopped["ip_address"] is None

@@ -15,7 +15,7 @@ from tests.fleet.fleet import Fleet
 from tests.fleet.host import IMAGES
 from tests.fleet.process import wait_until
 from tests.proof.daemon import running
-from tests.proof.test_main_job import Foreign, Story, configuration
+from tests.proof.test_main_job import IN_BACKGROUND, LATER, Foreign, Story, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fleet.host import Host
     from tests.proof.daemon import Daemon, Document
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
 STORAGE_MB = 160
 SMALL_POOL = "512m"
@@ -139,7 +139,8 @@ def test_a_full_pool_pauses_the_guest_and_room_alone_lets_it_go_on(bench: Bench)
     host.run("sh", "-c", ALL_BUT_4_MIB, "-", IMAGES)
     host.virsh("pool-refresh", "default")
     bench.wait_until_refused(host.name, "storage")
-    bench.story.in_guest(host, box["ip_address"], f"{WRITE_20_MIB} >/dev/null 2>&1 &")
+    # Once this session is over, which would end with the guest standing still.
+    bench.story.in_guest(host, box["ip_address"], f"({LATER}; {WRITE_20_MIB}) {IN_BACKGROUND}")
     full = bench.daemon.wait_for("writer", state="ERROR", reason_code="storage_full")
     assert host.virsh("domstate", "--reason", "writer").strip() == "paused (I/O error)"
     assert "once there is room again" in full["reason_message"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scheduler.cli.failures import Failure
+from tests.fleet.process import wait_until
 from tests.proof.daemon import Daemon, running
 from tests.proof.test_main_job import GUEST
 from tests.proof.test_rebuild import ROOT, Disaster, FarmMachine, farm_configuration
@@ -61,6 +62,13 @@ def test_what_was_backed_up_is_found_again_and_what_came_later_is_rebuilt(
             over.set()
             writing.join()
         later = disaster.create("later", storage_mb=64)
+        # What came after the backup and was not gone yet would be found as an orphan, too.
+        wait_until(
+            lambda: len(list(daemon.api.items("/v1/sandboxes"))) == len(lost | later),
+            what="the end of what was written meanwhile",
+            limit_s=180,
+            every_s=0.2,
+        )
 
         daemon.kill()
         shutil.rmtree(daemon.state_dir)

@@ -51,7 +51,7 @@ def see(daemon: Daemon, fleet: Fleet) -> None:
     wait_until(
         lambda: sandboxctl(daemon, "source", "show", "h1", "master").exit_code == 0,
         what="the machine",
-        limit_s=60,
+        limit_s=180,
         every_s=0.5,
     )
 
@@ -60,7 +60,7 @@ def seen_as(daemon: Daemon, state: str) -> None:
     wait_until(
         lambda: told(daemon, "source", "show", "h1", "master")["state"] == state,
         what=state,
-        limit_s=60,
+        limit_s=180,
         every_s=0.5,
     )
 

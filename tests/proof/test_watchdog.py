@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,9 @@ poll_seconds = 1
 [metrics]
 enabled = false
 """
+FED = "; the watchdog is"
+"""In the line that tells what is stuck, and in the one that nothing is any more."""
+WORDS = re.compile(r" has been | wakes ")
 INTERVAL_SECONDS = 10
 """A busy machine must not look like a daemon that hangs, which half of it tells."""
 
@@ -30,7 +36,14 @@ def doctor(sandboxd: Daemon) -> set[tuple[str, str]]:
     return {(one["name"], one["verdict"]) for one in checks if one["subject"] == "control node"}
 
 
-@pytest.mark.timeout(500)
+def told_as_stuck(sandboxd: Daemon) -> list[set[str]]:
+    """Return what was said to be stuck, line by line: on a busy machine more parts become so."""
+    lines = [json.loads(one) for one in sandboxd.log.read_text().splitlines() if FED in one]
+    assert lines
+    return [{WORDS.split(part)[0] for part in one.get("parts", ())} for one in lines]
+
+
+@pytest.mark.timeout(900)
 def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     supervisor = Supervisor(tmp_path / "notify")
@@ -48,7 +61,7 @@ def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
         sandboxd.api.post("/v1/hosts/demo-1/cordon", {"reason": "before the hang"})
 
         os.mkfifo(pipe)
-        supervisor.wait_for(b"STATUS=stuck: writer")
+        supervisor.wait_for(b"writer has been at one turn")
         supervisor.drain()
         with pytest.raises(Refused, match="writer has been at one turn for") as refused:
             sandboxd.api.get("/readyz")
@@ -56,12 +69,13 @@ def test_a_daemon_that_hangs_is_not_fed_and_comes_back(tmp_path: Path) -> None:
         assert supervisor.waits_in_vain(b"WATCHDOG=1", seconds=2 * INTERVAL_SECONDS)
         assert sandboxd.host("demo-1")["state"] == "CORDONED"  # reading goes on
         assert doctor(sandboxd) >= {("loops", "failed"), ("database", "failed")}
-        assert sandboxd.log.read_text().count("the watchdog is not fed") == 1
+        told = told_as_stuck(sandboxd)
+        assert all(earlier != later for earlier, later in pairwise(told)), "each is told once"
 
         process = sandboxd.process
         assert process is not None
         os.kill(process.pid, signal.SIGABRT)  # what systemd does then
-        wait_until(lambda: not process.is_running, what="the end of the daemon")
+        wait_until(lambda: not process.is_running, what="the end of the daemon", limit_s=180)
         assert process.exit_code == -signal.SIGABRT
         assert "hanging.py" in sandboxd.log_tail()  # where the thread stood
 

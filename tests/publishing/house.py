@@ -23,8 +23,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.fleet.certificates import ADDRESS, Authority
-from tests.fleet.process import Server, free_port
+from tests.fleet.process import Server, on_free_port
 from tests.fleet.ssh import make_key, public_key
+from tests.guests.sshd import wait_for_sshd
 from tests.publishing.dialects import DIALECTS, Dialect, Fault, Reply
 
 TOKEN = "canary-token-5c1d9e"
@@ -358,16 +359,20 @@ def with_sshd(house: House) -> Iterator[Server]:
     serve = directory / "serve"
     serve.write_text(_SERVE.format(root=house.root))
     serve.chmod(0o755)
-    house.ssh_port = free_port()
     key = " ".join(public_key(directory / "host").split()[:2])
-    house.known_hosts.write_text(f"[{ADDRESS}]:{house.ssh_port} {key}\n")
-    config = directory / "sshd_config"
-    config.write_text(_SSHD.format(port=house.ssh_port, address=ADDRESS, directory=directory))
+    config, log = directory / "sshd_config", directory / "log"
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    log = directory / "log"
-    sshd = Server.start(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)], log=log)
+
+    def start(port: int) -> Server:
+        config.write_text(_SSHD.format(port=port, address=ADDRESS, directory=directory))
+        started = Server.start(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)], log=log)
+        wait_for_sshd(started, log, port)
+        house.ssh_port = port
+        return started
+
+    sshd = on_free_port(start)
+    house.known_hosts.write_text(f"[{ADDRESS}]:{house.ssh_port} {key}\n")
     try:
-        sshd.wait_until_ready(lambda: b"Server listening" in log.read_bytes())
         yield sshd
     finally:
         sshd.kill()

@@ -17,8 +17,9 @@ from scheduler.guests.sessions import open_session
 from scheduler.guests.wrapper import MARK, Invocation, command_line, line_of
 from scheduler.ids import Prefix, new_id
 
-END_SECONDS = 30.0
-"""Far above what a guest needs: TERM's grace and two looks take three seconds."""
+END_SECONDS = 120.0
+"""Far above what a guest needs: TERM's grace and two looks take three seconds; in one whose
+processor is emulated on a busy host most of half a minute."""
 
 # Twenty looks after TERM are two seconds of grace; a hundred that still find something are enough.
 # Where `grep` cannot find a mark that is there, finding none proves nothing: exit code 2.

@@ -107,9 +107,9 @@ class Theatre:
     def processes(self) -> list[str]:
         """Return the processes on this machine that work where plays are played."""
         found = []
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
+        for process in Path("/proc").glob("[0-9]*"):
             try:
-                line = file.read_bytes()
+                line = (process / "cmdline").read_bytes()
             except OSError:
                 continue
             if bytes(self.stages / PREFIX) in line:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB, mounted for the test; only root may."""
     with mounted(tmp_path / "disk", "3m") as disk:
         yield disk
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A daemon that has ended leaves signals ignored, as its process ends; a test's goes on."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

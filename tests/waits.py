@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 LOOK_EVERY_SECONDS = 0.02
 # Far above what any condition needs: it tells a hang from a wait, not a slow machine from a fast.
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 # After so many turns another thread or process is waited for: leave it the interpreter.
 _TURNS_AT_ONCE = 50
 

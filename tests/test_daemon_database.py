@@ -68,7 +68,7 @@ def is_writable(sandboxd: Daemon) -> bool:
     """Return what the metrics say."""
     told = (json.loads(line) for line in sandboxd.log.read_text().splitlines())
     port = next(line["port"] for line in told if line["event"] == "metrics")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=180) as page:
         return read(page.read())[key("store_writable")] == 1.0
 
 

@@ -66,7 +66,7 @@ AT_ONCE = 25
 """After so many requests they are about other things."""
 BY_DESIGN = frozenset({503, 507})
 """Not ready, and no room: answers of a sound daemon, where the document names them."""
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 OTHERWISE = frozenset(
     {"GET /v1/commands/{command}/terminal", "GET /v1/sandboxes/{reference}/tunnel"}
 )

@@ -12,10 +12,11 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from scheduler.interpreter import COLLECT_AFTER
 from tests.disks import mounted
@@ -26,9 +27,11 @@ pytest_plugins = ["tests.dealing", "tests.fleet.plugin", "tests.needs"]
 # takes the error's words with it, and tests that ask for a code would fail now and then.
 gc.set_threshold(COLLECT_AFTER)
 
-# No deadlines: two busy cores say nothing about the code.
-settings.register_profile("developer", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# No deadlines, and no bound on how long examples take to be drawn: two busy cores say nothing
+# about the code.
+UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("developer", **UNTIMED)
+settings.register_profile("ci", **UNTIMED, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 

@@ -205,8 +205,8 @@ async def _until_told(
     # Digests, archives and files: long work that needs no interpreter.
     loop.set_default_executor(ThreadPoolExecutor(initializer=interpreter.run_anywhere))
     loop.set_exception_handler(Shortage(outside.clock).handle)
-    signals.heed(stop)
-    await run(settings, outside, stop=stop, notifier=notifier, demo=demo)
+    with signals.heeded(stop):
+        await run(settings, outside, stop=stop, notifier=notifier, demo=demo)
 
 
 def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:

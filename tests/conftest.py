@@ -8,13 +8,15 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from scheduler.interpreter import COLLECT_AFTER
 from tests.disks import mounted
@@ -25,9 +27,11 @@ pytest_plugins = ["tests.dealing", "tests.fleet.plugin", "tests.needs", "tests.r
 # takes the error's words with it, and tests that ask for a code would fail now and then.
 gc.set_threshold(COLLECT_AFTER)
 
-# No deadlines: two busy cores say nothing about the code.
-settings.register_profile("developer", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# No deadlines, and no bound on how long examples take to be drawn: two busy cores say nothing
+# about the code.
+UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("developer", **UNTIMED)
+settings.register_profile("ci", **UNTIMED, derandomize=True, print_blob=True)
 is_whole = os.environ.get("CI") or os.environ.get("SANDBOXD_TEST_WHOLE")
 settings.load_profile("ci" if is_whole else "developer")
 
@@ -37,6 +41,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB, mounted for the test; only root may."""
     with mounted(tmp_path / "disk", "3m") as disk:
         yield disk
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A daemon that has ended leaves signals ignored, as its process ends; a test's goes on."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

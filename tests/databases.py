@@ -8,15 +8,18 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import create_engine
 
-from scheduler.store import StoreConfig, engines, schema
+from scheduler.store import Limits, StoreConfig, engines, schema
 from scheduler.store.tables import metadata
 from tests.clocks import START
+
+PATIENT = Limits(wait_seconds=240.0, connect_seconds=240.0, transaction_seconds=240.0)
+"""For tests of something else: a machine that is busy for 5 s is no fault of the database's."""
 
 
 def migrate(url: str) -> None:
     """Bring a database's schema up to date, as opening a store does."""
     config = StoreConfig(database_url=url)
-    writer = engines.make(config).writer
+    writer = engines.make(config, PATIENT).writer
     schema.ensure(writer, config, now=START)
     writer.dispose()
 

@@ -212,7 +212,7 @@ async def _told_while_it_runs(settings: Settings, api: Client) -> list[Document]
     await until_answer(is_ready, seconds=180)
     hosts = await asyncio.to_thread(lambda: list(api.items("/v1/hosts")))
     stop.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         await running
     return hosts
 
@@ -260,9 +260,9 @@ async def test_the_end_waits_for_no_hung_host_for_ever(
     running = asyncio.create_task(
         daemon.run(settings, outside, stop=stop, notifier=Notifier({}), demo=True)
     )
-    await until(lambda: running.done() or bool(made and made[0].asked == 3), seconds=60)
+    await until(lambda: running.done() or bool(made and made[0].asked >= 3), seconds=180)
     stop.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         await running
     assert not settings.socket.exists()
 

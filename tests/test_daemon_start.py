@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,19 +27,25 @@ from scheduler.notify import Notifier
 from scheduler.outside import Outside
 from scheduler.store import Store, StoreConfig
 from tests.api.conftest import client
+from tests.databases import PATIENT
 from tests.supervisors import heard
 from tests.waits import until
 
 
 class Untouched:
-    """Hosts that nothing may be asked of."""
+    """Hosts that nothing may be asked of, by name those that something was."""
 
     calls = Calls()
 
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
     def get(self, host: HostResources) -> HostDriver:
+        self.asked.append(host.name)
         raise AssertionError(f"{host.name} is asked by a daemon that was told to stop")
 
     async def jump(self, host: HostResources) -> None:
+        self.asked.append(host.name)
         raise AssertionError(f"{host.name} is dialled by a daemon that was told to stop")
 
     async def forget(self, host_id: str) -> None:
@@ -50,7 +56,15 @@ class Untouched:
 async def untouched(
     _directory: Path, _keyring: Keyring, _clock: Clock, _hint: Callable[[str], None]
 ) -> AsyncIterator[Untouched]:
-    yield Untouched()
+    hosts = Untouched()
+    yield hosts
+    # A loop outlives what it meets, so that nobody else would hear of it.
+    assert hosts.asked == []
+
+
+def open_patiently(config: StoreConfig, *, clock: Clock) -> AbstractAsyncContextManager[Store]:
+    """Open a store that waits for another's lock for as long as a test may take."""
+    return Store.open(config, clock=clock, limits=PATIENT)
 
 
 @dataclass
@@ -65,6 +79,16 @@ class Start:
         notify = {"NOTIFY_SOCKET": self.supervisor.getsockname()}
         with closing(Notifier(notify)) as notifier:
             await daemon.run(self.settings, outside, stop=stop, notifier=notifier, demo=True)
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Let it open no database within the block: another has its lock."""
+        path = self.settings.state_dir / "sandboxd.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode = WAL")
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("COMMIT")
 
     def heard(self, word: str) -> bool:
         """Return whether the supervisor was told this by now."""
@@ -86,16 +110,14 @@ async def test_told_to_stop_while_the_schema_is_made_it_makes_it_whole_and_ends(
     start: Start,
 ) -> None:
     path, stop = start.settings.state_dir / "sandboxd.db", asyncio.Event()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA journal_mode = WAL")
-        other.execute("BEGIN IMMEDIATE")
-        starting = asyncio.create_task(start.run(Outside(open_drivers=untouched), stop))
+    outside = Outside(open_drivers=untouched, open_store=open_patiently)
+    with start.held_up():
+        starting = asyncio.create_task(start.run(outside, stop))
         await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))
         stop.set()
         await until(lambda: start.heard("STOPPING=1"))
         assert not starting.done()
-        other.execute("COMMIT")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         await starting
     assert not start.heard("READY=1")
     async with Store.open(
@@ -106,12 +128,9 @@ async def test_told_to_stop_while_the_schema_is_made_it_makes_it_whole_and_ends(
 
 async def test_who_asks_while_it_starts_is_told_so(start: Start) -> None:
     """The database is another's for the moment, so opening it takes as long as that."""
-    path, stop = start.settings.state_dir / "sandboxd.db", asyncio.Event()
-    socket_path = start.settings.socket
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA journal_mode = WAL")
-        other.execute("BEGIN IMMEDIATE")
-        starting = asyncio.create_task(start.run(Outside(), stop))
+    stop, socket_path = asyncio.Event(), start.settings.socket
+    with start.held_up():
+        starting = asyncio.create_task(start.run(Outside(open_store=open_patiently), stop))
         await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))  # said once the socket is served
         async with client(socket_path) as http:
             assert (await http.get("/healthz")).json() == {"status": "ok"}
@@ -120,8 +139,8 @@ async def test_who_asks_while_it_starts_is_told_so(start: Start) -> None:
                 assert (answer.status_code, answer.json()["code"]) == (503, "starting")
                 assert answer.headers["retry-after"] == "1"
                 assert "nothing was done" in answer.json()["detail"]
-        waiting = asyncio.create_task(asyncio.to_thread(Client(str(socket_path)).get, "/readyz"))
-        other.execute("COMMIT")
+        asking = Client(str(socket_path), starting_seconds=240)
+        waiting = asyncio.create_task(asyncio.to_thread(asking.get, "/readyz"))
     # The client has gone on asking; it may have been told "not ready yet" in between.
     await asyncio.wait({waiting})
     if (refusal := waiting.exception()) is not None:
@@ -131,27 +150,30 @@ async def test_who_asks_while_it_starts_is_told_so(start: Start) -> None:
     async with client(socket_path) as http:
         assert (await http.get("/readyz")).json() == {"status": "ready"}
     stop.set()
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         await starting
 
 
 async def test_a_second_daemon_leaves_the_socket_of_the_first_alone(
     start: Start, tmp_path: Path
 ) -> None:
+    """The first goes no further meanwhile: its loops would ask its hosts for something."""
     stop = asyncio.Event()
-    first = asyncio.create_task(start.run(Outside(open_drivers=untouched), stop))
-    await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))
+    outside = Outside(open_drivers=untouched, open_store=open_patiently)
     other = tmp_path / "other"
     config = tmp_path / "config.toml"
     environ = {"SANDBOXD_API__SOCKET": str(start.settings.socket)}
     settings = load(config, state_dir=other, environ=environ)
     other.mkdir(mode=0o700)
-    with pytest.raises(Invalid, match="somebody answers"), closing(Notifier({})) as nobody:
-        await daemon.run(settings, Outside(), stop=stop, notifier=nobody, demo=False)
-    assert list(other.iterdir()) == [], "nothing was opened"
-    assert start.settings.socket.exists()
-    stop.set()
-    async with asyncio.timeout(60):
+    with start.held_up():
+        first = asyncio.create_task(start.run(outside, stop))
+        await until(lambda: start.heard("EXTEND_TIMEOUT_USEC="))
+        with pytest.raises(Invalid, match="somebody answers"), closing(Notifier({})) as nobody:
+            await daemon.run(settings, Outside(), stop=stop, notifier=nobody, demo=False)
+        assert list(other.iterdir()) == [], "nothing was opened"
+        assert start.settings.socket.exists()
+        stop.set()
+    async with asyncio.timeout(240):
         await first
 
 
@@ -165,7 +187,7 @@ async def test_told_to_stop_before_the_loops_run_it_begins_none(start: Start) ->
             stop.set()
             return super().boottime()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         await start.run(Outside(clock=Fateful(), open_drivers=untouched), stop)
     assert start.heard("STOPPING=1")
     assert not start.heard("READY=1")
@@ -176,7 +198,7 @@ async def test_nobody_told_to_stop_it_gets_ready(start: Start) -> None:
     starting = asyncio.create_task(start.run(Outside(), stop))
     await until(lambda: start.heard("READY=1\nSTATUS=3 hosts configured"))
     stop.set()
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         await starting
     assert start.heard("STOPPING=1")
     assert next(word.partition("=")[0] for word in start.words) == "EXTEND_TIMEOUT_USEC"

@@ -32,6 +32,24 @@ def test_a_hangup_of_a_service_is_answered_in_the_log(tmp_path: Path) -> None:
         assert sandboxd.stop() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_order_however_often_it_is_told(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path, QUICK) as sandboxd:
+        process = sandboxd.process
+        assert process is not None
+
+        def has_ended() -> bool:
+            if not process.is_running:
+                return True
+            os.kill(process.pid, number)
+            return False
+
+        wait_until(has_ended, what="its end", limit_s=START_LIMIT_S, every_s=0.003)
+        assert process.exit_code == 0
+        assert "stopping" in sandboxd.log_tail()
+        assert not any(word in sandboxd.log_tail() for word in ("Traceback", "KeyboardInterrupt"))
+
+
 @contextmanager
 def on_a_terminal(
     directory: Path, *before: str

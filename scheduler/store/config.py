@@ -25,7 +25,9 @@ class Limits:
     """How long anything here waits, and for how much: every bound of the store in one value."""
 
     wait_seconds: float = 5.0
-    """For a lock, a connection or a free place, before it gives up."""
+    """For a lock or a free connection, before it gives up."""
+    connect_seconds: float = 5.0
+    """For a server to take a connection; PostgreSQL's own library never waits less than 2."""
     transaction_seconds: float = 30.0
     """An interactive transaction keeps other writers waiting: one that lasts longer is undone."""
     waiting_writes: int = 10_000

@@ -151,7 +151,7 @@ def _session(limits: Limits, options: str) -> dict[str, Any]:
     return {
         "connect_args": {
             "application_name": "sandboxd",
-            "connect_timeout": math.ceil(limits.wait_seconds),
+            "connect_timeout": math.ceil(limits.connect_seconds),
             # A server that is gone is noticed in a minute, however long a statement may take.
             "keepalives_idle": 30,
             "keepalives_interval": 10,

@@ -54,4 +54,4 @@ async def http(
 def client(path: Path) -> httpx2.AsyncClient:
     """Return a client of the socket at `path`."""
     transport = httpx2.AsyncHTTPTransport(uds=str(path), limits=httpx2.Limits(max_connections=200))
-    return httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=30)
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=240)

@@ -52,7 +52,7 @@ async def messages(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, str]]:
 async def take(stream: AsyncIterator[dict[str, str]], count: int) -> list[dict[str, Any]]:
     """Return the next events of a stream."""
     taken: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         async for message in stream:
             if "data" in message:
                 taken.append({**message, "data": json.loads(message["data"])})
@@ -134,7 +134,7 @@ async def test_a_quiet_stream_shows_that_it_lives(
         assert begun == [": connected", "", f"id: {since}", ""]
         await until(lambda: cloud.journal.waiting > 0)
         clock.advance(QUIET_SECONDS)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             assert [await anext(lines) for _ in range(2)] == [": quiet", f"id: {since}"]
 
 
@@ -160,7 +160,7 @@ async def test_a_quiet_reader_resumes_beyond_what_did_not_concern_it(
             await cloud.create(vcpus=1)
         await until(lambda: cloud.journal.waiting > 0)
         clock.advance(QUIET_SECONDS)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             number = (await anext(stream))["id"]
     gone = await pruned(cloud, keep=1)
     assert gone <= int(number)
@@ -208,7 +208,7 @@ async def test_streams_end_when_the_daemon_stops(cloud: Plane, socket_path: Path
             request = http.build_request("GET", "/v1/events", headers=STREAM)
             answer = await http.send(request, stream=True)
             await until(lambda: cloud.journal.waiting > 0)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await answer.aread()
         await answer.aclose()
 
@@ -327,7 +327,7 @@ async def quiet_for(
 ) -> None:
     """Let it be quiet for a while, until whoever reads was told so."""
     clock.advance(QUIET_SECONDS)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while (await anext(stream)).get("") != "quiet":
             pass
     await until(lambda: cloud.journal.waiting > 0)
@@ -335,7 +335,7 @@ async def quiet_for(
 
 def all_of(connection: socket.socket) -> bytes:
     """Return what still comes on a connection that was cut off."""
-    connection.settimeout(60)
+    connection.settimeout(180)
     parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):

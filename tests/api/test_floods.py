@@ -135,7 +135,7 @@ async def pour(path: Path, head: bytes, more: bytes) -> bytes:
     except ConnectionError:
         pass  # cut off, as is right
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             return await answering
     except ConnectionError:
         return b""

@@ -65,7 +65,7 @@ async def raw(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.S
 
 async def status_of(reader: asyncio.StreamReader) -> int:
     """Return the status of the answer that comes next."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         line = await reader.readline()
     return int(line.split()[1])
 
@@ -234,7 +234,7 @@ async def test_stopping_lets_a_request_end(socket_path: Path) -> None:
 
 async def test_stopping_does_not_wait_for_ever(socket_path: Path) -> None:
     echo = Echo()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         async with serve(echo, socket_path, group=None, bounds=Bounds(stop_seconds=1)):
             reader, writer = await asyncio.open_unix_connection(str(socket_path))
             writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -333,14 +333,14 @@ def test_who_reads_slowly_gets_all_of_it(socket_path: Path) -> None:
 
 async def statuses_of(reader: asyncio.StreamReader) -> list[int]:
     """Return the statuses of all answers that come until the other side hangs up."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         told = await reader.read()
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", told)]
 
 
 async def until_closed(reader: asyncio.StreamReader) -> bool:
     """Return once the other side has hung up."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while await reader.read(65536):
             pass
     return True

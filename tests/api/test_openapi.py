@@ -66,7 +66,7 @@ AT_ONCE = 25
 """After so many requests they are about other things."""
 BY_DESIGN = frozenset({503, 507})
 """Not ready, and no room: answers of a sound daemon, where the document names them."""
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 OTHERWISE = frozenset(
     {"GET /v1/commands/{command}/terminal", "GET /v1/sandboxes/{reference}/tunnel"}
 )
@@ -77,8 +77,9 @@ GENEROUS = replace(
     TERMS,
     commands=CommandTerms(per_host=10**6, at_once=10**6),
     sources=SourceTerms(at_once=10**6),
+    stale_after_seconds=86_400.0,
 )
-"""Nobody carries out what is asked for, so it all waits."""
+"""Nobody carries out what is asked for, so it all waits, nor looks at hosts again."""
 FORGE = ForgeSection.model_validate({"name": "git", "kind": "gitea", "url": "https://git.example"})
 KNOWN_IN_FOUR = 3
 """Of four requests so many are about things that exist."""

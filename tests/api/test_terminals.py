@@ -55,7 +55,7 @@ class Desk:
         work = asyncio.ensure_future(commander.carry_out(command_id))
         try:
             yield
-            await asyncio.wait_for(work, 60)
+            await asyncio.wait_for(work, 180)
         finally:
             work.cancel()
 
@@ -81,7 +81,7 @@ async def desk(http: httpx2.AsyncClient, cloud: Plane, socket_path: Path) -> Asy
 
 
 async def seen(reader: asyncio.StreamReader, text: bytes) -> bytes:
-    return await asyncio.wait_for(reader.readuntil(text), 60)
+    return await asyncio.wait_for(reader.readuntil(text), 180)
 
 
 async def test_a_program_has_a_terminal_from_its_beginning_to_its_end(desk: Desk) -> None:

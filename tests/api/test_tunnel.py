@@ -33,7 +33,7 @@ from tests.control.world import World, world
 from tests.guests.sshd import GuestSshd, guest_sshd
 from tests.waits import until, until_answer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 INTENT: Intent[Any] = Intent(actor="uid:0")
 
 
@@ -75,6 +75,11 @@ class Site:
     async def sessions(self) -> tuple[SshSession, ...]:
         page = await self.there.store.read(lambda tx: tx.ssh_sessions.find(SshFilter()))
         return tuple(page.items)
+
+    async def ended(self) -> tuple[SshSession, ...]:
+        """Return the sessions once all have ended, which may be after their clients did."""
+        await until(lambda: self.there.services.ssh.held == 0, what="the end of all sessions")
+        return await self.sessions()
 
     async def opened(self, certificate: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Ask for a tunnel; return the connection with its answer read."""
@@ -129,7 +134,7 @@ async def test_a_command_runs_with_its_input_output_and_code(site: Site) -> None
     assert (code, err) == (7, b"oops\n"), err.decode()[:3000]
     assert out[:64].decode() == hashlib.sha256(content).hexdigest()
     assert out[-700_000:] == bytes(700_000)
-    (session,) = await site.sessions()
+    (session,) = await site.ended()
     assert (session.sandbox_id, session.end) == (site.sandbox.id, "closed")
     assert session.bytes_in > len(content)
     assert session.bytes_out > 700_000
@@ -156,8 +161,7 @@ async def test_revocation_ends_the_session_and_lets_no_other_begin(site: Site) -
     code, out, _ = await site.ran("-o", "name", "login", "revoke", held.certificate_id)
     assert (code, out.decode().strip()) == (0, held.certificate_id)
     assert await process.wait() == 255
-    assert site.there.services.ssh.held == 0
-    (ended,) = await site.sessions()
+    (ended,) = await site.ended()
     assert ended.end == "revoked"
     reader, writer = await site.opened(held.certificate_id)
     assert (await reader.readline()).startswith(b"HTTP/1.1 409 ")
@@ -174,8 +178,7 @@ async def test_a_session_ends_with_its_guest(site: Site) -> None:
     assert await process.stdout.readline() == b"up\n"
     site.there.guests.drop(site.sandbox.id)
     assert await process.wait() == 255
-    await until(lambda: site.there.services.ssh.held == 0)
-    (ended,) = await site.sessions()
+    (ended,) = await site.ended()
     assert ended.end == "closed"
 
 

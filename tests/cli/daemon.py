@@ -131,7 +131,7 @@ def not_http(handler: Handler) -> None:
 
 def held(handler: Handler) -> None:
     """Answer nothing until the daemon is released."""
-    handler.server.daemon.released.wait(60)
+    handler.server.daemon.released.wait(240)
 
 
 def later(seconds: float, document: object) -> Reply:

@@ -15,10 +15,12 @@ from scheduler.api.app import build_app
 from scheduler.api.listener import serve
 from scheduler.clock import SystemClock
 from scheduler.model import DesiredState, DrainState, HostState, Sandbox, SandboxState
-from tests.service.planes import IMAGE, Plane, database, plane
+from tests.service.planes import IMAGE, TERMS, Plane, database, plane
 from tests.waits import repeated
 
 ADDRESS = "192.0.2.7"
+PATIENT = replace(TERMS, stale_after_seconds=86_400.0)
+"""Nobody looks at the hosts again, and time is the machine's own: what was seen stays good."""
 
 
 @dataclass
@@ -36,9 +38,11 @@ class Fleet:
 
     async def work(self) -> None:
         """Fulfil every wish there is now."""
+        live = await self.plane.store.read(lambda tx: tx.sandboxes.live())
+        # Asked after they were read: who is made once nothing is to be done is not among them.
         if self.idle:
             return
-        for sandbox in await self.plane.store.read(lambda tx: tx.sandboxes.live()):
+        for sandbox in live:
             await self._fulfil(sandbox)
         for host in await self.plane.store.read(lambda tx: tx.hosts.all()):
             if host.state is HostState.DRAINING:
@@ -86,7 +90,7 @@ class Fleet:
 @asynccontextmanager
 async def running_fleet(socket_path: Path) -> AsyncIterator[Fleet]:
     """Serve a fleet of two hosts on a socket."""
-    async with plane(database(socket_path.parent), SystemClock()) as opened:
+    async with plane(database(socket_path.parent), SystemClock(), terms=PATIENT) as opened:
         await opened.add_host("alpha", cpus=4, memory_mb=8192, labels={"zone": "one"})
         await opened.add_host("beta", cpus=8, memory_mb=16384, labels={"zone": "two"})
         fleet = Fleet(opened)

@@ -126,7 +126,7 @@ def test_a_daemon_that_restarts_is_waited_for(socket_path: Path) -> None:
             assert "STARTING" in first_line(process.stderr)
         socket_path.unlink()
         with serving(after):
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     assert json.loads(out)["state"] == "RUNNING"
     assert not any(seen.method == "POST" for seen in after.seen)
@@ -138,7 +138,7 @@ def test_ctrl_c_detaches_and_says_how_to_watch_on(daemon: FaultyDaemon) -> None:
     with started(daemon.path, "create", "debian") as process:
         assert first_line(process.stderr).endswith("CREATED -> STARTING: building\n")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines() == [
@@ -154,7 +154,7 @@ def test_ctrl_c_before_the_answer_says_that_it_is_unknown(daemon: FaultyDaemon) 
         wait_until(lambda: bool(daemon.seen) or process.poll() is not None, what="its request")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
     assert process.returncode == 130
     assert json.loads(out)["code"] == "interrupted"
     assert "may have been carried out" in json.loads(out)["detail"]
@@ -165,7 +165,7 @@ def test_following_events_ends_quietly_on_ctrl_c(daemon: FaultyDaemon) -> None:
     with started(daemon.path, "events", "-f", "-o", "json") as process:
         assert json.loads(first_line(process.stdout))["seq"] == 7, "each event is flushed"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -184,7 +184,7 @@ def test_following_events_outlives_restarts_and_tells_each_once(socket_path: Pat
             assert first_line(process.stderr) == "the daemon answers again\n"
             assert json.loads(first_line(process.stdout))["seq"] == 2
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=180)
     assert (process.returncode, out, err) == (130, "", "")
     assert [seen.headers["Last-Event-ID"] for seen in after.seen] == ["1", "1"]
 
@@ -201,7 +201,7 @@ def test_following_events_ends_where_some_are_gone(socket_path: Path) -> None:
         socket_path.unlink()
         first_line(process.stderr)
         with serving(after):
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=180)
     assert (process.returncode, out) == (1, "")
     assert err.splitlines() == ["error: they are gone", "hint: take stock"]
 
@@ -230,7 +230,7 @@ def test_followed_events_come_in_every_form(
         for line in lines:
             assert first_line(process.stdout).startswith(line)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
     assert process.returncode == 130
 
 
@@ -242,5 +242,5 @@ def test_a_reader_that_goes_away_ends_the_command(daemon: FaultyDaemon) -> None:
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=180) == 1
         assert process.stderr.read() == ""

@@ -162,7 +162,7 @@ async def test_wait_gives_up_on_what_can_no_longer_be(fleet: Fleet, sandboxctl: 
     with started(sandboxctl.socket, *either) as waiting:
         await until(lambda: fleet.plane.journal._waiting > 0)
         await sandboxctl.run("delete", "web", "-y")
-        _, told = await asyncio.to_thread(waiting.communicate, timeout=60)
+        _, told = await asyncio.to_thread(waiting.communicate, timeout=180)
     assert waiting.returncode == 1
     assert "has been destroyed" in told
 

@@ -144,7 +144,11 @@ def test_completion_scripts_parse(shell: str, sandboxctl: Sandboxctl, tmp_path: 
         subprocess.run([program, "-n", script], check=True)
 
 
-def completed(socket: Path, *words: str) -> list[str]:
+PATIENT = "from scheduler.cli import completion as c; c._SECONDS = c._IN_ALL_SECONDS = 240; "
+"""Whoever presses Tab waits a moment only, which a busy machine takes for any answer."""
+
+
+def completed(socket: Path, *words: str, patience: str = PATIENT) -> list[str]:
     """Return what bash would offer for the last of these words."""
     environment = {
         **os.environ,
@@ -155,7 +159,7 @@ def completed(socket: Path, *words: str) -> list[str]:
     }
     program = "from scheduler.cli.main import main; main()"
     ran = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", patience + program],
         env=environment,
         capture_output=True,
         text=True,
@@ -180,7 +184,7 @@ def test_completion_is_silent_when_the_daemon_is_not_well(
     daemon: FaultyDaemon, reply: object
 ) -> None:
     daemon.on("GET", "/v1/sandboxes", reply)  # type: ignore[arg-type]
-    assert completed(daemon.path, "show", "w") == []
+    assert completed(daemon.path, "show", "w", patience="") == []
 
 
 def test_completion_reads_on_until_enough_fits(daemon: FaultyDaemon) -> None:

@@ -155,9 +155,9 @@ def test_ctrl_c_has_it_played_on(web: FaultyDaemon) -> None:
 
     web.on("GET", ONE, looks)
     with started(web.path, "playbook", "run", "web", "one") as process:
-        assert looked.wait(60)
+        assert looked.wait(180)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     web.released.set()
     assert (process.returncode, out) == (130, "")
     assert err.splitlines() == [

@@ -20,7 +20,7 @@ def redirected(socket: Path, redirection: str, *arguments: str) -> Ran:
         env=environment(socket),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)

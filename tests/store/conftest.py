@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.store import Store, StoreConfig
 from tests.clocks import ManualClock
-from tests.databases import clear, migrate, sqlite_at
+from tests.databases import PATIENT, clear, migrate, sqlite_at
 
 Open = Callable[..., AbstractAsyncContextManager[Store]]
 
@@ -62,5 +62,5 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def store(url: str, clock: ManualClock) -> AsyncIterator[Store]:
-    async with Store.open(StoreConfig(database_url=url), clock=clock) as opened:
+    async with Store.open(StoreConfig(database_url=url), clock=clock, limits=PATIENT) as opened:
         yield opened

@@ -13,6 +13,7 @@ import pytest
 from scheduler.errors import Conflict
 from scheduler.model import Allocation, HostResources, Resources
 from scheduler.store import Store, StoreConfig, Transaction
+from tests.databases import PATIENT
 from tests.store.samples import allocation, host, sandbox
 
 OPERATIONS = 20_000
@@ -128,7 +129,8 @@ async def test_i1_20_000_claims_and_releases_never_oversell(store: Store) -> Non
 async def test_i1_two_daemons_on_one_postgresql_lose_no_update(url: str) -> None:
     async with AsyncExitStack() as stack:
         config = StoreConfig(database_url=url)
-        await storm([await stack.enter_async_context(Store.open(config)) for _ in range(2)])
+        opening = (Store.open(config, limits=PATIENT) for _ in range(2))
+        await storm([await stack.enter_async_context(one) for one in opening])
 
 
 async def test_i1_two_stores_on_one_file_lose_no_update(store: Store, url: str) -> None:
@@ -137,6 +139,6 @@ async def test_i1_two_stores_on_one_file_lose_no_update(store: Store, url: str) 
     def add_one(tx: Transaction) -> None:
         tx.settings.put("count", str(int(tx.settings.get("count") or 0) + 1))
 
-    async with Store.open(StoreConfig(database_url=url)) as other:
+    async with Store.open(StoreConfig(database_url=url), limits=PATIENT) as other:
         await asyncio.gather(*(one.submit(add_one) for _ in range(150) for one in (store, other)))
     assert await store.read(lambda tx: tx.settings.get("count")) == "300"

@@ -23,6 +23,7 @@ from tests.clocks import START
 from tests.store import samples
 
 MAPPERS: list[Mapper[Any]] = [one for one in vars(tables).values() if isinstance(one, Mapper)]
+HEALTH = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - what must be refused
 
 
@@ -54,7 +55,7 @@ def connection(url: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("mapper", MAPPERS, ids=name_of)
 @given(data=st.data())
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[*HEALTH])
 def test_an_entity_comes_back_from_the_database(
     mapper: Mapper[Any], connection: Connection, data: st.DataObject
 ) -> None:

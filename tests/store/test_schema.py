@@ -13,13 +13,13 @@ from sqlalchemy import create_engine, inspect, text
 from scheduler.errors import Invalid, ReadOnly, Unavailable
 from scheduler.store import Store, StoreConfig
 from scheduler.store.tables import metadata
-from tests.databases import migrate
+from tests.databases import PATIENT, migrate
 from tests.store.samples import sandbox
 from tests.store.upgrade import NEWEST
 
 
 async def opened(url: str, **config: bool) -> None:
-    async with Store.open(StoreConfig(database_url=url, **config)) as store:
+    async with Store.open(StoreConfig(database_url=url, **config), limits=PATIENT) as store:
         await store.ping()
 
 

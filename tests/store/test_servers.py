@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
 
 from scheduler.errors import Unavailable
 from scheduler.store import Limits, Store, StoreConfig, Transaction
+from tests.databases import PATIENT
 from tests.fleet.postgres import PostgresCluster
 from tests.store.samples import sandbox
 
@@ -29,6 +31,11 @@ def server(own_server: PostgresCluster) -> Iterator[PostgresCluster]:
     own_server.restart()
 
 
+def open_store(server: PostgresCluster) -> AbstractAsyncContextManager[Store]:
+    """Open a store on a database of its own, that does not take a busy server for a dead one."""
+    return Store.open(StoreConfig(database_url=server.database()), limits=PATIENT)
+
+
 def put(name: str, tx: Transaction) -> None:
     tx.settings.put(name, "x")
 
@@ -38,7 +45,7 @@ async def add(store: Store, id: str) -> None:
 
 
 async def test_a_server_that_crashed_is_found_again(server: PostgresCluster) -> None:
-    async with Store.open(StoreConfig(database_url=server.database())) as store:
+    async with open_store(server) as store:
         await add(store, "SBX-1")
         async with store.transaction() as tx:
             await tx.sandboxes.get("SBX-1")
@@ -60,7 +67,7 @@ async def test_a_server_that_crashed_is_found_again(server: PostgresCluster) -> 
 async def test_a_server_that_restarted_while_nobody_asked_is_not_noticed(
     server: PostgresCluster,
 ) -> None:
-    async with Store.open(StoreConfig(database_url=server.database())) as store:
+    async with open_store(server) as store:
         await add(store, "SBX-1")
         server.restart()
         await add(store, "SBX-2")
@@ -72,7 +79,7 @@ async def test_a_batch_that_loses_its_server_fails_whole(server: PostgresCluster
         server.crash()
         tx.settings.put("late", "x")
 
-    async with Store.open(StoreConfig(database_url=server.database())) as store:
+    async with open_store(server) as store:
         units: list[Callable[[Transaction], None]] = [partial(put, "a"), lost, partial(put, "b")]
         results = await asyncio.gather(
             *(store.submit(unit) for unit in units), return_exceptions=True
@@ -92,7 +99,7 @@ async def test_a_commit_that_loses_its_server_says_what_is_unknown(
         tx.settings.put("perhaps", "x")
         server.crash()
 
-    async with Store.open(StoreConfig(database_url=server.database())) as store:
+    async with open_store(server) as store:
         with pytest.raises(Unavailable, match="committed is not known") as failed:
             await store.submit(lost)
         assert failed.value.details["outcome"] == "unknown"
@@ -114,8 +121,8 @@ async def test_i8_a_server_that_hangs_is_not_waited_for(server: PostgresCluster)
     config = StoreConfig(database_url=server.database())
     server.suspend()
     with pytest.raises(Unavailable, match="does not answer"):
-        async with Store.open(config, limits=Limits(wait_seconds=0.1)):
+        async with Store.open(config, limits=Limits(connect_seconds=0.1)):
             pass
     server.resume()
-    async with Store.open(config) as store:
+    async with Store.open(config, limits=PATIENT) as store:
         await store.ping()

@@ -7,6 +7,7 @@ import inspect
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,13 @@ from scheduler.store import Kind, Limits, Store, StoreConfig, Transaction, faces
 from scheduler.store.awaiting import awaited
 from scheduler.store.repositories.repository import Repository
 from tests.clocks import ManualClock
+from tests.databases import PATIENT
+from tests.jumps import in_jumps, pass_time
 from tests.store.samples import sandbox
 from tests.waits import until
+
+LIMIT_S = 240
+"""It tells a hang from a wait."""
 
 
 async def test_a_read_sees_one_snapshot_while_others_write(store: Store) -> None:
@@ -28,7 +34,7 @@ async def test_a_read_sees_one_snapshot_while_others_write(store: Store) -> None
         written = asyncio.run_coroutine_threadsafe(
             store.submit(lambda own: own.sandboxes.add(sandbox())), loop
         )
-        written.result(10)
+        written.result(LIMIT_S)
         return before, len(tx.sandboxes.live())
 
     assert await store.read(unit) == (0, 0)
@@ -43,8 +49,8 @@ async def test_a_read_cannot_write(store: Store) -> None:
 async def test_i8_reads_are_bounded(url: str) -> None:
     go = threading.Event()
     config = StoreConfig(database_url=url)
-    async with Store.open(config, limits=Limits(waiting_reads=2)) as store:
-        held = [asyncio.create_task(store.read(lambda tx: go.wait(10))) for _ in range(2)]
+    async with Store.open(config, limits=replace(PATIENT, waiting_reads=2)) as store:
+        held = [asyncio.create_task(store.read(lambda tx: go.wait(LIMIT_S))) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="2 reads are waiting"):
             await store.ping()
@@ -143,23 +149,37 @@ async def test_a_task_that_would_wait_for_itself_is_told(store: Store) -> None:
     await store.submit(lambda tx: None)
 
 
-async def test_i8_nobody_waits_for_ever_for_a_writer(url: str) -> None:
-    limits = Limits(wait_seconds=0.05, transaction_seconds=1.0)
-    async with Store.open(StoreConfig(database_url=url), limits=limits) as store:
-        await _outlast(store)
+def test_i8_nobody_waits_for_ever_for_a_writer(url: str) -> None:
+    limits = Limits(wait_seconds=600, transaction_seconds=6000)
+
+    async def test() -> None:
+        async with Store.open(StoreConfig(database_url=url), limits=limits) as store:
+            await _outlast(store, limits)
+
+    in_jumps(test())
 
 
-async def _outlast(store: Store) -> None:
+async def _outlast(store: Store, limits: Limits) -> None:
+    held = asyncio.Event()
+
     async def hold() -> None:
         async with store.transaction() as tx:
             await tx.settings.put("held", "yes")
+            held.set()
             await asyncio.Event().wait()
 
-    holder = asyncio.create_task(hold())
-    await until(lambda: store._holder is holder)
-    with pytest.raises(Unavailable, match="keep the store busy"):
+    async def wait() -> None:
         async with store.transaction():
             pass
+
+    holder = asyncio.create_task(hold())
+    await until(held.is_set)
+    waiting = asyncio.create_task(wait())
+    await pass_time(limits.wait_seconds)
+    with pytest.raises(Unavailable, match="keep the store busy"):
+        await waiting
+    assert not holder.done()
+    await pass_time(limits.transaction_seconds)
     with pytest.raises(Unavailable, match="lasted longer"):
         await holder
     await store.submit(lambda tx: tx.settings.put("free", "yes"))

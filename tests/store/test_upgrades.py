@@ -20,6 +20,7 @@ from scheduler.store.backups import find_backups
 from scheduler.store.tables import metadata
 from scheduler.store.values import micros
 from tests.clocks import START
+from tests.databases import PATIENT
 from tests.disks import fill, needs_root
 from tests.store.samples import sandbox
 from tests.store.upgrade import (
@@ -40,12 +41,12 @@ def newer(tmp_path: Path) -> Path:
 
 
 async def remember(url: str, id: str) -> None:
-    async with Store.open(StoreConfig(database_url=url)) as store:
+    async with Store.open(StoreConfig(database_url=url), limits=PATIENT) as store:
         await store.submit(lambda tx: tx.sandboxes.add(sandbox(id, sandbox_name=id.lower())))
 
 
 async def remembered(url: str) -> set[str]:
-    async with Store.open(StoreConfig(database_url=url)) as store:
+    async with Store.open(StoreConfig(database_url=url), limits=PATIENT) as store:
         return {one.id for one in await store.read(lambda tx: tx.sandboxes.live())}
 
 
@@ -137,7 +138,7 @@ def kill_at(point: str, url: str, migrations: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=240,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr
 
@@ -218,7 +219,7 @@ async def test_i12_a_newer_schema_that_appears_meanwhile_is_not_written_to(
     url: str, newer: Path
 ) -> None:
     try:
-        async with Store.open(StoreConfig(database_url=url)) as store:
+        async with Store.open(StoreConfig(database_url=url), limits=PATIENT) as store:
             await store.submit(lambda tx: tx.settings.put("before", "x"))
             upgrade(url, newer)
             with pytest.raises(ReadOnly, match="no longer the one") as refused:
@@ -269,7 +270,7 @@ def _follow(remedy: str, database: Path) -> None:
 
 
 def _ensured(config: StoreConfig, migrations: Path | None) -> None:
-    engine = engines.make(config).writer
+    engine = engines.make(config, PATIENT).writer
     try:
         schema.ensure(engine, config, now=START, migrations=migrations or schema.MIGRATIONS)
     finally:

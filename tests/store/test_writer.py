@@ -21,6 +21,9 @@ from tests.store.samples import allocation, host, sandbox
 from tests.store.upgrade import NEWEST
 from tests.waits import until
 
+LIMIT_S = 240
+"""It tells a hang from a wait."""
+
 
 @pytest.fixture
 def committer(url: str, clock: ManualClock) -> Any:
@@ -162,7 +165,7 @@ class HeldCommitter:
 
     def commit(self, units: list[Any]) -> list[Done]:
         self.begun += 1
-        assert self.go.wait(10)
+        assert self.go.wait(LIMIT_S)
         return [Done(unit(None)) for unit in units]
 
     def close(self) -> None:
@@ -225,7 +228,7 @@ class DyingCommitter(HeldCommitter):
     """A committer with a bug that is no unit's."""
 
     def commit(self, units: list[Any]) -> list[Done]:
-        assert self.go.wait(10)
+        assert self.go.wait(LIMIT_S)
         raise MemoryError
 
 

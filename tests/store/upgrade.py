@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scheduler.store import StoreConfig, engines, schema
 from tests.clocks import START
+from tests.databases import PATIENT
 
 NEWEST = max(path.name[:4] for path in (schema.MIGRATIONS / "versions").glob("[0-9]*.py"))
 NEXT = f"{int(NEWEST) + 1:04}"
@@ -66,7 +67,7 @@ def newer_migrations(directory: Path) -> Path:
 def upgrade(url: str, migrations: Path) -> None:
     """Bring a database to the newer schema, as the newer program would at its start."""
     config = StoreConfig(database_url=url)
-    engine = engines.make(config).writer
+    engine = engines.make(config, PATIENT).writer
     try:
         schema.ensure(engine, config, now=START, migrations=migrations)
     finally:

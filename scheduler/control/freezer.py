@@ -63,7 +63,7 @@ class Freezer:
         if image.owner_sandbox_id is not None:
             return await self._freeze_own(image)
         source, host = await self._store.read(partial(_place, image))
-        driver, copy = self._drivers(host), image.source_volume or ""
+        driver = self._drivers(host)
         try:
             before = await machine_of(driver, host, source)
         except GuestError as error:
@@ -72,31 +72,39 @@ class Freezer:
         if isinstance(frozen, NotFrozen):
             raise HostRefused(frozen.reason, remedy=frozen.remedy)
         await self._check_idle(driver, host, frozen)
-        image = await self._store.submit(partial(self._begin, image, host, frozen))
-        await driver.ensure_pool()
-        await driver.flatten_volume(frozen.volume, copy)
+        image = await self._copy(image, host, frozen)
         await self._check_idle(driver, host, frozen)
         if not unchanged(before, await driver.foreign_machine(before.uuid), frozen):
             raise HostRefused(
                 f"{image.source_vm} was started or changed while its disk was copied",
                 remedy="leave it shut down until the image is there, and freeze it again",
             )
-        return await self._store.submit(partial(self._frozen, image, host, frozen))
+        return await self._copied(image, host, frozen)
 
     async def _freeze_own(self, image: Image) -> Image:
         """Return the image of a sandbox's disk, likewise."""
         own = await self._store.read(partial(_own_disk, image))
-        driver, copy = self._drivers(own.host), image.source_volume or ""
+        driver = self._drivers(own.host)
         before = await self._at_rest(driver, own)
-        image = await self._store.submit(partial(self._begin, image, own.host, own.frozen))
-        await driver.ensure_pool()
-        await driver.flatten_volume(own.frozen.volume, copy)
+        image = await self._copy(image, own.host, own.frozen)
         if await self._at_rest(driver, own) != before:
             raise HostRefused(
                 f"the disk of {own.sandbox.sandbox_name} was written to while it was copied",
                 remedy="leave it to its move: it is copied again",
             )
-        return await self._store.submit(partial(self._frozen, image, own.host, own.frozen))
+        return await self._copied(image, own.host, own.frozen)
+
+    async def _copy(self, image: Image, host: HostResources, frozen: Frozen) -> Image:
+        """List and charge the copy, and have it made."""
+        image = await self._store.submit(partial(self._begin, image, host, frozen))
+        driver = self._drivers(host)
+        await driver.ensure_pool()
+        await driver.flatten_volume(frozen.volume, image.source_volume or "")
+        return image
+
+    async def _copied(self, image: Image, host: HostResources, frozen: Frozen) -> Image:
+        """Record that the copy is whole."""
+        return await self._store.submit(partial(self._frozen, image, host, frozen))
 
     async def _at_rest(self, driver: HostDriver, own: _Own) -> ObservedVolume | None:
         """Return how the disk is while nobody writes to it; raises `HostRefused` while they do."""

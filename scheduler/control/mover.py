@@ -79,8 +79,7 @@ class Mover:
         if sandbox.state is not SandboxState.STOPPED:
             await self._look_for_room(sandbox, standing)
             return True
-        if sandbox.phase is not Phase.MOVE:
-            sandbox = await self._store.submit(partial(self._begin, sandbox))
+        sandbox = await self._begun(sandbox)
         if host.proven_virt_type is VirtType.TEST:
             # Its disks hold no bytes: there is nothing that its image does not say.
             await self._go(sandbox, None, standing.demand)
@@ -111,11 +110,15 @@ class Mover:
         """Record that there is a host for it; raises `HostRefused` when there is none now."""
         why_not = await self._relocator.room(standing.demand)
         if why_not is not None:
-            if sandbox.phase is not Phase.MOVE:
-                await self._store.submit(partial(self._begin, sandbox))
+            await self._begun(sandbox)
             raise _without_room(sandbox, why_not)
         if sandbox.state is not SandboxState.STOPPED:
             await self._store.submit(partial(self._found, sandbox))
+
+    async def _begun(self, sandbox: Sandbox) -> Sandbox:
+        if sandbox.phase is Phase.MOVE:
+            return sandbox
+        return await self._store.submit(partial(self._begin, sandbox))
 
     async def _go(self, sandbox: Sandbox, image: Image | None, demand: Demand) -> None:
         what: tuple[str, str | None] = (sandbox.base_image, sandbox.image_digest)

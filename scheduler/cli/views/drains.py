@@ -55,7 +55,8 @@ def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
 
 def _due(action: Document, now: datetime) -> str:
     left = remaining(action.get("due_at"), now)
-    return {"due": "now", "-": "never"}.get(left, f"in {left}")
+    never = "never" if action["verb"] != "move" or action.get("blocker") else "once moved"
+    return {"due": "now", "-": never}.get(left, f"in {left}")
 
 
 def _empty(plan: Document, now: datetime) -> str:

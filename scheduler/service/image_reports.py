@@ -41,6 +41,8 @@ class ImageReport:
     source_host_id: str | None
     source_volume: str | None
     source_vm: str | None
+    owner_sandbox_id: str | None
+    """The sandbox whose disk it carries to another host; it goes with it."""
     actor: str
     reason: str | None
     created_at: datetime
@@ -74,6 +76,7 @@ def report_of(tx: Transaction, image: Image, received_bytes: int) -> ImageReport
         source_host_id=image.source_host_id,
         source_volume=image.source_volume,
         source_vm=image.source_vm,
+        owner_sandbox_id=image.owner_sandbox_id,
         actor=image.actor,
         reason=image.reason,
         created_at=image.created_at,

@@ -49,12 +49,18 @@ class SandboxChanges(TypedDict, total=False):
     ssh_ca: str | None
     ssh_seen_at: datetime | None
     decision_id: str | None
+    base_image: str
+    move_asked_at: datetime | None
+    move_to: str | None
+    move_reason: str | None
+    move_drain_id: str | None
+    moved_at: datetime | None
 
 
 _EVENT_KINDS = (
+    ("host_id", "sandbox.moved"),
     ("state", "sandbox.state"),
     ("desired_state", "sandbox.desired"),
-    ("host_id", "sandbox.moved"),
     ("expires_at", "sandbox.lease"),
     ("conditions", "sandbox.condition"),
     ("reason_code", "sandbox.reason"),
@@ -66,6 +72,7 @@ _DECIDED_BY = (
     "desired_state",
     "expires_at",
     "host_id",
+    "move_asked_at",
     "reason_code",
     "reason_message",
 )

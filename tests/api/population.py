@@ -29,6 +29,7 @@ from scheduler.model import (
     Console,
     ConsoleGap,
     DomainState,
+    HostResources,
     PlayStatus,
     PublicationStatus,
     ReplicaState,
@@ -94,8 +95,10 @@ class Population:
         self._numbers = count(1)
         self._kept: dict[str, list[Known]] = {}
         self._guests: set[asyncio.Task[None]] = set()
-        for name in (HOME, AWAY):
+        self._sites: list[HostResources] = [
             do(plane.add_host(name, cpus=10_000, memory_mb=10**8, storage_mb=10**9))
+            for name in (HOME, AWAY)
+        ]
         self._home: Machine = do(machine(plane, HOME))
         self._keeper = AuthorityKeeper(
             plane.store,
@@ -125,7 +128,8 @@ class Population:
 
     def of(self, method: str, path: str) -> list[Known]:
         """Return things for a path, the fittest first; others each time for what may end them."""
-        self._do(self._plane.poll(self._home.host))
+        for site in self._sites:
+            self._do(self._plane.poll(site))
         noun = "change-sets" if path.endswith("change-set") else "".join(path.split("/")[2:3])
         make = self._makers.get(noun)
         if make is None or (method == "POST" and path == f"/v1/{noun}"):

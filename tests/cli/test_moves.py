@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from scheduler.cli.failures import Failure
 from scheduler.cli.goals import parse
+from scheduler.cli.printing import Format, Printer
 from scheduler.cli.tables import Cell
 from scheduler.cli.views import drains, images, sandboxes
 from scheduler.model import SandboxState
@@ -202,20 +204,22 @@ def test_an_image_tells_whose_disk_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "due_at", "blocker", "told"),
+    ("action", "told"),
     [
-        ("move", None, None, "once moved"),
-        ("move", None, "has_snapshots, it has snapshots", "never"),
-        ("wait", None, None, "never"),
-        ("move", "2026-01-05T11:00:00Z", None, "now"),
-        ("move", "2026-01-05T14:00:00Z", None, "in 2h"),
+        ({"verb": "move"}, ["move", "once", "moved", "-"]),
+        ({"verb": "move", "moving": True}, ["moving", "once", "moved", "-"]),
+        ({"verb": "wait"}, ["wait", "in", "its", "turn", "-"]),
+        ({"verb": "wait", "blocker": "stays"}, ["wait", "never", "stays"]),
+        ({"verb": "move", "due_at": "2026-01-05T14:00:00Z"}, ["move", "in", "2h", "-"]),
+        ({"verb": "destroy", "due_at": "2026-01-05T11:00:00Z"}, ["destroy", "now", "-"]),
     ],
 )
-def test_nobody_knows_when_a_move_ends(
-    verb: str, due_at: str | None, blocker: str | None, told: str
-) -> None:
-    action: dict[str, Any] = {"verb": verb, "due_at": due_at, "blocker": blocker}
-    assert drains._due(action, NOW) == told
+def test_nobody_knows_when_a_move_ends(action: dict[str, Any], told: list[str]) -> None:
+    known = {"sandbox_name": "web", "sandbox_id": "SBX-1", "agent_id": "ana"}
+    stream = io.StringIO()
+    plan = {"policy": "move", "actions": [{**known, **action}]}
+    drains.draw_plan(Printer(stream, Format.TABLE, drawn=False), plan, NOW)
+    assert stream.getvalue().splitlines()[1].split()[3:] == told
 
 
 async def is_stopped(fleet: Fleet) -> None:

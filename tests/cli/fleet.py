@@ -6,7 +6,7 @@ becomes what it is wished to be.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,11 +20,14 @@ from scheduler.lifecycle.moves import arrived
 from scheduler.model import (
     AllocationState,
     DesiredState,
+    Drain,
+    DrainPolicy,
     DrainState,
     HostState,
     Sandbox,
     SandboxState,
 )
+from scheduler.service.moves import ask
 from scheduler.store import Transaction
 from tests.service.planes import IMAGE, Plane, database, plane
 from tests.waits import repeated
@@ -100,9 +103,19 @@ class Fleet:
         )
         put(tx, sandbox, after)
 
+    def _ask_moves(self, drain: Drain, left: Collection[Sandbox], tx: Transaction) -> None:
+        now, why = self.plane.clock.now(), f"host {drain.host_name} is being drained"
+        for sandbox in left:
+            if sandbox.move_asked_at is None:
+                ask(tx, sandbox, reason=why, drain_id=drain.id, actor=drain.actor, now=now)
+
     async def _drain(self, host_id: str) -> None:
-        """Destroy what is there, then say that the drain is finished."""
+        """Destroy or move what is there, then say that the drain is finished."""
+        drain = await self.plane.store.read(lambda tx: tx.drains.active(host_id))
         left = await self.plane.store.read(lambda tx: tx.sandboxes.of_host(host_id))
+        if left and drain is not None and drain.policy is DrainPolicy.MOVE:
+            await self.plane.store.submit(partial(self._ask_moves, drain, left))
+            return
         for sandbox in () if self.keeps else left:
             await self.plane.bury(sandbox)
         now = self.plane.clock.now()

@@ -21,6 +21,21 @@ async def test_a_drain_is_told_to_its_end(fleet: Fleet, sandboxctl: Sandboxctl) 
     assert "FINISHED" in row
 
 
+async def test_a_host_is_drained_by_moving(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    await sandboxctl.run("create", fleet.image, "--name", "web", "--host", "alpha")
+    unasked = await sandboxctl.run("host", "drain", "alpha", "--policy", "move")
+    assert "Drain host alpha, policy move needs a yes" in unasked.err
+    ran = await sandboxctl.run("host", "drain", "alpha", "-y", "--policy", "move")
+    assert ran.code == 0, ran.err
+    told = [line.partition(" ")[2] for line in ran.err.splitlines()]
+    assert "web move requested: it is to move away from alpha: host alpha is being drained" in told
+    assert told[-1] == "alpha DRAINING -> DRAINED: drained"
+    header, row = ran.rows
+    assert dict(zip(header, row, strict=False))["POLICY"] == "move"
+    box = (await sandboxctl.run("show", "web", "-o", "json")).document
+    assert (box["host_name"], box["desired_state"]) == ("beta", "RUNNING")
+
+
 async def test_a_plan_names_every_sandbox_and_changes_nothing(
     fleet: Fleet, sandboxctl: Sandboxctl
 ) -> None:

@@ -33,8 +33,9 @@ def _mode(name: str, help_text: str) -> Callable[[Any], Any]:
 @host_argument()
 @click.option(
     "--policy",
-    type=click.Choice(["expire", "stop", "destroy"]),
-    help="What becomes of its sandboxes: wait for their leases, stop or destroy (default) them.",
+    type=click.Choice(["expire", "stop", "destroy", "move"]),
+    help="What becomes of its sandboxes: wait for their leases, stop, destroy (default) or move"
+    " them.",
 )
 @click.option("--deadline", type=DURATION, help="How long that may take; 1h unless said otherwise.")
 @click.option("--no-deadline", is_flag=True, help="Wait for ever.")

@@ -289,8 +289,8 @@ def _left_elsewhere(tx: Transaction, sandbox: Sandbox) -> Note | None:
     names = ", ".join(tx.hosts.get(host_id).name for host_id in hosts)
     return Note(
         kind=ConditionKind.LEAVING,
-        message=f"{names} failed to build it and may still hold something of it; "
-        "that is removed first",
+        message=f"{names} {'failed to build it and ' if sandbox.moved_at is None else ''}may still "
+        "hold something of it; that is removed first",
     )
 
 

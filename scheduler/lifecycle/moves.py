@@ -185,8 +185,8 @@ def image_names(sandbox: Sandbox, asked: datetime) -> tuple[str, str]:
     return stamped_names(sandbox, f"move-{asked:%Y%m%d-%H%M%S}")
 
 
-def is_of_former(image: Image, sandbox: Sandbox) -> bool:
-    """Return whether an image of a sandbox's disk is of no move under way, and not going yet."""
+def carries(image: Image, sandbox: Sandbox) -> bool:
+    """Return whether an image is of the move under way of the sandbox that it belongs to."""
     asked = sandbox.move_asked_at
-    under_way = asked is not None and image.name in image_names(sandbox, asked)
-    return not under_way and image.state is not ImageState.REMOVING
+    going = asked is not None and image.name in image_names(sandbox, asked)
+    return going and image.state is not ImageState.REMOVING

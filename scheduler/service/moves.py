@@ -18,6 +18,7 @@ from scheduler.model import (
     Decision,
     Event,
     Image,
+    ImageState,
     Resources,
     Sandbox,
     VirtType,
@@ -178,7 +179,7 @@ def call_off(tx: Transaction, sandbox: Sandbox, *, why: str, actor: str, now: da
     """Take the wish to move a sandbox back, with its event; what was made of its image goes."""
     stays = moving.cancelled(sandbox)
     kept = tx.sandboxes.replace(stays, expected_generation=sandbox.generation)
-    for image in useless_images(tx, kept):
+    for image in useless_images(tx, kept.id):
         condemn(tx, image, now=now)
     message = f"it stays on {sandbox.host_name}: {why}"
     evidence = {"host": sandbox.host_name, "drain_id": sandbox.move_drain_id}
@@ -186,17 +187,25 @@ def call_off(tx: Transaction, sandbox: Sandbox, *, why: str, actor: str, now: da
     return kept
 
 
-def useless_images(tx: Transaction, sandbox: Sandbox) -> tuple[Image, ...]:
+def useless_images(tx: Transaction, sandbox_id: str) -> tuple[Image, ...]:
     """Return the images that carried a sandbox's disk and that nobody needs any more.
 
     Needed are those of the move under way, and those of which a live sandbox was made.
     """
     return tuple(
         image
-        for image in tx.images.of_owner(sandbox.id)
-        if moves.is_of_former(image, sandbox)
+        for image in tx.images.of_owner(sandbox_id)
+        if image.state is not ImageState.REMOVING
+        and not _carries(tx, image, sandbox_id)
         and not (image.own_digest is not None and tx.images.clones(image.own_digest))
     )
+
+
+def _carries(tx: Transaction, image: Image, sandbox_id: str) -> bool:
+    try:
+        return moves.carries(image, tx.sandboxes.get(sandbox_id))
+    except NotFound:
+        return False  # it is not even a tombstone any more
 
 
 def condemn(tx: Transaction, image: Image, *, now: datetime) -> tuple[str, ...]:

@@ -184,7 +184,14 @@ class Services:
         return cls(
             **told.of_sandboxes(fleet, known, takes_images=shelf is not None),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
-            drains=DrainService(store, clock, wake=wakes.drain, count=tally.drained, **shared),
+            drains=DrainService(
+                store,
+                clock,
+                wake=wakes.drain,
+                wake_sandbox=wakes.sandbox,
+                count=tally.drained,
+                **shared,
+            ),
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),

@@ -251,6 +251,6 @@ class Sandboxes(Repository):
             details={"generation": current.generation, "expected": expected_generation},
         )
 
-    def _journal(self, event: Event | None) -> None:
-        if event is not None:
+    def _journal(self, events: Iterable[Event]) -> None:
+        for event in events:
             Events(self._cursor, self._clock).add(event)

@@ -203,6 +203,23 @@ def test_an_image_tells_whose_disk_it_is() -> None:
     assert column.cell({"owner_sandbox_id": "SBX-1", "owner_sandbox_name": None}) == "SBX-1"
 
 
+def test_an_image_shows_whose_disk_it_is() -> None:
+    image = {
+        "name": "web-move",
+        "state": "READY",
+        "created_at": "2026-01-05T11:00:00Z",
+        "clones": ["SBX-1"],
+        "replicas": [],
+        "owner_sandbox_id": "SBX-1",
+        "owner_sandbox_name": "web",
+    }
+    unknown = ("id", "digest", "format", "size_bytes", "virtual_bytes", "actor", "reason")
+    rest: dict[str, Any] = dict.fromkeys((*unknown, "source_vm", "source_volume"))
+    stream = io.StringIO()
+    images.draw(Printer(stream, Format.TABLE, drawn=False), {**rest, **image})
+    assert "disk of:   web (SBX-1), moved with it\n" in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("action", "told"),
     [

@@ -16,7 +16,7 @@ from scheduler.cli.printing import Format, Printer
 from scheduler.cli.tables import Cell
 from scheduler.cli.views import drains, images, sandboxes
 from scheduler.model import SandboxState
-from tests.cli.fleet import ADDRESSES, Fleet
+from tests.cli.fleet import ADDRESS, OTHER_ADDRESS, Fleet
 from tests.cli.running import Sandboxctl, started
 from tests.service.snapshots_taken import before_and_after
 from tests.waits import until, until_answer
@@ -46,7 +46,7 @@ async def test_a_move_is_told_to_its_end(fleet: Fleet, sandboxctl: Sandboxctl, w
     assert any("moved from alpha with its disk; placed on beta" in line for line in told)
     assert told[-1].startswith("STARTING -> RUNNING")
     note = ran.err.splitlines()[-1]
-    assert note == f"its address is {ADDRESSES['beta']} now; it was {ADDRESSES['alpha']}"
+    assert note == f"its address is {OTHER_ADDRESS} now; it was {ADDRESS}"
     shown = await sandboxctl.run("show", "web")
     assert "moved here:" in shown.out
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 
-from scheduler.model import HostHealth, Sandbox, SandboxState
+from scheduler.model import HostHealth, Image, Sandbox, SandboxState
+from scheduler.store import Transaction
 from tests.clocks import ManualClock
 from tests.service.planes import Plane
 from tests.service.snapshots_taken import before_and_after
+from tests.store import samples
 from tests.waits import until
 
 BOX = "/v1/sandboxes/box"
@@ -175,6 +179,32 @@ async def test_the_end_goes_before_the_move(http: httpx2.AsyncClient, box: Sandb
     assert (gone["desired_state"], gone["move_asked_at"]) == ("DESTROYED", None)
     answer = await http.post(MOVE)
     assert answer.status_code == 409
+
+
+async def test_an_image_tells_whose_disk_it_carries(
+    http: httpx2.AsyncClient, cloud: Plane, box: Sandbox
+) -> None:
+    carried = {"web-move": box.id, "forgotten": "SBX-0", "golden": None}
+    for number, (name, owner) in enumerate(carried.items()):
+        image = replace(
+            samples.image(f"IMG-{number}", name=name, digest=f"sha256:{number:064}"),
+            owner_sandbox_id=owner,
+        )
+        await cloud.store.submit(partial(add_image, image))
+    listed = (await http.get("/v1/images")).json()["items"]
+    assert {
+        one["name"]: (one["owner_sandbox_id"], one["owner_sandbox_name"]) for one in listed
+    } == {
+        "web-move": (box.id, "box"),
+        "forgotten": ("SBX-0", None),
+        "golden": (None, None),
+    }
+    assert (await http.get("/v1/images/web-move")).json()["owner_sandbox_name"] == "box"
+
+
+def add_image(image: Image, tx: Transaction) -> None:
+    """Record an image as a move leaves it."""
+    tx.images.add(image)
 
 
 async def test_a_drain_may_move_what_it_finds(

@@ -33,8 +33,8 @@ from tests.service.planes import IMAGE, Plane, database, plane
 from tests.waits import repeated
 
 ADDRESS = "192.0.2.7"
-ADDRESSES = {"alpha": ADDRESS, "beta": "192.0.2.107"}
-"""Each host's network hands out its own."""
+OTHER_ADDRESS = "192.0.2.107"
+"""What a host hands out to whom it takes from another one."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Fleet:
 
     async def _fulfil(self, sandbox: Sandbox) -> None:
         state, wish = sandbox.state, sandbox.desired_state
-        address = ADDRESSES[sandbox.host_name or ""]
+        address = ADDRESS if sandbox.moved_at is None else OTHER_ADDRESS
         if wish is DesiredState.DESTROYED:
             await self.plane.bury(sandbox)
         elif sandbox.move_asked_at is not None:

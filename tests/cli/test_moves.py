@@ -16,7 +16,7 @@ from scheduler.cli.printing import Format, Printer
 from scheduler.cli.tables import Cell
 from scheduler.cli.views import drains, images, sandboxes
 from scheduler.model import SandboxState
-from tests.cli.fleet import ADDRESSES, Fleet
+from tests.cli.fleet import ADDRESS, OTHER_ADDRESS, Fleet
 from tests.cli.running import Sandboxctl, started
 from tests.service.snapshots_taken import before_and_after
 from tests.waits import until, until_answer
@@ -46,7 +46,7 @@ async def test_a_move_is_told_to_its_end(fleet: Fleet, sandboxctl: Sandboxctl, w
     assert any("moved from alpha with its disk; placed on beta" in line for line in told)
     assert told[-1].startswith("STARTING -> RUNNING")
     note = ran.err.splitlines()[-1]
-    assert note == f"its address is {ADDRESSES['beta']} now; it was {ADDRESSES['alpha']}"
+    assert note == f"its address is {OTHER_ADDRESS} now; it was {ADDRESS}"
     shown = await sandboxctl.run("show", "web")
     assert "moved here:" in shown.out
 
@@ -201,6 +201,23 @@ def test_an_image_tells_whose_disk_it_is() -> None:
     assert column.cell({}) == "-"
     assert column.cell({"owner_sandbox_id": "SBX-1", "owner_sandbox_name": "web"}) == "web"
     assert column.cell({"owner_sandbox_id": "SBX-1", "owner_sandbox_name": None}) == "SBX-1"
+
+
+def test_an_image_shows_whose_disk_it_is() -> None:
+    image = {
+        "name": "web-move",
+        "state": "READY",
+        "created_at": "2026-01-05T11:00:00Z",
+        "clones": ["SBX-1"],
+        "replicas": [],
+        "owner_sandbox_id": "SBX-1",
+        "owner_sandbox_name": "web",
+    }
+    unknown = ("id", "digest", "format", "size_bytes", "virtual_bytes", "actor", "reason")
+    rest: dict[str, Any] = dict.fromkeys((*unknown, "source_vm", "source_volume"))
+    stream = io.StringIO()
+    images.draw(Printer(stream, Format.TABLE, drawn=False), {**rest, **image})
+    assert "disk of:   web (SBX-1), moved with it\n" in stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.proof.test_images import settings
 GUEST = {"agent_id": "proof", "vcpus": 1, "memory_mb": 128, "storage_mb": 160}
 NOTE = "/root/note"
 BOOT = "cat /proc/sys/kernel/random/boot_id"
-STAYS = ("id", "domain_uuid", "mac", "expires_at", "labels", "storage_mb", "memory_mb")
+STAYS = ("id", "domain_uuid", "mac", "expires_at", "labels", "ssh_ca", "ready")
 """What of a record no move changes."""
 
 
@@ -56,7 +56,7 @@ class Journey:
 
     def create(self) -> Document:
         body = {**GUEST, "sandbox_name": "web", "base_image": "small.qcow2", "host": "h1"}
-        body |= {"ttl_seconds": 3600, "labels": {"team": "ml"}}
+        body |= {"ttl_seconds": 3600, "labels": {"team": "ml"}, "ready": "ssh"}
         keys = [self.fleet.access.public_key]
         self.daemon.api.post("/v1/sandboxes", {**body, "ssh_public_keys": keys})
         return self.daemon.wait_for("web", state="RUNNING")
@@ -106,6 +106,9 @@ class Journey:
         assert {name: after[name] for name in STAYS} == {name: before[name] for name in STAYS}
         assert (after["move_asked_at"], after["failed_hosts"]) == (None, [])
         assert self.said(f"cat {NOTE}") == "kept"
+        # By the daemon's own way in: the guest still has its host key and trusts the authority.
+        ran = self.sandboxctl("exec", "web", "--", "cat", NOTE)
+        assert (ran.exit_code, ran.stdout) == (0, "kept\n"), ran.stderr
         address = f" {after['ip_address']}/"
         leases = self.fleet[host].virsh("domifaddr", "web", "--source", "lease")
         assert address in leases

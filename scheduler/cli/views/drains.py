@@ -46,7 +46,7 @@ def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
             Column(header="ID", cell=lambda action: text_of(action["sandbox_id"])),
             Column(header="AGENT", cell=lambda action: text_of(action.get("agent_id"))),
             Column(header="ACTION", cell=_action),
-            Column(header="GONE", cell=lambda action: _due(action, now, plan["policy"])),
+            Column(header="GONE", cell=lambda action: _due(action, now, plan.get("policy"))),
             Column(header="BLOCKER", cell=_blocker, flexible=True),
         ),
         plan["actions"],
@@ -59,7 +59,7 @@ def _action(action: Document) -> str:
     return "moving" if action.get("moving") else text_of(action["verb"])
 
 
-def _due(action: Document, now: datetime, policy: str) -> str:
+def _due(action: Document, now: datetime, policy: object) -> str:
     """Return when it will be gone, the latest where a move may end sooner."""
     left = remaining(action.get("due_at"), now)
     leaves = policy == "move" and not action.get("blocker")

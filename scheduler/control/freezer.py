@@ -169,6 +169,8 @@ class Freezer:
 
     def _frozen(self, image: Image, host: HostResources, frozen: Frozen, tx: Transaction) -> Image:
         now = self._clock.now()
+        if image.owner_sandbox_id is not None:
+            _own_disk(image, tx)  # a move that is over may have had its guest started meanwhile
         tx.volumes.mark_created(host.id, host.pool, image.source_volume or "")
         copied = replace(image, state=ImageState.FETCHING, reason=None, updated_at=now)
         message = f"{frozen.what} was copied on {host.name}"

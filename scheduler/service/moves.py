@@ -176,11 +176,12 @@ def ask(
 
 
 def call_off(tx: Transaction, sandbox: Sandbox, *, why: str, actor: str, now: datetime) -> Sandbox:
-    """Take the wish to move a sandbox back, with its event; what was made of its image goes."""
+    """Take the wish to move a sandbox back, with its event.
+
+    What was made of its image is of no use then, and let go by the image keeper.
+    """
     stays = moving.cancelled(sandbox)
     kept = tx.sandboxes.replace(stays, expected_generation=sandbox.generation)
-    for image in useless_images(tx, kept.id):
-        condemn(tx, image, now=now)
     message = f"it stays on {sandbox.host_name}: {why}"
     evidence = {"host": sandbox.host_name, "drain_id": sandbox.move_drain_id}
     tx.events.add(_event(CANCELLED, kept, message, actor=actor, evidence=evidence, at=now))
@@ -210,11 +211,11 @@ def _carries(tx: Transaction, image: Image, sandbox_id: str) -> bool:
 
 def condemn(tx: Transaction, image: Image, *, now: datetime) -> tuple[str, ...]:
     """Have an image go, with every replica; return the keys of the loops that see to it."""
-    gone = tx.images.replace(given_up(image, now=now), expected=image.state)
+    tx.images.replace(given_up(image, now=now), expected=image.state)
     replicas = tx.replicas.of_image(image.id)
     for replica in replicas:
         tx.replicas.replace(condemned(replica, now=now))
-    tx.events.add(image_event("image.let_go", gone, "no sandbox moves by it any more", at=now))
+    tx.events.add(image_event("image.let_go", image, "no sandbox moves by it any more", at=now))
     return (image.id, *map(replica_key, replicas))
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from typing import NoReturn, TypeVar
 
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
 from scheduler.hosts.marks import Keyring
-from scheduler.service.catalogue import Shelf
+from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import OFFSET_SETTING
@@ -31,6 +31,7 @@ from tests.guests.unreached import no_guests
 from tests.model.books import Books, Commit, commit_of
 from tests.model.driver import WatchedDrivers
 from tests.model.machines import Slot
+from tests.model.spool import Spool
 from tests.model.virtual import VirtualClock
 
 T = TypeVar("T")
@@ -161,6 +162,7 @@ async def daemon(
     slots: Mapping[str, Slot],
     keyring: Keyring,
     *,
+    spool: Spool,
     judge: Callable[[Commit], None],
     called: Callable[[Books, str, str, str], None],
 ) -> AsyncIterator[Daemon]:
@@ -171,6 +173,8 @@ async def daemon(
         assert isinstance(opened, WatchedStore)
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
+        shelf = Shelf(files=spool, catalogue=Catalogue(opened))
+        await shelf.catalogue.load()
         fleet = FleetView(opened, clock, policy=TERMS.policy, stale_after_seconds=60)
         watch = Watch(life, opened, called)
         drivers = WatchedDrivers(
@@ -184,7 +188,7 @@ async def daemon(
             journal=journal,
             pace=PACE,
             guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
-            shelf=await stack.enter_async_context(Shelf.open(Path(gettempdir()), opened, TERMS)),
+            shelf=shelf,
         )
         services = Services.over(
             opened,
@@ -192,7 +196,13 @@ async def daemon(
             terms=TERMS,
             fleet=fleet,
             journal=journal,
-            wakes=Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains),
+            wakes=Wakes(
+                sandbox=plane.wake_sandbox,
+                host=plane.wake_host,
+                drain=plane.wake_drains,
+                image=plane.wake_image,
+            ),
+            shelf=shelf,
             listings=plane.listings,
         )
         await fleet.load()

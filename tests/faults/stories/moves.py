@@ -48,10 +48,9 @@ class DrainAway(Drain):
         self.post(f"/v1/hosts/{self.place}/drain", {"policy": "move", "reason": "the story"})
 
     def faults(self) -> Iterator[str]:
-        for name in ("one", "two"):
-            state = self.state(name)
-            if state != "RUNNING":
-                yield f"{name} is {state} after its host was drained by moving"
+        for made in self.cluster.api.items("/v1/sandboxes"):
+            if made["state"] != "RUNNING":
+                yield f"{made['sandbox_name']} is {made['state']} after a drain by moving"
 
 
 class MoveDisk(WithSandbox):

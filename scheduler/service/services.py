@@ -184,14 +184,7 @@ class Services:
         return cls(
             **told.of_sandboxes(fleet, known, takes_images=shelf is not None),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
-            drains=DrainService(
-                store,
-                clock,
-                wake=wakes.drain,
-                wake_sandbox=wakes.sandbox,
-                count=tally.drained,
-                **shared,
-            ),
+            drains=told.of_drains(fleet, tally),
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),
@@ -280,6 +273,18 @@ class _Told:
             ),
             "snapshots": SnapshotService(store, clock, terms=terms, wake=wake, **shared),
         }
+
+    def of_drains(self, fleet: FleetView, tally: Tally) -> DrainService:
+        """Return the service for drains."""
+        return DrainService(
+            self.store,
+            self.clock,
+            fleet=fleet,
+            journal=self.journal,
+            wake=self.wakes.drain,
+            wake_sandbox=self.wakes.sandbox,
+            count=tally.drained,
+        )
 
     def of_sources(
         self, sightings: Sightings, authority: Callable[[], str | None]

@@ -173,8 +173,7 @@ async def daemon(
         assert isinstance(opened, WatchedStore)
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
-        shelf = Shelf(files=spool, catalogue=Catalogue(opened))
-        await shelf.catalogue.load()
+        shelf = await _shelf(spool, opened)
         fleet = FleetView(opened, clock, policy=TERMS.policy, stale_after_seconds=60)
         watch = Watch(life, opened, called)
         drivers = WatchedDrivers(
@@ -190,21 +189,7 @@ async def daemon(
             guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
             shelf=shelf,
         )
-        services = Services.over(
-            opened,
-            clock,
-            terms=TERMS,
-            fleet=fleet,
-            journal=journal,
-            wakes=Wakes(
-                sandbox=plane.wake_sandbox,
-                host=plane.wake_host,
-                drain=plane.wake_drains,
-                image=plane.wake_image,
-            ),
-            shelf=shelf,
-            listings=plane.listings,
-        )
+        services = _services(plane, opened, fleet=fleet, journal=journal, shelf=shelf)
         await fleet.load()
         yield Daemon(
             life=life,
@@ -215,6 +200,33 @@ async def daemon(
             began_at=clock.monotonic(),
             drivers=drivers,
         )
+
+
+async def _shelf(spool: Spool, store: Store) -> Shelf:
+    shelf = Shelf(files=spool, catalogue=Catalogue(store))
+    await shelf.catalogue.load()
+    return shelf
+
+
+def _services(
+    plane: ControlPlane, store: WatchedStore, *, fleet: FleetView, journal: Journal, shelf: Shelf
+) -> Services:
+    wakes = Wakes(
+        sandbox=plane.wake_sandbox,
+        host=plane.wake_host,
+        drain=plane.wake_drains,
+        image=plane.wake_image,
+    )
+    return Services.over(
+        store,
+        store.clock,
+        terms=TERMS,
+        fleet=fleet,
+        journal=journal,
+        wakes=wakes,
+        shelf=shelf,
+        listings=plane.listings,
+    )
 
 
 def _watched_store(url: str, clock: VirtualClock) -> AbstractAsyncContextManager[Store]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from scheduler.lifecycle.expiry import endings
+from scheduler.lifecycle.moving import unwished
 from scheduler.lifecycle.steps import Become, Limits, Note, Relocate, Wait
 from scheduler.model import (
     DesiredState,
@@ -137,7 +138,7 @@ def sent_back(sandbox: Sandbox, *, to: HostResources, lost: str, now: datetime) 
     its host was never asked for anything. What was told of the lost guest is no longer true.
     """
     return replace(
-        rehosted(sandbox, to, now),
+        rehosted(unwished(sandbox), to, now),
         desired_state=DesiredState.DESTROYED,
         phase=Phase.DESTROY,
         phase_at=now,

@@ -88,6 +88,8 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
         )
     if step.state is SandboxState.STARTING and sandbox.state is not SandboxState.CREATED:
         changed = replace(changed, queued_at=now, conditions=run_anew(changed, now))
+    if step.state is SandboxState.STARTING and sandbox.moved_at is not None:
+        changed = replace(changed, queued_at=now)
     if step.state is SandboxState.RUNNING and sandbox.state is not SandboxState.RUNNING:
         changed = replace(changed, running_at=now)
     if step.state is SandboxState.ERROR:

@@ -23,6 +23,7 @@ from scheduler.lifecycle.steps import (
     Note,
     PowerOff,
     ShutDown,
+    Start,
     Step,
     TearDown,
     Wait,
@@ -250,6 +251,18 @@ def test_it_arrives_with_what_is_its_own_and_nothing_of_its_host() -> None:
     assert coming_up(there)
     assert arriving(there)
     assert yet_to_be_built(there)
+
+
+def test_its_time_to_come_up_is_counted_once_its_disk_is_there() -> None:
+    there, late = arrived(desired_state=UP), 10**6
+    assert isinstance(judged(there, Absent(), after=late), Build)
+    starting = judged(there, OFF, after=late)
+    assert isinstance(starting, Become)
+    up = outcomes.become(there, starting, now=NOW + timedelta(seconds=late))
+    assert isinstance(judged(up, OFF, after=late), Start)
+    ended = judged(up, OFF, after=late + up.provision_timeout_seconds)
+    assert isinstance(ended, Become)
+    assert ended.reason_code == "provision_timeout"
 
 
 def test_one_that_was_off_is_only_built_there() -> None:

@@ -184,7 +184,7 @@ class Services:
         return cls(
             **told.of_sandboxes(fleet, known, takes_images=shelf is not None),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
-            drains=told.of_drains(fleet, tally),
+            drains=told.draining(fleet, tally),
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),
@@ -274,8 +274,8 @@ class _Told:
             "snapshots": SnapshotService(store, clock, terms=terms, wake=wake, **shared),
         }
 
-    def of_drains(self, fleet: FleetView, tally: Tally) -> DrainService:
-        """Return the service for drains."""
+    def draining(self, fleet: FleetView, tally: Tally) -> DrainService:
+        """Return the service that empties hosts."""
         return DrainService(
             self.store,
             self.clock,

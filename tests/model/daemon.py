@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypedDict, TypeVar
 
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
@@ -155,6 +155,12 @@ class Daemon:
     drivers: WatchedDrivers
 
 
+class _Shared(TypedDict):
+    fleet: FleetView
+    journal: Journal
+    shelf: Shelf
+
+
 @asynccontextmanager
 async def daemon(
     url: str,
@@ -170,26 +176,31 @@ async def daemon(
     life = Life()
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(_watched_store(url, clock))
-        assert isinstance(opened, WatchedStore)
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
-        shelf = await _shelf(spool, opened)
         fleet = FleetView(opened, clock, policy=TERMS.policy, stale_after_seconds=60)
+        shelf = await _shelf(spool, opened)
+        shared: _Shared = {"fleet": fleet, "journal": journal, "shelf": shelf}
         watch = Watch(life, opened, called)
         drivers = WatchedDrivers(
-            slots, keyring, clock, watch, on_hint=lambda host_id: plane.hint_host(host_id)
+            slots, keyring, clock, watch, on_hint=lambda host: plane.hint_host(host)
         )
         plane = ControlPlane(
             store=opened,
             clock=clock,
             drivers=drivers,
-            fleet=fleet,
-            journal=journal,
             pace=PACE,
             guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
-            shelf=shelf,
+            **shared,
         )
-        services = _services(plane, opened, fleet=fleet, journal=journal, shelf=shelf)
+        services = Services.over(
+            opened,
+            clock,
+            terms=TERMS,
+            wakes=_wakes(plane),
+            **shared,
+            listings=plane.listings,
+        )
         await fleet.load()
         yield Daemon(
             life=life,
@@ -202,35 +213,26 @@ async def daemon(
         )
 
 
+def _wakes(plane: ControlPlane) -> Wakes:
+    return Wakes(
+        sandbox=plane.wake_sandbox,
+        host=plane.wake_host,
+        drain=plane.wake_drains,
+        image=plane.wake_image,
+    )
+
+
 async def _shelf(spool: Spool, store: Store) -> Shelf:
     shelf = Shelf(files=spool, catalogue=Catalogue(store))
     await shelf.catalogue.load()
     return shelf
 
 
-def _services(
-    plane: ControlPlane, store: WatchedStore, *, fleet: FleetView, journal: Journal, shelf: Shelf
-) -> Services:
-    wakes = Wakes(
-        sandbox=plane.wake_sandbox,
-        host=plane.wake_host,
-        drain=plane.wake_drains,
-        image=plane.wake_image,
-    )
-    return Services.over(
-        store,
-        store.clock,
-        terms=TERMS,
-        fleet=fleet,
-        journal=journal,
-        wakes=wakes,
-        shelf=shelf,
-        listings=plane.listings,
-    )
-
-
-def _watched_store(url: str, clock: VirtualClock) -> AbstractAsyncContextManager[Store]:
-    return WatchedStore.open(StoreConfig(database_url=url), clock=clock)
+@asynccontextmanager
+async def _watched_store(url: str, clock: VirtualClock) -> AsyncIterator[WatchedStore]:
+    async with WatchedStore.open(StoreConfig(database_url=url), clock=clock) as opened:
+        assert isinstance(opened, WatchedStore)
+        yield opened
 
 
 async def _begun(plane: ControlPlane) -> asyncio.Task[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scheduler.cli.exits import Exit
@@ -41,6 +41,14 @@ def has_address(box: Document) -> Outcome:
     return running if isinstance(running, Failure) else False
 
 
+def has_moved(box: Document) -> Outcome:
+    """Be reached once no move is asked for any more and the sandbox is as it is meant to be."""
+    if box["state"] == "DESTROYED":
+        return _gone(box)
+    rests = reaches(str(box["desired_state"]))(box)
+    return rests if isinstance(rests, Failure) else bool(rests) and not box.get("move_asked_at")
+
+
 def all_of(goals: Sequence[Goal]) -> Goal:
     """Return the goal of reaching all of these at once; the first failure counts."""
 
@@ -52,16 +60,20 @@ def all_of(goals: Sequence[Goal]) -> Goal:
     return outcome
 
 
+_WORDS: Mapping[str, Goal] = {"ip": has_address, "moved": has_moved}
+
+
 def parse(text: str) -> Goal:
-    """Return the goal a user wrote: `state=RUNNING`, `state=STOPPED,ERROR` or `ip`."""
-    if text == "ip":
-        return has_address
+    """Return the goal a user wrote: `state=RUNNING`, `state=STOPPED,ERROR`, `moved` or `ip`."""
+    if text in _WORDS:
+        return _WORDS[text]
     key, _, value = text.partition("=")
     states = tuple(value.upper().split(","))
     unknown = [state for state in states if state not in STATES]
     if key != "state" or unknown:
         raise ValueError(
-            f"{text!r} is nothing to wait for; say ip, or state= one or more of {','.join(STATES)}"
+            f"{text!r} is nothing to wait for; say ip, moved, or state= one or more of"
+            f" {','.join(STATES)}"
         )
     return reaches(*states)
 

@@ -24,6 +24,7 @@ from scheduler.cli.commands.guest_commands import command
 from scheduler.cli.commands.hosts import host
 from scheduler.cli.commands.images import image
 from scheduler.cli.commands.life import delete, extend, retry, start, stop
+from scheduler.cli.commands.moves import move
 from scheduler.cli.commands.orphans import orphan
 from scheduler.cli.commands.placements import why
 from scheduler.cli.commands.playbooks import playbook
@@ -52,6 +53,7 @@ COMMANDS: tuple[click.Command, ...] = (
     stop,
     retry,
     extend,
+    move,
     delete,
     exec_,
     command,

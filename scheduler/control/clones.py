@@ -6,6 +6,7 @@ data would fail on a clone without, and be blamed for it.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -50,6 +51,12 @@ def origin_of(change_set: ChangeSet, tx: Transaction) -> tuple[Sandbox, str | No
     without it would be another machine.
     """
     origin = tx.sandboxes.get(change_set.sandbox_id)
+    if origin.moved_at is not None and _compared_at(change_set, tx) < origin.moved_at:
+        raise NotFound(
+            f"what {origin.id} was made of went with its move at {origin.moved_at:%Y-%m-%d %H:%M} "
+            "UTC, and its image has the changes already",
+            remedy="verify change sets before the sandbox moves",
+        )
     user_data = tx.user_data.get(origin.id)
     if origin.user_data_bytes is not None and user_data is None:
         raise NotFound(
@@ -57,6 +64,11 @@ def origin_of(change_set: ChangeSet, tx: Transaction) -> tuple[Sandbox, str | No
             remedy="verify change sets while the sandbox that they come from is there",
         )
     return origin, user_data
+
+
+def _compared_at(change_set: ChangeSet, tx: Transaction) -> datetime:
+    """Return when the snapshots were compared of which the code was made: they were there then."""
+    return tx.diffs.get(change_set.diff_id).created_at
 
 
 def request_of(

@@ -18,6 +18,7 @@ from scheduler.control.build_queue import ASK_AGAIN_SECONDS, BuildQueue
 from scheduler.control.captures import Captures
 from scheduler.control.effects import Effects
 from scheduler.control.listings import Listings
+from scheduler.control.mover import Mover
 from scheduler.control.records import Records, Standing, untouched
 from scheduler.control.relocator import Relocator
 from scheduler.control.seekers import Seekers
@@ -41,6 +42,7 @@ from scheduler.lifecycle.steps import (
     Clear,
     ConditionKind,
     Limits,
+    Move,
     Note,
     PowerOff,
     Relocate,
@@ -106,6 +108,7 @@ class Converger:
         listings: Listings,
         relocator: Relocator,
         captures: Captures,
+        mover: Mover,
         breakers: Breakers,
         builds: BuildQueue,
         drivers: Callable[[HostResources], HostDriver],
@@ -117,6 +120,7 @@ class Converger:
         self._effects = effects
         self._relocator = relocator
         self._captures = captures
+        self._mover = mover
         self._breakers = breakers
         self._builds = builds
         self._listings = listings
@@ -223,8 +227,8 @@ class Converger:
             return _pause(step, standing)
         if isinstance(step, Settled):
             return None
-        if isinstance(step, Capture):
-            return await self._capture(sandbox, host, driver)
+        if isinstance(step, Capture | Move):
+            return await self._keep_disk(step, sandbox, host, driver)
         if isinstance(step, TrySsh):
             answers = await self._effects.try_ssh(sandbox, host)
             return _AT_ONCE if answers else _LOOK_AGAIN_SECONDS
@@ -267,15 +271,24 @@ class Converger:
             await self._breakers.admit(sandbox, host)
             return await self._carry(step, sandbox, host, driver)
 
-    async def _capture(self, sandbox: Sandbox, host: HostResources, driver: HostDriver) -> float:
-        """Go on keeping its disk as an image; a refusal is recorded and judged, not raised."""
+    async def _keep_disk(
+        self, step: Capture | Move, sandbox: Sandbox, host: HostResources, driver: HostDriver
+    ) -> float:
+        """Go on making an image of its disk, be it its end or a move.
+
+        A refusal is recorded and judged, not raised.
+        """
         try:
             with self._listings.mutating(sandbox.id):
-                kept = await self._captures.capture(sandbox, host, driver)
+                if isinstance(step, Capture):
+                    more = await self._captures.capture(sandbox, host, driver)
+                else:
+                    more = await self._mover.move(sandbox, host)
         except HostRefused as error:
-            failed = await self._records.refused(sandbox.id, error)
+            refused = self._records if isinstance(step, Capture) else self._mover
+            failed = await refused.refused(sandbox.id, error)
             return _left(failed.retry_at, failed.updated_at)
-        return _AT_ONCE if kept else _CAPTURING_SECONDS
+        return _AT_ONCE if more else _CAPTURING_SECONDS
 
     async def _carry(
         self, step: Step, sandbox: Sandbox, host: HostResources, driver: HostDriver
@@ -339,6 +352,7 @@ def _left(until: datetime | None, now: datetime) -> float:
 def _rests(sandbox: Sandbox) -> bool:
     """Return whether its host's listings tell soon enough how it is."""
     under_way = sandbox.phase in (Phase.RESUME, Phase.IMAGE)
+    under_way = under_way or sandbox.move_asked_at is not None
     return not under_way and (sandbox.desired_state, sandbox.state) in RESTING
 
 

@@ -18,8 +18,10 @@ from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound, Unreadable
 from scheduler.lifecycle import drains
 from scheduler.lifecycle.drains import DrainAction, DrainPlan, Verb
+from scheduler.lifecycle.moving import unwished, wish_of
 from scheduler.model import DesiredState, Drain, DrainState, Ending, Event, HostState
 from scheduler.service.lease_time import lease_time
+from scheduler.service.moves import ask
 from scheduler.store import DrainFilter, ListOptions, Store, Transaction
 
 MOST_DRAINS = 1000
@@ -126,6 +128,7 @@ def _plan(tx: Transaction, drain: Drain, now: datetime) -> DrainPlan | None:
         now,
         allocations=tx.allocations.of_host(drain.host_id),
         host=host,
+        snapshots=tx.snapshots.of_host(drain.host_id),
     )
 
 
@@ -156,6 +159,11 @@ def _write(drain_id: str, clock: Clock, tx: Transaction) -> _Advance:
 
 def _wish(tx: Transaction, drain: Drain, action: DrainAction, now: datetime) -> None:
     sandbox = tx.sandboxes.get(action.sandbox_id)
+    why = f"host {drain.host_name} is being drained: {drain.reason or 'no reason given'}"
+    if action.verb is Verb.MOVE:
+        ask(tx, sandbox, reason=why, drain_id=drain.id, actor=drain.actor, now=now)
+        return
+    ending = action.verb is Verb.DESTROY
     tx.sandboxes.transition(
         sandbox.id,
         sandbox.state,
@@ -163,12 +171,12 @@ def _wish(tx: Transaction, drain: Drain, action: DrainAction, now: datetime) -> 
         at=now,
         actor=drain.actor,
         reason_code=Ending.DRAINED,
-        reason_message=f"host {drain.host_name} is being drained: "
-        f"{drain.reason or 'no reason given'}",
+        reason_message=why,
         desired_state=_WISHES[action.verb],
         attempts=0,
         retry_at=None,
         evidence={"drain_id": drain.id},
+        **wish_of(unwished(sandbox) if ending else sandbox),
     )
 
 

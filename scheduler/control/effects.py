@@ -14,7 +14,7 @@ from scheduler.control.records import Records
 from scheduler.control.replicas import FAILURES_UNTIL_BUILDS_GIVE_UP, ReplicaRecords
 from scheduler.errors import GuestUnreachable, GuestUntrusted, HostRefused
 from scheduler.guests.connections import GuestConnections
-from scheduler.guests.seed import seed_iso
+from scheduler.guests.seed import GuestAccess, seed_iso
 from scheduler.hosts.driver import HostDriver
 from scheduler.hosts.plans import BaseImage, DomainPlan
 from scheduler.lifecycle import layers
@@ -89,7 +89,7 @@ class Effects:
         if sandbox.base_fingerprint is None:
             sandbox = await self._records.base_seen(sandbox, base.fingerprint)
         await self._make_disk(sandbox, base, driver)
-        keys, access = sandbox.ssh_public_keys, self._guests.access_of(sandbox)
+        keys, access = sandbox.ssh_public_keys, self._access_of(sandbox)
         user_data = await self._records.user_data(sandbox)
         iso = seed_iso(
             sandbox.id,
@@ -104,6 +104,18 @@ class Effects:
         plan = await self.plan(sandbox, host, listed)
         await driver.define(plan if seeded else replace(plan, seed=None))
         await self._records.built(sandbox, {v.name for v in listed} - (set() if seeded else {seed}))
+
+    def _access_of(self, sandbox: Sandbox) -> GuestAccess | None:
+        """Return what the seed says of SSH; a disk that was moved has been told already.
+
+        So one whose authority was retired moves all the same, and is logged in to by nobody still.
+        """
+        try:
+            return self._guests.access_of(sandbox)
+        except GuestUnreachable:
+            if sandbox.moved_at is None:
+                raise
+            return None
 
     async def plan(
         self, sandbox: Sandbox, host: HostResources, volumes: Sequence[Volume]

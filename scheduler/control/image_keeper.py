@@ -16,6 +16,7 @@ from scheduler.control.rounds import each
 from scheduler.lifecycle.replicas import Surplus, abandoned, surplus
 from scheduler.model import HostState, Image, Replica, ReplicaState
 from scheduler.service.images import condemned, given_up, image_event, replica_key
+from scheduler.service.moves import condemn, useless_images
 from scheduler.store import Store, Transaction
 
 USED_AGAIN_AFTER = timedelta(hours=1)
@@ -62,6 +63,8 @@ class ImageKeeper:
             for key in await self._store.submit(partial(_thin_out, thinning, now)):
                 self._wake(key)
         await each("images", filter(self._abandoned, images), self._give_up)
+        carriers = {one.owner_sandbox_id: one for one in images if one.owner_sandbox_id}
+        await each("images", carriers.values(), self._let_go)
         return None
 
     def _plan(self, now: datetime, tx: Transaction) -> _Thinning:
@@ -91,6 +94,19 @@ class ImageKeeper:
     async def _give_up(self, image: Image) -> None:
         if await self._store.submit(partial(self._record_end, image.id)):
             self._wake(image.id)
+
+    async def _let_go(self, carrier: Image) -> None:
+        """Have go what moved the sandbox that an image belongs to, but for what is needed."""
+        sandbox_id = carrier.owner_sandbox_id or ""
+        if not await self._store.read(lambda tx: useless_images(tx, sandbox_id)):
+            return
+        for key in await self._store.submit(partial(self._condemn, sandbox_id)):
+            self._wake(key)
+
+    def _condemn(self, sandbox_id: str, tx: Transaction) -> tuple[str, ...]:
+        now = self._clock.now()
+        useless = useless_images(tx, sandbox_id)
+        return tuple(key for image in useless for key in condemn(tx, image, now=now))
 
     def _record_end(self, image_id: str, tx: Transaction) -> bool:
         """Condemn an image, unless somebody has gone on with it meanwhile."""

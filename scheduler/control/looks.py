@@ -304,7 +304,7 @@ def _flattening(tx: Transaction, host: HostResources) -> Iterator[Arriving]:
                 yield Arriving(volume=volume.name, size_bytes=size)
         elif volume.role is VolumeRole.IMAGE:
             image = tx.images.get(volume.owner)
-            if image.source_vm is not None and image.source_volume == volume.name:
+            if image.copied and image.source_volume == volume.name:
                 size = image.virtual_bytes or 0
                 yield Arriving(volume=volume.name, size_bytes=size)
 

@@ -30,6 +30,7 @@ from scheduler.control.leftovers import Leftovers, key_of, sandbox_of
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
 from scheduler.control.loop import Loop
+from scheduler.control.mover import Mover
 from scheduler.control.orphans import OrphanKeeper
 from scheduler.control.pace import Pace
 from scheduler.control.partings import Partings
@@ -142,11 +143,13 @@ class ControlPlane:
         effects = Effects(
             records, self._replicas, clock, guests=self._guests, starting=self._consoles.wake
         )
+        relocator = Relocator(store, clock, fleet=fleet, moved=self._moved)
         return Converger(
             records=records,
             effects=effects,
             listings=self.listings,
-            relocator=Relocator(store, clock, fleet=fleet, moved=self._moved),
+            relocator=relocator,
+            mover=Mover(store, clock, relocator=relocator, wake=self.images.wake),
             captures=Captures(store, clock, wake=self.images.wake, changed=self._changed),
             breakers=Breakers(store, clock, fleet=fleet, rules=pace.breakers),
             builds=BuildQueue(clock, self._wake_build),
@@ -370,7 +373,9 @@ class ControlPlane:
     def _moved(self, move: Move) -> None:
         """Go on where a sandbox went, and see to what it left."""
         self._journal.poke()
-        self._tally.moved(move.reason_code)
+        if move.failure is not None:
+            self._tally.moved(move.failure)
+        self._guests.drop(move.before.id)
         self._leftovers.nudge(key_of(move.before.host_id or "", move.before.id))
         self._drain.wake()
 

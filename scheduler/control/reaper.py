@@ -15,6 +15,7 @@ from functools import partial
 from scheduler.clock import Clock
 from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle import expiry
+from scheduler.lifecycle.moving import wish_of
 from scheduler.model import Ending, Sandbox
 from scheduler.service.lease_time import lease_time
 from scheduler.store import Store, Transaction
@@ -97,4 +98,5 @@ class Reaper:
             conditions=ended.conditions,
             attempts=0,
             retry_at=None,
+            **wish_of(ended),
         )

@@ -289,8 +289,8 @@ def _left_elsewhere(tx: Transaction, sandbox: Sandbox) -> Note | None:
     names = ", ".join(tx.hosts.get(host_id).name for host_id in hosts)
     return Note(
         kind=ConditionKind.LEAVING,
-        message=f"{names} failed to build it and may still hold something of it; "
-        "that is removed first",
+        message=f"{names} {'failed to build it and ' if sandbox.moved_at is None else ''}may still "
+        "hold something of it; that is removed first",
     )
 
 
@@ -333,4 +333,11 @@ def put(
         base_fingerprint=after.base_fingerprint,
         ssh_ca=after.ssh_ca,
         ssh_seen_at=after.ssh_seen_at,
+        base_image=after.base_image,
+        image_digest=after.image_digest,
+        move_asked_at=after.move_asked_at,
+        move_to=after.move_to,
+        move_reason=after.move_reason,
+        move_drain_id=after.move_drain_id,
+        moved_at=after.moved_at,
     )

@@ -7,8 +7,9 @@ where to is placement's, and the guard in the store has the last one on room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from scheduler import ids
@@ -36,7 +37,24 @@ class Move:
     before: Sandbox
     after: Sandbox
     freed: Allocation | None
-    reason_code: str
+    failure: str | None
+    """Why its host failed it; None where it was asked to move."""
+
+
+Arrive = Callable[[HostResources, Decision, datetime], Sandbox]
+"""Returns a sandbox's record on the host that was chosen for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """Who leaves its host, how it is recorded on another one, and what is told of that."""
+
+    sandbox: Sandbox
+    arrive: Arrive
+    evidence: Mapping[str, object]
+    check: Callable[[Transaction], None] = lambda _tx: None
+    """Raises what the commit depends on beside the sandbox's record."""
+    failure: str | None = None
 
 
 class Relocator:
@@ -55,27 +73,42 @@ class Relocator:
         demand = await self._store.read(partial(_demand, sandbox))
         if isinstance(demand, str):
             return demand
+        leaving = Departure(
+            sandbox=sandbox,
+            arrive=partial(_arrive, sandbox, step),
+            evidence={"failure": step.reason_code},
+            failure=step.reason_code,
+        )
+        return await self.take(leaving, demand)
+
+    async def room(self, demand: Demand) -> str | None:
+        """Return None when some host would take the demand now, else why none does."""
+        choice = await self._fleet.choose(demand)
+        return None if choice.chosen is not None else _refused(choice)
+
+    async def take(self, leaving: Departure, demand: Demand) -> str | None:
+        """Have a host chosen and a sandbox recorded there; return None once that is done."""
         for _ in range(TRIES):
             choice = await self._fleet.choose(demand)
             if choice.chosen is None:
                 return _refused(choice)
-            if await self._move(sandbox, step, choice, choice.chosen.host_id):
+            if await self._move(leaving, choice, choice.chosen.host_id):
                 return None
         return "the room that was found was taken by others"
 
-    async def _move(self, sandbox: Sandbox, step: Relocate, choice: Choice, host_id: str) -> bool:
+    async def _move(self, leaving: Departure, choice: Choice, host_id: str) -> bool:
         """Commit a move; return False when the store refused the claim."""
         host = self._fleet.record(host_id)
         decision = decision_of(
             choice,
             id=ids.new_id(ids.Prefix.DECISION),
-            sandbox_id=sandbox.id,
+            sandbox_id=leaving.sandbox.id,
             at=self._clock.now(),
         )
         charge = self._fleet.charge(host_id, choice.demand)
         committed = False
         try:
-            move = await self._store.submit(partial(self._record, sandbox, step, host, decision))
+            move = await self._store.submit(partial(self._record, leaving, host, decision))
             committed = True
         except StaleRevision:
             raise
@@ -91,14 +124,11 @@ class Relocator:
         return True
 
     def _record(
-        self,
-        sandbox: Sandbox,
-        step: Relocate,
-        host: HostResources,
-        decision: Decision,
-        tx: Transaction,
+        self, leaving: Departure, host: HostResources, decision: Decision, tx: Transaction
     ) -> Move:
+        sandbox = leaving.sandbox
         _check_unchanged(tx, sandbox)
+        leaving.check(tx)
         now = lease_time(tx, self._clock)
         old = tx.allocations.get(sandbox.id, sandbox.host_id or "")
         # First, because a claim refused before anything was written spoils nobody else's commit.
@@ -108,31 +138,43 @@ class Relocator:
                 host_id=host.id,
                 pool=host.pool,
                 state=AllocationState.CLAIMED,
+                storage_mb=sandbox.storage_mb,
                 claimed_at=now,
             )
         )
         freed = _leave(tx, sandbox, old)
         tx.decisions.add(decision)
-        after = moved(
-            sandbox,
-            step,
-            to=host,
-            network=str(decision.demand["network"] or host.network),
-            decision_id=decision.id,
-            now=now,
-        )
         evidence = {
             "from_host": sandbox.host_name,
             "to_host": host.name,
-            "failure": step.reason_code,
+            **leaving.evidence,
             "decision_id": decision.id,
         }
+        after = leaving.arrive(host, decision, now)
         return Move(
             before=sandbox,
             after=put(tx, sandbox, after, evidence=evidence),
             freed=freed,
-            reason_code=step.reason_code,
+            failure=leaving.failure,
         )
+
+
+def network_of(decision: Decision, host: HostResources) -> str:
+    """Return the network that was asked for, else the host's own."""
+    return str(decision.demand["network"] or host.network)
+
+
+def _arrive(
+    sandbox: Sandbox, step: Relocate, host: HostResources, decision: Decision, now: datetime
+) -> Sandbox:
+    return moved(
+        sandbox,
+        step,
+        to=host,
+        network=network_of(decision, host),
+        decision_id=decision.id,
+        now=now,
+    )
 
 
 def _leave(tx: Transaction, sandbox: Sandbox, old: Allocation) -> Allocation | None:

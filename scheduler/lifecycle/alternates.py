@@ -1,8 +1,8 @@
 """When a sandbox that a host cannot bring up may come up on another one, and what is told of it.
 
-Only one that never came up anywhere moves: nobody has been given its address, and nothing is on its
-disk that was not there before. What the old host may still hold is charged to it until its absence
-is proven; this module never says that it is gone.
+Only one that was never up on what it is built from: nobody has been given its address, and nothing
+is on its disk that was not in its image. What the old host may still hold is charged to it until
+its absence is proven. One that was moved with its disk begins anew in that (see `moves`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from scheduler.lifecycle.expiry import endings
+from scheduler.lifecycle.moving import unwished
 from scheduler.lifecycle.steps import Become, Limits, Note, Relocate, Wait
 from scheduler.model import (
     DesiredState,
@@ -42,7 +44,7 @@ def coming_up(sandbox: Sandbox) -> bool:
 def only_built(sandbox: Sandbox) -> bool:
     """Return whether it was never up and its owner wants it built, not started."""
     return (
-        not sandbox.auto_start
+        (not sandbox.auto_start or sandbox.moved_at is not None)
         and sandbox.running_at is None
         and sandbox.desired_state is DesiredState.STOPPED
     )
@@ -115,10 +117,11 @@ def moved(
         at=now,
     )
     return replace(
-        _elsewhere(sandbox, to, now),
+        rehosted(sandbox, to, now),
         network=network,
         decision_id=decision_id,
-        ssh_ca=None,
+        # A disk that was moved has booted already, and trusts whom its first seed named.
+        ssh_ca=sandbox.ssh_ca if sandbox.moved_at is not None else None,
         phase=None,
         phase_at=None,
         failed_hosts=(*sandbox.failed_hosts, failure),
@@ -135,7 +138,7 @@ def sent_back(sandbox: Sandbox, *, to: HostResources, lost: str, now: datetime) 
     its host was never asked for anything. What was told of the lost guest is no longer true.
     """
     return replace(
-        _elsewhere(sandbox, to, now),
+        rehosted(unwished(sandbox), to, now),
         desired_state=DesiredState.DESTROYED,
         phase=Phase.DESTROY,
         phase_at=now,
@@ -145,8 +148,11 @@ def sent_back(sandbox: Sandbox, *, to: HostResources, lost: str, now: datetime) 
     )
 
 
-def _elsewhere(sandbox: Sandbox, to: HostResources, now: datetime) -> Sandbox:
-    """Return the record on another host, without what was seen and tried on the one before."""
+def rehosted(sandbox: Sandbox, to: HostResources, now: datetime) -> Sandbox:
+    """Return the record on another host, without what was seen and tried on the one before.
+
+    That its lease has ended is true wherever it is.
+    """
     return replace(
         sandbox,
         host_id=to.id,
@@ -160,6 +166,6 @@ def _elsewhere(sandbox: Sandbox, to: HostResources, now: datetime) -> Sandbox:
         ssh_seen_at=None,
         attempts=0,
         retry_at=None,
-        conditions=(),
+        conditions=endings(sandbox),
         updated_at=now,
     )

@@ -14,8 +14,8 @@ from scheduler.lifecycle.rules import Case, backing_off, rest
 from scheduler.lifecycle.steps import Capture, Step
 from scheduler.model import DesiredState, OnExpire, Phase, Sandbox, SandboxState
 
-_NAME_LENGTH = 47
-"""Of a sandbox's name in an image's: with the time they are 63 characters at most."""
+_LONGEST_NAME = 63
+"""Characters of an image's name."""
 
 
 def ended_at(sandbox: Sandbox) -> datetime | None:
@@ -43,8 +43,13 @@ def flat_volume(sandbox: Sandbox, ended: datetime) -> str:
 
 def image_names(sandbox: Sandbox, ended: datetime) -> tuple[str, str]:
     """Return what to call the image, and what instead where that name is taken."""
-    stem = sandbox.sandbox_name[:_NAME_LENGTH].rstrip("-")
-    return f"{stem}-{_stamp(ended)}", f"{sandbox.id.lower()}-{_stamp(ended)}"
+    return stamped_names(sandbox, _stamp(ended))
+
+
+def stamped_names(sandbox: Sandbox, stamp: str) -> tuple[str, str]:
+    """Return a name for an image of a sandbox's disk, and another one; `stamp` ends both."""
+    stem = sandbox.sandbox_name[: _LONGEST_NAME - 1 - len(stamp)].rstrip("-")
+    return f"{stem}-{stamp}", f"{sandbox.id.lower()}-{stamp}"
 
 
 def _stamp(ended: datetime) -> str:

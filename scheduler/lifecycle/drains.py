@@ -6,11 +6,15 @@ when the drain is over. Empty is proven by the ledger, since a stopped sandbox s
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
+from scheduler.lifecycle import moves
+from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import (
     Allocation,
     DesiredState,
@@ -20,6 +24,7 @@ from scheduler.model import (
     HostResources,
     OnDeadline,
     Sandbox,
+    Snapshot,
 )
 
 
@@ -28,8 +33,10 @@ class Verb(StrEnum):
 
     STOP = "stop"
     DESTROY = "destroy"
+    MOVE = "move"
+    """To another host, with its disk; see `DrainAction.moving`."""
     WAIT = "wait"
-    """For its lease, its deadline or a removal under way to end."""
+    """For its lease, its deadline, its turn to move or a removal under way to end."""
     KEEP = "keep"
     """Nothing any more: the deadline is over and the operator chose to keep what is left."""
 
@@ -44,6 +51,8 @@ class DrainAction:
     verb: Verb
     due_at: datetime | None
     """When it should leave the host; None when nothing says so."""
+    moving: bool = False
+    """Whether its move has been asked for; then nothing is to be written."""
     blocker: str | None = None
     """Why it will not leave by itself, for people."""
 
@@ -63,7 +72,11 @@ class DrainPlan:
     @property
     def due(self) -> tuple[DrainAction, ...]:
         """Return the actions that need a write now."""
-        return tuple(a for a in self.actions if a.verb in (Verb.STOP, Verb.DESTROY))
+        return tuple(
+            a
+            for a in self.actions
+            if a.verb in (Verb.STOP, Verb.DESTROY) or (a.verb is Verb.MOVE and not a.moving)
+        )
 
 
 _AT_DEADLINE: Mapping[OnDeadline, Verb] = {
@@ -75,6 +88,7 @@ _BY_POLICY: Mapping[DrainPolicy, Verb] = {
     DrainPolicy.STOP: Verb.STOP,
     DrainPolicy.DESTROY: Verb.DESTROY,
     DrainPolicy.EXPIRE: Verb.WAIT,
+    DrainPolicy.MOVE: Verb.MOVE,
 }
 
 
@@ -85,10 +99,15 @@ def plan(
     *,
     allocations: Collection[Allocation],
     host: HostResources,
+    snapshots: Collection[Snapshot] = (),
 ) -> DrainPlan:
-    """Return what the drain does with the host's `sandboxes` and `allocations` at `now`."""
+    """Return what the drain does with the host's `sandboxes` and `allocations` at `now`.
+
+    Their `snapshots` say who cannot be moved, where that is the policy.
+    """
     present = sorted((s for s in sandboxes if s.live), key=lambda s: (s.created_at, s.id))
-    actions = tuple(_action(drain, sandbox, host, now) for sandbox in present)
+    queue = _Queue.of(present, host, snapshots)
+    actions = tuple(_action(drain, sandbox, queue, now) for sandbox in present)
     leftovers = _leftovers({sandbox.id for sandbox in present}, allocations)
     blockers = tuple(
         f"{a.sandbox_name} ({a.sandbox_id}): {a.blocker}" for a in actions if a.blocker
@@ -103,8 +122,50 @@ def plan(
     )
 
 
-def _action(drain: Drain, sandbox: Sandbox, host: HostResources, now: datetime) -> DrainAction:
-    verb = _verb(drain, sandbox, now)
+@dataclass(slots=True)
+class _Queue:
+    """Who moves, who may, and for how many more there is a turn."""
+
+    host: HostResources
+    snapshots: Mapping[str, Collection[Snapshot]]
+    turns: int
+
+    @classmethod
+    def of(
+        cls,
+        present: Collection[Sandbox],
+        host: HostResources,
+        snapshots: Collection[Snapshot],
+    ) -> Self:
+        """Return the queue as it stands; who cannot go on gives their turn to another."""
+        held: defaultdict[str, list[Snapshot]] = defaultdict(list)
+        for snapshot in snapshots:
+            held[snapshot.sandbox_id].append(snapshot)
+        going = sum(moves.under_way(one) and _failing(one) is None for one in present)
+        return cls(host, held, max(0, moves.MOST_AT_ONCE - going))
+
+    def hindrance(self, sandbox: Sandbox) -> moves.Hindrance | None:
+        """Return why a sandbox cannot be moved; None when it can, or is being so."""
+        if moves.under_way(sandbox):
+            return None
+        return moves.hindrance(sandbox, self.host, self.snapshots.get(sandbox.id, ()))
+
+    def takes(self, sandbox: Sandbox) -> bool:
+        """Return whether it is a sandbox's turn, and take that."""
+        if self.turns == 0 or self.hindrance(sandbox) is not None:
+            return False
+        self.turns -= 1
+        return True
+
+
+def _action(drain: Drain, sandbox: Sandbox, queue: _Queue, now: datetime) -> DrainAction:
+    wanted = _verb(drain, sandbox, now)
+    moving = moves.under_way(sandbox) and wanted in (Verb.MOVE, Verb.KEEP, Verb.WAIT)
+    verb = wanted
+    if moving:
+        verb = Verb.MOVE
+    elif wanted is Verb.MOVE and not queue.takes(sandbox):
+        verb = Verb.WAIT
     due_at = _due_at(drain, sandbox, verb, now)
     return DrainAction(
         sandbox_id=sandbox.id,
@@ -112,7 +173,13 @@ def _action(drain: Drain, sandbox: Sandbox, host: HostResources, now: datetime) 
         agent_id=sandbox.agent_id,
         verb=verb,
         due_at=due_at,
-        blocker=_blocker(sandbox, host, verb, due_at),
+        moving=moving,
+        blocker=_unreachable(queue.host)
+        or (
+            _immovable(sandbox, queue)
+            if Verb.MOVE in (wanted, verb)
+            else _blocker(sandbox, verb, due_at)
+        ),
     )
 
 
@@ -149,12 +216,29 @@ def _deadline(drain: Drain, now: datetime) -> datetime | None:
     return max(drain.deadline_at, now)
 
 
-def _blocker(
-    sandbox: Sandbox, host: HostResources, verb: Verb, due_at: datetime | None
-) -> str | None:
-    if host.health is not HostHealth.UP:
-        reason = f": {host.health_reason}" if host.health_reason else ""
-        return f"host_unreachable, host {host.name} is {host.health}{reason}"
+def _unreachable(host: HostResources) -> str | None:
+    if host.health is HostHealth.UP:
+        return None
+    reason = f": {host.health_reason}" if host.health_reason else ""
+    return f"host_unreachable, host {host.name} is {host.health}{reason}"
+
+
+def _immovable(sandbox: Sandbox, queue: _Queue) -> str | None:
+    """Return why a sandbox that is to be moved does not get away; what passes is no blocker."""
+    hindrance = queue.hindrance(sandbox)
+    if hindrance is not None:
+        told = f"{hindrance.code}, {hindrance.message}; {hindrance.remedy}"
+        return None if hindrance.passing else told
+    failing = _failing(sandbox)
+    return f"move_failing, {failing}" if failing is not None and moves.under_way(sandbox) else None
+
+
+def _failing(sandbox: Sandbox) -> str | None:
+    failing = (c.message for c in sandbox.conditions if c.kind == ConditionKind.FAILING)
+    return next(failing, None)
+
+
+def _blocker(sandbox: Sandbox, verb: Verb, due_at: datetime | None) -> str | None:
     if verb is Verb.KEEP:
         return "kept_at_deadline, the deadline is over and what is left is kept"
     if due_at is None:
@@ -174,6 +258,6 @@ def _leftovers(present: Collection[str], allocations: Collection[Allocation]) ->
 def _eta(
     actions: Collection[DrainAction], leftovers: Collection[str], now: datetime
 ) -> datetime | None:
-    if leftovers or any(action.blocker for action in actions):
+    if leftovers or any(action.blocker or action.due_at is None for action in actions):
         return None
     return max((action.due_at for action in actions if action.due_at is not None), default=now)

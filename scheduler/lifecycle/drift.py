@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from scheduler.lifecycle import captures, recovery, rules, snapshots
+from scheduler.lifecycle import captures, moves, recovery, rules, snapshots
 from scheduler.lifecycle.rules import Case, Look
 from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown, sight, witness
 from scheduler.lifecycle.steps import (
@@ -193,6 +193,8 @@ def judge(
     if snapshot is not None and (ordered := snapshots.next_step(case, snapshot)) is not None:
         return ordered
     look = rules.look_of(seen)
+    if moves.under_way(sandbox):
+        return moves.next_step(case, TABLE[(_DOWN, sandbox.state)][look](case))
     step = row[look](case)
     if look is not Look.UNKNOWN and rules.overdue(case) and not isinstance(step, Become):
         return rules.provision_timeout(case)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scheduler.errors import Conflict, Invalid
+from scheduler.lifecycle.moving import unwished
 from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import Condition, DesiredState, OnExpire, Sandbox, SandboxState
 
@@ -47,16 +48,23 @@ def expire(sandbox: Sandbox, now: datetime, stopped_retention_seconds: int) -> S
     """Return the record whose lease has ended: destroyed, or stopped first and then destroyed.
 
     One that is to become an image is not destroyed by the time that passes; one that never ran
-    has nothing to keep.
+    has nothing to keep. Whatever ends it ends the wish to move it; one that is only stopped moves
+    on.
     """
     later = now + timedelta(seconds=stopped_retention_seconds)
     if sandbox.on_expire is OnExpire.STOP and not endings(sandbox):
         return _stopped(sandbox, "extend it to keep it", now, later)
-    if sandbox.on_expire is OnExpire.IMAGE and sandbox.running_at is not None:
+    if sandbox.on_expire is OnExpire.IMAGE and _has_run(sandbox):
         if endings(sandbox) and sandbox.desired_state is DesiredState.STOPPED:
             return replace(sandbox, expires_at=later, updated_at=now)
-        return _stopped(sandbox, "it is destroyed once its disk is kept as an image", now, later)
-    return replace(sandbox, desired_state=DesiredState.DESTROYED, updated_at=now)
+        what_next = "it is destroyed once its disk is kept as an image"
+        return _stopped(unwished(sandbox), what_next, now, later)
+    return replace(unwished(sandbox), desired_state=DesiredState.DESTROYED, updated_at=now)
+
+
+def _has_run(sandbox: Sandbox) -> bool:
+    """Return whether a guest may have written to its disk, here or before it was moved here."""
+    return sandbox.running_at is not None or sandbox.moved_at is not None
 
 
 def _stopped(sandbox: Sandbox, what_next: str, now: datetime, later: datetime) -> Sandbox:

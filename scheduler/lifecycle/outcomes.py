@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scheduler.lifecycle.expiry import endings, lease, run_anew
+from scheduler.lifecycle.moving import unwished
 from scheduler.lifecycle.steps import Become, Clear, ConditionKind, Note
 from scheduler.model import Condition, Phase, Sandbox, SandboxState
 
@@ -87,8 +88,12 @@ def become(sandbox: Sandbox, step: Become, *, now: datetime) -> Sandbox:
         )
     if step.state is SandboxState.STARTING and sandbox.state is not SandboxState.CREATED:
         changed = replace(changed, queued_at=now, conditions=run_anew(changed, now))
+    if step.state is SandboxState.STARTING and sandbox.moved_at is not None:
+        changed = replace(changed, queued_at=now)
     if step.state is SandboxState.RUNNING and sandbox.state is not SandboxState.RUNNING:
         changed = replace(changed, running_at=now)
+    if step.state is SandboxState.ERROR:
+        changed = unwished(changed)
     if step.state in (SandboxState.RUNNING, SandboxState.STOPPED):
         changed = replace(changed, failed_hosts=())
     return replace(changed, expires_at=lease(changed, now))

@@ -116,8 +116,13 @@ def _look_of_domain(domain: ObservedDomain) -> Look:
 
 
 def overdue(case: Case) -> bool:
-    """Return whether the sandbox has been brought up for longer than it may take."""
+    """Return whether the sandbox has been brought up for longer than it may take.
+
+    One that moves has its disk brought first, which takes as long as it takes.
+    """
     sandbox = case.sandbox
+    if sandbox.state is SandboxState.CREATED and sandbox.moved_at is not None:
+        return False
     coming_up = sandbox.state is SandboxState.CREATED or (
         sandbox.state is SandboxState.STARTING
         and (sandbox.desired_state is DesiredState.RUNNING or _to_be_built(case))

@@ -100,8 +100,13 @@ def check_able(host: HostResources, kind: SnapshotKind) -> None:
 
 
 def may_begin(sandbox: Sandbox, *, failed_too: bool) -> bool:
-    """Return whether a sandbox rests, so that a snapshot of it can be made or changed."""
+    """Return whether a sandbox rests, so that a snapshot of it can be made or changed.
+
+    One that is to move does not: it would leave its snapshots behind.
+    """
     standing = (sandbox.desired_state, sandbox.state)
+    if sandbox.move_asked_at is not None:
+        return False
     return standing in _AT_REST or (failed_too and standing in _FAILED)
 
 

@@ -88,6 +88,11 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Go on with taking it to another host: see that there is one, copy its disk, go there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TearDown:
     """Power off, undefine, delete every listed volume, prove all gone, then bury and release."""
 
@@ -182,6 +187,7 @@ Step = (
     | PowerOff
     | Resume
     | Capture
+    | Move
     | TearDown
     | SeekAddress
     | TrySsh

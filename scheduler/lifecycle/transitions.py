@@ -22,7 +22,7 @@ ALLOWED: Mapping[SandboxState, frozenset[SandboxState]] = {
     _CREATED: frozenset({_STARTING, _STOPPED, _ERROR, _DESTROYED}),
     _STARTING: frozenset({_RUNNING, _STOPPED, _ERROR, _DESTROYED}),
     _RUNNING: frozenset({_STOPPED, _STARTING, _ERROR, _DESTROYED}),
-    _STOPPED: frozenset({_STARTING, _ERROR, _DESTROYED}),
+    _STOPPED: frozenset({_CREATED, _STARTING, _ERROR, _DESTROYED}),
     _ERROR: frozenset({_STARTING, _RUNNING, _STOPPED, _DESTROYED}),
     _DESTROYED: frozenset(),
 }

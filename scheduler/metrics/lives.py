@@ -86,7 +86,7 @@ class Lives:
         """Count what a change of state says of a first start, or of an end."""
         if after.state is SandboxState.DESTROYED:
             self.ended(after)
-        elif before.running_at is None and before.state in _COMING_UP:
+        elif (before.running_at, before.moved_at) == (None, None) and before.state in _COMING_UP:
             self._came_up(before, after)
 
     def ended(self, sandbox: Sandbox) -> None:

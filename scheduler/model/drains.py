@@ -16,11 +16,15 @@ class DrainState(StrEnum):
 
 
 class DrainPolicy(StrEnum):
-    """What happens to each sandbox: `expire` waits for its lease, `destroy` ends it now."""
+    """What happens to each sandbox: `expire` waits for its lease, `destroy` ends it now.
+
+    `move` takes it to another host with its disk.
+    """
 
     EXPIRE = "expire"
     STOP = "stop"
     DESTROY = "destroy"
+    MOVE = "move"
 
 
 class OnDeadline(StrEnum):

@@ -21,7 +21,7 @@ class ImageState(StrEnum):
     RECEIVING = "RECEIVING"
     """Its bytes are being uploaded."""
     FREEZING = "FREEZING"
-    """A source VM's disk is being copied on its host."""
+    """The disk of a source VM, or of a sandbox that moves, is being copied on its host."""
     FETCHING = "FETCHING"
     """Its bytes are being read from a host's pool."""
     CHECKING = "CHECKING"
@@ -63,6 +63,8 @@ class Image:
     """The volume that it was read from; None for an upload."""
     source_vm: str | None = None
     """The source VM that it was made of, as HOST/NAME; `source_volume` is then a copy of ours."""
+    owner_sandbox_id: str | None = None
+    """The sandbox whose disk it carries to another host, and with which it goes; likewise."""
     actor: str
     reason: str | None = None
     """Why it was refused, or what keeps it from going on."""
@@ -73,6 +75,11 @@ class Image:
     def usable(self) -> bool:
         """Return whether sandboxes may be built from it."""
         return self.state is ImageState.READY
+
+    @property
+    def copied(self) -> bool:
+        """Return whether `source_volume` is a copy of ours, which goes once it was taken in."""
+        return self.source_vm is not None or self.owner_sandbox_id is not None
 
     @property
     def own_digest(self) -> str | None:

@@ -44,6 +44,8 @@ class Phase(StrEnum):
     SNAPSHOT = "snapshot"
     """Making or deleting a snapshot."""
     REVERT = "revert"
+    MOVE = "move"
+    """Its disk is being taken to another host."""
 
 
 class OnExpire(StrEnum):
@@ -173,6 +175,15 @@ class Sandbox:
     retry_at: datetime | None = None
     failed_hosts: tuple[HostFailure, ...] = ()
     """The hosts that could not bring it up, in order; forgotten once another one did."""
+    move_asked_at: datetime | None = None
+    """Since when it is wished on another host; None once it is there, or nobody wishes it."""
+    move_to: str | None = None
+    """The name of the only host to which it is to move; None leaves that to placement."""
+    move_reason: str | None = None
+    move_drain_id: str | None = None
+    """The drain that moves it, which takes its wish back when it is called off."""
+    moved_at: datetime | None = None
+    """When its host last became another one by a move, its disk with it."""
 
     @property
     def live(self) -> bool:

@@ -137,7 +137,7 @@ class Tried(Filter):
 
     def reason(self, case: Case, question: Question) -> str:
         """Return that this sandbox was there before."""
-        return "could not bring this sandbox up"
+        return "this sandbox stands there, or could not be brought up"
 
 
 class Freshness(Filter):

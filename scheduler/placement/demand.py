@@ -40,7 +40,7 @@ class Demand:
     transfer_seconds: float = 0.0
     """How long a copy is expected to take."""
     tried: Collection[str] = ()
-    """Names of hosts that could not bring this sandbox up or still hold something of it."""
+    """Names of hosts that hold something of this sandbox or could not bring it up."""
 
     def __post_init__(self) -> None:
         wanted = self.resources

@@ -17,6 +17,7 @@ from scheduler.service.host_guards import check_state, host_at
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import lease_time
+from scheduler.service.moves import call_off
 from scheduler.service.requests import DrainHost
 from scheduler.store import Store, Transaction
 
@@ -33,7 +34,8 @@ class DrainStatus:
 class DrainService:
     """What operators do with drains; `wake` tells the draining loop of a host.
 
-    `count` is told the status of a drain that was called off.
+    `wake_sandbox` tells the loop of each that was to leave with a drain that is called off, and
+    `count` is told the status of that drain.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class DrainService:
         fleet: FleetView,
         journal: Journal,
         wake: Callable[[str], None],
+        wake_sandbox: Callable[[str], None] = lambda _id: None,
         count: Callable[[str], None] = lambda _status: None,
     ) -> None:
         self._store = store
@@ -51,6 +54,7 @@ class DrainService:
         self._fleet = fleet
         self._journal = journal
         self._wake = wake
+        self._wake_sandbox = wake_sandbox
         self._count = count
 
     async def drain(
@@ -149,6 +153,8 @@ class DrainService:
         status = await self._store.submit(intent.once(unit))
         if status.drain.state is DrainState.ABORTED:  # a finished one is taken back, and stays so
             self._count(status.drain.state.value.lower())
+        for action in status.plan.actions:
+            self._wake_sandbox(action.sandbox_id)
         return self._committed(status)
 
     def _record_end(
@@ -173,6 +179,7 @@ class DrainService:
             )
         if drain.state is DrainState.ACTIVE:
             drain = tx.drains.replace(replace(drain, state=DrainState.ABORTED, ended_at=now))
+            _call_moves_off(tx, drain, actor, now)
         host = tx.hosts.set_state(host.id, expected, to, at=now, actor=actor, reason=reason)
         tx.events.add(_event("drain.aborted", drain, actor, reason, now=now))
         return self._status(tx, host, drain)
@@ -268,6 +275,7 @@ class DrainService:
                 self._clock.now(),
                 allocations=tx.allocations.of_host(host.id),
                 host=host,
+                snapshots=tx.snapshots.of_host(host.id),
             ),
         )
 
@@ -276,6 +284,13 @@ class DrainService:
         self._journal.poke()
         self._wake(status.host.id)
         return status
+
+
+def _call_moves_off(tx: Transaction, drain: Drain, actor: str, now: datetime) -> None:
+    """Have stay what the drain was moving; what has left already stays where it is."""
+    for sandbox in tx.sandboxes.of_host(drain.host_id):
+        if sandbox.move_drain_id == drain.id:
+            call_off(tx, sandbox, why="the drain was called off", actor=actor, now=now)
 
 
 _DRAINABLE = (HostState.ACTIVE, HostState.CORDONED)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.errors import Conflict
+from scheduler.errors import Conflict, NotFound
 from scheduler.model import Image, ImageState, ReplicaState, Sandbox
 from scheduler.store import Transaction
 
@@ -41,6 +41,10 @@ class ImageReport:
     source_host_id: str | None
     source_volume: str | None
     source_vm: str | None
+    owner_sandbox_id: str | None
+    """The sandbox whose disk it carries to another host; it goes with it."""
+    owner_sandbox_name: str | None
+    """That one's name, for as long as its record is kept."""
     actor: str
     reason: str | None
     created_at: datetime
@@ -74,6 +78,8 @@ def report_of(tx: Transaction, image: Image, received_bytes: int) -> ImageReport
         source_host_id=image.source_host_id,
         source_volume=image.source_volume,
         source_vm=image.source_vm,
+        owner_sandbox_id=image.owner_sandbox_id,
+        owner_sandbox_name=_owner_name(tx, image),
         actor=image.actor,
         reason=image.reason,
         created_at=image.created_at,
@@ -81,6 +87,15 @@ def report_of(tx: Transaction, image: Image, received_bytes: int) -> ImageReport
         replicas=replicas,
         clones=tuple(clone.id for clone in clones_of(tx, image)),
     )
+
+
+def _owner_name(tx: Transaction, image: Image) -> str | None:
+    if image.owner_sandbox_id is None:
+        return None
+    try:
+        return tx.sandboxes.get(image.owner_sandbox_id).sandbox_name
+    except NotFound:
+        return None
 
 
 def settled(report: ImageReport) -> bool:

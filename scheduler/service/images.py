@@ -296,8 +296,18 @@ def want_replica(
 
 
 def given_up(image: Image, *, now: datetime) -> Image:
-    """Return an image that is to go; what it only claimed to be is another's name from now on."""
-    return replace(image, state=ImageState.REMOVING, digest=image.own_digest, updated_at=now)
+    """Return an image that is to go; what it only claimed to be is another's name from now on.
+
+    So is the name of one that was refused: another may have it by now.
+    """
+    refused = image.state is ImageState.REFUSED
+    return replace(
+        image,
+        name=image.id.lower() if refused else image.name,
+        state=ImageState.REMOVING,
+        digest=image.own_digest,
+        updated_at=now,
+    )
 
 
 def condemned(replica: Replica, *, now: datetime) -> Replica:

@@ -316,6 +316,13 @@ class Because(_Request):
     reason: Reason = ""
 
 
+class MoveSandbox(Because):
+    """How to take a sandbox to another host."""
+
+    to_host: Name | None = None
+    """This host or none; null lets placement choose."""
+
+
 class AcceptIdentity(_Request):
     """Which machine is to be taken for a host from now on."""
 

@@ -27,6 +27,7 @@ from scheduler.service.hosts import HostService
 from scheduler.service.idempotency import KeptAnswers
 from scheduler.service.images import ImageService
 from scheduler.service.journal import Journal
+from scheduler.service.moves import MovableSandboxes
 from scheduler.service.orphans import OrphanService
 from scheduler.service.placements import PlacementService
 from scheduler.service.playbook_runs import PlaybookRunService
@@ -34,7 +35,6 @@ from scheduler.service.playbooks import PlaybookService
 from scheduler.service.publications import KnowsForges, PublicationService
 from scheduler.service.readiness import ReadinessService
 from scheduler.service.rebuilds import RebuildService
-from scheduler.service.sandboxes import SandboxService
 from scheduler.service.sightings import Listings, Sightings, Unseen
 from scheduler.service.snapshots import SnapshotService
 from scheduler.service.source_vms import SourceVMService
@@ -121,7 +121,7 @@ class _Seeing(_Shared):
 class Services:
     """The use cases, a member per noun."""
 
-    sandboxes: SandboxService
+    sandboxes: MovableSandboxes
     hosts: HostService
     drains: DrainService
     placements: PlacementService
@@ -184,7 +184,7 @@ class Services:
         return cls(
             **told.of_sandboxes(fleet, known, takes_images=shelf is not None),
             hosts=HostService(store, clock, wake=wakes.host, **shared),
-            drains=DrainService(store, clock, wake=wakes.drain, count=tally.drained, **shared),
+            drains=told.draining(fleet, tally),
             placements=PlacementService(store, terms=terms, catalogue=known, fleet=fleet),
             events=EventService(store, clock, journal),
             readiness=ReadinessService(store),
@@ -226,7 +226,7 @@ def _mending(store: Store, clock: Clock, wakes: Wakes, seeing: _Seeing, tally: T
 
 
 class _OfSandboxes(TypedDict):
-    sandboxes: SandboxService
+    sandboxes: MovableSandboxes
     snapshots: SnapshotService
 
 
@@ -262,7 +262,7 @@ class _Told:
         shared: _Shared = {"fleet": fleet, "journal": self.journal}
         store, clock, terms, wake = self.store, self.clock, self.terms, self.wakes.sandbox
         return {
-            "sandboxes": SandboxService(
+            "sandboxes": MovableSandboxes(
                 store,
                 clock,
                 terms=terms,
@@ -273,6 +273,18 @@ class _Told:
             ),
             "snapshots": SnapshotService(store, clock, terms=terms, wake=wake, **shared),
         }
+
+    def draining(self, fleet: FleetView, tally: Tally) -> DrainService:
+        """Return the service that empties hosts."""
+        return DrainService(
+            self.store,
+            self.clock,
+            fleet=fleet,
+            journal=self.journal,
+            wake=self.wakes.drain,
+            wake_sandbox=self.wakes.sandbox,
+            count=tally.drained,
+        )
 
     def of_sources(
         self, sightings: Sightings, authority: Callable[[], str | None]

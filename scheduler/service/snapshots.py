@@ -262,10 +262,11 @@ def _check_rest(
             details={"snapshot": busy.name, "state": busy.state.value},
         )
     if not may_begin(sandbox, failed_too=failed_too):
+        moving = "" if sandbox.move_asked_at is None else ", and to move"
         raise Conflict(
-            f"sandbox {sandbox.id} is {sandbox.state}, to be {sandbox.desired_state}: no snapshot "
-            f"is {verb} now",
-            remedy="wait until it is RUNNING or STOPPED",
+            f"sandbox {sandbox.id} is {sandbox.state}, to be {sandbox.desired_state}{moving}: no "
+            f"snapshot is {verb} now",
+            remedy="wait until it is RUNNING or STOPPED, and not being moved",
             details={
                 "state": sandbox.state.value,
                 "desired_state": sandbox.desired_state.value,

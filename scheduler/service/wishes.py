@@ -13,6 +13,7 @@ from datetime import datetime
 from scheduler.errors import Conflict
 from scheduler.lifecycle.alternates import only_built
 from scheduler.lifecycle.expiry import run_anew
+from scheduler.lifecycle.moving import unwished
 from scheduler.model import DesiredState, Ending, Sandbox, SandboxState
 
 Wish = Callable[[Sandbox, datetime], Sandbox]
@@ -48,7 +49,7 @@ def destroy(sandbox: Sandbox, now: datetime) -> Sandbox:
     if sandbox.desired_state is DesiredState.DESTROYED or not sandbox.live:
         return sandbox
     return replace(
-        sandbox,
+        unwished(sandbox),
         desired_state=DesiredState.DESTROYED,
         attempts=0,
         retry_at=None,
@@ -75,6 +76,8 @@ def settled(sandbox: Sandbox) -> bool:
     """Return whether nothing further will happen to the sandbox by itself."""
     if sandbox.desired_state is DesiredState.DESTROYED:
         return not sandbox.live
+    if sandbox.move_asked_at is not None:
+        return False
     return sandbox.state.value == sandbox.desired_state.value or sandbox.state in (
         SandboxState.ERROR,
         SandboxState.DESTROYED,

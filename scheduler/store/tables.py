@@ -329,6 +329,7 @@ IMAGES = mapped(
         postgresql_where=_USABLE,
     ),
     Index(None, "created_at", "id"),
+    Index(None, "owner_sandbox_id"),
 )
 
 REPLICAS = mapped(

@@ -29,6 +29,7 @@ from scheduler.model import (
     Console,
     ConsoleGap,
     DomainState,
+    HostResources,
     PlayStatus,
     PublicationStatus,
     ReplicaState,
@@ -52,6 +53,8 @@ Known = dict[str, Any]
 Do = Callable[[Coroutine[Any, Any, T]], T]
 
 HOME = "home"
+AWAY = "away"
+"""A host with room for whatever moves."""
 ADDRESS = "192.0.2.7"
 MACHINES = ("1" * 8 + "-1111" * 3 + "-" + "1" * 12, "2" * 8 + "-2222" * 3 + "-" + "2" * 12)
 PING = {"name": "Answer", "module": "ansible.builtin.ping"}
@@ -63,6 +66,7 @@ STATES: Mapping[str, tuple[SandboxState, ...]] = {
     "failed": (SandboxState.STARTING, SandboxState.ERROR),
 }
 FITTING_STATE = {
+    "/move": "moving",
     "/start": "stopped",
     "/retry": "failed",
     "/uncordon": "cordoned",
@@ -91,7 +95,10 @@ class Population:
         self._numbers = count(1)
         self._kept: dict[str, list[Known]] = {}
         self._guests: set[asyncio.Task[None]] = set()
-        do(plane.add_host(HOME, cpus=10_000, memory_mb=10**8, storage_mb=10**9))
+        self._sites: list[HostResources] = [
+            do(plane.add_host(name, cpus=10_000, memory_mb=10**8, storage_mb=10**9))
+            for name in (HOME, AWAY)
+        ]
         self._home: Machine = do(machine(plane, HOME))
         self._keeper = AuthorityKeeper(
             plane.store,
@@ -121,7 +128,8 @@ class Population:
 
     def of(self, method: str, path: str) -> list[Known]:
         """Return things for a path, the fittest first; others each time for what may end them."""
-        self._do(self._plane.poll(self._home.host))
+        for site in self._sites:
+            self._do(self._plane.poll(site))
         noun = "change-sets" if path.endswith("change-set") else "".join(path.split("/")[2:3])
         make = self._makers.get(noun)
         if make is None or (method == "POST" and path == f"/v1/{noun}"):
@@ -149,12 +157,13 @@ class Population:
         made: Known = answer.json()
         return made
 
-    def _box(self, state: str = "running") -> Sandbox:
-        """Make a sandbox with two snapshots whose guest trusts the authority."""
+    def _box(self, state: str = "running", *, snapshots: bool = True) -> Sandbox:
+        """Make a sandbox whose guest trusts the authority, with two snapshots or none."""
         plane, do = self._plane, self._do
         made = do(plane.create(sandbox_name=self._name("box"), host=HOME, vcpus=1))
         do(built(self._home, made))
-        do(before_and_after(plane, made))
+        if snapshots:
+            do(before_and_after(plane, made))
         if state == "stopped":
             self._ask(f"/v1/sandboxes/{made.id}/stop")
         made = do(plane.become(made, *STATES[state], address=ADDRESS))
@@ -164,11 +173,14 @@ class Population:
 
     def _sandboxes(self) -> list[Known]:
         boxes = [(state, self._box(state)) for state in STATES]
-        return [
+        moving = self._box(snapshots=False)
+        self._ask(f"/v1/sandboxes/{moving.id}/move", {"to_host": AWAY})
+        known: list[Known] = [
             {"reference": box.id, "name": snapshot, "state": state}
             for state, box in boxes
             for snapshot in ("before", "after")
         ]
+        return [*known, {"reference": moving.id, "name": "none", "state": "moving"}]
 
     def _commands(self) -> list[Known]:
         box = self._box()
@@ -326,6 +338,7 @@ FITTING: Mapping[str, Callable[[Known], object]] = {
     "POST /v1/sandboxes/{reference}/commands": lambda _: {"argv": ["uname", "-a"]},
     "POST /v1/sandboxes/{reference}/diffs": lambda _: {"from": "before", "to": "after"},
     "POST /v1/sandboxes/{reference}/ssh-certificates": lambda _: {"public_key": PUBLIC_KEY},
+    "POST /v1/sandboxes/{reference}/move": lambda _: {"to_host": AWAY},
     "POST /v1/sandboxes/{reference}/forget": lambda _: {"reason": "it burned", "force": True},
     "POST /v1/hosts/{name}/accept-identity": lambda _: {"host_uuid": MACHINES[1]},
     "POST /v1/images": lambda _: {"name": "taken", "digest": digest_of(b"x"), "size_bytes": 1},

@@ -26,6 +26,7 @@ async def test_the_document_describes_every_path(http: httpx2.AsyncClient) -> No
         "/v1/sandboxes/{reference}/stop",
         "/v1/sandboxes/{reference}/retry",
         "/v1/sandboxes/{reference}/extend",
+        "/v1/sandboxes/{reference}/move",
         "/v1/sandboxes/{reference}/ip",
         "/v1/sandboxes/{reference}/decision",
         "/v1/hosts",

@@ -299,6 +299,9 @@ VERBS: tuple[tuple[str, dict[str, object], str], ...] = (
     ("/v1/hosts/alpha/cordon", {"why": "x"}, "why"),
     ("/v1/sandboxes/box/extend", {}, "ttl_seconds"),
     ("/v1/sandboxes/box/extend", {"ttl_seconds": -5}, "ttl_seconds"),
+    ("/v1/sandboxes/box/move", {"to_host": "Kvm 01"}, "to_host"),
+    ("/v1/sandboxes/box/move", {"reason": "a\x1b[2J"}, "reason"),
+    ("/v1/sandboxes/box/move", {"host": "kvm-01"}, "host"),
     ("/v1/placements/explain", {"base_image": IMAGE, "agent_id": "a"}, "agent_id"),
 )
 

@@ -19,6 +19,9 @@ BOX = [
     ("POST", "/stop", None),
     ("POST", "/retry", None),
     ("POST", "/extend", {"ttl_seconds": 3600}),
+    ("POST", "/move", None),
+    ("POST", "/move?dry_run=true", None),
+    ("DELETE", "/move", None),
 ]
 HOST = [
     ("PATCH", "", {"ratio_cpu": 2.0}),

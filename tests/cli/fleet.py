@@ -6,19 +6,35 @@ becomes what it is wished to be.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from scheduler.api.app import build_app
 from scheduler.api.listener import serve
 from scheduler.clock import SystemClock
-from scheduler.model import DesiredState, DrainState, HostState, Sandbox, SandboxState
+from scheduler.control.records import put
+from scheduler.lifecycle.moves import arrived
+from scheduler.model import (
+    AllocationState,
+    DesiredState,
+    Drain,
+    DrainPolicy,
+    DrainState,
+    HostState,
+    Sandbox,
+    SandboxState,
+)
+from scheduler.service.moves import ask
+from scheduler.store import Transaction
 from tests.service.planes import IMAGE, TERMS, Plane, database, plane
 from tests.waits import repeated
 
 ADDRESS = "192.0.2.7"
+OTHER_ADDRESS = "192.0.2.107"
+"""What a host hands out to whom it takes from another one."""
 PATIENT = replace(TERMS, stale_after_seconds=86_400.0)
 """Nobody looks at the hosts again, and time is the machine's own: what was seen stays good."""
 
@@ -34,6 +50,8 @@ class Fleet:
     """Whether nothing is done at all."""
     keeps: bool = False
     """Whether a drain leaves what is there."""
+    stays: bool = False
+    """Whether what is to be moved is only shut down, as while its disk is copied."""
     image: str = IMAGE
 
     async def work(self) -> None:
@@ -50,8 +68,11 @@ class Fleet:
 
     async def _fulfil(self, sandbox: Sandbox) -> None:
         state, wish = sandbox.state, sandbox.desired_state
+        address = ADDRESS if sandbox.moved_at is None else OTHER_ADDRESS
         if wish is DesiredState.DESTROYED:
             await self.plane.bury(sandbox)
+        elif sandbox.move_asked_at is not None:
+            await self._move(sandbox)
         elif state is SandboxState.ERROR or state.value == wish.value:
             return
         elif wish is DesiredState.STOPPED:
@@ -61,11 +82,44 @@ class Fleet:
             await self.plane.become(sandbox, *starting, SandboxState.ERROR)
         else:
             starting = () if state is SandboxState.STARTING else (SandboxState.STARTING,)
-            await self.plane.become(sandbox, *starting, SandboxState.RUNNING, address=ADDRESS)
+            await self.plane.become(sandbox, *starting, SandboxState.RUNNING, address=address)
+
+    async def _move(self, sandbox: Sandbox) -> None:
+        """Shut it down, and have the other host take it as if its disk were an image by then."""
+        if sandbox.state is SandboxState.RUNNING:
+            await self.plane.become(sandbox, SandboxState.STOPPED)
+        elif not self.stays:
+            await self.plane.store.submit(partial(self._taken, sandbox))
+            self.plane.journal.poke()
+
+    def _taken(self, sandbox: Sandbox, tx: Transaction) -> None:
+        left = sandbox.host_id or ""
+        there = next(host for host in tx.hosts.all() if host.id != left)
+        held = tx.allocations.release(sandbox.id, left)
+        tx.allocations.claim(replace(held, host_id=there.id, state=AllocationState.CLAIMED))
+        after = arrived(
+            sandbox,
+            to=there,
+            network=sandbox.network,
+            decision_id=sandbox.decision_id or "",
+            image=(f"{sandbox.sandbox_name}-moved", None),
+            now=self.plane.clock.now(),
+        )
+        put(tx, sandbox, after)
+
+    def _ask_moves(self, drain: Drain, left: Collection[Sandbox], tx: Transaction) -> None:
+        now, why = self.plane.clock.now(), f"host {drain.host_name} is being drained"
+        for sandbox in left:
+            if sandbox.move_asked_at is None:
+                ask(tx, sandbox, reason=why, drain_id=drain.id, actor=drain.actor, now=now)
 
     async def _drain(self, host_id: str) -> None:
-        """Destroy what is there, then say that the drain is finished."""
+        """Destroy or move what is there, then say that the drain is finished."""
+        drain = await self.plane.store.read(lambda tx: tx.drains.active(host_id))
         left = await self.plane.store.read(lambda tx: tx.sandboxes.of_host(host_id))
+        if left and drain is not None and drain.policy is DrainPolicy.MOVE:
+            await self.plane.store.submit(partial(self._ask_moves, drain, left))
+            return
         for sandbox in () if self.keeps else left:
             await self.plane.bury(sandbox)
         now = self.plane.clock.now()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.cli.fleet import Fleet
-from tests.cli.running import Sandboxctl
+from tests.cli.running import Sandboxctl, started
+from tests.waits import until_answer
 
 
 async def test_a_drain_is_told_to_its_end(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
@@ -19,6 +22,41 @@ async def test_a_drain_is_told_to_its_end(fleet: Fleet, sandboxctl: Sandboxctl) 
     header, row = ran.rows
     assert dict(zip(header, row, strict=False))["GONE"] == "1/1"
     assert "FINISHED" in row
+
+
+async def test_a_host_is_drained_by_moving(fleet: Fleet, sandboxctl: Sandboxctl) -> None:
+    await sandboxctl.run("create", fleet.image, "--name", "web", "--host", "alpha")
+    unasked = await sandboxctl.run("host", "drain", "alpha", "--policy", "move")
+    assert "Drain host alpha, policy move needs a yes" in unasked.err
+    ran = await sandboxctl.run("host", "drain", "alpha", "-y", "--policy", "move")
+    assert ran.code == 0, ran.err
+    told = [line.partition(" ")[2] for line in ran.err.splitlines()]
+    assert "web move requested: it is to move away from alpha: host alpha is being drained" in told
+    assert told.count("web is on beta now") == 1
+    assert "alpha DRAINING -> DRAINED: drained" in told
+    header, row = ran.rows
+    assert dict(zip(header, row, strict=False))["POLICY"] == "move"
+    box = (await sandboxctl.run("show", "web", "-o", "json")).document
+    assert (box["host_name"], box["desired_state"]) == ("beta", "RUNNING")
+
+
+async def test_what_ends_while_it_is_to_be_moved_is_on_no_other_host(
+    fleet: Fleet, sandboxctl: Sandboxctl
+) -> None:
+    await sandboxctl.run("create", fleet.image, "--name", "web", "--host", "alpha")
+    fleet.stays = True
+    with started(sandboxctl.socket, "host", "drain", "alpha", "-y", "--policy", "move") as draining:
+        await until_answer(lambda: is_moving(fleet), what="the drain asks for the move")
+        await sandboxctl.run("delete", "web", "-y")
+        out, told = await asyncio.to_thread(draining.communicate, timeout=60)
+    assert draining.returncode == 0, told
+    assert "is on" not in told
+    assert "1/1" in out
+
+
+async def is_moving(fleet: Fleet) -> bool:
+    """Return whether a move of web is asked for."""
+    return (await fleet.plane.services.sandboxes.get("web")).move_asked_at is not None
 
 
 async def test_a_plan_names_every_sandbox_and_changes_nothing(

@@ -176,6 +176,8 @@ def test_words_are_completed_from_the_daemon(daemon: FaultyDaemon) -> None:
     assert completed(daemon.path, "show", "w") == ["web-1"]
     assert completed(daemon.path, "delete", "SBX") == ["SBX-01AB"]
     assert completed(daemon.path, "host", "drain", "a") == ["alpha"]
+    assert completed(daemon.path, "move", "w") == ["web-1"]
+    assert completed(daemon.path, "move", "web-1", "--to", "a") == ["alpha"]
     assert completed(daemon.path, "st") == ["start", "stop"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from scheduler.control.console_keeper import ConsoleKeeper
 from tests.clocks import ManualClock
 from tests.control.booting import SlowGuest, keeper_of
+from tests.control.moving import Moving
 from tests.control.snapshots import Bench, bench
 from tests.control.world import World, world
 from tests.hosts.fake import FakeDriver
@@ -61,3 +62,11 @@ async def slow(empty: World) -> SlowGuest:
 def keeper(empty: World) -> ConsoleKeeper:
     """Who listens to them."""
     return keeper_of(empty)
+
+
+@pytest.fixture
+async def pair(empty: World) -> Moving:
+    """Two hosts, `alpha` first."""
+    for name in ("alpha", "beta"):
+        await empty.add_seen_host(name)
+    return Moving(empty)

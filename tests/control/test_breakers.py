@@ -79,7 +79,7 @@ async def test_what_waits_to_be_built_there_goes_elsewhere(two: World) -> None:
     await two.settle(waiting.id)
     moved = await two.sandbox(waiting.id)
     assert (moved.state, moved.host_name) == (SandboxState.RUNNING, "beta")
-    assert two.moves[-1].reason_code == "breaker_open"
+    assert two.moves[-1].failure == "breaker_open"
     await two.settle(pinned.id)
     ended = await two.sandbox(pinned.id)
     assert (ended.state, ended.reason_code) == (SandboxState.ERROR, "provision_timeout")

@@ -22,6 +22,7 @@ from scheduler.control.effects import Effects
 from scheduler.control.leftovers import Leftovers
 from scheduler.control.listings import Listings
 from scheduler.control.looks import Look, Looker
+from scheduler.control.mover import Mover
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
 from scheduler.control.reconciler import Reconciler
@@ -149,6 +150,9 @@ class World:
         self.relocator = Relocator(
             self.store, self.clock, fleet=self.fleet, moved=self.moves.append
         )
+        self.mover = Mover(
+            self.store, self.clock, relocator=self.relocator, wake=self.nudged.append
+        )
         self.captures = Captures(
             self.store, self.clock, wake=self.nudged.append, changed=lambda *_: None
         )
@@ -159,6 +163,7 @@ class World:
             listings=self.listings,
             relocator=self.relocator,
             captures=self.captures,
+            mover=self.mover,
             breakers=self.breakers,
             builds=BuildQueue(self.clock, self.nudged.append),
             drivers=self.drivers.get,

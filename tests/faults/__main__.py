@@ -91,7 +91,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=secrets.randbelow(10**6), help="of the pairs; default: chance"
     )
     parser.add_argument("--clusters", type=int, default=2, metavar="N", help="side by side (2)")
-    parser.add_argument("--real", action="store_true", help="stories of layers, on real hosts")
+    parser.add_argument("--real", action="store_true", help="stories of disks, on real hosts")
     parser.add_argument("--watch", action="store_true", help="kill nobody, print the points")
     arguments = parser.parse_args(argv)
     arguments.engine = arguments.engine or list(Engine)

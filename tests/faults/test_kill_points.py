@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.matrix import Row, attempt, pairs
 from tests.faults.site import Site
-from tests.faults.stories import authorities, births, fleet, images, lives, losses, snapshots
+from tests.faults.stories import authorities, births, fleet, images, lives, losses, moves, snapshots
 from tests.faults.story import Story
 from tests.faults.trial import Death
 
@@ -55,6 +55,12 @@ ON_SQLITE = (
     row(snapshots.MakeSnapshot, "host.take_snapshot.after"),
     row(snapshots.GoBack, "host.revert_snapshot.after"),
     row(snapshots.DeleteSnapshot, "snapshot_records.removed.before"),
+    row(moves.MoveAway, "moves.ask_move.after"),
+    row(moves.MoveAway, "mover.found.before"),
+    row(moves.MoveAway, "host.shutdown.after"),
+    row(moves.MoveAway, "relocator.record.before"),
+    row(moves.MoveAway, "relocator.record.after"),
+    row(moves.DrainAway, "drainer.write.after"),
 )
 MID_CALL = (
     row(births.Create, "host.define.before", mid_call=True),

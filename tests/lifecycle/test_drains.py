@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.lifecycle.drains import DrainPlan, Verb, plan
+from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import (
     Allocation,
     AllocationState,
+    Condition,
     DesiredState,
     Drain,
     DrainPolicy,
@@ -20,6 +22,9 @@ from scheduler.model import (
     OnDeadline,
     Sandbox,
     SandboxState,
+    Snapshot,
+    SnapshotKind,
+    SnapshotState,
 )
 from tests.lifecycle.samples import NOW, host, sandbox
 
@@ -212,3 +217,89 @@ def test_only_an_empty_host_ends_a_drain(
     assert result.finished is not bool(live or allocations)
     assert result.remaining == len(live | {a.sandbox_id for a in allocations})
     assert {action.sandbox_id for action in result.actions} == live
+
+
+def moving(record: Sandbox, *, failing: str | None = None) -> Sandbox:
+    told = (Condition(kind=ConditionKind.FAILING, message=failing or "", since=NOW),)
+    return replace(record, move_asked_at=NOW, conditions=told if failing else ())
+
+
+def ran(number: int, **changes: object) -> Sandbox:
+    return sandbox(RUNNING, id=f"SBX-{number}", sandbox_name=f"box-{number}", **changes)
+
+
+MOVE = drain(DrainPolicy.MOVE)
+
+
+def test_two_at_a_time_are_moved_and_the_others_wait_their_turn() -> None:
+    found = planned(MOVE, *(ran(n) for n in range(4)))
+    assert [a.verb for a in found.actions] == [Verb.MOVE, Verb.MOVE, Verb.WAIT, Verb.WAIT]
+    assert [a.sandbox_id for a in found.due] == ["SBX-0", "SBX-1"]
+    assert (found.blockers, found.eta) == ((), None)
+    found = planned(MOVE, moving(ran(0)), moving(ran(1)), ran(2))
+    assert [a.verb for a in found.actions] == [Verb.MOVE, Verb.MOVE, Verb.WAIT]
+    assert [a.moving for a in found.actions] == [True, True, False]
+    assert found.due == ()
+
+
+def test_who_cannot_go_on_is_a_blocker_and_takes_nobodys_turn() -> None:
+    found = planned(MOVE, moving(ran(0), failing="no room"), moving(ran(1)), ran(2))
+    assert [a.verb for a in found.actions] == [Verb.MOVE] * 3
+    assert found.blockers == ("box-0 (SBX-0): move_failing, no room",)
+    assert [a.sandbox_id for a in found.due] == ["SBX-2"]
+
+
+def test_who_cannot_be_moved_is_a_blocker_unless_that_passes() -> None:
+    snapshot = Snapshot(
+        id="SNP-1",
+        sandbox_id="SBX-1",
+        name="clean",
+        kind=SnapshotKind.INTERNAL,
+        ref="clean",
+        created_at=NOW,
+        state=SnapshotState.READY,
+    )
+    records = [
+        replace(ran(0), state=SandboxState.ERROR),
+        ran(1),
+        replace(ran(2), state=SandboxState.STARTING),
+        replace(ran(3), desired_state=DesiredState.DESTROYED),
+    ]
+    found = plan(MOVE, records, NOW, allocations=(), host=UP, snapshots=[snapshot])
+    assert [a.verb for a in found.actions] == [Verb.WAIT] * 4
+    failed, held = found.blockers
+    assert failed.startswith("box-0 (SBX-0): failed, ")
+    assert held.startswith("box-1 (SBX-1): has_snapshots, ")
+    assert "delete them first" in held
+
+
+@pytest.mark.parametrize(
+    ("on_deadline", "fresh", "going"),
+    [
+        (OnDeadline.STOP, Verb.STOP, Verb.STOP),
+        (OnDeadline.DESTROY, Verb.DESTROY, Verb.DESTROY),
+        (OnDeadline.KEEP, Verb.KEEP, Verb.MOVE),
+    ],
+)
+def test_the_deadline_of_a_drain_that_moves(
+    on_deadline: OnDeadline, fresh: Verb, going: Verb
+) -> None:
+    wish = drain(DrainPolicy.MOVE, deadline=10, on_deadline=on_deadline)
+    found = planned(wish, ran(0), moving(ran(1)), now=at(10))
+    assert [a.verb for a in found.actions] == [fresh, going]
+    assert [a.moving for a in found.actions] == [False, going is Verb.MOVE]
+
+
+def test_one_that_was_stopped_at_the_deadline_moves_on() -> None:
+    wish = drain(DrainPolicy.MOVE, deadline=10, on_deadline=OnDeadline.STOP)
+    off = replace(moving(ran(0)), desired_state=DesiredState.STOPPED)
+    (action,) = planned(wish, off, now=at(10)).actions
+    assert (action.verb, action.moving, action.blocker) == (Verb.MOVE, True, None)
+
+
+def test_a_silent_host_blocks_moves_too() -> None:
+    silent = host(health=HostHealth.DOWN)
+    found = plan(MOVE, [ran(0)], NOW, allocations=(), host=silent)
+    (blocker,) = found.blockers
+    assert "host_unreachable" in blocker
+    assert found.due == ()

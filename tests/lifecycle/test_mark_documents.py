@@ -107,6 +107,7 @@ def test_the_mark_has_every_field_that_is_not_the_state_of_a_sandbox() -> None:
     begun_anew |= {"generation", "revision"}
     let_go = {"ssh_public_keys", "user_data_bytes", "decision_id", "image_digest"}
     let_go |= {"source_vm", "remove_secrets"}  # its overlay and its seed are made already
+    let_go |= {"move_asked_at", "move_to", "move_reason", "move_drain_id", "moved_at"}
     fields = set(Sandbox.__dataclass_fields__)
     assert fields - remembered - observed - begun_anew - let_go == set()
 

@@ -230,6 +230,7 @@ def test_which_sandboxes_rest() -> None:
     assert not snapshots.may_begin(broken, failed_too=False)
     assert snapshots.may_begin(broken, failed_too=True)
     assert not snapshots.may_begin(box(DOWN), failed_too=True)
+    assert not snapshots.may_begin(box(move_asked_at=NOW), failed_too=True)
     assert snapshots.under_way([snapshot(SnapshotState.READY), DELETING]) is DELETING
     assert snapshots.under_way([]) is None
 

@@ -55,6 +55,7 @@ _VERBS: Mapping[str, Verb] = {
     "drain": partial(_drain, DrainPolicy.DESTROY, OnDeadline.KEEP, None),
     "drain by stopping": partial(_drain, DrainPolicy.STOP, OnDeadline.DESTROY, 60),
     "drain by expiry": partial(_drain, DrainPolicy.EXPIRE, OnDeadline.STOP, 30),
+    "drain by moving": partial(_drain, DrainPolicy.MOVE, OnDeadline.DESTROY, 300),
     "abort the drain": lambda services, host: services.drains.abort(host, "model", _MINE),
     "undo the drain": lambda services, host: services.drains.undo(host, "model", _MINE),
     "audit and heal": _heal,

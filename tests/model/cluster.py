@@ -33,6 +33,7 @@ from tests.model.invariants import (
     i4_intent_is_committed,
 )
 from tests.model.machines import Machine, Slot
+from tests.model.spool import Spool
 from tests.model.virtual import VirtualClock, VirtualLoop
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class Counts:
     deaths: int = 0
     claims: int = 0
     moves: int = 0
+    asked_moves: int = 0
+    """Those of a sandbox that was up, with its disk."""
     buried: int = 0
     snapped: int = 0
     """Snapshots made, gone back to and deleted."""
@@ -76,6 +79,7 @@ class Cluster:
         self.rack: dict[str, Slot] = {}
         self.leases = Leases()
         self.frozen = Frozen()
+        self.spool = Spool()
         self.counts = Counts()
         self.sandbox_ids: list[str] = []
         """Every creation that was acknowledged, in order."""
@@ -179,6 +183,7 @@ class Cluster:
             self.clock,
             self.rack,
             self._keyring,
+            spool=self.spool,
             judge=self._judge,
             called=self._called,
         )
@@ -221,6 +226,8 @@ class Cluster:
         self.counts.commits += 1
         self.counts.claims += len(commit.made)
         self.counts.moves += sum(old.host_id != new.host_id for old, new in commit.changed())
+        by_wish = (old.moved_at != new.moved_at for old, new in commit.changed())
+        self.counts.asked_moves += sum(by_wish)
         self.counts.buried += len(commit.buried)
         self.counts.snapped += sum(one.kind in SNAPPED for one in commit.events)
         for sandbox in commit.after.sandboxes.values():

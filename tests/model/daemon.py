@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
-from typing import NoReturn, TypeVar
+from tempfile import TemporaryDirectory
+from typing import NoReturn, TypedDict, TypeVar
 
 from scheduler.control.pace import Pace
 from scheduler.control.plane import ControlPlane
 from scheduler.hosts.marks import Keyring
-from scheduler.service.catalogue import Shelf
+from scheduler.service.catalogue import Catalogue, Shelf
 from scheduler.service.fleet import FleetView
 from scheduler.service.journal import Journal
 from scheduler.service.lease_time import OFFSET_SETTING
@@ -31,6 +31,7 @@ from tests.guests.unreached import no_guests
 from tests.model.books import Books, Commit, commit_of
 from tests.model.driver import WatchedDrivers
 from tests.model.machines import Slot
+from tests.model.spool import Spool
 from tests.model.virtual import VirtualClock
 
 T = TypeVar("T")
@@ -154,6 +155,12 @@ class Daemon:
     drivers: WatchedDrivers
 
 
+class _Shared(TypedDict):
+    fleet: FleetView
+    journal: Journal
+    shelf: Shelf
+
+
 @asynccontextmanager
 async def daemon(
     url: str,
@@ -161,6 +168,7 @@ async def daemon(
     slots: Mapping[str, Slot],
     keyring: Keyring,
     *,
+    spool: Spool,
     judge: Callable[[Commit], None],
     called: Callable[[Books, str, str, str], None],
 ) -> AsyncIterator[Daemon]:
@@ -168,31 +176,29 @@ async def daemon(
     life = Life()
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(_watched_store(url, clock))
-        assert isinstance(opened, WatchedStore)
         opened.clock, opened.life, opened.judge = clock, life, judge
         journal = await stack.enter_async_context(Journal.open(opened, clock))
         fleet = FleetView(opened, clock, policy=TERMS.policy, stale_after_seconds=60)
+        shelf = await _shelf(spool, opened)
+        shared: _Shared = {"fleet": fleet, "journal": journal, "shelf": shelf}
         watch = Watch(life, opened, called)
         drivers = WatchedDrivers(
-            slots, keyring, clock, watch, on_hint=lambda host_id: plane.hint_host(host_id)
+            slots, keyring, clock, watch, on_hint=lambda host: plane.hint_host(host)
         )
         plane = ControlPlane(
             store=opened,
             clock=clock,
             drivers=drivers,
-            fleet=fleet,
-            journal=journal,
             pace=PACE,
             guests=no_guests(Path(stack.enter_context(TemporaryDirectory())), clock),
-            shelf=await stack.enter_async_context(Shelf.open(Path(gettempdir()), opened, TERMS)),
+            **shared,
         )
         services = Services.over(
             opened,
             clock,
             terms=TERMS,
-            fleet=fleet,
-            journal=journal,
-            wakes=Wakes(sandbox=plane.wake_sandbox, host=plane.wake_host, drain=plane.wake_drains),
+            wakes=_wakes(plane),
+            **shared,
             listings=plane.listings,
         )
         await fleet.load()
@@ -207,8 +213,26 @@ async def daemon(
         )
 
 
-def _watched_store(url: str, clock: VirtualClock) -> AbstractAsyncContextManager[Store]:
-    return WatchedStore.open(StoreConfig(database_url=url), clock=clock)
+def _wakes(plane: ControlPlane) -> Wakes:
+    return Wakes(
+        sandbox=plane.wake_sandbox,
+        host=plane.wake_host,
+        drain=plane.wake_drains,
+        image=plane.wake_image,
+    )
+
+
+async def _shelf(spool: Spool, store: Store) -> Shelf:
+    shelf = Shelf(files=spool, catalogue=Catalogue(store))
+    await shelf.catalogue.load()
+    return shelf
+
+
+@asynccontextmanager
+async def _watched_store(url: str, clock: VirtualClock) -> AsyncIterator[WatchedStore]:
+    async with WatchedStore.open(StoreConfig(database_url=url), clock=clock) as opened:
+        assert isinstance(opened, WatchedStore)
+        yield opened
 
 
 async def _begun(plane: ControlPlane) -> asyncio.Task[None]:

@@ -88,6 +88,11 @@ class WatchedDriver(FakeDriver):
         await self._intend("create_overlay", name)
         await super().create_overlay(name, base, capacity_mb)
 
+    def _overlay(self, name: str, base: BaseImage, capacity_mb: int) -> None:
+        super()._overlay(name, base, capacity_mb)
+        # A disk of bytes of its own, as whoever boots from it writes them.
+        self.host.contents.setdefault(name, bytearray(f"{name} {self.host.host_id}".encode()))
+
     async def create_seed(self, name: str, iso: bytes) -> bool:
         await self._intend("create_seed", name)
         return await super().create_seed(name, iso)

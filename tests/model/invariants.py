@@ -48,7 +48,7 @@ C, S, R, P, E, D = (
     SandboxState.ERROR,
     SandboxState.DESTROYED,
 )
-LEGAL = {C: {S, P, E, D}, S: {R, P, E, D}, R: {P, S, E, D}, P: {S, E, D}, E: {S, R, P, D}}
+LEGAL = {C: {S, P, E, D}, S: {R, P, E, D}, R: {P, S, E, D}, P: {C, S, E, D}, E: {S, R, P, D}}
 """The table as the design has it, written down a second time."""
 
 

@@ -25,6 +25,8 @@ Unfinished = Callable[[Books], list[str]]
 """What there is still to be done, told in sentences."""
 
 LOOK_EVERY_SECONDS = 60.0
+MOVES_SECONDS = 600.0
+"""In which a move ends for which there is room; any other waits for room for ever."""
 WITHIN_SECONDS = 3600.0
 """Builds that were kept off every host, orphans that must age and drains all end by then."""
 
@@ -38,6 +40,9 @@ def come_to_rest(cluster: Cluster) -> None:
         cluster.run(_open(cluster, name))
     _wait(cluster, _not_up)
     cluster.sleep(LOOK_EVERY_SECONDS)
+    _wait(cluster, _moving, within=MOVES_SECONDS, must=False)
+    for sandbox in cluster.read(Books.read).sandboxes.values():
+        cluster.run(_have_stay(cluster, sandbox.id))
     _wait(cluster, _unsettled)
     _wait(cluster, lambda _books: _listened_to(cluster))
     _check_guests(cluster)
@@ -46,6 +51,7 @@ def come_to_rest(cluster: Cluster) -> None:
     for sandbox in cluster.read(Books.read).sandboxes.values():
         cluster.run(_destroy(cluster, sandbox.id))
     _wait(cluster, lambda books: list(leaks(books, cluster.rack, cluster.excused)))
+    _wait(cluster, lambda _books: [f"{one} is kept" for one in cluster.spool.kept()])
     for slot in cluster.rack.values():
         _delete_reported(slot, cluster.excused)
     _wait(cluster, _not_up)
@@ -88,16 +94,35 @@ async def _destroy(cluster: Cluster, sandbox_id: str) -> None:
     await cluster.daemon.services.sandboxes.destroy(sandbox_id, Intent(actor=ME))
 
 
-def _wait(cluster: Cluster, unfinished: Unfinished) -> None:
-    """Let time pass, checking all the way, until nothing is unfinished."""
+async def _have_stay(cluster: Cluster, sandbox_id: str) -> None:
+    """Call off a move for which there is no room."""
+    try:
+        await cluster.daemon.services.sandboxes.cancel_move(sandbox_id, Intent(actor=ME))
+    except SandboxdError:
+        return
+
+
+def _wait(
+    cluster: Cluster,
+    unfinished: Unfinished,
+    *,
+    within: float = WITHIN_SECONDS,
+    must: bool = True,
+) -> None:
+    """Let time pass, checking all the way, until nothing is unfinished, as it must be in time."""
     left: list[str] = []
-    for _ in range(int(WITHIN_SECONDS / LOOK_EVERY_SECONDS)):
+    for _ in range(int(within / LOOK_EVERY_SECONDS)):
         left = unfinished(cluster.read(Books.read))
         if not left:
             return
         cluster.sleep(LOOK_EVERY_SECONDS)
         cluster.check()
-    raise InvariantBroken(f"not within {WITHIN_SECONDS:.0f} s: " + "; ".join(left))
+    if must:
+        raise InvariantBroken(f"not within {within:.0f} s: " + "; ".join(left))
+
+
+def _moving(books: Books) -> list[str]:
+    return [_told(one) for one in books.sandboxes.values() if one.move_asked_at is not None]
 
 
 def _unsettled(books: Books) -> list[str]:

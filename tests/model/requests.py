@@ -89,6 +89,9 @@ class Ask:
             "destroy": lambda id: sandboxes.destroy(id, _INTENT),
             "stop": lambda id: sandboxes.stop(id, _INTENT),
             "start": lambda id: sandboxes.start(id, _INTENT),
+            "move": lambda id: sandboxes.move(id, _INTENT),
+            "move to alpha": lambda id: sandboxes.move(id, _INTENT, HOSTS[0]),
+            "cancel the move": lambda id: sandboxes.cancel_move(id, _INTENT),
             "retry": lambda id: sandboxes.retry(id, _INTENT),
             "extend": lambda id: sandboxes.extend(id, self.ttl, _INTENT),
             "forget": lambda id: services.forgetting.forget(id, ForgetSandbox(), _INTENT),
@@ -155,9 +158,10 @@ creations = st.builds(
     patience=st.sampled_from([600, 120]),
 )
 _WISHES = ("destroy", "stop", "start", "retry", "extend")
+_MOVES = ("move", "move", "move to alpha", "cancel the move")
 asks = st.builds(
     Ask,
-    verb=st.sampled_from([*_WISHES, *_WISHES, "forget", "forget by force", _HERE]),
+    verb=st.sampled_from([*_WISHES, *_WISHES, *_MOVES, "forget", "forget by force", _HERE]),
     sandbox=st.integers(0, 7),
     ttl=st.sampled_from([30, 600]),
 )

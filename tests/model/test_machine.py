@@ -51,6 +51,28 @@ def test_a_life_of_rare_turns(tmp_path: Path) -> None:
     assert counts.buried == counts.claims - counts.moves
 
 
+def test_a_life_of_moves(tmp_path: Path) -> None:
+    """Asked, cancelled, cut short and refused, by owners and by a drain, to the end."""
+    counts = Counts()
+    state = FleetMachine(Sqlite(tmp_path), counts)
+    try:
+        state.ask([Create(0), Create(1, ttl=300, stops=True), Create(2, start=False)], {}, 20)
+        for _ in range(2):
+            state.ask([Ask("move", 0), Ask("move", 1), Ask("move", 2)], {"beta": "refuse"}, 0.1)
+            state.kill_daemon(9, 0, False)
+            state.pass_time(60)
+            state.ask([Ask("move", 0)], {}, 1)
+            state.ask([Ask("cancel the move", 0), Ask("move to alpha", 1)], {"gamma": "hang"}, 60)
+            state.break_host("gamma", "mend")
+            state.administer("alpha", "drain by moving")
+            state.pass_time(200)
+            state.administer("alpha", "undo the drain")
+            state.pass_time(60)
+    finally:
+        state.teardown()
+    assert counts.asked_moves > 3
+
+
 def _live_through_rare_turns(state: FleetMachine) -> None:
     everywhere = {"alpha": "lose answers", "beta": "refuse"}
     state.ask([Create(0, name=0)], everywhere, 0)

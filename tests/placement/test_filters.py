@@ -211,7 +211,7 @@ ROWS = (
         demand=demand(tried=("kvm-07", "kvm-02")),
         have="kvm-02",
         need=["kvm-02", "kvm-07"],
-        message="kvm-02: could not bring this sandbox up",
+        message="kvm-02: this sandbox stands there, or could not be brought up",
         change=None,
         hope=False,
     ),

@@ -1,4 +1,4 @@
-"""/v1/sandboxes: create, look, start, stop, extend, retry, destroy."""
+"""/v1/sandboxes: create, look, start, stop, extend, retry, move, destroy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scheduler.api.queries import DryRun, Reference, SandboxQuery, Wait, wait_se
 from scheduler.api.routing import Operation, Row, table
 from scheduler.model import Decision, Sandbox
 from scheduler.service import wishes
-from scheduler.service.requests import CreateSandbox, ExtendLease
+from scheduler.service.requests import CreateSandbox, ExtendLease, MoveSandbox
 from scheduler.service.sandboxes import Holdings
 from scheduler.service.services import Services
 
@@ -43,6 +43,8 @@ class SandboxRoutes:
             ("POST", f"{_ONE}/stop", self.stop, Sandbox, 202),
             ("POST", f"{_ONE}/retry", self.retry, Sandbox, 202),
             ("POST", f"{_ONE}/extend", self.extend, Sandbox, 200),
+            ("POST", f"{_ONE}/move", self.move, Sandbox, 202),
+            ("DELETE", f"{_ONE}/move", self.cancel_move, Sandbox, 202),
             ("GET", f"{_ONE}/ip", self.ip, AddressAnswer, 200),
             ("GET", f"{_ONE}/decision", self.decision, Decision, 200),
         )
@@ -52,6 +54,8 @@ class SandboxRoutes:
             self.start: Sandbox,
             self.stop: Sandbox,
             self.retry: Sandbox,
+            self.move: Sandbox | Decision,
+            self.cancel_move: Sandbox,
         }
         return table(rows, otherwise)
 
@@ -142,6 +146,48 @@ class SandboxRoutes:
                 reference, body.ttl_seconds, intent, expected_revision=revision
             ),
         )
+
+    async def move(
+        self,
+        request: Request,
+        reference: Reference,
+        body: MoveSandbox | None = None,
+        wait: Wait = None,
+        dry_run: DryRun = False,
+    ) -> Response:
+        """Take a sandbox to another host with its disk; its guest is shut down meanwhile.
+
+        With `dry_run` the decision that would be taken now is answered, and nothing is changed.
+        """
+        wanted = body or MoveSandbox()
+        revision = expected_revision(request)
+        if dry_run:
+            decision = await self._sandboxes.preview_move(
+                reference, wanted.to_host, expected_revision=revision
+            )
+            return answers.DECISION.respond(decision)
+        response = await once(
+            request,
+            self._kept,
+            answers.SANDBOX_ACCEPTED,
+            lambda intent: self._sandboxes.move(
+                reference,
+                intent,
+                wanted.to_host,
+                wanted.reason or None,
+                expected_revision=revision,
+            ),
+        )
+        return await self._settled(response, wait)
+
+    async def cancel_move(
+        self, request: Request, reference: Reference, wait: Wait = None
+    ) -> Response:
+        """Call a move off, as long as no other host has taken the sandbox; it stays where it is."""
+        sandbox = await self._sandboxes.cancel_move(
+            reference, intent_of(request), expected_revision=expected_revision(request)
+        )
+        return await self._settled(answers.SANDBOX_ACCEPTED.respond(sandbox), wait)
 
     async def ip(self, reference: Reference) -> Response:
         """Say where a sandbox can be reached."""

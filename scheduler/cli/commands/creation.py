@@ -99,11 +99,10 @@ def create(
             "/v1/sandboxes", body, key=idempotency_key, dry_run=dry_run or None
         )
     except Refused as refusal:
-        if hosts := refusal.document.get("hosts"):
-            refusal.table = decisions.REFUSALS, hosts
+        decisions.illustrate(refusal)
         raise
     if dry_run:
-        _show_plan(session, answer)
+        decisions.show_plan(session.printer, answer)
         return
     box = answer
     if not no_wait:
@@ -161,14 +160,6 @@ def _body(
         auto_start=False if no_start else None,
         ready=ready,
         provision_timeout_seconds=provision_timeout,
-    )
-
-
-def _show_plan(session: Session, plan: Document) -> None:
-    # It has an id, but nothing is stored under it.
-    drawn = {**plan, "id": None}
-    session.printer.drawing(
-        plan, [str(plan["host_name"])], lambda printer: decisions.draw(printer, drawn)
     )
 
 

@@ -33,8 +33,9 @@ def _mode(name: str, help_text: str) -> Callable[[Any], Any]:
 @host_argument()
 @click.option(
     "--policy",
-    type=click.Choice(["expire", "stop", "destroy"]),
-    help="What becomes of its sandboxes: wait for their leases, stop or destroy (default) them.",
+    type=click.Choice(["expire", "stop", "destroy", "move"]),
+    help="What becomes of its sandboxes: wait for their leases, stop, destroy (default) or move"
+    " them.",
 )
 @click.option("--deadline", type=DURATION, help="How long that may take; 1h unless said otherwise.")
 @click.option("--no-deadline", is_flag=True, help="Wait for ever.")
@@ -121,14 +122,41 @@ def _news(session: Session, name: str, deadline: Deadline) -> EventStream:
     return event_stream(session, deadline, host=name, last=0)
 
 
+class _Departures:
+    """Tells which host has taken what a drain moves: that is news of the other host, not of this.
+
+    What is destroyed, or left by itself, is news of this one.
+    """
+
+    def __init__(self, session: Session, before: Document) -> None:
+        self._session = session
+        self._here = _names(before)
+
+    def told(self, drain: Document) -> Document:
+        """Return a drain as it is by now, once it was told who has left since the last time."""
+        left = self._here.keys() - _names(drain).keys() if drain["policy"] == "move" else ()
+        for sandbox_id in sorted(left):
+            box = self._session.client.get(f"/v1/sandboxes/{segment(sandbox_id)}")
+            if box["host_id"] != drain["host_id"]:
+                text = f"{self._here[sandbox_id]} is on {box['host_name']} now"
+                self._session.narrator.happened(text, self._session.now())
+            del self._here[sandbox_id]
+        self._here |= _names(drain)
+        return drain
+
+
+def _names(drain: Document) -> dict[str, str]:
+    return {str(one["sandbox_id"]): str(one["sandbox_name"]) for one in drain["actions"]}
+
+
 def _watch(session: Session, name: str, stream: EventStream, deadline: Deadline) -> None:
     path = f"/v1/hosts/{segment(name)}/drain"
     before = session.client.get(path)
+    departures = _Departures(session, before)
     subject = Subject(
         stream=stream,
-        names={before["host_id"]: name}
-        | {action["sandbox_id"]: action["sandbox_name"] for action in before["actions"]},
-        read=lambda: dict(session.client.get(path)),
+        names={before["host_id"]: name} | _names(before),
+        read=lambda: departures.told(dict(session.client.get(path))),
         outcome=_ended,
         awaited=lambda found: f"{name}: {found['remaining']} of {found['total']} left",
         reattach=f"sandboxctl host drain {name} --monitor",

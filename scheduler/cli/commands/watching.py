@@ -27,7 +27,7 @@ Document = dict[str, Any]
     default=("state=RUNNING",),
     show_default="state=RUNNING",
     metavar="WHAT",
-    help="state=STATE[,STATE...] or ip; may be repeated, then all must hold.",
+    help="state=STATE[,STATE...], moved or ip; may be repeated, then all must hold.",
 )
 @click.option("--timeout", "timeout_seconds", type=DURATION, help="Give up after this long (124).")
 def wait(

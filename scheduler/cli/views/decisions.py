@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scheduler.cli.failures import Refused
 from scheduler.cli.printing import Pairs, Printer
 from scheduler.cli.quantities import short_duration, short_size
 from scheduler.cli.tables import Cell, Column
@@ -60,6 +61,18 @@ def draw(printer: Printer, decision: Document) -> None:
     if hosts:
         printer.lines([""])
         printer.table(REFUSALS, hosts)
+
+
+def show_plan(printer: Printer, plan: Document) -> None:
+    """Print a decision that would be taken: it has an id, but nothing is stored under it."""
+    drawn = {**plan, "id": None}
+    printer.drawing(plan, [str(plan["host_name"])], lambda drawing: draw(drawing, drawn))
+
+
+def illustrate(refusal: Refused) -> None:
+    """Give a refusal the table of the hosts that refused, where it names them."""
+    if hosts := refusal.document.get("hosts"):
+        refusal.table = REFUSALS, hosts
 
 
 def wanted(demand: Document) -> str:

@@ -11,6 +11,8 @@ from scheduler.cli.tables import Cell, Column
 from scheduler.cli.views.states import state, text_of
 
 Document = dict[str, Any]
+_MOVED = {"move": "once moved", "wait": "in its turn"}
+"""When a drain's move has a sandbox gone, which nobody knows by the clock."""
 
 
 def view(now: datetime) -> View:
@@ -43,8 +45,8 @@ def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
             Column(header="SANDBOX", cell=lambda action: text_of(action["sandbox_name"])),
             Column(header="ID", cell=lambda action: text_of(action["sandbox_id"])),
             Column(header="AGENT", cell=lambda action: text_of(action.get("agent_id"))),
-            Column(header="ACTION", cell=lambda action: text_of(action["verb"])),
-            Column(header="GONE", cell=lambda action: _due(action, now)),
+            Column(header="ACTION", cell=_action),
+            Column(header="GONE", cell=lambda action: _due(action, now, plan.get("policy"))),
             Column(header="BLOCKER", cell=_blocker, flexible=True),
         ),
         plan["actions"],
@@ -53,9 +55,16 @@ def draw_plan(printer: Printer, plan: Document, now: datetime) -> None:
     printer.lines(["", f"{count} on the host, {len(blocked)} blocked, {_empty(plan, now)}"])
 
 
-def _due(action: Document, now: datetime) -> str:
+def _action(action: Document) -> str:
+    return "moving" if action.get("moving") else text_of(action["verb"])
+
+
+def _due(action: Document, now: datetime, policy: object) -> str:
+    """Return when it will be gone, the latest where a move may end sooner."""
     left = remaining(action.get("due_at"), now)
-    return {"due": "now", "-": "never"}.get(left, f"in {left}")
+    leaves = policy == "move" and not action.get("blocker")
+    otherwise = _MOVED.get(str(action["verb"]), "never") if leaves else "never"
+    return {"due": "now", "-": otherwise}.get(left, f"in {left}")
 
 
 def _empty(plan: Document, now: datetime) -> str:

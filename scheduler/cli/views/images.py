@@ -28,6 +28,7 @@ def view(now: datetime) -> View:
             Column(header="DISK", cell=lambda image: _size(image["virtual_bytes"]), right=True),
             Column(header="HOSTS", cell=_held, right=True),
             Column(header="CLONES", cell=lambda image: str(len(image["clones"])), right=True),
+            Column(header="OF", cell=_owner),
             Column(header="AGE", cell=lambda image: age(image["created_at"], now), right=True),
             Column(header="ID", cell=lambda image: text_of(image["id"]), wide=True),
             Column(header="DIGEST", cell=lambda image: text_of(image["digest"]), wide=True),
@@ -65,6 +66,8 @@ def _pairs(image: Document) -> Pairs:
         ("taken in", f"{moment(image['created_at'])} by {image['actor']}"),
         ("clones", _named(image["clones"])),
     ]
+    if image.get("owner_sandbox_id"):
+        pairs.append(("disk of", f"{_owner(image)} ({image['owner_sandbox_id']}), moved with it"))
     if image["state"] in ("RECEIVING", "FETCHING"):
         pairs.append(("received", _size(image["received_bytes"])))
     if image["source_vm"]:
@@ -78,6 +81,10 @@ def _pairs(image: Document) -> Pairs:
 
 def _size(size: int | None) -> str:
     return "-" if not size else short_size(-(-size // MIB))
+
+
+def _owner(image: Document) -> str:
+    return text_of(image.get("owner_sandbox_name") or image.get("owner_sandbox_id"))
 
 
 def _held(image: Document) -> str:

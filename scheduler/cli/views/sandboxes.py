@@ -34,7 +34,7 @@ def view(now: datetime, shown: Iterable[Document] = ()) -> View:
             Column(header="NAME", cell=lambda box: text_of(box["sandbox_name"])),
             Column(header="ID", cell=lambda box: box["id"][:length]),
             Column(header="STATE", cell=_state),
-            Column(header="HOST", cell=lambda box: text_of(box.get("host_name"))),
+            Column(header="HOST", cell=_host),
             Column(header="IP", cell=lambda box: text_of(box.get("ip_address"))),
             Column(header="AGE", cell=lambda box: age(box["created_at"], now), right=True),
             Column(header="EXPIRES", cell=lambda box: _expires(box, now), right=True),
@@ -86,6 +86,10 @@ def detail(box: Document, now: datetime) -> Pairs:
         ("expires", _lease_end(box, now)),
         ("decision", text_of(box.get("decision_id"))),
     ]
+    if box.get("move_asked_at"):
+        pairs.append(("move", _move(box, now)))
+    if box.get("moved_at"):
+        pairs.append(("moved here", _since(box["moved_at"], now)))
     pairs += [
         ("failed host", f"{one['host_name']} at {absolute(one['at'])}: {one['message']}")
         for one in box.get("failed_hosts") or ()
@@ -114,6 +118,19 @@ def _state(box: Document) -> Cell:
     settled = wanted in (None, "RUNNING", box["state"]) or box["state"] == "ERROR"
     # STOPPED while it is being destroyed would read as if nothing were happening.
     return shown if settled else Cell(f"{shown.text} -> {wanted}", shown.style)
+
+
+def _host(box: Document) -> Cell:
+    host = text_of(box.get("host_name"))
+    if not box.get("move_asked_at"):
+        return Cell(host)
+    return Cell(f"{host} -> {box.get('move_to') or 'another'}", "yellow")
+
+
+def _move(box: Document, now: datetime) -> str:
+    whither, why = box.get("move_to") or "another host", box.get("move_reason")
+    asked = f"to {whither}, asked for {_since(box['move_asked_at'], now)}"
+    return f"{asked}: {why}" if why else asked
 
 
 def _reason(box: Document) -> str:

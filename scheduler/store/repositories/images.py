@@ -31,6 +31,12 @@ _BY_DIGEST = Statement(
     "of",
 )
 """The one that has the content comes before those that claim it."""
+_OF_OWNER = Statement(
+    select(_TABLE)
+    .where(_COLUMNS.owner_sandbox_id == bindparam("of"))
+    .order_by(_COLUMNS.created_at, _COLUMNS.id),
+    "of",
+)
 _ALL = Statement(select(_TABLE).order_by(_COLUMNS.created_at, _COLUMNS.id))
 _OVERWRITE = overwritten(IMAGES, "id", "state", keep=("id", "created_at"))
 _REMOVE = removed(IMAGES, "id")
@@ -104,6 +110,10 @@ class Images(Repository):
         Only they are read, so that one of another content that cannot be is in nobody's way.
         """
         return self._all(IMAGES, _BY_DIGEST, digest)
+
+    def of_owner(self, sandbox_id: str) -> tuple[Image, ...]:
+        """Return those that carry a sandbox's disk to other hosts, the oldest first."""
+        return self._all(IMAGES, _OF_OWNER, sandbox_id)
 
     def find(
         self, filter: ImageFilter | None = None, options: ListOptions | None = None

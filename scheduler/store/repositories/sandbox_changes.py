@@ -49,6 +49,12 @@ class SandboxChanges(TypedDict, total=False):
     ssh_ca: str | None
     ssh_seen_at: datetime | None
     decision_id: str | None
+    base_image: str
+    move_asked_at: datetime | None
+    move_to: str | None
+    move_reason: str | None
+    move_drain_id: str | None
+    moved_at: datetime | None
 
 
 _EVENT_KINDS = (
@@ -59,13 +65,19 @@ _EVENT_KINDS = (
     ("conditions", "sandbox.condition"),
     ("reason_code", "sandbox.reason"),
 )
-"""A change of the first of these that changed names the event; others are no news to anybody."""
+"""A change of the first of these that changed names the event; others are no news to anybody.
+
+One that is on another host is told as such beside its change of state.
+"""
+
+_EACH = frozenset({"state", "host_id"})
 
 _DECIDED_BY = (
     "state",
     "desired_state",
     "expires_at",
     "host_id",
+    "move_asked_at",
     "reason_code",
     "reason_message",
 )
@@ -109,22 +121,31 @@ def journalled(
     at: datetime,
     actor: str,
     evidence: Mapping[str, object],
-) -> Event | None:
-    """Return the event of a change, or None when nobody but the loops would notice it."""
-    for field, kind in _EVENT_KINDS:
-        before, after = getattr(old, field), getattr(new, field)
-        if before != after:
-            return Event(
-                at=at,
-                kind=kind,
-                actor=actor,
-                sandbox_id=new.id,
-                host_id=new.host_id,
-                reason_code=new.reason_code,
-                message=new.reason_message or "",
-                evidence={**evidence, "from": _shown(before), "to": _shown(after)},
-            )
-    return None
+) -> tuple[Event, ...]:
+    """Return the events of a change; none when nobody but the loops would notice it."""
+    changed = [(field, kind) for field, kind in _EVENT_KINDS if _differs(old, new, field)]
+    told = [one for one in changed if one[0] in _EACH] or changed[:1]
+    return tuple(
+        Event(
+            at=at,
+            kind=kind,
+            actor=actor,
+            sandbox_id=new.id,
+            host_id=new.host_id,
+            reason_code=new.reason_code,
+            message=new.reason_message or "",
+            evidence={
+                **evidence,
+                "from": _shown(getattr(old, field)),
+                "to": _shown(getattr(new, field)),
+            },
+        )
+        for field, kind in told
+    )
+
+
+def _differs(old: Sandbox, new: Sandbox, field: str) -> bool:
+    return bool(getattr(old, field) != getattr(new, field))
 
 
 def _shown(value: object) -> object:

@@ -84,6 +84,7 @@ UNSETTLED = Statement(
         _LIVE,
         or_(
             _COLUMNS.phase.is_not(None),
+            _COLUMNS.move_asked_at.is_not(None),
             and_(_COLUMNS.desired_state != _COLUMNS.state, ~_PARKED),
         ),
     )

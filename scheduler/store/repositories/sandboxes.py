@@ -220,6 +220,10 @@ class Sandboxes(Repository):
             phase=None,
             phase_at=None,
             retry_at=None,
+            move_asked_at=None,
+            move_to=None,
+            move_reason=None,
+            move_drain_id=None,
             reason_code=reason_code or old.reason_code,
             reason_message=reason_message or old.reason_message,
             deleted_at=at,
@@ -247,6 +251,6 @@ class Sandboxes(Repository):
             details={"generation": current.generation, "expected": expected_generation},
         )
 
-    def _journal(self, event: Event | None) -> None:
-        if event is not None:
+    def _journal(self, events: Iterable[Event]) -> None:
+        for event in events:
             Events(self._cursor, self._clock).add(event)

@@ -38,6 +38,13 @@ _UNFINISHED_ON = Statement(
     ),
     "host",
 )
+_OF_HOST = Statement(
+    select(SNAPSHOTS.table)
+    .join(SANDBOXES.table, SANDBOXES.table.c.id == _COLUMNS.sandbox_id)
+    .where(SANDBOXES.table.c.host_id == bindparam("host"), SANDBOXES.table.c.deleted_at.is_(None))
+    .order_by(_COLUMNS.created_at, _COLUMNS.id),
+    "host",
+)
 _COUNTS = Statement(
     select(_COLUMNS.kind, _COLUMNS.state, func.count()).group_by(_COLUMNS.kind, _COLUMNS.state)
 )
@@ -85,6 +92,10 @@ class Snapshots(Repository):
     def unfinished(self) -> tuple[Snapshot, ...]:
         """Return the snapshots for which something is still to be done on a host."""
         return self._readable(SNAPSHOTS, _UNFINISHED)
+
+    def of_host(self, host_id: str) -> tuple[Snapshot, ...]:
+        """Return the snapshots of the live sandboxes that are placed on a host, oldest first."""
+        return self._all(SNAPSHOTS, _OF_HOST, host_id)
 
     def unfinished_on(self, host_id: str) -> tuple[Snapshot, ...]:
         """Return those of the live sandboxes that are placed on a host."""

@@ -27,7 +27,7 @@ from tests.faults.stories.fleet import (
     UndoDrain,
 )
 from tests.faults.stories.images import Clone, Evict, Prefetch, Remove, TakeIn
-from tests.faults.stories.layers import REAL_STORIES as REAL_STORIES
+from tests.faults.stories.layers import LAYER_STORIES
 from tests.faults.stories.lives import (
     Destroy,
     Expire,
@@ -46,6 +46,7 @@ from tests.faults.stories.lives import (
     StopByForce,
 )
 from tests.faults.stories.losses import Adopt, Forget, Heal, Reap, Reappear, Rebuild
+from tests.faults.stories.moves import REAL_MOVES, DrainAway, MoveAway
 from tests.faults.stories.playbooks import Author
 from tests.faults.stories.snapshots import (
     DeleteSnapshot,
@@ -114,4 +115,9 @@ STORIES: tuple[type[Story], ...] = (
     RunCommand,
     KillCommand,
     PrepareSource,
+    MoveAway,
+    DrainAway,
 )
+
+REAL_STORIES: tuple[type[Story], ...] = (*LAYER_STORIES, *REAL_MOVES)
+"""What is told on real hosts only."""

@@ -201,7 +201,7 @@ class CommitDownRunning(CommitDown):
     wanted = ON
 
 
-REAL_STORIES: tuple[type[WithLayers], ...] = (
+LAYER_STORIES: tuple[type[WithLayers], ...] = (
     FreezeDisk,
     PutBack,
     PutFarBack,
@@ -215,4 +215,4 @@ REAL_STORIES: tuple[type[WithLayers], ...] = (
     PullUpRunning,
     CommitDownRunning,
 )
-"""What is told on real hosts only."""
+"""Snapshots that freeze layers, which only real hosts do."""

@@ -34,6 +34,16 @@ async def test_who_has_a_content_comes_before_those_that_claim_it(store: Store) 
     assert await store.read(lambda tx: tx.images.of_digest(str(DIGEST))) == (has, claims)
 
 
+async def test_what_carried_a_sandbox_s_disk_is_found_by_that(store: Store) -> None:
+    mine = [image(f"IMG-{n}", digest=f"sha256:{n}", owner_sandbox_id="SBX-1") for n in (1, 2)]
+    others = [
+        image("IMG-3", digest="sha256:3", owner_sandbox_id="SBX-2"),
+        image("IMG-4", digest="sha256:4"),
+    ]
+    await store.submit(lambda tx: [tx.images.add(one) for one in (*mine, *others)])
+    assert await store.read(lambda tx: tx.images.of_owner("SBX-1")) == tuple(mine)
+
+
 async def test_names_are_unique_but_for_what_was_refused(store: Store) -> None:
     refused = image("IMG-1", state=ImageState.REFUSED)
     await store.submit(lambda tx: tx.images.add(refused))

@@ -61,8 +61,12 @@ async def test_snapshots_under_way_are_found_by_the_host_of_their_sandbox(store:
     )
     await store.submit(lambda tx: [tx.snapshots.add(one) for one in (under_way, *others)])
     assert await store.read(lambda tx: tx.snapshots.unfinished_on("HST-1")) == (under_way,)
+    there = await store.read(lambda tx: tx.snapshots.of_host("HST-1"))
+    assert {one.sandbox_id for one in there} == {"SBX-1", "SBX-3"}
     await store.submit(lambda tx: tx.sandboxes.bury("SBX-1", at=later(1)))
     assert await store.read(lambda tx: tx.snapshots.unfinished_on("HST-1")) == ()
+    (left,) = await store.read(lambda tx: tx.snapshots.of_host("HST-1"))
+    assert left.sandbox_id == "SBX-3"
 
 
 async def test_snapshots_are_replaced_and_removed(lab: Store) -> None:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from scheduler.errors import NotFound, SandboxdError
-from scheduler.model import OnExpire, Sandbox, Snapshot, SnapshotKind
+from scheduler.model import (
+    DesiredState,
+    OnExpire,
+    Sandbox,
+    SandboxState,
+    Snapshot,
+    SnapshotKind,
+)
 from scheduler.service.intents import Answer, Intent, Key
 from scheduler.service.requests import CreateSandbox, CreateSnapshot, ForgetSandbox
 from scheduler.service.services import Services
@@ -24,6 +31,7 @@ from tests.model.machines import IMAGE
 
 _INTENT: Intent[Sandbox] = Intent(actor=ME)
 _HERE = "forget where it is"
+_MOVES = ("move", "move", "move to alpha")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,8 @@ class Ask:
         ids, services = cluster.sandbox_ids, cluster.daemon.services
         if self.verb == _HERE:
             ids = [one for one in ids if await _left_a_host(services, one)] or ids
+        if self.verb in _MOVES:
+            ids = [one for one in ids if await _is_up(services, one)] or ids
         if ids:
             await self._verb(services)(ids[self.sandbox % len(ids)])
 
@@ -100,6 +110,16 @@ class Ask:
             ),
             _HERE: lambda id: _forget_where_it_is(services, id),
         }[self.verb]
+
+
+async def _is_up(services: Services, sandbox_id: str) -> bool:
+    """Return whether it may be moved for all that its own record says: few are up for long."""
+    try:
+        sandbox = await services.sandboxes.get(sandbox_id)
+    except NotFound:
+        return False
+    ending = sandbox.desired_state is DesiredState.DESTROYED
+    return not ending and sandbox.state in (SandboxState.RUNNING, SandboxState.STOPPED)
 
 
 async def _left_a_host(services: Services, sandbox_id: str) -> bool:
@@ -158,12 +178,16 @@ creations = st.builds(
     patience=st.sampled_from([600, 120]),
 )
 _WISHES = ("destroy", "stop", "start", "retry", "extend")
-_MOVES = ("move", "move", "move to alpha", "cancel the move")
 asks = st.builds(
     Ask,
-    verb=st.sampled_from([*_WISHES, *_WISHES, *_MOVES, "forget", "forget by force", _HERE]),
+    verb=st.sampled_from([*_WISHES, *_WISHES, "forget", "forget by force", _HERE]),
     sandbox=st.integers(0, 7),
     ttl=st.sampled_from([30, 600]),
+)
+moves = st.builds(
+    Ask,
+    verb=st.sampled_from([*_MOVES, "cancel the move"]),
+    sandbox=st.integers(0, 7),
 )
 snaps = st.builds(
     Snap,
@@ -172,7 +196,7 @@ snaps = st.builds(
     name=st.integers(0, 3),
     external=st.sampled_from([True, True, False]),
 )
-requests = st.lists(st.one_of(creations, creations, asks, snaps), min_size=1, max_size=4)
+requests = st.lists(st.one_of(creations, creations, asks, moves, snaps), min_size=1, max_size=4)
 
 
 def send(cluster: Cluster, wanted: list[Request]) -> None:

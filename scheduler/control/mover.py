@@ -157,12 +157,18 @@ class Mover:
             )
         now = self._clock.now()
         taken = {one.name for one in tx.images.all() if one.state is not ImageState.REFUSED}
-        first, otherwise = moves.image_names(sandbox, sandbox.move_asked_at or now)
+        names = moves.image_names(sandbox, sandbox.move_asked_at or now)
+        name = next((one for one in names if one not in taken), None)
+        if name is None:
+            raise HostRefused(
+                f"an image that is named {names[-1]} is there still",
+                remedy="it is tried again; if it is not being removed, remove it",
+            )
         image_id = ids.new_id(ids.Prefix.IMAGE)
         image = tx.images.add(
             Image(
                 id=image_id,
-                name=otherwise if first in taken else first,
+                name=name,
                 state=ImageState.FREEZING,
                 source_host_id=host.id,
                 source_volume=copy_volume(image_id),

@@ -61,7 +61,7 @@ def compare(
             reason=reason,
         )
         if seen.latest is not None:
-            view = _View(host, seen.latest, seen.previous, books, where)
+            view = _View(host, seen.latest, books=books, where=where, witnesses=witnesses)
             audit = view.counted(audit, seen.age_seconds)
             if reason is None:
                 findings.extend(view.findings(mutated_at))
@@ -137,15 +137,17 @@ class _View:
         self,
         host: HostResources,
         inventory: Inventory,
-        previous: Inventory | None,
+        *,
         books: Books,
         where: Whereabouts,
+        witnesses: Mapping[str, Witnesses],
     ) -> None:
         self._host = host
         self._inventory = inventory
-        self._previous = previous
+        self._previous = witnesses[host.id].previous
         self._books = books
         self._where = where
+        self._witnesses = witnesses
         self._volumes = books.volumes.get(host.id, ())
 
     def counted(self, audit: HostAudit, age_seconds: float) -> HostAudit:
@@ -242,7 +244,7 @@ class _View:
                 FindingCode.DOMAIN_MISSING,
                 sandbox,
                 f"the domain of sandbox {sandbox.id} is not on {self._host.name}",
-                remedy="bring it back on its host, or delete the sandbox",
+                remedy=self._remedy_of_missing(sandbox),
             )
         elif isinstance(seen, Unknown) and seen.doubt is Doubt.FOREIGN_DOMAIN:
             yield self._finding(
@@ -259,6 +261,26 @@ class _View:
                 f"not {sandbox.sandbox_name!r}",
                 remedy="harmless, as domains are found by their UUID; rename it back if you like",
             )
+
+    def _remedy_of_missing(self, sandbox: Sandbox) -> str:
+        """Return what to do about a domain that is missing; another host may well have it."""
+        for host in self._books.hosts:
+            if host.id in self._where.homes[sandbox.id]:
+                continue
+            seen = self._witnesses.get(host.id, Witnesses()).latest
+            domain = None if seen is None else seen.domain(sandbox.domain_uuid or "")
+            if domain is not None and _is_of(domain, sandbox.id):
+                return (
+                    f"it is on {host.name}: sandboxctl orphan adopt {host.name} {domain.uuid}; "
+                    "deleting the sandbox would have that destroyed"
+                )
+        return "bring it back on its host, or delete the sandbox"
+
+    def _is_lost(self, sandbox_id: str | None) -> bool:
+        """Return whether the host on which a live sandbox is recorded was seen without it."""
+        sandbox = self._books.sandboxes[sandbox_id or ""]
+        home = self._witnesses.get(sandbox.host_id or "", Witnesses()).latest
+        return home is not None and home.domain(sandbox.domain_uuid or "") is None
 
     def _missing_volumes(
         self, expected: Mapping[str, Sandbox], mutated_at: MutatedAt
@@ -317,6 +339,8 @@ class _View:
         )
 
     def _domain(self, domain: ObservedDomain, code: OrphanCode) -> Orphan:
+        sandbox_id = None if domain.mark is None else domain.mark.sandbox_id
+        lost = code is OrphanCode.STRAY_COPY and self._is_lost(sandbox_id)
         return Orphan(
             code=code,
             kind=OrphanKind.DOMAIN,
@@ -324,11 +348,11 @@ class _View:
             host_name=self._host.name,
             name=domain.name,
             message=told_of(domain, code),
-            remedy=_REMEDIES[code],
+            remedy=_LOST if lost else _REMEDIES[code],
             domain_uuid=domain.uuid,
             domain_state=domain.state,
-            sandbox_id=None if domain.mark is None else domain.mark.sandbox_id,
-            verbs=_VERBS.get(code, ()),
+            sandbox_id=sandbox_id,
+            verbs=("adopt", *_VERBS[code]) if lost else _VERBS.get(code, ()),
             healable=code is OrphanCode.TOMBSTONED,
         )
 
@@ -347,6 +371,10 @@ class _View:
         )
 
 
+def _is_of(domain: ObservedDomain, sandbox_id: str) -> bool:
+    return domain.mark is not None and domain.mark.sandbox_id == sandbox_id
+
+
 def _volume_names(inventory: Inventory) -> Iterator[str]:
     pool = inventory.pool
     yield from (volume.name for volume in (() if pool is None else pool.volumes))
@@ -357,6 +385,10 @@ _VERBS: Mapping[OrphanCode, tuple[str, ...]] = {
     OrphanCode.TOMBSTONED: ("reap",),
     OrphanCode.STRAY_COPY: ("reap",),
 }
+_LOST = (
+    "adopt it: its sandbox is not where it is recorded, as after a backup from before a move was "
+    "restored; reap it only if nothing on its disk is needed"
+)
 _REMEDIES: Mapping[OrphanCode, str] = {
     OrphanCode.NO_RECORD: "adopt it to keep it, or reap it; after the loss of a database: rebuild",
     OrphanCode.TOMBSTONED: "it is destroyed by itself after a while; reap it to have that now",

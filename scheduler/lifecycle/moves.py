@@ -86,10 +86,11 @@ def hindrance(
     sandbox: Sandbox, host: HostResources, snapshots: Collection[Snapshot]
 ) -> Hindrance | None:
     """Return why a sandbox cannot be moved from its host; None when it can."""
-    return _of_sandbox(sandbox) or _of_snapshots(sandbox, snapshots) or _of_host(host)
+    return own_hindrance(sandbox) or _of_snapshots(sandbox, snapshots) or _of_host(host)
 
 
-def _of_sandbox(sandbox: Sandbox) -> Hindrance | None:
+def own_hindrance(sandbox: Sandbox) -> Hindrance | None:
+    """Return why a sandbox cannot be moved, wherever it is; its host may be no more."""
     if not sandbox.live or sandbox.desired_state is DesiredState.DESTROYED:
         return Hindrance(
             code="ending",

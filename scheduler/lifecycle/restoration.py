@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.errors import Conflict, Invalid
+from scheduler.lifecycle.alternates import rehosted
 from scheduler.lifecycle.mark_documents import MarkedSandbox, read_mark
+from scheduler.lifecycle.moving import unwished
 from scheduler.model import (
     Allocation,
     AllocationState,
@@ -95,6 +97,34 @@ def doomed(restoration: Restoration) -> Restoration:
         restoration.sandbox, desired_state=DesiredState.DESTROYED, reason_code=Ending.REAPED
     )
     return replace(restoration, sandbox=sandbox)
+
+
+def found_elsewhere(
+    before: Sandbox, back: Restoration, host: HostResources, now: datetime
+) -> Sandbox:
+    """Return the record of a sandbox that turned out to be on another host than it says.
+
+    A database from before it moved knows neither its host nor what its disk stands on, which its
+    domain tells; all else is its own, its lease too.
+    """
+    found = back.sandbox
+    return replace(
+        rehosted(unwished(before), host, now),
+        state=found.state,
+        desired_state=found.desired_state,
+        base_image=found.base_image,
+        image_digest=found.image_digest,
+        base_fingerprint=found.base_fingerprint,
+        network=found.network,
+        ssh_ca=found.ssh_ca,
+        phase=None,
+        phase_at=None,
+        failed_hosts=(),
+        queued_at=now,
+        moved_at=now,
+        reason_code=found.reason_code,
+        reason_message=f"{found.reason_message}; it is no longer on {before.host_name}",
+    )
 
 
 def left_behind(domain: ObservedDomain, host: HostResources, now: datetime) -> tuple[Volume, ...]:

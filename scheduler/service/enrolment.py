@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound
-from scheduler.lifecycle.restoration import Restoration
+from scheduler.lifecycle.moving import wish_of
+from scheduler.lifecycle.restoration import Restoration, found_elsewhere
 from scheduler.lifecycle.usage import unmanaged
-from scheduler.model import Event, HostResources, Inventory, Resources, Sandbox
+from scheduler.model import Event, HostResources, Inventory, Resources, Sandbox, Snapshot
 from scheduler.store import Transaction
 
 
@@ -35,16 +36,109 @@ def enrol(tx: Transaction, restoration: Restoration, inventory: Inventory, order
     Raises `Conflict` when there is a record already, its name is taken, or its host's limits do
     not allow it. Nothing that the database would refuse is tried, so one unit may enrol many.
     """
-    sandbox, claim = restoration.sandbox, restoration.claim
     _check_free(tx, restoration)
-    before = tx.hosts.get(claim.host_id)
+    exceeded = _charged(tx, restoration, inventory, order)
+    tx.sandboxes.add(restoration.sandbox)
+    _list_and_tell(tx, restoration, restoration.sandbox, order, {"beyond_limits": exceeded})
+    return restoration.sandbox
+
+
+def take_home(
+    tx: Transaction, restoration: Restoration, inventory: Inventory, order: Order
+) -> Sandbox:
+    """Write that a recorded sandbox is where this listing has it, and not where it is recorded.
+
+    What it had claimed there is given back once nothing is left there. Raises `Conflict` as `enrol`
+    does. Its snapshots were there, and are told as gone (I13).
+    """
+    before = tx.sandboxes.get(restoration.sandbox.id)
+    _check_unlisted(tx, restoration)
+    tx.allocations.mark_releasing(before.id, before.host_id or "")
+    exceeded = _charged(tx, restoration, inventory, order)
+    for snapshot in tx.snapshots.of_sandbox(before.id):
+        tx.snapshots.remove(snapshot.id)
+        tx.events.add(_snapshot_gone(before, snapshot, order))
+    host = tx.hosts.get(restoration.claim.host_id)
+    after = found_elsewhere(before, restoration, host, order.at)
+    evidence = {"from_host": before.host_name, "to_host": host.name, "beyond_limits": exceeded}
+    moved = _take_home(tx, before, after, order, evidence)
+    _list_and_tell(tx, restoration, moved, order, evidence)
+    return moved
+
+
+def _take_home(
+    tx: Transaction, before: Sandbox, after: Sandbox, order: Order, evidence: Mapping[str, object]
+) -> Sandbox:
+    return tx.sandboxes.transition(
+        before.id,
+        before.state,
+        after.state,
+        at=order.at,
+        actor=order.actor,
+        evidence=evidence,
+        expected_generation=before.generation,
+        host_id=after.host_id,
+        host_name=after.host_name,
+        host_address=after.host_address,
+        network=after.network,
+        base_image=after.base_image,
+        image_digest=after.image_digest,
+        base_fingerprint=after.base_fingerprint,
+        failed_hosts=after.failed_hosts,
+        ip_address=after.ip_address,
+        ip_source=after.ip_source,
+        ip_seen_at=after.ip_seen_at,
+        ip_gateway=after.ip_gateway,
+        ssh_ca=after.ssh_ca,
+        ssh_seen_at=after.ssh_seen_at,
+        reason_code=after.reason_code,
+        reason_message=after.reason_message,
+        conditions=after.conditions,
+        desired_state=after.desired_state,
+        phase=after.phase,
+        phase_at=after.phase_at,
+        attempts=after.attempts,
+        retry_at=after.retry_at,
+        queued_at=after.queued_at,
+        moved_at=after.moved_at,
+        **wish_of(after),
+    )
+
+
+def _snapshot_gone(sandbox: Sandbox, snapshot: Snapshot, order: Order) -> Event:
+    return Event(
+        at=order.at,
+        kind="snapshot.deleted",
+        actor=order.actor,
+        sandbox_id=sandbox.id,
+        host_id=sandbox.host_id,
+        reason_code=order.kind,
+        message=f"snapshot {snapshot.name} was on {sandbox.host_name}, where {sandbox.id} is "
+        "no longer",
+        evidence={"snapshot_id": snapshot.id, "name": snapshot.name},
+    )
+
+
+def _charged(
+    tx: Transaction, restoration: Restoration, inventory: Inventory, order: Order
+) -> Mapping[str, object] | None:
+    """Charge the host for what is there; return what was short when its limits were exceeded."""
+    before = tx.hosts.get(restoration.claim.host_id)
     _observe(tx, before, _beside(tx, before, restoration, inventory), order.at)
     try:
-        exceeded = _charge(tx, restoration, beyond_limits=order.beyond_limits)
+        return _charge(tx, restoration, beyond_limits=order.beyond_limits)
     except Conflict:
         _observe(tx, before, _unmanaged_of(before), order.at)
         raise
-    tx.sandboxes.add(sandbox)
+
+
+def _list_and_tell(
+    tx: Transaction,
+    restoration: Restoration,
+    sandbox: Sandbox,
+    order: Order,
+    evidence: Mapping[str, object],
+) -> None:
     for volume in restoration.volumes:
         tx.volumes.add(volume)
     tx.events.add(
@@ -53,7 +147,7 @@ def enrol(tx: Transaction, restoration: Restoration, inventory: Inventory, order
             kind=order.kind,
             actor=order.actor,
             sandbox_id=sandbox.id,
-            host_id=claim.host_id,
+            host_id=sandbox.host_id,
             reason_code=sandbox.reason_code,
             message=f"{sandbox.reason_message}{f': {order.reason}' if order.reason else ''}",
             evidence={
@@ -62,15 +156,14 @@ def enrol(tx: Transaction, restoration: Restoration, inventory: Inventory, order
                 "domain_uuid": sandbox.domain_uuid,
                 "volumes": [volume.name for volume in restoration.volumes],
                 "expires_at": sandbox.expires_at.isoformat() if sandbox.expires_at else None,
-                "beyond_limits": exceeded,
+                **evidence,
             },
         )
     )
-    return sandbox
 
 
 def _check_free(tx: Transaction, restoration: Restoration) -> None:
-    sandbox, host_id = restoration.sandbox, restoration.claim.host_id
+    sandbox = restoration.sandbox
     try:
         known = tx.sandboxes.get(sandbox.id)
     except NotFound:
@@ -91,6 +184,11 @@ def _check_free(tx: Transaction, restoration: Restoration) -> None:
             remedy=f"delete {other.id}, or reap this one",
             details={"sandbox_name": sandbox.sandbox_name, "held_by": other.id},
         )
+    _check_unlisted(tx, restoration)
+
+
+def _check_unlisted(tx: Transaction, restoration: Restoration) -> None:
+    sandbox, host_id = restoration.sandbox, restoration.claim.host_id
     taken = {one.name for one in restoration.volumes} & {
         one.name for one in tx.volumes.of_host(host_id)
     }

@@ -133,6 +133,9 @@ class MovableSandboxes(SandboxService):
             raise _refused(
                 sandbox, "this daemon keeps no images, as which disks move", "delete it instead"
             )
+        hindrance = moves.own_hindrance(sandbox)
+        if hindrance is not None:
+            raise _refused(sandbox, hindrance.message, hindrance.remedy, hindrance.code)
         here = tx.hosts.get(sandbox.host_id or "")
         hindrance = moves.hindrance(sandbox, here, tx.snapshots.of_sandbox(sandbox.id))
         if hindrance is not None:

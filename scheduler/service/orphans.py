@@ -7,16 +7,25 @@ after like any sandbox, and a reaped one is destroyed like one, or cleared like 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 
 from scheduler.clock import Clock
-from scheduler.errors import Conflict
+from scheduler.errors import Conflict, NotFound
 from scheduler.lifecycle.findings import Orphan
 from scheduler.lifecycle.orphans import OrphanCode, code_of, told_of
 from scheduler.lifecycle.restoration import doomed, left_behind, restored
-from scheduler.model import AllocationState, HostResources, Inventory, ObservedDomain, Sandbox
+from scheduler.lifecycle.sightings import Absent, sight
+from scheduler.model import (
+    AllocationState,
+    DesiredState,
+    HostResources,
+    Inventory,
+    ObservedDomain,
+    Sandbox,
+)
 from scheduler.service.audits import AuditService
-from scheduler.service.enrolment import Order, enrol
+from scheduler.service.enrolment import Order, enrol, take_home
 from scheduler.service.fleet import FleetView
 from scheduler.service.intents import Intent
 from scheduler.service.journal import Journal
@@ -69,12 +78,16 @@ class OrphanService:
     ) -> Sandbox:
         """Take a marked domain over as the sandbox that its mark says it is.
 
-        Raises `Conflict` when it is no orphan or exceeds its host's limits without `force`.
+        A sandbox that is recorded on another host, and proven not to be there, is taken home: its
+        record is older than its move. Raises `Conflict` when it is no orphan, may be where it is
+        recorded, or exceeds its host's limits without `force`.
         """
         host, inventory, domain = await self._found(host_name, uuid, seconds)
+        home = await self._home_of(domain)
+        await self._sightings.refresh(home, seconds)
 
         def unit(tx: Transaction) -> Sandbox:
-            _check(tx, host, domain, {OrphanCode.NO_RECORD})
+            code = _check(tx, host, domain, {OrphanCode.NO_RECORD, OrphanCode.STRAY_COPY})
             now = lease_time(tx, self._clock)
             pool, overhead = inventory.pool, self._terms.overhead
             order = Order(
@@ -85,9 +98,41 @@ class OrphanService:
                 beyond_limits=request.force,
             )
             back = restored(domain, tx.hosts.get(host.id), pool, overhead=overhead, now=now)
-            return enrol(tx, back, inventory, order)
+            if code is OrphanCode.NO_RECORD:
+                return enrol(tx, back, inventory, order)
+            self._check_lost(tx, host, domain)
+            return take_home(tx, back, inventory, order)
 
-        return await self._committed(await self._store.submit(intent.once(unit)), host)
+        return await self._committed(await self._store.submit(intent.once(unit)), host, *home)
+
+    async def _home_of(self, domain: ObservedDomain) -> tuple[HostResources, ...]:
+        """Return the host on which the sandbox of a domain is recorded, if it is."""
+
+        def read(tx: Transaction) -> tuple[HostResources, ...]:
+            with suppress(NotFound):
+                sandbox = tx.sandboxes.get(_sandbox_id(domain))
+                if sandbox.live:
+                    return (tx.hosts.get(sandbox.host_id or ""),)
+            return ()
+
+        return await self._store.read(read)
+
+    def _check_lost(self, tx: Transaction, host: HostResources, domain: ObservedDomain) -> None:
+        """Raise `Conflict` unless the sandbox of a copy is proven not to be where it is recorded.
+
+        By two listings of its host since our last call for it (I6).
+        """
+        sandbox = tx.sandboxes.get(_sandbox_id(domain))
+        seen = self._sightings.of(sandbox.host_id or "")
+        if sandbox.desired_state is DesiredState.DESTROYED:
+            raise _not(host, domain, f"its sandbox {sandbox.id} is being destroyed")
+        at = self._sightings.mutated_at(sandbox.id)
+        fresh = seen.latest is not None and seen.age_seconds <= self._sightings.stale_after_seconds
+        if not fresh or not isinstance(
+            sight(sandbox, seen.latest, seen.previous, mutated_at=at), Absent
+        ):
+            why = told_of(domain, OrphanCode.STRAY_COPY)
+            raise _not(host, domain, f"{why}, {sandbox.host_name}, and may be there")
 
     async def reap(
         self,
@@ -197,11 +242,13 @@ class OrphanService:
         await self._sightings.refresh((host,), seconds)
         return host, *self._sightings.domain(host, uuid)
 
-    async def _committed(self, sandbox: Sandbox, host: HostResources) -> Sandbox:
-        await self._fleet.reread(host.id)
+    async def _committed(self, sandbox: Sandbox, *hosts: HostResources) -> Sandbox:
+        for host in hosts:
+            await self._fleet.reread(host.id)
         self._journal.poke()
         self._wake_sandbox(sandbox.id)
-        self._wake_host(host.id)
+        for host in hosts:
+            self._wake_host(host.id)
         return sandbox
 
 

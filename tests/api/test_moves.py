@@ -181,6 +181,18 @@ async def test_the_end_goes_before_the_move(http: httpx2.AsyncClient, box: Sandb
     assert answer.status_code == 409
 
 
+async def test_what_is_gone_with_its_host_is_told_as_gone(
+    http: httpx2.AsyncClient, cloud: Plane, box: Sandbox
+) -> None:
+    await cloud.bury(box)
+    await cloud.store.submit(lambda tx: tx.hosts.remove(box.host_id or ""))
+    for query in ("", "?dry_run=true"):
+        answer = await http.post(f"/v1/sandboxes/{box.id}/move{query}")
+        told = answer.json()
+        assert (answer.status_code, told["code"]) == (409, "conflict"), told
+        assert "destroyed" in told["detail"]
+
+
 async def test_an_image_tells_whose_disk_it_carries(
     http: httpx2.AsyncClient, cloud: Plane, box: Sandbox
 ) -> None:

@@ -52,6 +52,8 @@ class Fleet:
     """Whether a drain leaves what is there."""
     stays: bool = False
     """Whether what is to be moved is only shut down, as while its disk is copied."""
+    returns: bool = False
+    """Whether what was moved comes back, since no other host could bring it up."""
     image: str = IMAGE
 
     async def work(self) -> None:
@@ -94,7 +96,7 @@ class Fleet:
 
     def _taken(self, sandbox: Sandbox, tx: Transaction) -> None:
         left = sandbox.host_id or ""
-        there = next(host for host in tx.hosts.all() if host.id != left)
+        there = next(host for host in tx.hosts.all() if (host.id == left) is self.returns)
         held = tx.allocations.release(sandbox.id, left)
         tx.allocations.claim(replace(held, host_id=there.id, state=AllocationState.CLAIMED))
         after = arrived(

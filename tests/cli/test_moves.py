@@ -102,6 +102,15 @@ async def test_one_that_somebody_else_calls_off_has_not_moved(
     assert "web is on alpha as before: its move was called off" in told
 
 
+async def test_one_that_came_back_was_not_called_off(
+    fleet: Fleet, sandboxctl: Sandboxctl, web: str
+) -> None:
+    fleet.returns = True
+    ran = await sandboxctl.run("move", "web", "-o", "json")
+    assert (ran.code, ran.document["host_name"], ran.document["state"]) == (0, "alpha", "RUNNING")
+    assert "called off" not in ran.err
+
+
 async def test_interrupted_it_goes_on_and_is_taken_up_again(
     fleet: Fleet, sandboxctl: Sandboxctl, web: str
 ) -> None:

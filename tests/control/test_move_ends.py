@@ -291,3 +291,19 @@ async def test_a_start_or_a_stop_meanwhile_is_what_comes_true_there(pair: Moving
     after = await pair.go_on(before)
     assert (after.state, after.desired_state) == (SandboxState.STOPPED, DesiredState.STOPPED)
     assert after.host_name == "beta"
+
+
+async def test_its_image_may_be_removed_in_the_middle_and_is_made_anew(pair: Moving) -> None:
+    before = await pair.stood()
+    await pair.asked(before)
+    while not any(image.usable for image in await pair.images()):
+        await pair.turn(before)
+    (image,) = await pair.images()
+    await pair.world.services.images.remove(image.name, Intent(actor=ME))
+    pause = await pair.world.converger.converge(before.id)
+    assert pause, "its name is another's until that is gone"
+    waiting = await pair.world.sandbox(before.id)
+    assert (waiting.state, waiting.host_name) == (SandboxState.STOPPED, "alpha")
+    assert any(f"named {image.name} is there still" in c.message for c in waiting.conditions)
+    after = await pair.go_on(before)
+    assert (after.state, after.host_name) == (SandboxState.RUNNING, "beta")

@@ -15,6 +15,7 @@ from scheduler.lifecycle.findings import Comparison, Finding, FindingCode, HostA
 from scheduler.lifecycle.orphans import OrphanCode, OrphanKind
 from scheduler.model import (
     Allocation,
+    AllocationState,
     DesiredState,
     HostResources,
     Inventory,
@@ -286,6 +287,41 @@ def test_a_copy_on_another_host_is_told_and_left() -> None:
     )
     orphan = audit(said, twice(SOUND, volumes=())).orphans[0]
     assert (orphan.code, orphan.verbs) == (OrphanCode.STRAY_COPY, ("reap",))
+
+
+BETA = replace(ALPHA, id="HST-2", name="beta")
+
+
+def beside(domain_there: ObservedDomain, *claims: Allocation) -> Comparison:
+    """Return the audit of a sandbox that its host lacks, and of a domain of its UUID on beta."""
+    said = books(BOX, hosts=(ALPHA, BETA), allocations=(CLAIM, *claims))
+    seen = {"HST-1": twice(), "HST-2": twice(domain_there, volumes=())}
+    return compare(said, seen, mutated_at=lambda _: None, stale_after_seconds=60)
+
+
+def test_one_that_its_host_lacks_and_another_has_is_to_be_adopted_there() -> None:
+    found = beside(SOUND)
+    (missing,) = found.findings
+    assert f"sandboxctl orphan adopt beta {UUID}" in missing.remedy
+    (copy,) = found.orphans
+    assert (copy.code, copy.verbs) == (OrphanCode.STRAY_COPY, ("adopt", "reap"))
+    assert "before a move" in copy.remedy
+
+
+@pytest.mark.parametrize(
+    ("there", "claims"),
+    [
+        (SOUND, (replace(CLAIM, host_id="HST-2", state=AllocationState.RELEASING),)),
+        (domain(), ()),
+        (domain(marked=mark(sandbox_id="SBX-2")), ()),
+    ],
+    ids=["it is being cleared there", "it is somebody else's", "it is another sandbox's"],
+)
+def test_what_is_not_it_is_nothing_to_adopt(
+    there: ObservedDomain, claims: tuple[Allocation, ...]
+) -> None:
+    (missing,) = beside(there, *claims).findings
+    assert "adopt" not in missing.remedy
 
 
 def test_i5_a_forged_mark_is_told_and_left() -> None:

@@ -23,6 +23,7 @@ from scheduler.service.requests import AdoptOrphan, Because
 from tests.clocks import ManualClock
 from tests.service.machines import Machine, built, lost, machine
 from tests.service.planes import ME, Plane
+from tests.service.snapshots_taken import before_and_after
 
 INTENT: Intent[Sandbox] = Intent(actor=ME)
 
@@ -240,6 +241,66 @@ async def test_a_copy_is_reaped_by_a_claim_of_its_own_and_never_adopted(
     assert await cloud.services.orphans.find() == ()
     with pytest.raises(Conflict, match="recorded here"):
         await reap(cloud, box)
+
+
+@pytest.fixture
+async def lost_copy(cloud: Plane, alpha: Machine) -> tuple[Machine, Sandbox]:
+    """A sandbox that is recorded on beta, where nothing of it is, and that is on alpha."""
+    await cloud.add_host("beta")
+    beta = await machine(cloud, "beta")
+    box = await built(beta, await cloud.create(host="beta"))
+    beta.domains.clear()
+    beta.volumes.clear()
+    alpha.holds(box)
+    alpha.see(times=2)
+    return beta, box
+
+
+async def test_one_that_is_proven_not_to_be_where_it_is_recorded_is_taken_home(
+    cloud: Plane, alpha: Machine, lost_copy: tuple[Machine, Sandbox]
+) -> None:
+    beta, box = lost_copy
+    beta.see(times=2)
+    (orphan,) = await cloud.services.orphans.find()
+    assert (orphan.code, orphan.verbs) == (OrphanCode.STRAY_COPY, ("adopt", "reap"))
+    back = await adopt(cloud, box, reason="restored")
+    assert (back.id, back.host_name, back.expires_at) == (box.id, "alpha", box.expires_at)
+    assert back.moved_at is not None
+    held = {one.host_id: one.state for one in await _allocations(cloud, box)}
+    assert held[alpha.host.id] is AllocationState.ACTIVE
+    assert held[beta.host.id] is AllocationState.RELEASING
+    assert await cloud.store.read(lambda tx: tx.allocations.audit()) == ()
+    assert {alpha.host.id, beta.host.id, box.id} <= {*cloud.woken}
+    assert "sandbox.adopted" in await events(cloud, box)
+    with pytest.raises(Conflict, match="recorded here"):
+        await adopt(cloud, box)
+
+
+async def test_i13_its_snapshots_are_told_as_gone(
+    cloud: Plane, alpha: Machine, lost_copy: tuple[Machine, Sandbox]
+) -> None:
+    beta, box = lost_copy
+    await before_and_after(cloud, box)
+    beta.see(times=2)
+    await adopt(cloud, box)
+    assert await cloud.store.read(lambda tx: tx.snapshots.of_sandbox(box.id)) == ()
+    assert (await events(cloud, box)).count("snapshot.deleted") == 2
+
+
+async def test_one_that_may_be_where_it_is_recorded_is_not_taken_away(
+    cloud: Plane, alpha: Machine, lost_copy: tuple[Machine, Sandbox]
+) -> None:
+    beta, box = lost_copy
+    with pytest.raises(Conflict, match="beta, and may be there"):
+        await adopt(cloud, box)
+    beta.see()
+    with pytest.raises(Conflict, match="beta, and may be there"):
+        await adopt(cloud, box)
+    beta.see()
+    await cloud.services.sandboxes.destroy(box.id, INTENT)
+    with pytest.raises(Conflict, match="being destroyed"):
+        await adopt(cloud, box)
+    assert (await cloud.services.sandboxes.get(box.id)).host_name == "beta"
 
 
 async def _allocations(cloud: Plane, sandbox: Sandbox) -> tuple[Allocation, ...]:

@@ -88,8 +88,11 @@ def _call_off(session: Session, box: Document) -> Document:
 
 
 def _tell_where(session: Session, before: Document, box: Document) -> None:
-    """Tell of another address; raises `Failure` for one that is where it was."""
-    if box["host_id"] == before["host_id"]:
+    """Tell of another address; raises `Failure` for one that never left.
+
+    One that no other host could bring up may have come back, and has moved all the same.
+    """
+    if box["host_id"] == before["host_id"] and box["moved_at"] == before["moved_at"]:
         raise Failure(
             f"sandbox {box['sandbox_name']} is on {box['host_name']} as before:"
             " its move was called off",

@@ -58,7 +58,8 @@ def adopt(
 ) -> None:
     """Take DOMAIN on HOST over as the sandbox its mark says it is: by UUID, its beginning or name.
 
-    Its name, owner, labels and address stay; its lease begins anew.
+    Its name, owner, labels and address stay; its lease begins anew. A sandbox that is recorded on
+    another host, and was not seen there, is taken to HOST, and keeps its lease.
     """
     found = _find(session, name, domain, wait_seconds)
     body = given(force=force or None, reason=reason)

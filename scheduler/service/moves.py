@@ -166,7 +166,8 @@ def ask(
     now: datetime,
 ) -> Sandbox:
     """Write the wish to move a sandbox, with its event."""
-    wished = moving.wished(sandbox, to=to, reason=reason, drain_id=drain_id, now=now)
+    apart = moves.asked_apart(sandbox, tx.images.of_owner(sandbox.id), now)
+    wished = moving.wished(sandbox, to=to, reason=reason, drain_id=drain_id, now=apart)
     asked = tx.sandboxes.replace(wished, expected_generation=sandbox.generation)
     where = f"to {to}" if to is not None else f"away from {sandbox.host_name}"
     message = f"it is to move {where}: {reason}" if reason else f"it is to move {where}"

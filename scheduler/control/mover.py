@@ -141,6 +141,13 @@ class Mover:
         return put(tx, sandbox, outcomes.begun(sandbox, Phase.MOVE, now=self._now(tx)))
 
     def _found(self, sandbox: Sandbox, tx: Transaction) -> Sandbox:
+        beside = tx.sandboxes.of_host(sandbox.host_id or "")
+        if not moves.has_turn(sandbox, beside):
+            raise HostRefused(
+                f"{sandbox.sandbox_name} waits for its turn: {moves.MOST_AT_ONCE} at a time leave "
+                f"{sandbox.host_name}",
+                remedy="it is tried again",
+            )
         return put(tx, sandbox, moving.found(sandbox, now=self._now(tx)))
 
     def _refused(self, sandbox_id: str, message: str, tx: Transaction) -> Sandbox:

@@ -92,9 +92,24 @@ def _found(sandbox: Sandbox) -> bool:
     """
     if sandbox.state is SandboxState.STOPPED or sandbox.desired_state is DesiredState.STOPPED:
         return True
-    failing = any(c.kind == ConditionKind.FAILING for c in sandbox.conditions)
-    looked = sandbox.phase is Phase.MOVE and sandbox.attempts == 0 and not failing
+    looked = sandbox.phase is Phase.MOVE and sandbox.attempts == 0 and not _failing(sandbox)
     return looked or sandbox.phase is Phase.STOP
+
+
+def has_turn(sandbox: Sandbox, beside: Collection[Sandbox]) -> bool:
+    """Return whether one may leave now, those `beside` it on its host being as they are.
+
+    Who failed gave its turn to another: when there is room again, all of them want theirs back.
+    """
+    if sandbox.move_drain_id is None:
+        return True
+    others = (one for one in beside if one.id != sandbox.id)
+    leaving = sum(under_way(one) and _found(one) and not _failing(one) for one in others)
+    return leaving < MOST_AT_ONCE
+
+
+def _failing(sandbox: Sandbox) -> bool:
+    return any(c.kind == ConditionKind.FAILING for c in sandbox.conditions)
 
 
 def hindrance(

@@ -137,3 +137,39 @@ async def test_code_of_before_a_move_is_verified_on_no_disk_of_after_it(pair: Mo
         else:
             found, _ = await pair.world.store.read(lambda tx, of=change_set: origin_of(of, tx))  # type: ignore[misc]
             assert found.id == before.id
+
+
+async def test_two_at_a_time_leave_also_when_all_have_waited_for_room(pair: Moving) -> None:
+    boxes = [await pair.world.created(host="alpha") for _ in range(4)]
+    alpha = await driver_on(pair.world, "alpha")
+    for number, one in enumerate(boxes):
+        alpha.host.contents[disk_of(one)] = bytearray(content(16 + number))
+    full = await pair.world.created(host="beta", vcpus=CROWD)
+    drainer, _ = await drain(pair)
+    for _ in range(4):
+        await drainer.drain()
+        for one in boxes:
+            await pair.world.converger.converge(one.id)
+    found = [await pair.world.sandbox(one.id) for one in boxes]
+    assert all(one.move_asked_at is not None for one in found)
+    await pair.world.services.sandboxes.destroy(full.id, Intent(actor=ME))
+    await pair.world.settle(full.id)
+    await pair.clear(full, "beta")
+    for _ in range(3):
+        pair.world.clock.advance(300)
+        await pair.world.look("alpha")
+        await pair.world.look("beta")
+        for one in boxes:
+            await pair.world.converger.converge(one.id)
+    found = [await pair.world.sandbox(one.id) for one in boxes]
+    states = sorted(one.state for one in found)
+    assert states == [SandboxState.RUNNING] * 2 + [SandboxState.STOPPED] * 2
+    plan = (await pair.world.services.drains.status("alpha")).plan
+    assert any("waits for its turn" in blocker for blocker in plan.blockers)
+    for _ in range(4):
+        for one in boxes:
+            await pair.go_on(one)
+            await pair.clear(one)
+            await drainer.drain()
+        pair.world.clock.advance(300)
+    assert {(await pair.world.sandbox(one.id)).host_name for one in boxes} == {"beta"}

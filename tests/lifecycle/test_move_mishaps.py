@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,21 @@ from scheduler.lifecycle import moves, moving, outcomes
 from scheduler.lifecycle.sightings import Seen
 from scheduler.model import Sandbox
 from tests.lifecycle.samples import NOW
-from tests.lifecycle.test_moves import FOUND, OFF, ON, PAUSED, STOPPED, carrier, judged, wished
+from tests.lifecycle.test_moves import (
+    FAILING,
+    FOUND,
+    OFF,
+    ON,
+    PAUSED,
+    RUNNING,
+    STOPPED,
+    UP,
+    carrier,
+    judged,
+    wished,
+)
+
+LEAVING = wished(STOPPED, desired_state=UP)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +61,22 @@ def test_what_was_refused_is_told_while_it_is_copied_again() -> None:
     assert (fresh.attempts, fresh.retry_at, fresh.conditions) == (0, None, ())
     again = moving.copying(tried, 2, now=NOW)
     assert (again.attempts, again.conditions) == (2, tried.conditions)
+
+
+@pytest.mark.parametrize(
+    ("drain_id", "beside", "may"),
+    [
+        ("DRN-1", (), True),
+        ("DRN-1", (LEAVING,), True),
+        ("DRN-1", (LEAVING, LEAVING), False),
+        (None, (LEAVING, LEAVING), True),
+        ("DRN-1", (LEAVING, replace(LEAVING, conditions=(FAILING,))), True),
+        ("DRN-1", (LEAVING, replace(LEAVING, phase=None, state=RUNNING)), True),
+        ("DRN-1", (LEAVING, replace(LEAVING, move_asked_at=None)), True),
+    ],
+)
+def test_a_drain_has_so_many_leave_at_once(
+    drain_id: str | None, beside: tuple[Sandbox, ...], *, may: bool
+) -> None:
+    record = wished(id="SBX-9", move_drain_id=drain_id)
+    assert moves.has_turn(record, (record, *beside)) is may

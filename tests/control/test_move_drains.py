@@ -173,3 +173,15 @@ async def test_two_at_a_time_leave_also_when_all_have_waited_for_room(pair: Movi
             await drainer.drain()
         pair.world.clock.advance(300)
     assert {(await pair.world.sandbox(one.id)).host_name for one in boxes} == {"beta"}
+
+
+async def test_what_its_owner_asks_for_as_well_goes_on_without_the_drain(pair: Moving) -> None:
+    ours, theirs = [await pair.world.created(host="alpha") for _ in range(2)]
+    drainer, _ = await drain(pair)
+    await drainer.drain()
+    before = await pair.world.sandbox(ours.id)
+    asked = await pair.asked(ours)
+    assert (asked.move_asked_at, asked.move_drain_id) == (before.move_asked_at, None)
+    await pair.world.services.drains.abort("alpha", "no", DRAINS)
+    assert (await pair.world.sandbox(ours.id)).move_asked_at == before.move_asked_at
+    assert (await pair.world.sandbox(theirs.id)).move_asked_at is None

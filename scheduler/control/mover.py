@@ -141,13 +141,7 @@ class Mover:
         return put(tx, sandbox, outcomes.begun(sandbox, Phase.MOVE, now=self._now(tx)))
 
     def _found(self, sandbox: Sandbox, tx: Transaction) -> Sandbox:
-        beside = tx.sandboxes.of_host(sandbox.host_id or "")
-        if not moves.has_turn(sandbox, beside):
-            raise HostRefused(
-                f"{sandbox.sandbox_name} waits for its turn: {moves.MOST_AT_ONCE} at a time leave "
-                f"{sandbox.host_name}",
-                remedy="it is tried again",
-            )
+        _check_turn(tx, sandbox)
         return put(tx, sandbox, moving.found(sandbox, now=self._now(tx)))
 
     def _refused(self, sandbox_id: str, message: str, tx: Transaction) -> Sandbox:
@@ -172,6 +166,7 @@ class Mover:
         self, sandbox: Sandbox, host: HostResources, refused: int, tx: Transaction
     ) -> Image:
         """Record that its disk is to become an image, while it is as it was judged."""
+        _check_turn(tx, sandbox)
         put(tx, sandbox, moving.copying(sandbox, refused, now=self._now(tx)))
         now = self._clock.now()
         taken = {one.name for one in tx.images.all() if one.state is not ImageState.REFUSED}
@@ -240,6 +235,16 @@ def _check_usable(image: Image | None, tx: Transaction) -> None:
     """Raise `StaleRevision` for an image that somebody wants gone: it is looked for anew."""
     if image is not None and not tx.images.get(image.id).usable:
         raise StaleRevision(f"image {image.name} is being removed", remedy="judge it anew")
+
+
+def _check_turn(tx: Transaction, sandbox: Sandbox) -> None:
+    """Raise `HostRefused` while as many leave its host as may at a time."""
+    if not moves.has_turn(sandbox, tx.sandboxes.of_host(sandbox.host_id or "")):
+        raise HostRefused(
+            f"{sandbox.sandbox_name} waits for its turn: {moves.MOST_AT_ONCE} at a time leave "
+            f"{sandbox.host_name}",
+            remedy="it is tried again",
+        )
 
 
 def _without_room(sandbox: Sandbox, why_not: str) -> HostRefused:

@@ -32,6 +32,7 @@ from scheduler.control.snapshot_effects import (
 from scheduler.errors import Conflict, HostRefused, HostTimeout, NotFound
 from scheduler.hosts import ObjectBusy
 from scheduler.hosts.driver import HostDriver
+from scheduler.lifecycle import moves
 from scheduler.lifecycle.alternates import arriving, coming_up, stranded
 from scheduler.lifecycle.drift import judge, sight, witness
 from scheduler.lifecycle.sightings import Absent, Seen
@@ -211,6 +212,8 @@ class Converger:
             return await self._build(step, standing, driver)
         self._builds.leave(host.id, sandbox.id)
         await self._breakers.took(sandbox, host, step, now=standing.now)
+        if moves.runs_again(sandbox, step) and await self._mover.copies_anew(sandbox):
+            return _AT_ONCE
         if isinstance(step, Relocate):
             why_not = await self._relocator.relocate(sandbox, step)
             if why_not is None:

@@ -9,7 +9,7 @@ left. What is refused is noted, and tried again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -89,7 +89,7 @@ class Mover:
             image.state is ImageState.REFUSED and sandbox.attempts >= standing.refused
         ):
             await self._look_for_room(sandbox, standing)
-            taken = await self._store.submit(partial(self._freeze, sandbox, host))
+            taken = await self._store.submit(partial(self._freeze, sandbox, host, standing.refused))
             self._wake(taken.id)
             return False
         if image.state is ImageState.REFUSED:
@@ -102,6 +102,10 @@ class Mover:
         await self._go(sandbox, image, standing.demand)
         return True
 
+    async def copies_anew(self, sandbox: Sandbox) -> bool:
+        """Have what was copied of a disk until now be of no use; return whether there was any."""
+        return await self._store.submit(partial(self._disown, sandbox))
+
     async def refused(self, sandbox_id: str, error: HostRefused) -> Sandbox:
         """Record what was refused of a move, and when to try again, if it is one still."""
         return await self._store.submit(partial(self._refused, sandbox_id, error.message))
@@ -110,7 +114,6 @@ class Mover:
         """Record that there is a host for it; raises `HostRefused` when there is none now."""
         why_not = await self._relocator.room(standing.demand)
         if why_not is not None:
-            await self._begun(sandbox)
             raise _without_room(sandbox, why_not)
         if sandbox.state is not SandboxState.STOPPED:
             await self._store.submit(partial(self._found, sandbox))
@@ -138,23 +141,33 @@ class Mover:
         return put(tx, sandbox, outcomes.begun(sandbox, Phase.MOVE, now=self._now(tx)))
 
     def _found(self, sandbox: Sandbox, tx: Transaction) -> Sandbox:
+        _check_turn(tx, sandbox)
         return put(tx, sandbox, moving.found(sandbox, now=self._now(tx)))
 
     def _refused(self, sandbox_id: str, message: str, tx: Transaction) -> Sandbox:
-        sandbox = tx.sandboxes.get(sandbox_id)
-        if sandbox.phase is not Phase.MOVE or not moves.under_way(sandbox):
+        sandbox, now = tx.sandboxes.get(sandbox_id), self._now(tx)
+        if not moves.under_way(sandbox):
             return sandbox
+        # At once: a phase without a failure would say that there is room.
+        begun = outcomes.begun(sandbox, Phase.MOVE, now=now)
         longest = LONGEST_PAUSE_SECONDS
-        return put(
-            tx, sandbox, outcomes.failed(sandbox, message, now=self._now(tx), longest=longest)
-        )
+        return put(tx, sandbox, outcomes.failed(begun, message, now=now, longest=longest))
 
-    def _freeze(self, sandbox: Sandbox, host: HostResources, tx: Transaction) -> Image:
+    def _disown(self, sandbox: Sandbox, tx: Transaction) -> bool:
+        """Date the wish anew, of whose moment the names of its images are made."""
+        images, now = tx.images.of_owner(sandbox.id), self._now(tx)
+        if not any(moves.carries(image, sandbox) for image in images):
+            return False
+        apart = moves.asked_apart(sandbox, images, now)
+        put(tx, sandbox, replace(sandbox, move_asked_at=apart, updated_at=now))
+        return True
+
+    def _freeze(
+        self, sandbox: Sandbox, host: HostResources, refused: int, tx: Transaction
+    ) -> Image:
         """Record that its disk is to become an image, while it is as it was judged."""
-        if tx.sandboxes.get(sandbox.id).generation != sandbox.generation:
-            raise StaleRevision(
-                f"sandbox {sandbox.id} was changed meanwhile", remedy="judge it anew"
-            )
+        _check_turn(tx, sandbox)
+        put(tx, sandbox, moving.copying(sandbox, refused, now=self._now(tx)))
         now = self._clock.now()
         taken = {one.name for one in tx.images.all() if one.state is not ImageState.REFUSED}
         names = moves.image_names(sandbox, sandbox.move_asked_at or now)
@@ -228,6 +241,16 @@ def _check_usable(image: Image | None, tx: Transaction) -> None:
     """Raise `StaleRevision` for an image that somebody wants gone: it is looked for anew."""
     if image is not None and not tx.images.get(image.id).usable:
         raise StaleRevision(f"image {image.name} is being removed", remedy="judge it anew")
+
+
+def _check_turn(tx: Transaction, sandbox: Sandbox) -> None:
+    """Raise `HostRefused` while as many leave its host as may at a time."""
+    if not moves.has_turn(sandbox, tx.sandboxes.of_host(sandbox.host_id or "")):
+        raise HostRefused(
+            f"{sandbox.sandbox_name} waits for its turn: {moves.MOST_AT_ONCE} at a time leave "
+            f"{sandbox.host_name}",
+            remedy="it is tried again",
+        )
 
 
 def _without_room(sandbox: Sandbox, why_not: str) -> HostRefused:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scheduler.lifecycle.alternates import MOVED, rehosted
 from scheduler.lifecycle.captures import ended_at, stamped_names
 from scheduler.lifecycle.expiry import run_anew
 from scheduler.lifecycle.moving import unwished
-from scheduler.lifecycle.rules import Case, Look, backing_off, look_of
-from scheduler.lifecycle.steps import Move, Step
+from scheduler.lifecycle.rules import Case, Look, backing_off, look_of, rest
+from scheduler.lifecycle.steps import Clear, ConditionKind, Move, PowerOff, ShutDown, Step
 from scheduler.model import (
     DesiredState,
     HostHealth,
@@ -36,6 +36,8 @@ _UP_OR_OFF = frozenset({SandboxState.RUNNING, SandboxState.STOPPED})
 _OFF = frozenset({Look.SHUT_OFF, Look.CRASHED})
 _ON = frozenset({Look.RUNNING, Look.PAUSED, Look.STORAGE_FULL})
 _MOST_NAMED = 5
+_APART = timedelta(seconds=1)
+"""Names are made of the second in which a move was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +72,44 @@ def next_step(case: Case, coming_down: Step) -> Step:
     sandbox, look = case.sandbox, look_of(case.seen)
     off = sandbox.state is SandboxState.STOPPED and look in _OFF
     if off or (look in _ON and not _found(sandbox)):
+        over = rest(case)
+        if isinstance(over, Clear):
+            return over
         return backing_off(case, Phase.MOVE) or Move()
     return coming_down
 
 
+def runs_again(sandbox: Sandbox, step: Step) -> bool:
+    """Return whether somebody else had its guest run, so that its disk is not what was copied."""
+    off = under_way(sandbox) and sandbox.state is SandboxState.STOPPED
+    return off and isinstance(step, ShutDown | PowerOff)
+
+
 def _found(sandbox: Sandbox) -> bool:
-    """Return whether its guest may be shut down: there is a host for it, or it is to stop."""
+    """Return whether its guest may be shut down: there is a host for it, or it is to stop.
+
+    Attempts alone do not tell: an owner's wish begins to count them anew.
+    """
     if sandbox.state is SandboxState.STOPPED or sandbox.desired_state is DesiredState.STOPPED:
         return True
-    looked = sandbox.phase is Phase.MOVE and sandbox.attempts == 0
+    looked = sandbox.phase is Phase.MOVE and sandbox.attempts == 0 and not _failing(sandbox)
     return looked or sandbox.phase is Phase.STOP
+
+
+def has_turn(sandbox: Sandbox, beside: Collection[Sandbox]) -> bool:
+    """Return whether one may leave now, those `beside` it on its host being as they are.
+
+    Who failed gave its turn to another: when there is room again, all of them want theirs back.
+    """
+    if sandbox.move_drain_id is None:
+        return True
+    others = (one for one in beside if one.id != sandbox.id)
+    leaving = sum(under_way(one) and _found(one) and not _failing(one) for one in others)
+    return leaving < MOST_AT_ONCE
+
+
+def _failing(sandbox: Sandbox) -> bool:
+    return any(c.kind == ConditionKind.FAILING for c in sandbox.conditions)
 
 
 def hindrance(
@@ -184,6 +214,17 @@ def arrived(
 def image_names(sandbox: Sandbox, asked: datetime) -> tuple[str, str]:
     """Return what to call the image of a move, and what instead where that name is taken."""
     return stamped_names(sandbox, f"move-{asked:%Y%m%d-%H%M%S}")
+
+
+def asked_apart(sandbox: Sandbox, images: Collection[Image], now: datetime) -> datetime:
+    """Return when a move is asked for, by whose name none of the sandbox's `images` goes yet.
+
+    What was copied for another wish is not its disk any more.
+    """
+    taken = {image.name for image in images}
+    while not taken.isdisjoint(image_names(sandbox, now)):
+        now += _APART
+    return now
 
 
 def carries(image: Image, sandbox: Sandbox) -> bool:

@@ -63,6 +63,21 @@ def found(sandbox: Sandbox, *, now: datetime) -> Sandbox:
     )
 
 
+def copying(sandbox: Sandbox, refused: int, *, now: datetime) -> Sandbox:
+    """Return the record of one whose disk is about to be copied, after so many refused copies.
+
+    These alone are counted from here on, so that the next refusal is one more, and is told. What
+    was refused is told until it is there; room that was missing is found by now.
+    """
+    return replace(
+        sandbox,
+        attempts=refused,
+        retry_at=None,
+        conditions=sandbox.conditions if refused else _unfailing(sandbox),
+        updated_at=now,
+    )
+
+
 def _unfailing(sandbox: Sandbox) -> tuple[Condition, ...]:
     return tuple(c for c in sandbox.conditions if c.kind != ConditionKind.FAILING)
 

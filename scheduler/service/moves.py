@@ -60,7 +60,8 @@ class MovableSandboxes(SandboxService):
     ) -> Sandbox:
         """Wish a sandbox on another host, on the one named `to` if any; its guest is shut down.
 
-        The same wish again returns the record. Raises `Conflict` for one that cannot be moved, or
+        The same wish again returns the record; one that a drain had is its owner's from then on,
+        and does not end with the drain. Raises `Conflict` for one that cannot be moved, or
         is wished elsewhere; `NotFound` for an unknown host; `CapacityExhausted` and
         `ConstraintImpossible`, with the stored decision's reasons, when no other host takes it.
         """
@@ -111,9 +112,9 @@ class MovableSandboxes(SandboxService):
 
     def _ask_move(self, asked: _Asked, actor: str, tx: Transaction) -> Sandbox:
         sandbox, is_new = self._checked(tx, asked)
-        if not is_new:
-            return sandbox
         now = lease_time(tx, self._clock)
+        if not is_new:
+            return sandbox if sandbox.move_drain_id is None else _adopt(tx, sandbox, actor, now)
         return ask(tx, sandbox, to=asked.to, reason=asked.reason, actor=actor, now=now)
 
     def _checked(self, tx: Transaction, asked: _Asked) -> tuple[Sandbox, bool]:
@@ -169,11 +170,22 @@ def ask(
     now: datetime,
 ) -> Sandbox:
     """Write the wish to move a sandbox, with its event."""
-    wished = moving.wished(sandbox, to=to, reason=reason, drain_id=drain_id, now=now)
+    apart = moves.asked_apart(sandbox, tx.images.of_owner(sandbox.id), now)
+    wished = moving.wished(sandbox, to=to, reason=reason, drain_id=drain_id, now=apart)
     asked = tx.sandboxes.replace(wished, expected_generation=sandbox.generation)
     where = f"to {to}" if to is not None else f"away from {sandbox.host_name}"
     message = f"it is to move {where}: {reason}" if reason else f"it is to move {where}"
     evidence = {"from_host": sandbox.host_name, "to_host": to, "drain_id": drain_id}
+    tx.events.add(_event(REQUESTED, asked, message, actor=actor, evidence=evidence, at=now))
+    return asked
+
+
+def _adopt(tx: Transaction, sandbox: Sandbox, actor: str, now: datetime) -> Sandbox:
+    """Have a drain's wish be its owner's as well, with its event."""
+    own = replace(sandbox, move_drain_id=None)
+    asked = tx.sandboxes.replace(own, expected_generation=sandbox.generation)
+    message = f"it is to move away from {sandbox.host_name}, whatever becomes of the drain"
+    evidence = {"from_host": sandbox.host_name, "to_host": None, "drain_id": None}
     tx.events.add(_event(REQUESTED, asked, message, actor=actor, evidence=evidence, at=now))
     return asked
 

@@ -137,3 +137,55 @@ async def test_code_of_before_a_move_is_verified_on_no_disk_of_after_it(pair: Mo
         else:
             found, _ = await pair.world.store.read(lambda tx, of=change_set: origin_of(of, tx))  # type: ignore[misc]
             assert found.id == before.id
+
+
+@pytest.mark.parametrize("state", [SandboxState.RUNNING, SandboxState.STOPPED])
+async def test_two_at_a_time_leave_also_when_all_have_waited_for_room(
+    pair: Moving, state: SandboxState
+) -> None:
+    up = state is SandboxState.RUNNING
+    boxes = [await pair.world.created(state, host="alpha", auto_start=up) for _ in range(4)]
+    alpha = await driver_on(pair.world, "alpha")
+    for number, one in enumerate(boxes):
+        alpha.host.contents[disk_of(one)] = bytearray(content(16 + number))
+    full = await pair.world.created(host="beta", vcpus=CROWD)
+    drainer, _ = await drain(pair)
+    for _ in range(4):
+        await drainer.drain()
+        for one in boxes:
+            await pair.world.converger.converge(one.id)
+    found = [await pair.world.sandbox(one.id) for one in boxes]
+    assert all(one.move_asked_at is not None for one in found)
+    await pair.world.services.sandboxes.destroy(full.id, Intent(actor=ME))
+    await pair.world.settle(full.id)
+    await pair.clear(full, "beta")
+    for _ in range(3):
+        pair.world.clock.advance(300)
+        await pair.world.look("alpha")
+        await pair.world.look("beta")
+        for one in boxes:
+            await pair.world.converger.converge(one.id)
+    found = [await pair.world.sandbox(one.id) for one in boxes]
+    assert sum(one.state is SandboxState.STOPPED for one in found) == (2 if up else 4)
+    assert len(await pair.images()) == 2
+    plan = (await pair.world.services.drains.status("alpha")).plan
+    assert any("waits for its turn" in blocker for blocker in plan.blockers)
+    for _ in range(4):
+        for one in boxes:
+            await pair.go_on(one)
+            await pair.clear(one)
+            await drainer.drain()
+        pair.world.clock.advance(300)
+    assert {(await pair.world.sandbox(one.id)).host_name for one in boxes} == {"beta"}
+
+
+async def test_what_its_owner_asks_for_as_well_goes_on_without_the_drain(pair: Moving) -> None:
+    ours, theirs = [await pair.world.created(host="alpha") for _ in range(2)]
+    drainer, _ = await drain(pair)
+    await drainer.drain()
+    before = await pair.world.sandbox(ours.id)
+    asked = await pair.asked(ours)
+    assert (asked.move_asked_at, asked.move_drain_id) == (before.move_asked_at, None)
+    await pair.world.services.drains.abort("alpha", "no", DRAINS)
+    assert (await pair.world.sandbox(ours.id)).move_asked_at == before.move_asked_at
+    assert (await pair.world.sandbox(theirs.id)).move_asked_at is None

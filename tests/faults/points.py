@@ -186,6 +186,7 @@ EXEMPT: Mapping[str, str] = {
     "captures.struck": "as captures.finish: a former end's copy lies until its image is taken in",
     "captures.finish": "these hosts give no bytes: see tests/control/test_captures.py",
     "mover.refused": "nobody refuses these a host: see tests/control/test_moves.py",
+    "mover.disown": "nobody else runs a guest here: see tests/control/test_move_mishaps.py",
     "moves.cancel": "a race with the move; one wish, as a start's: tests/control/test_moves.py",
     "host.resume": "these hosts' disks are never full: see tests/control/test_recovery.py",
     "ingestor.hold": "only a machine that judges no images, or a host that refuses, leads there",

@@ -17,6 +17,7 @@ from scheduler.lifecycle.sightings import Absent, Doubt, Present, Seen, Unknown
 from scheduler.lifecycle.steps import (
     Become,
     Build,
+    Clear,
     ConditionKind,
     Limits,
     Move,
@@ -52,6 +53,7 @@ UP, DOWN, GONE = DesiredState.RUNNING, DesiredState.STOPPED, DesiredState.DESTRO
 HERE = host(health=HostHealth.UP)
 THERE = host(id="HST-2", name="beta", address="beta.example")
 FAILING = Condition(kind=ConditionKind.FAILING, message="no room", since=NOW)
+SILENT = Condition(kind=ConditionKind.HOST_UNREACHABLE, message="no answer", since=NOW)
 ENDED = Condition(kind=ConditionKind.EXPIRED, message="ended", since=NOW)
 
 
@@ -71,6 +73,10 @@ def wished(state: SandboxState = RUNNING, **changes: object) -> Sandbox:
 
 def seen(state: DomainState, reason: StateReason = StateReason.OTHER) -> Present:
     return Present(domain=domain(state, reason, marked=mark()))
+
+
+def carrier(name: str, state: ImageState = ImageState.READY) -> Image:
+    return Image(id="IMG-1", name=name, state=state, actor="a", created_at=NOW, updated_at=NOW)
 
 
 ON, OFF, CRASHED = map(seen, (DomainState.RUNNING, DomainState.SHUT_OFF, DomainState.CRASHED))
@@ -95,6 +101,10 @@ def judged(record: Sandbox, look: Seen, *, after: float = 0) -> Step:
         (wished(**FOUND), FULL, PowerOff),
         (wished(phase=Phase.STOP, phase_at=NOW), ON, ShutDown),
         (wished(**FOUND, attempts=1), ON, Move),
+        (wished(**FOUND, conditions=(FAILING,)), ON, Move),
+        (wished(**FOUND, conditions=(SILENT,)), ON, ShutDown),
+        (wished(conditions=(SILENT,)), ON, Clear),
+        (wished(STOPPED, conditions=(SILENT, FAILING)), OFF, Clear),
         (wished(desired_state=DOWN), ON, ShutDown),
         (wished(), OFF, Become),
         (wished(), CRASHED, Become),
@@ -312,7 +322,7 @@ def test_an_image_is_of_the_move_that_names_it() -> None:
         (first, ImageState.REMOVING, False),
         ("box-move-20260301-110000", ImageState.READY, False),
     ):
-        image = Image(id="IMG-1", name=name, state=state, actor="a", created_at=NOW, updated_at=NOW)
+        image = carrier(name, state)
         assert moves.carries(image, record) is carries
         assert not moves.carries(image, moving.unwished(record))
 

@@ -20,7 +20,15 @@ BOOTS_S = 180.0
 CONVERGES_S = 60.0
 """The longest that a daemon may take to bring everything to rest."""
 GUEST = {"base_image": IMAGE, "agent_id": "proof", "vcpus": 1, "memory_mb": 128, "storage_mb": 128}
-BY_THE_WAY = frozenset({"looks.seen", "clock_guard.follow", "orphans.tell", "store.ping_writer"})
+BY_THE_WAY = frozenset(
+    {
+        "looks.seen",
+        "clock_guard.follow",
+        "console_keeper.write",
+        "orphans.tell",
+        "store.ping_writer",
+    }
+)
 """Commits of loops that go round in every story; few stories are about them."""
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 

@@ -22,7 +22,7 @@ from tests.proof.daemon import Daemon, Document, running
 from tests.proof.test_images import settings
 
 GUEST = {"agent_id": "proof", "vcpus": 1, "memory_mb": 128, "storage_mb": 160}
-NOTE = "/root/note"
+NOTE = "/etc/note"
 BOOT = "cat /proc/sys/kernel/random/boot_id"
 STAYS = ("id", "domain_uuid", "mac", "expires_at", "labels", "ssh_ca", "ready")
 """What of a record no move changes."""

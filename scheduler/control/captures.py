@@ -16,7 +16,7 @@ from functools import partial
 from scheduler import ids
 from scheduler.clock import Clock
 from scheduler.control.copies import charge_copy
-from scheduler.control.records import Changed, put
+from scheduler.control.records import Changed
 from scheduler.errors import Conflict, HostRefused
 from scheduler.hosts.driver import HostDriver
 from scheduler.lifecycle import layers, outcomes
@@ -35,6 +35,7 @@ from scheduler.model import (
 )
 from scheduler.service.images import image_event
 from scheduler.service.lease_time import lease_time
+from scheduler.service.sandbox_records import put
 from scheduler.store import Store, Transaction
 
 

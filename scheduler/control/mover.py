@@ -15,7 +15,6 @@ from functools import partial
 
 from scheduler import ids
 from scheduler.clock import Clock
-from scheduler.control.records import put
 from scheduler.control.relocator import Departure, Relocator, network_of
 from scheduler.errors import HostRefused, StaleRevision
 from scheduler.lifecycle import moves, moving, outcomes
@@ -33,6 +32,7 @@ from scheduler.placement.demand import Demand
 from scheduler.service.images import image_event
 from scheduler.service.lease_time import lease_time
 from scheduler.service.moves import demand_elsewhere
+from scheduler.service.sandbox_records import put
 from scheduler.service.source_images import copy_volume
 from scheduler.store import Store, Transaction
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from scheduler import ids
 from scheduler.clock import Clock
-from scheduler.control.records import put, untouched
+from scheduler.control.records import untouched
 from scheduler.errors import Conflict, NotFound, StaleRevision
 from scheduler.lifecycle.alternates import moved
 from scheduler.lifecycle.steps import Relocate
@@ -24,6 +24,7 @@ from scheduler.placement.demand import Demand
 from scheduler.placement.documents import decision_of, demand_of
 from scheduler.service.fleet import FleetView
 from scheduler.service.lease_time import lease_time
+from scheduler.service.sandbox_records import put
 from scheduler.store import Store, Transaction
 
 TRIES = 5

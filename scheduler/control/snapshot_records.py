@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import wraps
 
 from scheduler.clock import Clock
-from scheduler.control.records import Changed, put
+from scheduler.control.records import Changed
 from scheduler.lifecycle import layers, outcomes
 from scheduler.lifecycle.expiry import lease
 from scheduler.lifecycle.layers import Merge
@@ -27,6 +27,7 @@ from scheduler.model import (
     Volume,
 )
 from scheduler.service.lease_time import lease_time
+from scheduler.service.sandbox_records import put
 from scheduler.store import Store, Transaction
 
 Concluded = Callable[[str, str], None]

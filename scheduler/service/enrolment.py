@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scheduler.errors import AlreadyExists, Conflict, NotFound
-from scheduler.lifecycle.moving import wish_of
 from scheduler.lifecycle.restoration import Restoration, found_elsewhere
 from scheduler.lifecycle.usage import unmanaged
 from scheduler.model import Event, HostResources, Inventory, Resources, Sandbox, Snapshot
+from scheduler.service.sandbox_records import put
 from scheduler.store import Transaction
 
 
@@ -61,48 +61,9 @@ def take_home(
     host = tx.hosts.get(restoration.claim.host_id)
     after = found_elsewhere(before, restoration, host, order.at)
     evidence = {"from_host": before.host_name, "to_host": host.name, "beyond_limits": exceeded}
-    moved = _take_home(tx, before, after, order, evidence)
+    moved = put(tx, before, after, actor=order.actor, evidence=evidence)
     _list_and_tell(tx, restoration, moved, order, evidence)
     return moved
-
-
-def _take_home(
-    tx: Transaction, before: Sandbox, after: Sandbox, order: Order, evidence: Mapping[str, object]
-) -> Sandbox:
-    return tx.sandboxes.transition(
-        before.id,
-        before.state,
-        after.state,
-        at=order.at,
-        actor=order.actor,
-        evidence=evidence,
-        expected_generation=before.generation,
-        host_id=after.host_id,
-        host_name=after.host_name,
-        host_address=after.host_address,
-        network=after.network,
-        base_image=after.base_image,
-        image_digest=after.image_digest,
-        base_fingerprint=after.base_fingerprint,
-        failed_hosts=after.failed_hosts,
-        ip_address=after.ip_address,
-        ip_source=after.ip_source,
-        ip_seen_at=after.ip_seen_at,
-        ip_gateway=after.ip_gateway,
-        ssh_ca=after.ssh_ca,
-        ssh_seen_at=after.ssh_seen_at,
-        reason_code=after.reason_code,
-        reason_message=after.reason_message,
-        conditions=after.conditions,
-        desired_state=after.desired_state,
-        phase=after.phase,
-        phase_at=after.phase_at,
-        attempts=after.attempts,
-        retry_at=after.retry_at,
-        queued_at=after.queued_at,
-        moved_at=after.moved_at,
-        **wish_of(after),
-    )
 
 
 def _snapshot_gone(sandbox: Sandbox, snapshot: Snapshot, order: Order) -> Event:

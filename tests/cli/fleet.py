@@ -15,7 +15,6 @@ from pathlib import Path
 from scheduler.api.app import build_app
 from scheduler.api.listener import serve
 from scheduler.clock import SystemClock
-from scheduler.control.records import put
 from scheduler.lifecycle.moves import arrived
 from scheduler.model import (
     AllocationState,
@@ -28,6 +27,7 @@ from scheduler.model import (
     SandboxState,
 )
 from scheduler.service.moves import ask
+from scheduler.service.sandbox_records import put
 from scheduler.store import Transaction
 from tests.service.planes import IMAGE, TERMS, Plane, database, plane
 from tests.waits import repeated

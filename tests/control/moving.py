@@ -5,6 +5,7 @@ from __future__ import annotations
 from scheduler.control.image_keeper import ImageKeeper, ImagePace
 from scheduler.control.leftovers import key_of
 from scheduler.control.replicas import ReplicaRecords
+from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import AllocationState, Image, Sandbox, SandboxState, VolumeRole
 from scheduler.service.intents import Intent
 from tests.control.imagery import Imagery, content
@@ -13,6 +14,8 @@ from tests.hosts.fake import FakeDriver
 
 OWNER: Intent[Sandbox] = Intent(actor=ME)
 HOSTS = ("alpha", "beta")
+CROWD = 8
+"""As many CPUs as a host has."""
 
 
 async def driver_on(world: World, name: str) -> FakeDriver:
@@ -24,6 +27,11 @@ async def driver_on(world: World, name: str) -> FakeDriver:
 def disk_of(sandbox: Sandbox) -> str:
     """Return the name of a sandbox's disk, the same on every host."""
     return f"{sandbox.id.lower()}.qcow2"
+
+
+def failing(sandbox: Sandbox) -> list[str]:
+    """Return what is told of a sandbox as failing."""
+    return [c.message for c in sandbox.conditions if c.kind == ConditionKind.FAILING]
 
 
 class Moving:

@@ -26,13 +26,11 @@ from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from scheduler.service.requests import DrainHost
 from tests.control.imagery import content
-from tests.control.moving import Moving, disk_of, driver_on
+from tests.control.moving import CROWD, Moving, disk_of, driver_on
 from tests.control.world import ME
 
 DRAINS: Intent[DrainStatus] = Intent(actor=ME)
 RELEASING = AllocationState.RELEASING
-CROWD = 8
-"""As many CPUs as a host has."""
 
 
 async def drain(pair: Moving) -> tuple[Drainer, list[str]]:

@@ -9,7 +9,6 @@ import pytest
 from scheduler.errors import (
     HostRefused,
 )
-from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import (
     AllocationState,
     DesiredState,
@@ -20,18 +19,11 @@ from scheduler.model import (
 from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from tests.control.imagery import content, digest_of
-from tests.control.moving import OWNER, Moving, disk_of, driver_on
+from tests.control.moving import CROWD, OWNER, Moving, disk_of, driver_on, failing
 from tests.control.world import ME
 
 DRAINS: Intent[DrainStatus] = Intent(actor=ME)
 RELEASING = AllocationState.RELEASING
-CROWD = 8
-"""As many CPUs as a host has."""
-
-
-def failing(sandbox: object) -> list[str]:
-    found = getattr(sandbox, "conditions", ())
-    return [c.message for c in found if c.kind == ConditionKind.FAILING]
 
 
 @pytest.mark.parametrize("state", [SandboxState.RUNNING, SandboxState.STOPPED])

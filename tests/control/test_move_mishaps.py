@@ -9,14 +9,7 @@ from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import Condition, DomainState, ImageState, Sandbox, SandboxState
 from scheduler.placement.demand import Demand
 from tests.control.imagery import content, digest_of
-from tests.control.moving import OWNER, Moving, disk_of, driver_on
-
-CROWD = 8
-"""As many CPUs as a host has."""
-
-
-def failing(sandbox: Sandbox) -> list[str]:
-    return [c.message for c in sandbox.conditions if c.kind == ConditionKind.FAILING]
+from tests.control.moving import CROWD, OWNER, Moving, disk_of, driver_on, failing
 
 
 async def shut_down(pair: Moving) -> int:

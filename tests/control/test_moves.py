@@ -11,7 +11,6 @@ from scheduler.errors import (
     NotFound,
     StaleRevision,
 )
-from scheduler.lifecycle.steps import ConditionKind
 from scheduler.model import (
     AllocationState,
     DomainState,
@@ -24,19 +23,12 @@ from scheduler.service import wishes
 from scheduler.service.drains import DrainStatus
 from scheduler.service.intents import Intent
 from tests.control.imagery import content, digest_of
-from tests.control.moving import OWNER, Moving, driver_on
+from tests.control.moving import CROWD, OWNER, Moving, driver_on, failing
 from tests.control.snapshots import Bench
 from tests.control.world import ME
 
 DRAINS: Intent[DrainStatus] = Intent(actor=ME)
 RELEASING = AllocationState.RELEASING
-CROWD = 8
-"""As many CPUs as a host has."""
-
-
-def failing(sandbox: object) -> list[str]:
-    found = getattr(sandbox, "conditions", ())
-    return [c.message for c in found if c.kind == ConditionKind.FAILING]
 
 
 async def test_its_disk_and_all_that_is_its_own_go_with_it(pair: Moving) -> None:
